@@ -1,0 +1,138 @@
+import { randomBytes } from 'node:crypto'
+import * as v from 'valibot'
+
+/** A variable that is set to the empty string counts as not set; one that is not listed here is ignored. */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Every wrong variable and what it must be; never a value. */
+export class ConfigError extends Error {}
+
+const PLACEHOLDER_SECRET = 'change-me-to-a-long-random-string'
+const PRODUCTION_SECRET =
+  'must be set in production, to at least 32 characters and not to the placeholder; `openssl rand -base64 48` makes one'
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+const NON_PRODUCTION = new Set(['development', 'test'])
+
+const wholeNumber = (fallback: number, min: number, max = Number.MAX_SAFE_INTEGER) => {
+  const must = `must be a whole number, ${max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`}`
+  return v.pipe(
+    v.optional(v.string(), String(fallback)),
+    v.regex(/^(?:0|[1-9]\d{0,15})$/, must),
+    v.transform(Number),
+    v.check((number) => number >= min && number <= max, must),
+  )
+}
+
+const choice = <const Options extends readonly string[]>(fallback: Options[number], options: Options) =>
+  v.optional(v.picklist(options, `must be one of ${options.join(', ')}`), fallback)
+
+/** An origin as browsers send it (RFC 6454, section 6.2): it is compared exactly, so no path, no default port, no capitals. */
+const isOrigin = (text: string) => URL.canParse(text) && /^https?:/.test(text) && new URL(text).origin === text
+
+/** Where tasks are kept. */
+export type DatabaseTarget =
+  | { readonly kind: 'memory' }
+  /** `path` may be relative to the working directory. */
+  | { readonly kind: 'sqlite'; readonly path: string }
+  /** `url` may hold a password: never print it. */
+  | { readonly kind: 'postgresql'; readonly url: string }
+
+const DATABASE_URL =
+  'must be sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:port/database or memory:'
+
+function databaseTarget(url: string): DatabaseTarget | undefined {
+  if (url === 'memory:') return { kind: 'memory' }
+  const [, scheme = '', rest = ''] = /^([a-z]+)(?:\+[a-z0-9_]+)?:\/\/(.*)$/s.exec(url) ?? []
+  if (scheme === 'sqlite' && /^\/[^?#]*[^?#/]$/.test(rest) && !rest.includes(':memory:')) {
+    return { kind: 'sqlite', path: rest.slice(1) }
+  }
+  const postgresql = `postgresql://${rest}`
+  if (!/^postgres(?:ql)?$/.test(scheme) || !URL.canParse(postgresql)) return undefined
+  const { hostname, searchParams } = new URL(postgresql)
+  return hostname !== '' || searchParams.has('host') ? { kind: 'postgresql', url: postgresql } : undefined
+}
+
+const variablesOf = (production: boolean) =>
+  v.object({
+    PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
+    API_V1_PREFIX: v.pipe(
+      v.optional(v.string(), '/api/v1'),
+      v.regex(
+        /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/,
+        'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
+      ),
+    ),
+    ENVIRONMENT: v.optional(v.string(), 'development'),
+    HOST: v.optional(v.string(), '127.0.0.1'),
+    PORT: wholeNumber(8000, 0, 65_535),
+    SECRET_KEY: production
+      ? v.pipe(
+          v.optional(v.string(), ''),
+          v.check((secret) => [...secret].length >= 32 && secret !== PLACEHOLDER_SECRET, PRODUCTION_SECRET),
+        )
+      : v.optional(v.string()),
+    ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
+    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1),
+    BACKEND_CORS_ORIGINS: v.pipe(
+      v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
+      v.transform((list) => list.split(',').map((origin) => origin.trim())),
+      v.check(
+        (origins) => origins.every(isOrigin),
+        'must be a comma-separated list of origins such as https://app.example.com, without paths and without *',
+      ),
+    ),
+    DATABASE_URL: v.pipe(
+      v.optional(v.string(), 'sqlite:///./tasks.db'),
+      v.transform(databaseTarget),
+      v.custom<DatabaseTarget>((target) => target !== undefined, DATABASE_URL),
+    ),
+    MIGRATE_ON_START: v.pipe(
+      choice('true', ['true', 'false']),
+      v.transform((text) => text === 'true'),
+    ),
+    BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
+    LOG_LEVEL: choice('info', LOG_LEVELS),
+  })
+
+export interface Config {
+  readonly projectName: string
+  /** Begins with a slash and does not end with one. */
+  readonly apiPrefix: string
+  readonly environment: string
+  readonly host: string
+  readonly port: number
+  /** Random when none was set. */
+  readonly secretKey: string
+  readonly secretKeyIsRandom: boolean
+  readonly algorithm: 'HS256' | 'HS384' | 'HS512'
+  readonly accessTokenExpireMinutes: number
+  readonly corsOrigins: readonly string[]
+  readonly database: DatabaseTarget
+  readonly migrateOnStart: boolean
+  readonly bcryptRounds: number
+  readonly logLevel: (typeof LOG_LEVELS)[number]
+}
+
+/** @throws ConfigError */
+export function readConfig(environment: Environment): Config {
+  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const production = !NON_PRODUCTION.has(set.ENVIRONMENT ?? 'development')
+  const { success, output, issues } = v.safeParse(variablesOf(production), set)
+  if (!success) throw new ConfigError(issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`).join('\n'))
+  return {
+    projectName: output.PROJECT_NAME,
+    apiPrefix: output.API_V1_PREFIX,
+    environment: output.ENVIRONMENT,
+    host: output.HOST,
+    port: output.PORT,
+    secretKey: output.SECRET_KEY ?? randomBytes(48).toString('base64'),
+    secretKeyIsRandom: output.SECRET_KEY === undefined,
+    algorithm: output.ALGORITHM,
+    accessTokenExpireMinutes: output.ACCESS_TOKEN_EXPIRE_MINUTES,
+    corsOrigins: output.BACKEND_CORS_ORIGINS,
+    database: output.DATABASE_URL,
+    migrateOnStart: output.MIGRATE_ON_START,
+    bcryptRounds: output.BCRYPT_ROUNDS,
+    logLevel: output.LOG_LEVEL,
+  }
+}

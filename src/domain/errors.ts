@@ -1,0 +1,86 @@
+/**
+ * What an error is, whatever reports it. A driving adapter translates each kind into its own terms
+ * (HTTP: a status code), and does not compile while one is missing.
+ */
+export type ErrorKind = 'invalid' | 'unauthenticated' | 'not-found' | 'conflict' | 'unavailable'
+
+/** An error that the caller may be told about. Its message is a sentence and never repeats what the caller sent. */
+export abstract class DomainError extends Error {
+  abstract readonly kind: ErrorKind
+  /** Stable identifier that a program may compare. */
+  abstract readonly code: string
+}
+
+/** A rule that a value breaks. */
+export interface Broken {
+  /** Stable identifier of the rule, for example `too_long`. */
+  readonly code: string
+  /** What the value must be, for a person. Never repeats the value. */
+  readonly detail: string
+}
+
+/** A broken rule and the member that breaks it. */
+export interface Violation extends Broken {
+  readonly member: string
+}
+
+/** Values that break a rule, one violation for each. */
+export class InvalidInput extends DomainError {
+  readonly kind = 'invalid'
+  readonly code = 'invalid_input'
+  readonly violations: readonly Violation[]
+
+  constructor(violations: readonly Violation[]) {
+    super('One or more values break a rule.')
+    this.violations = violations
+  }
+}
+
+/** Absent and another owner's alike: the words must not tell them apart. */
+export class TaskNotFound extends DomainError {
+  readonly kind = 'not-found'
+  readonly code = 'task_not_found'
+
+  constructor() {
+    super('There is no such task.')
+  }
+}
+
+export class EmailAlreadyTaken extends DomainError {
+  readonly kind = 'conflict'
+  readonly code = 'email_taken'
+
+  constructor() {
+    super('This e-mail address is already registered.')
+  }
+}
+
+/** A wrong pair at login; the words do not say which half is wrong. */
+export class InvalidCredentials extends DomainError {
+  readonly kind = 'unauthenticated'
+  readonly code = 'invalid_credentials'
+
+  constructor() {
+    super('The e-mail address or the password is wrong.')
+  }
+}
+
+/** A token that is malformed, expired, forged, or of a user who is gone. */
+export class InvalidToken extends DomainError {
+  readonly kind = 'unauthenticated'
+  readonly code = 'invalid_token'
+
+  constructor() {
+    super('The access token is not valid, or no longer.')
+  }
+}
+
+/** The store can't be reached or has no room. The cause is for the log alone. */
+export class StoreUnavailable extends DomainError {
+  readonly kind = 'unavailable'
+  readonly code = 'store_unavailable'
+
+  constructor(cause: unknown) {
+    super('The database cannot serve this request at the moment.', { cause })
+  }
+}

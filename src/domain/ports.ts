@@ -1,0 +1,88 @@
+/**
+ * Every driven port: what the use cases need from the world. An adapter set implements all of them, and the specs in
+ * `test/contracts` hold each implementation to what is written here.
+ */
+import type { Task, TaskDraft, TaskSnapshot } from './task.ts'
+import type { User, UserDraft } from './user.ts'
+
+export interface Ports {
+  readonly tasks: TaskRepository
+  readonly users: UserRepository
+  readonly passwords: PasswordHasher
+  readonly tokens: TokenService
+  readonly clock: Clock
+}
+
+/** The owner is part of the key: who forgets to check finds nothing, and never somebody else's task. */
+export type TaskKey = Pick<TaskSnapshot, 'id' | 'ownerId'>
+
+/**
+ * A run of one owner's tasks. `newerThan` and `olderThan` are exclusive ids, at most one of them given. The tasks
+ * nearest to that id are taken, `skip` of them passed over first; with neither, the newest are.
+ */
+export interface TaskRange {
+  readonly newerThan?: number
+  readonly olderThan?: number
+  /** 0 to 2^53 - 1. */
+  readonly skip: number
+  /** 1 or more. */
+  readonly limit: number
+}
+
+/** Every method throws StoreUnavailable when the store can't be reached or has no room; nothing is half done then. */
+export interface TaskRepository {
+  /** Stores a new task and gives it its id, which is higher than every id before it and is never used again. */
+  add(draft: TaskDraft): Promise<Task>
+  /** @throws TaskNotFound when the owner has no such task. */
+  get(key: TaskKey): Promise<Task>
+  /**
+   * Loads, changes and stores one task atomically: of two updates at once the second sees the first.
+   * When `change` throws, the stored task stays as it was.
+   *
+   * @throws TaskNotFound when the owner has no such task.
+   */
+  update(key: TaskKey, change: (task: Task) => void): Promise<Task>
+  /** Newest first, that is by descending id, whichever side the range is taken from. */
+  list(ownerId: number, range: TaskRange): Promise<Task[]>
+  /** @throws TaskNotFound when the owner has no such task; of several at once one succeeds. */
+  remove(key: TaskKey): Promise<void>
+}
+
+/** Every method throws StoreUnavailable when the store can't be reached or has no room. */
+export interface UserRepository {
+  /**
+   * Stores a new user and gives it its id, which is never used again.
+   *
+   * @throws EmailAlreadyTaken when the (normalised) address is stored already; of several at once one succeeds.
+   */
+  add(draft: UserDraft): Promise<User>
+  findById(id: number): Promise<User | undefined>
+  /** @param email normalised; compared exactly. */
+  findByEmail(email: string): Promise<User | undefined>
+}
+
+export interface PasswordHasher {
+  /** A salted hash of at most 255 characters. Every character of the password counts. */
+  hash(password: string): Promise<string>
+  /** Without a hash (no such account) the answer is false, after the same work as with one: time tells nothing. */
+  verify(password: string, hash: string | undefined): Promise<boolean>
+}
+
+export interface AccessToken {
+  readonly token: string
+  /** Seconds, counted from the moment it was issued. */
+  readonly expiresIn: number
+}
+
+export interface TokenService {
+  issue(userId: number): AccessToken
+  /**
+   * @returns the id of the user whom the token names; whether there is such a user is not known here.
+   * @throws InvalidToken when the token is malformed, expired, or not signed by this service.
+   */
+  verify(token: string): number
+}
+
+export interface Clock {
+  now(): Date
+}

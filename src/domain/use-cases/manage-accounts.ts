@@ -1,0 +1,50 @@
+import { InvalidCredentials, InvalidToken } from '../errors.ts'
+import type { AccessToken, Ports } from '../ports.ts'
+import { enforce } from '../rules.ts'
+import { type Credentials, credentialRules, loginRules, normalizeEmail, User } from '../user.ts'
+
+type Needs = Pick<Ports, 'users' | 'passwords' | 'tokens' | 'clock'>
+
+export class ManageAccounts {
+  readonly #ports: Needs
+
+  constructor(ports: Needs) {
+    this.#ports = ports
+  }
+
+  /**
+   * @throws InvalidInput
+   * @throws EmailAlreadyTaken
+   */
+  async register(credentials: Credentials): Promise<User> {
+    const { users, passwords, clock } = this.#ports
+    enforce(credentialRules, credentials)
+    const hash = await passwords.hash(credentials.password)
+    return users.add(User.create(credentials.email, hash, clock.now()))
+  }
+
+  /**
+   * @throws InvalidInput when one of the two is no text at all
+   * @throws InvalidCredentials
+   */
+  async logIn(credentials: Credentials): Promise<AccessToken> {
+    const { users, passwords, tokens } = this.#ports
+    enforce(loginRules, credentials)
+    const user = (await users.findByEmail(normalizeEmail(credentials.email)))?.snapshot()
+    const right = await passwords.verify(credentials.password, user?.hashedPassword)
+    if (!user || !right) throw new InvalidCredentials()
+    return tokens.issue(user.id)
+  }
+
+  /**
+   * The user whom a token names.
+   *
+   * @throws InvalidToken
+   */
+  async authenticate(token: string): Promise<User> {
+    const { users, tokens } = this.#ports
+    const user = await users.findById(tokens.verify(token))
+    if (!user) throw new InvalidToken()
+    return user
+  }
+}

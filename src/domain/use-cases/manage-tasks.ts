@@ -1,0 +1,44 @@
+import { readPage, type TaskPage } from '../page.ts'
+import type { Ports, TaskKey, TaskRange } from '../ports.ts'
+import { type NewTask, Task, type TaskChanges } from '../task.ts'
+
+type Needs = Pick<Ports, 'tasks' | 'clock'>
+
+/** Every method takes the owner, as a part of the key or by itself, and touches that owner's tasks alone. */
+export class ManageTasks {
+  readonly #ports: Needs
+
+  constructor(ports: Needs) {
+    this.#ports = ports
+  }
+
+  /** @throws InvalidInput */
+  async create(ownerId: number, fields: NewTask): Promise<Task> {
+    const { tasks, clock } = this.#ports
+    return tasks.add(Task.create(ownerId, fields, clock.now()))
+  }
+
+  /** @throws InvalidInput when the range is out of its limits */
+  async list(ownerId: number, range: TaskRange): Promise<TaskPage> {
+    return readPage((part) => this.#ports.tasks.list(ownerId, part), range)
+  }
+
+  /** @throws TaskNotFound */
+  async get(key: TaskKey): Promise<Task> {
+    return this.#ports.tasks.get(key)
+  }
+
+  /**
+   * @throws TaskNotFound
+   * @throws InvalidInput
+   */
+  async edit(key: TaskKey, changes: TaskChanges): Promise<Task> {
+    const { tasks, clock } = this.#ports
+    return tasks.update(key, (task) => task.edit(changes, clock.now()))
+  }
+
+  /** @throws TaskNotFound */
+  async remove(key: TaskKey): Promise<void> {
+    return this.#ports.tasks.remove(key)
+  }
+}
