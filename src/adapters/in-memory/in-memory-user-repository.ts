@@ -1,0 +1,28 @@
+import { EmailAlreadyTaken } from '../../domain/errors.ts'
+import type { UserRepository } from '../../domain/ports.ts'
+import { User, type UserDraft, type UserSnapshot } from '../../domain/user.ts'
+
+/** Keeps users for the life of the process. */
+export class InMemoryUserRepository implements UserRepository {
+  readonly #byId = new Map<number, UserSnapshot>()
+  readonly #byEmail = new Map<string, UserSnapshot>()
+  #lastId = 0
+
+  async add(draft: UserDraft): Promise<User> {
+    if (this.#byEmail.has(draft.email)) throw new EmailAlreadyTaken()
+    const stored = { ...draft, id: ++this.#lastId }
+    this.#byId.set(stored.id, stored)
+    this.#byEmail.set(stored.email, stored)
+    return User.restore(stored)
+  }
+
+  async findById(id: number): Promise<User | undefined> {
+    return restored(this.#byId.get(id))
+  }
+
+  async findByEmail(email: string): Promise<User | undefined> {
+    return restored(this.#byEmail.get(email))
+  }
+}
+
+const restored = (user: UserSnapshot | undefined) => user && User.restore(user)

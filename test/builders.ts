@@ -1,0 +1,25 @@
+import { Task, type TaskDraft, type TaskSnapshot } from '#src/domain/task.ts'
+import { User, type UserDraft, type UserSnapshot } from '#src/domain/user.ts'
+
+export const aTaskDraft = (given: Partial<TaskDraft> = {}): TaskDraft => ({
+  title: 'Ship',
+  description: null,
+  completed: false,
+  ownerId: 1,
+  createdAt: new Date('2026-01-31T09:30:00.000Z'),
+  updatedAt: new Date('2026-01-31T09:30:00.000Z'),
+  ...given,
+})
+
+export const aTask = ({ id = 1, ...given }: Partial<TaskSnapshot> = {}): Task =>
+  Task.restore({ ...aTaskDraft(given), id })
+
+export const aUserDraft = (given: Partial<UserDraft> = {}): UserDraft => ({
+  email: 'jane@example.com',
+  hashedPassword: '$2b$04$stands.for.a.hash.and.matches.no.password.at.all.......',
+  createdAt: new Date('2026-01-31T09:30:00.000Z'),
+  ...given,
+})
+
+export const aUser = ({ id = 1, ...given }: Partial<UserSnapshot> = {}): User =>
+  User.restore({ ...aUserDraft(given), id })
