@@ -17,7 +17,7 @@
 import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -35,7 +35,7 @@ export const inMemory: AdapterSet = { name: 'in memory', databaseUrl: async () =
 
 export const sqlite: AdapterSet = {
   name: 'SQLite',
-  databaseUrl: async () => `sqlite:///${join(await sqliteFolder, `${randomUUID()}.db`)}`,
+  databaseUrl: async () => `sqlite:///${join(sqliteFolder, `${randomUUID()}.db`)}`,
 }
 
 export const postgresql: AdapterSet = {
@@ -52,7 +52,7 @@ export const postgresql: AdapterSet = {
 
 export const adapterSets: readonly AdapterSet[] = [inMemory, sqlite, postgresql]
 
-const sqliteFolder = mkdtemp(join(tmpdir(), 'tasks-sqlite-'))
+const sqliteFolder = temporaryFolder('tasks-sqlite-')
 const ownServer = process.env.TEST_DATABASE_URL ? undefined : startServer()
 const serverUrl = ownServer?.then(({ url }) => url) ?? Promise.resolve(process.env.TEST_DATABASE_URL as string)
 // The hook below reports it; until that runs it must not end the process.
@@ -64,9 +64,8 @@ before('start PostgreSQL', async function () {
   await administer('select 1')
 })
 
-after('remove what the adapter sets stored', async function () {
+after('stop PostgreSQL', async function () {
   this.timeout(60_000)
-  await rm(await sqliteFolder, { recursive: true, force: true })
   if (ownServer) await (await ownServer).stop()
   else for (const name of databases) await administer(`drop database if exists ${name} with (force)`)
 })
@@ -83,10 +82,10 @@ async function administer(sql: string): Promise<void> {
 
 async function startServer(): Promise<{ url: string; stop(): Promise<void> }> {
   linkLibraries()
-  const [port, databaseDir] = await Promise.all([freePort(), mkdtemp(join(tmpdir(), 'tasks-postgresql-'))])
+  const port = await freePort()
   const log: unknown[] = []
   const server = new EmbeddedPostgres({
-    databaseDir,
+    databaseDir: temporaryFolder('tasks-postgresql-'),
     port,
     persistent: false,
     // PostgreSQL refuses to run as root.
@@ -103,7 +102,6 @@ async function startServer(): Promise<{ url: string; stop(): Promise<void> }> {
     await server.initialise()
     await server.start()
   } catch (cause) {
-    await rm(databaseDir, { recursive: true, force: true })
     throw new Error(`PostgreSQL for the tests does not start; TEST_DATABASE_URL can name another.\n${log.join('')}`, {
       cause,
     })
@@ -124,4 +122,11 @@ async function freePort(): Promise<number> {
   const { port } = probe.address() as { port: number }
   probe.close()
   return port
+}
+
+/** Removed when the process ends, whatever ends it. */
+function temporaryFolder(prefix: string): string {
+  const folder = mkdtempSync(join(tmpdir(), prefix))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  return folder
 }
