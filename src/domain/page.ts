@@ -5,13 +5,15 @@ import type { Task } from './task.ts'
 export const LIMIT = { min: 1, max: 200 }
 export const SKIP = { min: 0, max: Number.MAX_SAFE_INTEGER }
 
-const beforeAnyId = wholeNumber(0, Number.MAX_SAFE_INTEGER - 1)
+const BEFORE_ANY_ID = 0
+const AFTER_ANY_ID = Number.MAX_SAFE_INTEGER
+const besideAnId = wholeNumber(BEFORE_ANY_ID, AFTER_ANY_ID)
 
 const pageRules = {
   limit: wholeNumber(LIMIT.min, LIMIT.max),
   skip: wholeNumber(SKIP.min, SKIP.max),
-  newerThan: optional(beforeAnyId),
-  olderThan: optional(beforeAnyId),
+  newerThan: optional(besideAnId),
+  olderThan: optional(besideAnId),
 }
 
 /**
@@ -31,7 +33,7 @@ export interface TaskPage {
 
 /**
  * Reads one task more than the page holds to learn whether the run goes on; on the side it came from it has to look,
- * for the task that it was counted from may be gone.
+ * for the task that it was counted from may be gone. An empty page has everything that is left on that side.
  *
  * @throws InvalidInput
  */
@@ -45,7 +47,7 @@ export async function readPage(read: (range: TaskRange) => Promise<Task[]>, rang
 
   if (newerThan !== undefined) {
     const tasks = found.slice(-limit)
-    const older = { olderThan: idOf(tasks.at(-1)) ?? newerThan + 1 }
+    const older = { olderThan: idOf(tasks.at(-1)) ?? AFTER_ANY_ID }
     return {
       tasks,
       ...(goesOn && { newer: { newerThan: idOf(tasks[0]) as number } }),
@@ -53,7 +55,7 @@ export async function readPage(read: (range: TaskRange) => Promise<Task[]>, rang
     }
   }
   const tasks = found.slice(0, limit)
-  const newer = { newerThan: idOf(tasks[0]) ?? (olderThan ?? 1) - 1 }
+  const newer = { newerThan: idOf(tasks[0]) ?? BEFORE_ANY_ID }
   const startsAtNewest = olderThan === undefined && skip === 0
   return {
     tasks,
