@@ -1,0 +1,35 @@
+import { expect } from 'chai'
+import {
+  type DomainError,
+  EmailAlreadyTaken,
+  InvalidCredentials,
+  InvalidInput,
+  InvalidToken,
+  StoreUnavailable,
+  TaskNotFound,
+} from '#src/domain/errors.ts'
+
+const errors: readonly (readonly [DomainError, string, string])[] = [
+  [new InvalidInput([]), 'invalid', 'invalid_input'],
+  [new TaskNotFound(), 'not-found', 'task_not_found'],
+  [new EmailAlreadyTaken(), 'conflict', 'email_taken'],
+  [new InvalidCredentials(), 'unauthenticated', 'invalid_credentials'],
+  [new InvalidToken(), 'unauthenticated', 'invalid_token'],
+  [new StoreUnavailable(new Error('10.0.0.7 refused')), 'unavailable', 'store_unavailable'],
+]
+
+describe('A domain error', () => {
+  for (const [error, kind, code] of errors) {
+    it(`${code} is of the kind ${kind} and says so in a sentence`, () => {
+      expect(error).to.include({ kind, code })
+      expect(error.message).to.match(/^[A-Z].*\.$/)
+    })
+  }
+
+  it('keeps the cause of a store that fails for the log, and out of its message', () => {
+    const cause = new Error('10.0.0.7 refused')
+    const error = new StoreUnavailable(cause)
+    expect(error.cause).to.equal(cause)
+    expect(error.message).to.not.include('10.0.0.7')
+  })
+})

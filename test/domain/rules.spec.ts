@@ -1,0 +1,136 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { InvalidInput } from '#src/domain/errors.ts'
+import {
+  all,
+  boolean,
+  enforce,
+  notBlank,
+  nullable,
+  optional,
+  type Rule,
+  text,
+  wellFormed,
+  wholeNumber,
+} from '#src/domain/rules.ts'
+import { anyText } from './texts.ts'
+import { violations } from './violations.ts'
+
+const ASTRAL = '🙂'
+const LONE_SURROGATES = ['\ud800', '\udfff', 'a\udc00b', '\udc00\ud800', `${ASTRAL}\ud83d`]
+const NO_TEXT = [undefined, null, 0, 1, true, [], ['text'], {}, { length: 3 }, Symbol('text')]
+
+const codeOf = (rule: Rule, value: unknown) => rule(value)?.code
+
+describe('A rule for text', () => {
+  const rule = text({ min: 2, max: 5 })
+
+  it('counts code points: an astral character is one, though it is two UTF-16 units', () => {
+    expect(codeOf(rule, ASTRAL)).to.equal('too_short')
+    expect(codeOf(rule, ASTRAL.repeat(2))).to.equal(undefined)
+    expect(codeOf(rule, ASTRAL.repeat(5))).to.equal(undefined)
+    expect(codeOf(rule, ASTRAL.repeat(6))).to.equal('too_long')
+  })
+
+  it('counts a letter and its combining mark as two characters', () => {
+    expect(codeOf(rule, 'e\u0301')).to.equal(undefined)
+    expect(codeOf(rule, 'e\u0301'.repeat(3))).to.equal('too_long')
+  })
+
+  it('takes every well-formed text whose code points are within both limits, and no other', () => {
+    fc.assert(
+      fc.property(anyText({ maxLength: 8 }), (value) => {
+        const length = Array.from(value).length
+        const broken = [value.includes('\0') && 'malformed_text', length < 2 && 'too_short', length > 5 && 'too_long']
+        const expected = broken.find(Boolean) || undefined
+        expect(codeOf(rule, value)).to.equal(expected)
+      }),
+    )
+  })
+
+  it('refuses NUL wherever it stands', () => {
+    for (const value of ['\0', 'a\0', '\0abc', 'a\0b']) expect(codeOf(rule, value)).to.equal('malformed_text')
+  })
+
+  it('refuses every lone surrogate', () => {
+    for (const value of LONE_SURROGATES) {
+      expect(codeOf(wellFormed, value)).to.equal('malformed_text')
+      expect(codeOf(rule, value)).to.equal('malformed_text')
+    }
+  })
+
+  it('refuses whatever is no string', () => {
+    for (const value of NO_TEXT) expect(codeOf(rule, value)).to.equal('not_text')
+  })
+})
+
+describe('The rule against blank text', () => {
+  it('refuses text of nothing but white space of any script', () => {
+    for (const value of ['', ' ', '\t\r\n', '\u00a0', '\u2003\u3000', '\ufeff'])
+      expect(codeOf(notBlank, value)).to.equal('blank')
+  })
+
+  it('takes text with anything else in it', () => {
+    for (const value of ['a', ' a ', '\u3000.']) expect(codeOf(notBlank, value)).to.equal(undefined)
+  })
+})
+
+describe('The rule for a boolean', () => {
+  it('takes true and false and nothing that merely looks like them', () => {
+    for (const value of [true, false]) expect(codeOf(boolean, value)).to.equal(undefined)
+    for (const value of ['true', 'false', 0, 1, null, undefined, '', [], {}])
+      expect(codeOf(boolean, value)).to.equal('not_boolean')
+  })
+})
+
+describe('The rule for a whole number', () => {
+  it('includes both limits', () => {
+    const rule = wholeNumber(1, 200)
+    for (const value of [1, 2, 199, 200]) expect(codeOf(rule, value)).to.equal(undefined)
+    for (const value of [0, -1, 201]) expect(codeOf(rule, value)).to.equal('out_of_range')
+  })
+
+  it('refuses fractions, numbers that are not exact and what is no number', () => {
+    const rule = wholeNumber(0, Number.MAX_VALUE)
+    for (const value of [0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, '1', 1n, null, undefined, [1]])
+      expect(codeOf(rule, value)).to.equal('out_of_range')
+    expect(codeOf(rule, Number.MAX_SAFE_INTEGER)).to.equal(undefined)
+  })
+})
+
+describe('Rules put together', () => {
+  it('let null pass where a value may be null, and nothing else', () => {
+    expect(codeOf(nullable(boolean), null)).to.equal(undefined)
+    expect(codeOf(nullable(boolean), undefined)).to.equal('not_boolean')
+    expect(codeOf(nullable(boolean), 'x')).to.equal('not_boolean')
+  })
+
+  it('let undefined pass where a value may be absent, and nothing else', () => {
+    expect(codeOf(optional(boolean), undefined)).to.equal(undefined)
+    expect(codeOf(optional(boolean), null)).to.equal('not_boolean')
+  })
+
+  it('report the first that is broken', () => {
+    expect(codeOf(all(text({ min: 1, max: 2 }), notBlank), '   ')).to.equal('too_long')
+    expect(codeOf(all(text({ min: 1, max: 3 }), notBlank), '   ')).to.equal('blank')
+  })
+
+  it('are enforced with one violation for each member, in the order of the rules', () => {
+    const rules = { name: text({ min: 1, max: 3 }), done: boolean, count: wholeNumber(0, 9) }
+    expect(violations(() => enforce(rules, { count: 10, done: 'yes', name: 'a' }))).to.deep.equal([
+      'done: not_boolean',
+      'count: out_of_range',
+    ])
+    expect(violations(() => enforce(rules, { count: 1, done: true, name: 'a' }))).to.deep.equal([])
+  })
+
+  it('never repeat the value in what they say', () => {
+    const rules: readonly Rule[] = [text({ min: 90, max: 99 }), text({ min: 0, max: 3 }), boolean, wholeNumber(0, 9)]
+    for (const rule of rules) {
+      for (const value of ['qx7z', '\0qx7z', 'qx7z\ud800'])
+        expect(rule(value)?.detail).to.be.a('string').not.include('qx7z')
+    }
+    const refused = new InvalidInput([{ member: 'name', code: 'too_long', detail: 'must be shorter' }])
+    expect(refused.message).to.equal('One or more values break a rule.')
+  })
+})

@@ -1,0 +1,199 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { type NewTask, Task, type TaskChanges } from '#src/domain/task.ts'
+import { aTask } from '#test/builders.ts'
+import { violations } from './violations.ts'
+
+const NOW = new Date('2026-02-01T00:00:00.000Z')
+const ASTRAL = '🙂'
+
+/** What a caller may send in spite of the types. */
+const untyped = <Type>(value: unknown) => value as Type
+const create = (fields: unknown) => Task.create(7, untyped<NewTask>(fields), NOW)
+const edit = (changes: unknown, task = aTask()) => task.edit(untyped<TaskChanges>(changes), NOW)
+
+const refused = {
+  'an empty title': [{ title: '' }, 'title: too_short'],
+  'a blank title': [{ title: ' \t\u3000' }, 'title: blank'],
+  'a title of 256 characters': [{ title: 'a'.repeat(256) }, 'title: too_long'],
+  'a title of 256 astral characters': [{ title: ASTRAL.repeat(256) }, 'title: too_long'],
+  'a title with NUL': [{ title: 'a\0b' }, 'title: malformed_text'],
+  'a title with a lone surrogate': [{ title: 'a\ud800' }, 'title: malformed_text'],
+  'a title that is null': [{ title: null }, 'title: not_text'],
+  'a title that is a number': [{ title: 1 }, 'title: not_text'],
+  'a title that is a list': [{ title: ['a'] }, 'title: not_text'],
+  'a description of 2,001 characters': [{ description: 'a'.repeat(2001) }, 'description: too_long'],
+  'a description of 2,001 astral characters': [{ description: ASTRAL.repeat(2001) }, 'description: too_long'],
+  'a description with NUL': [{ description: '\0' }, 'description: malformed_text'],
+  'a description with a lone surrogate': [{ description: '\udfff' }, 'description: malformed_text'],
+  'a description that is a number': [{ description: 0 }, 'description: not_text'],
+  'a description that is an object': [{ description: {} }, 'description: not_text'],
+  'completed as text': [{ completed: 'true' }, 'completed: not_boolean'],
+  'completed as a number': [{ completed: 1 }, 'completed: not_boolean'],
+  'completed as null': [{ completed: null }, 'completed: not_boolean'],
+} as const
+
+const accepted = {
+  'a title of one character': { title: 'a' },
+  'a title of 255 characters': { title: 'a'.repeat(255) },
+  'a title of 255 astral characters': { title: ASTRAL.repeat(255) },
+  'a title with blanks around it': { title: '  Ship \n' },
+  'a title in decomposed form': { title: 'e\u0301' },
+  'an empty description': { description: '' },
+  'a blank description': { description: '   ' },
+  'a description of 2,000 characters': { description: 'a'.repeat(2000) },
+  'a description of 2,000 astral characters': { description: ASTRAL.repeat(2000) },
+  'no description': { description: null },
+  completed: { completed: true },
+} as const
+
+describe('A new task', () => {
+  it('is open and has no description unless it says so', () => {
+    expect(create({ title: 'Ship' })).to.deep.equal({
+      title: 'Ship',
+      description: null,
+      completed: false,
+      ownerId: 7,
+      createdAt: NOW,
+      updatedAt: NOW,
+    })
+  })
+
+  it('takes the id, the owner and the times from nobody who sends them', () => {
+    const sent = { title: 'Ship', id: 99, ownerId: 99, createdAt: new Date(0), updatedAt: new Date(0), extra: 1 }
+    expect(create(sent)).to.deep.equal(create({ title: 'Ship' }))
+  })
+
+  it('needs a title', () => {
+    expect(violations(() => create({}))).to.deep.equal(['title: not_text'])
+  })
+
+  it('is refused with one violation for each mistake', () => {
+    expect(violations(() => create({ title: '', description: 1, completed: 'no' }))).to.deep.equal([
+      'title: too_short',
+      'description: not_text',
+      'completed: not_boolean',
+    ])
+  })
+
+  for (const [what, [fields, violation]] of Object.entries(refused)) {
+    it(`is refused with ${what}`, () => {
+      expect(violations(() => create({ title: 'Ship', ...fields }))).to.deep.equal([violation])
+    })
+  }
+
+  for (const [what, fields] of Object.entries(accepted)) {
+    it(`keeps ${what} as it was sent`, () => expect(create({ title: 'Ship', ...fields })).to.include(fields))
+  }
+})
+
+describe('An edited task', () => {
+  for (const [what, [changes, violation]] of Object.entries(refused)) {
+    it(`is refused ${what}, and stays as it was`, () => {
+      const task = aTask()
+      const before = task.snapshot()
+      expect(violations(() => edit({ completed: true, title: 'Other', ...changes }, task))).to.deep.equal([violation])
+      expect(task.snapshot()).to.equal(before)
+    })
+  }
+
+  for (const [what, changes] of Object.entries(accepted)) {
+    it(`takes ${what}, and keeps the rest`, () => {
+      const task = aTask({ title: 'Before', description: 'before' })
+      edit(changes, task)
+      expect(task.snapshot()).to.deep.equal({
+        ...aTask({ title: 'Before', description: 'before' }).snapshot(),
+        ...changes,
+        updatedAt: NOW,
+      })
+    })
+  }
+
+  it('changes nothing when no field is given, the time of the last change included', () => {
+    const task = aTask()
+    const before = task.snapshot()
+    for (const changes of [{}, { title: undefined }, { id: 9, ownerId: 9, createdAt: NOW, updatedAt: NOW }]) {
+      edit(changes, task)
+      expect(task.snapshot()).to.equal(before)
+    }
+  })
+
+  it('keeps its id, its owner and its creation whatever is sent', () => {
+    const task = aTask({ id: 3, ownerId: 4 })
+    edit({ title: 'New', id: 9, ownerId: 9, createdAt: NOW, updatedAt: new Date(0), extra: 1 }, task)
+    expect(task.snapshot()).to.deep.equal({ ...aTask({ id: 3, ownerId: 4 }).snapshot(), title: 'New', updatedAt: NOW })
+  })
+
+  it('changes nothing for a field that is named like a member of every object', () => {
+    const task = aTask()
+    const before = task.snapshot()
+    edit(JSON.parse('{"__proto__": {"title": 1}, "constructor": 1, "toString": 1}'), task)
+    expect(task.snapshot()).to.equal(before)
+  })
+
+  it('moves the time of the last change also when it is given what it has already', () => {
+    const task = aTask({ completed: true })
+    edit({ completed: true }, task)
+    expect(task.snapshot().updatedAt).to.deep.equal(NOW)
+  })
+
+  it('moves the time of the last change strictly forwards, whatever the clock says', () => {
+    const times = fc.array(fc.date({ noInvalidDate: true, min: new Date(0), max: new Date('2100-01-01') }), {
+      minLength: 1,
+      maxLength: 5,
+    })
+    fc.assert(
+      fc.property(times, (clock) => {
+        const task = aTask()
+        for (const now of clock) {
+          const before = task.snapshot().updatedAt.getTime()
+          task.edit({ completed: true }, now)
+          const after = task.snapshot().updatedAt.getTime()
+          expect(after).to.equal(Math.max(before + 1, now.getTime()))
+        }
+      }),
+    )
+  })
+
+  it('has every field as its last edit left it', () => {
+    const changes = fc.record(
+      {
+        title: fc.string({ minLength: 1, maxLength: 20 }).map((text) => `${text}.`),
+        description: fc.option(fc.string()),
+        completed: fc.boolean(),
+      },
+      { requiredKeys: [] },
+    )
+    fc.assert(
+      fc.property(fc.array(changes, { maxLength: 6 }), (edits) => {
+        const task = aTask()
+        for (const one of edits) task.edit(one, NOW)
+        const { updatedAt: _, ...fields } = task.snapshot()
+        const { updatedAt: __, ...expected } = Object.assign({ ...aTask().snapshot() }, ...edits)
+        expect(fields).to.deep.equal(expected)
+      }),
+    )
+  })
+})
+
+describe('A restored task', () => {
+  it('is read as it was stored, also where a rule was tightened later', () => {
+    const stored = { ...aTask().snapshot(), title: 'a'.repeat(300), description: '\0' }
+    expect(Task.restore(stored).snapshot()).to.equal(stored)
+  })
+
+  it('can be edited in one field while another breaks a rule of today', () => {
+    const task = aTask({ title: '' })
+    task.edit({ completed: true }, NOW)
+    expect(task.snapshot()).to.include({ title: '', completed: true })
+  })
+
+  it('gives the same snapshot until it changes, and never changes one it gave', () => {
+    const task = aTask()
+    const before = task.snapshot()
+    expect(task.snapshot()).to.equal(before)
+    task.edit({ title: 'Other' }, NOW)
+    expect(task.snapshot()).to.not.equal(before)
+    expect(before.title).to.equal('Ship')
+  })
+})

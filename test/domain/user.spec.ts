@@ -1,0 +1,73 @@
+import { expect } from 'chai'
+import { enforce } from '#src/domain/rules.ts'
+import { credentialRules, loginRules, User } from '#src/domain/user.ts'
+import { violations } from './violations.ts'
+
+const ASTRAL = '🙂'
+const email = 'jane@example.com'
+
+describe('A new user', () => {
+  it('has a normalised address, the hash as it was given, and the time of the registration', () => {
+    const now = new Date()
+    expect(User.create(' Jane@Example.COM', 'a hash', now)).to.deep.equal({
+      email: 'Jane@example.com',
+      hashedPassword: 'a hash',
+      createdAt: now,
+    })
+  })
+})
+
+describe('A restored user', () => {
+  it('is read as it was stored, also where a rule was tightened later', () => {
+    const stored = { id: 1, email: 'no address', hashedPassword: '', createdAt: new Date(0) }
+    expect(User.restore(stored).snapshot()).to.equal(stored)
+  })
+})
+
+describe('The password of somebody who registers', () => {
+  const judged = (password: unknown) => violations(() => enforce(credentialRules, { email, password }))
+
+  const refused = {
+    'of 7 characters': ['a'.repeat(7), 'too_short'],
+    'of 7 astral characters': [ASTRAL.repeat(7), 'too_short'],
+    'of 129 characters': ['a'.repeat(129), 'too_long'],
+    'of 129 astral characters': [ASTRAL.repeat(129), 'too_long'],
+    'with NUL': ['password\0', 'malformed_text'],
+    'with a lone surrogate': ['password\ud800', 'malformed_text'],
+    'that is null': [null, 'not_text'],
+    'that is a number': [12_345_678, 'not_text'],
+    'that is absent': [undefined, 'not_text'],
+  } as const
+  for (const [form, [password, code]] of Object.entries(refused)) {
+    it(`is refused ${form}`, () => expect(judged(password)).to.deep.equal([`password: ${code}`]))
+  }
+
+  const accepted = {
+    'of 8 characters': 'a'.repeat(8),
+    'of 8 astral characters': ASTRAL.repeat(8),
+    'of 128 characters': 'a'.repeat(128),
+    'of 128 astral characters, 512 bytes': ASTRAL.repeat(128),
+    'of blanks': ' '.repeat(8),
+  }
+  for (const [form, password] of Object.entries(accepted)) {
+    it(`is accepted ${form}`, () => expect(judged(password)).to.deep.equal([]))
+  }
+})
+
+describe('The pair of somebody who logs in', () => {
+  const judged = (email: unknown, password: unknown) => violations(() => enforce(loginRules, { email, password }))
+
+  it('may be any two texts: the rest is a right or a wrong pair', () => {
+    for (const [name, password] of [
+      ['', ''],
+      ['no address', 'a'],
+      ['a'.repeat(9999), 'b'.repeat(9999)],
+    ])
+      expect(judged(name, password)).to.deep.equal([])
+  })
+
+  it('is refused where either is no well-formed text', () => {
+    expect(judged(1, null)).to.deep.equal(['email: not_text', 'password: not_text'])
+    expect(judged('\0', '\ud800')).to.deep.equal(['email: malformed_text', 'password: malformed_text'])
+  })
+})

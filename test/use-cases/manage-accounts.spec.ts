@@ -1,0 +1,143 @@
+import { expect } from 'chai'
+import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
+import { EmailAlreadyTaken, InvalidCredentials, InvalidToken } from '#src/domain/errors.ts'
+import { ManageAccounts } from '#src/domain/use-cases/manage-accounts.ts'
+import { aUserDraft } from '#test/builders.ts'
+import { violationsOf } from '#test/domain/violations.ts'
+import { FakeClock, FakePasswordHasher, FakeTokenService } from './fakes.ts'
+import { rejection } from './rejections.ts'
+
+const jane = { email: 'jane@example.com', password: 'correct horse' }
+
+/** What a caller may send in spite of the types. */
+const pair = (email: unknown, password: unknown) => ({ email: email as string, password: password as string })
+
+describe('Managing accounts', () => {
+  let users: InMemoryUserRepository
+  let passwords: FakePasswordHasher
+  let clock: FakeClock
+  let accounts: ManageAccounts
+
+  beforeEach(() => {
+    users = new InMemoryUserRepository()
+    passwords = new FakePasswordHasher()
+    clock = new FakeClock()
+    accounts = new ManageAccounts({ users, passwords, clock, tokens: new FakeTokenService() })
+  })
+
+  describe('registering', () => {
+    it('stores a user with the normalised address, the hash of the password and the time', async () => {
+      const user = await accounts.register({ ...jane, email: ' Jane@EXAMPLE.com ' })
+      expect(user.snapshot()).to.deep.equal({
+        id: 1,
+        email: 'Jane@example.com',
+        hashedPassword: 'hash of correct horse',
+        createdAt: clock.time,
+      })
+      expect((await users.findByEmail('Jane@example.com'))?.snapshot()).to.deep.equal(user.snapshot())
+    })
+
+    it('refuses an address that is taken, however it is spelled', async () => {
+      await accounts.register(jane)
+      for (const email of ['jane@example.com', ' jane@example.com', 'jane@EXAMPLE.com'])
+        expect(await rejection(accounts.register({ ...jane, email }))).to.be.instanceOf(EmailAlreadyTaken)
+    })
+
+    it('takes a local part in other letters for another address', async () => {
+      await accounts.register(jane)
+      expect((await accounts.register({ ...jane, email: 'Jane@example.com' })).snapshot().id).to.equal(2)
+    })
+
+    it('gives an address to one of many who ask for it at once', async () => {
+      const attempts = await Promise.allSettled(Array.from({ length: 20 }, () => accounts.register(jane)))
+      expect(attempts.filter(({ status }) => status === 'fulfilled')).to.have.length(1)
+    })
+
+    it('names every member that breaks its rule and stores nobody', async () => {
+      expect(await violationsOf(accounts.register(pair('nobody', 'short')))).to.deep.equal([
+        'email: not_an_email',
+        'password: too_short',
+      ])
+      expect(await violationsOf(accounts.register(pair(null, 7)))).to.deep.equal([
+        'email: not_text',
+        'password: not_text',
+      ])
+      expect(await users.findById(1)).to.equal(undefined)
+    })
+
+    it('takes no id from whoever sends one', async () => {
+      const sent = { ...jane, id: 99, createdAt: new Date(0), hashedPassword: 'mine' }
+      const { id, createdAt, hashedPassword } = (await accounts.register(sent)).snapshot()
+      expect({ id, createdAt, hashedPassword }).to.deep.equal({
+        id: 1,
+        createdAt: clock.time,
+        hashedPassword: 'hash of correct horse',
+      })
+    })
+  })
+
+  describe('logging in', () => {
+    it('issues a token that names the user', async () => {
+      await accounts.register({ ...jane, email: 'john@example.com' })
+      await accounts.register(jane)
+      expect(await accounts.logIn(jane)).to.deep.equal({ token: 'token of 2', expiresIn: 3_600 })
+    })
+
+    it('finds the address however it is spelled', async () => {
+      await accounts.register(jane)
+      for (const email of ['\tjane@example.com ', 'jane@Example.COM'])
+        expect(await accounts.logIn({ ...jane, email })).to.include({ token: 'token of 1' })
+    })
+
+    it('refuses a wrong password and an unknown address in the same words', async () => {
+      await accounts.register(jane)
+      const wrong = await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }))
+      const unknown = await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }))
+      expect(wrong).to.be.instanceOf(InvalidCredentials)
+      expect(unknown).to.be.instanceOf(InvalidCredentials)
+      expect((wrong as Error).message).to.equal((unknown as Error).message)
+    })
+
+    it('verifies a password also when there is no such address, so that both take the same time', async () => {
+      await accounts.register(jane)
+      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }))
+      await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }))
+      expect(passwords.verified).to.deep.equal(['hash of correct horse', undefined])
+    })
+
+    it('takes two texts that nobody could have registered for a wrong pair', async () => {
+      for (const [email, password] of [
+        ['', ''],
+        ['no address', 'short'],
+        ['a'.repeat(999), 'b'.repeat(999)],
+      ])
+        expect(await rejection(accounts.logIn(pair(email, password)))).to.be.instanceOf(InvalidCredentials)
+    })
+
+    it('works for what was stored under an older rule', async () => {
+      await users.add(aUserDraft({ email: 'root', hashedPassword: 'hash of toor' }))
+      expect(await accounts.logIn({ email: 'root', password: 'toor' })).to.include({ token: 'token of 1' })
+    })
+
+    it('refuses what is no text before it looks or hashes', async () => {
+      expect(await violationsOf(accounts.logIn(pair(undefined, '\0')))).to.deep.equal([
+        'email: not_text',
+        'password: malformed_text',
+      ])
+      expect(passwords.verified).to.deep.equal([])
+    })
+  })
+
+  describe('authenticating', () => {
+    it('finds the user whom the token names', async () => {
+      const user = await accounts.register(jane)
+      const { token } = await accounts.logIn(jane)
+      expect((await accounts.authenticate(token)).snapshot()).to.deep.equal(user.snapshot())
+    })
+
+    it('refuses a token that is not valid and one of a user who is gone alike', async () => {
+      for (const token of ['', 'nonsense', 'token of 99'])
+        expect(await rejection(accounts.authenticate(token))).to.be.instanceOf(InvalidToken)
+    })
+  })
+})

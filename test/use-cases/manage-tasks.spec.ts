@@ -1,0 +1,137 @@
+import { expect } from 'chai'
+import { InMemoryTaskRepository } from '#src/adapters/in-memory/in-memory-task-repository.ts'
+import { TaskNotFound } from '#src/domain/errors.ts'
+import type { NewTask, TaskChanges } from '#src/domain/task.ts'
+import { ManageTasks } from '#src/domain/use-cases/manage-tasks.ts'
+import { violationsOf } from '#test/domain/violations.ts'
+import { FakeClock } from './fakes.ts'
+import { rejection } from './rejections.ts'
+
+const JANE = 1
+const JOHN = 2
+
+describe('Managing tasks', () => {
+  let clock: FakeClock
+  let manage: ManageTasks
+
+  beforeEach(() => {
+    clock = new FakeClock()
+    manage = new ManageTasks({ tasks: new InMemoryTaskRepository(), clock })
+  })
+
+  const create = async (ownerId: number, fields: unknown = { title: 'Ship' }) =>
+    (await manage.create(ownerId, fields as NewTask)).snapshot()
+  const get = async (id: number, ownerId = JANE) => (await manage.get({ id, ownerId })).snapshot()
+  const edit = async (id: number, changes: unknown, ownerId = JANE) =>
+    (await manage.edit({ id, ownerId }, changes as TaskChanges)).snapshot()
+  const idsOf = async (ownerId: number, range = { skip: 0, limit: 100 }) =>
+    (await manage.list(ownerId, range)).tasks.map((task) => task.snapshot().id)
+
+  it('creates a task of that owner, now', async () => {
+    const task = await create(JOHN, { title: 'Ship', description: 'soon' })
+    expect(task).to.deep.equal({
+      id: 1,
+      ownerId: JOHN,
+      title: 'Ship',
+      description: 'soon',
+      completed: false,
+      createdAt: clock.time,
+      updatedAt: clock.time,
+    })
+    expect(await get(1, JOHN)).to.deep.equal(task)
+  })
+
+  it('creates it for the owner and under the id that the caller did not choose', async () => {
+    expect(await create(JANE, { title: 'Ship', id: 50, ownerId: JOHN })).to.include({ id: 1, ownerId: JANE })
+  })
+
+  it('stores nothing that breaks a rule', async () => {
+    expect(await violationsOf(create(JANE, { title: ' ', completed: 1 }))).to.deep.equal([
+      'title: blank',
+      'completed: not_boolean',
+    ])
+    expect(await idsOf(JANE)).to.deep.equal([])
+  })
+
+  it('lists one owner’s tasks, newest first', async () => {
+    for (const owner of [JANE, JOHN, JANE, JANE]) await create(owner)
+    expect(await idsOf(JANE)).to.deep.equal([4, 3, 1])
+    expect(await idsOf(JOHN)).to.deep.equal([2])
+    expect(await idsOf(99)).to.deep.equal([])
+  })
+
+  it('lists a page and where its neighbours are, counting that owner’s tasks alone', async () => {
+    for (const owner of [JANE, JOHN, JANE, JANE, JOHN]) await create(owner)
+    const { tasks, ...neighbours } = await manage.list(JANE, { skip: 1, limit: 1 })
+    expect(tasks.map((task) => task.snapshot().id)).to.deep.equal([3])
+    expect(neighbours).to.deep.equal({ newer: { newerThan: 3 }, older: { olderThan: 3 } })
+    expect(await manage.list(JOHN, { skip: 0, limit: 2 })).to.have.all.keys('tasks')
+  })
+
+  it('does not list a range beyond its limits', async () => {
+    expect(await violationsOf(manage.list(JANE, { skip: -1, limit: 201 }))).to.deep.equal([
+      'limit: out_of_range',
+      'skip: out_of_range',
+    ])
+  })
+
+  it('edits what is given, keeps the rest, and moves the time of the last change', async () => {
+    const before = await create(JANE, { title: 'Ship', description: 'soon' })
+    clock.time = new Date('2026-02-01T00:00:00.000Z')
+    const after = await edit(before.id, { completed: true })
+    expect(after).to.deep.equal({ ...before, completed: true, updatedAt: clock.time })
+    expect(await get(before.id)).to.deep.equal(after)
+  })
+
+  it('stores nothing of an edit of which one part breaks a rule', async () => {
+    const before = await create(JANE)
+    expect(await violationsOf(edit(before.id, { completed: true, title: null }))).to.deep.equal(['title: not_text'])
+    expect(await get(before.id)).to.deep.equal(before)
+  })
+
+  it('changes nothing by an edit of nothing', async () => {
+    const before = await create(JANE)
+    clock.time = new Date('2026-02-01T00:00:00.000Z')
+    expect(await edit(before.id, { id: 9, ownerId: JOHN })).to.deep.equal(before)
+    expect(await get(before.id)).to.deep.equal(before)
+  })
+
+  it('keeps both of two edits at once', async () => {
+    const { id } = await create(JANE)
+    await Promise.all([edit(id, { title: 'New' }), edit(id, { completed: true })])
+    expect(await get(id)).to.include({ title: 'New', completed: true })
+  })
+
+  it('removes a task once', async () => {
+    await create(JANE)
+    const key = { id: 1, ownerId: JANE }
+    await manage.remove(key)
+    expect(await rejection(manage.remove(key))).to.be.instanceOf(TaskNotFound)
+    expect(await rejection(manage.get(key))).to.be.instanceOf(TaskNotFound)
+  })
+
+  it('never gives the id of a removed task again', async () => {
+    await create(JANE)
+    await manage.remove({ id: 1, ownerId: JANE })
+    expect((await create(JANE)).id).to.equal(2)
+  })
+
+  const attempts = {
+    get: (id: number) => manage.get({ id, ownerId: JOHN }),
+    edit: (id: number) => manage.edit({ id, ownerId: JOHN }, { title: 'Mine' }),
+    'edit in no field': (id: number) => manage.edit({ id, ownerId: JOHN }, {}),
+    'edit wrongly': (id: number) => manage.edit({ id, ownerId: JOHN }, { title: '' }),
+    remove: (id: number) => manage.remove({ id, ownerId: JOHN }),
+  }
+  for (const [what, attempt] of Object.entries(attempts)) {
+    it(`does not let another owner ${what} a task, in the words for one that is absent`, async () => {
+      const before = await create(JANE)
+      const foreign = await rejection(attempt(before.id))
+      const absent = await rejection(attempt(99))
+      expect(foreign).to.be.instanceOf(TaskNotFound)
+      expect(absent).to.be.instanceOf(TaskNotFound)
+      expect((foreign as Error).message).to.equal((absent as Error).message)
+      expect(await get(before.id)).to.deep.equal(before)
+    })
+  }
+})
