@@ -1,0 +1,175 @@
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { expect } from 'chai'
+
+const ROOT = resolve(import.meta.dirname, '..')
+
+/** What each file may import and what it may not; the names need not exist, for the rule reads them as text. */
+const rules: Readonly<Record<string, { readonly allowed: readonly string[]; readonly forbidden: readonly string[] }>> =
+  {
+    'src/domain/x.ts': {
+      allowed: ['./task.ts'],
+      forbidden: [
+        ...[
+          '../config.ts',
+          './../config.ts',
+          '../adapters/http/app.ts',
+          './use-cases/manage-tasks.ts',
+          '#src/config.ts',
+        ],
+        ...['node:fs', 'fs', 'valibot', 'koa', '@mikro-orm/core', '@mikro-orm/core/deep', 'tsyringe'],
+      ],
+    },
+    'src/domain/use-cases/x.ts': {
+      allowed: ['./manage-tasks.ts', '../task.ts'],
+      forbidden: [
+        '../../config.ts',
+        '../../adapters/http/app.ts',
+        '../../composition-root.ts',
+        'node:crypto',
+        'valibot',
+      ],
+    },
+    'src/adapters/http/x.ts': {
+      allowed: [
+        ...['./problems.ts', '../../domain/task.ts', '../../domain/use-cases/manage-tasks.ts', '../../config.ts'],
+        ...['node:crypto', 'koa', 'koa-bodyparser', '@koa/router', 'valibot', '@valibot/to-json-schema', 'pino'],
+      ],
+      forbidden: [
+        ...['../mikro-orm/options.ts', '../in-memory/in-memory-task-repository.ts', '../security/jwt-token-service.ts'],
+        ...['./../cli/migrate.ts', '../cli/migrate.ts', '../../main.ts', '../../composition-root.ts'],
+        ...['#src/adapters/mikro-orm/options.ts', '@mikro-orm/core', 'kysely', 'pg', 'better-sqlite3'],
+        ...['bcrypt', 'jsonwebtoken', 'tsyringe'],
+      ],
+    },
+    'src/adapters/mikro-orm/x.ts': {
+      allowed: [
+        ...['./records.ts', './migrations/first.ts', '../../domain/ports.ts', 'node:path'],
+        ...['@mikro-orm/core', '@mikro-orm/sqlite', 'kysely', 'better-sqlite3', 'pg'],
+      ],
+      forbidden: [
+        ...['../in-memory/in-memory-task-repository.ts', '../http/problems.ts', '../../config.ts', '../../main.ts'],
+        ...['koa', '@koa/cors', 'valibot', 'bcrypt', 'jsonwebtoken', 'tsyringe'],
+      ],
+    },
+    'src/adapters/mikro-orm/migrations/x.ts': {
+      allowed: ['../options.ts', '@mikro-orm/migrations'],
+      forbidden: ['../../http/problems.ts', '../../../config.ts', 'koa', 'bcrypt', 'tsyringe'],
+    },
+    'src/adapters/in-memory/x.ts': {
+      allowed: ['./in-memory-user-repository.ts', '../../domain/ports.ts'],
+      forbidden: [
+        '../mikro-orm/records.ts',
+        '../../config.ts',
+        'koa',
+        '@mikro-orm/core',
+        'kysely',
+        'bcrypt',
+        'tsyringe',
+      ],
+    },
+    'src/adapters/security/x.ts': {
+      allowed: ['./jwt-token-service.ts', '../../domain/ports.ts', 'node:crypto', 'bcrypt', 'jsonwebtoken'],
+      forbidden: ['../http/problems.ts', '../../config.ts', 'koa', '@mikro-orm/core', 'pg', 'valibot', 'tsyringe'],
+    },
+    'src/adapters/cli/x.ts': {
+      allowed: ['../mikro-orm/options.ts', '../../config.ts', '../../domain/ports.ts', 'node:process'],
+      forbidden: ['../security/jwt-token-service.ts', '../../main.ts', 'koa', '@mikro-orm/core', 'kysely', 'tsyringe'],
+    },
+    'src/config.ts': {
+      allowed: ['node:crypto', 'valibot'],
+      forbidden: ['./composition-root.ts', './adapters/http/app.ts', 'koa', 'tsyringe'],
+    },
+    'src/composition-root.ts': {
+      allowed: [
+        'tsyringe',
+        'reflect-metadata',
+        '@mikro-orm/core',
+        'kysely',
+        './adapters/http/app.ts',
+        './domain/ports.ts',
+      ],
+      forbidden: ['koa', '@koa/router', 'koa-helmet', 'bcrypt', 'jsonwebtoken', 'better-sqlite3', './main.ts'],
+    },
+    'src/main.ts': {
+      allowed: ['./composition-root.ts', './config.ts', './adapters/http/app.ts', 'node:process', 'pino'],
+      forbidden: ['koa', 'tsyringe', '@mikro-orm/core', 'kysely', 'bcrypt', 'jsonwebtoken'],
+    },
+    'mikro-orm.config.ts': {
+      allowed: ['./src/config.ts', './src/adapters/mikro-orm/options.ts', '@mikro-orm/migrations'],
+      forbidden: ['./src/main.ts', './src/adapters/http/app.ts', 'koa', 'tsyringe'],
+    },
+    'test/http/x.spec.ts': {
+      allowed: ['#src/adapters/http/app.ts', '#src/composition-root.ts', 'jsonwebtoken', 'pg', 'chai'],
+      forbidden: ['tsyringe', 'reflect-metadata'],
+    },
+  }
+
+/** Ways around an import statement, which the rule by folder would not see. */
+const invisible = {
+  'an import type': "export type Hidden = import('koa').Context",
+  'a computed import': 'export const hidden = (name: string) => import(name)',
+  'a template import': 'export const hidden = import(`koa`)',
+  'a call of require': "export const hidden = require('koa')",
+  'a made require': "export const hidden = createRequire(import.meta.url)('koa')",
+  'a decorator': 'export class Hidden { @traced verb() {} }',
+}
+
+/** The part of Biome's JSON report that is read here. */
+interface Report {
+  readonly diagnostics: readonly {
+    readonly category: string
+    readonly location: { readonly start: { readonly line: number } }
+  }[]
+}
+
+describe('The rule by folder', () => {
+  let copy: string
+
+  before(() => {
+    copy = mkdtempSync(join(tmpdir(), 'architecture-'))
+    for (const file of ['biome.json', 'package.json', 'test/visible-imports.grit'])
+      cpSync(join(ROOT, file), join(copy, file))
+  })
+
+  after(() => rmSync(copy, { recursive: true }))
+
+  /** Lints the lines as that file, beside a copy of the configuration; the source itself is never touched. */
+  function refused(file: string, lines: readonly string[]): (string | undefined)[] {
+    mkdirSync(join(copy, dirname(file)), { recursive: true })
+    writeFileSync(join(copy, file), lines.join('\n'))
+    const biome = join(ROOT, 'node_modules/@biomejs/biome/bin/biome')
+    const options = ['--vcs-enabled=false', '--max-diagnostics=none', '--reporter=json']
+    const { stdout } = spawnSync(process.execPath, [biome, 'lint', ...options, file], { cwd: copy, encoding: 'utf8' })
+    const { diagnostics }: Report = JSON.parse(stdout)
+    return diagnostics
+      .filter(({ category }) => category === 'lint/style/noRestrictedImports' || category === 'plugin')
+      .map(({ location }) => lines[location.start.line - 1])
+  }
+
+  const imports = (name: string) => [`import '${name}'`, `import type { X } from '${name}'`, `export * from '${name}'`]
+
+  for (const [file, { allowed, forbidden }] of Object.entries(rules)) {
+    it(`says what ${file} may import`, () => {
+      const found = refused(file, [...allowed, ...forbidden].flatMap(imports))
+      expect(found).to.have.members(forbidden.flatMap(imports))
+    })
+  }
+
+  for (const [name, line] of Object.entries(invisible)) {
+    it(`refuses ${name}, which it could not see`, () => {
+      expect(refused('src/adapters/http/y.ts', [line])).to.include(line)
+    })
+  }
+
+  it('covers every file of src: a new folder may import nothing until it is given a rule', () => {
+    const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    const folders = new Set(files.filter((file) => file.endsWith('.ts')).map((file) => dirname(join('src', file))))
+    for (const folder of [...folders, 'src/adapters/new']) {
+      const lines = imports('a-package-that-no-rule-names')
+      expect(refused(join(folder, 'z.ts'), lines), folder).to.have.members(lines)
+    }
+  })
+})
