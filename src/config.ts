@@ -27,7 +27,7 @@ const choice = <const Options extends readonly string[]>(fallback: Options[numbe
   v.optional(v.picklist(options, `must be one of ${options.join(', ')}`), fallback)
 
 /** An origin as browsers send it (RFC 6454, section 6.2): it is compared exactly, so no path, no default port, no capitals. */
-const isOrigin = (text: string) => URL.canParse(text) && /^https?:/.test(text) && new URL(text).origin === text
+const isOrigin = (text: string) => /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
 /** Where tasks are kept. */
 export type DatabaseTarget =
