@@ -1,0 +1,223 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { ConfigError, type Environment, readConfig } from '#src/config.ts'
+
+const PLACEHOLDER = 'change-me-to-a-long-random-string'
+const production = { ENVIRONMENT: 'production', SECRET_KEY: 'k'.repeat(32) }
+
+/** What is said of a wrong environment. */
+function messageFor(environment: Environment): string {
+  try {
+    readConfig(environment)
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message
+    throw error
+  }
+  return ''
+}
+
+/** The variables that a wrong environment is told of, in that order. */
+const namedFor = (environment: Environment) =>
+  messageFor(environment)
+    .split('\n')
+    .map((line) => line.split(' ')[0])
+    .filter(Boolean)
+
+const VARIABLES = [
+  'PROJECT_NAME',
+  'API_V1_PREFIX',
+  'ENVIRONMENT',
+  'HOST',
+  'PORT',
+  'SECRET_KEY',
+  'ALGORITHM',
+  'ACCESS_TOKEN_EXPIRE_MINUTES',
+  'BACKEND_CORS_ORIGINS',
+  'DATABASE_URL',
+  'MIGRATE_ON_START',
+  'BCRYPT_ROUNDS',
+  'LOG_LEVEL',
+]
+
+describe('The configuration', () => {
+  it('has a default for every variable', () => {
+    const { secretKey, ...rest } = readConfig({})
+    expect(rest).to.deep.equal({
+      projectName: 'Task Management API',
+      apiPrefix: '/api/v1',
+      environment: 'development',
+      host: '127.0.0.1',
+      port: 8000,
+      secretKeyIsRandom: true,
+      algorithm: 'HS256',
+      accessTokenExpireMinutes: 60,
+      corsOrigins: ['http://localhost:3000', 'http://localhost:8000'],
+      database: { kind: 'sqlite', path: './tasks.db' },
+      migrateOnStart: true,
+      bcryptRounds: 12,
+      logLevel: 'info',
+    })
+    expect(secretKey).to.have.length.of.at.least(32)
+  })
+
+  it('takes an empty variable for one that is not set', () => {
+    const empty = Object.fromEntries(VARIABLES.map((name) => [name, '']))
+    expect({ ...readConfig(empty), secretKey: '' }).to.deep.equal({ ...readConfig({}), secretKey: '' })
+  })
+
+  it('ignores a variable that it does not know', () => {
+    expect({ ...readConfig({ PATH: '/bin', SKIP: 'x' }), secretKey: '' }).to.deep.equal({
+      ...readConfig({}),
+      secretKey: '',
+    })
+  })
+
+  it('makes another random secret each time where none is set', () => {
+    expect(readConfig({}).secretKey).to.not.equal(readConfig({}).secretKey)
+    expect(readConfig({ ENVIRONMENT: 'test' }).secretKeyIsRandom).to.equal(true)
+  })
+
+  const good: readonly (readonly [variable: string, value: string, expected: object])[] = [
+    ['PROJECT_NAME', 'Räume & Züge', { projectName: 'Räume & Züge' }],
+    ['API_V1_PREFIX', '/v1', { apiPrefix: '/v1' }],
+    ['API_V1_PREFIX', '/a/b-c/d_e/v1.2', { apiPrefix: '/a/b-c/d_e/v1.2' }],
+    ['ENVIRONMENT', 'test', { environment: 'test' }],
+    ['HOST', '0.0.0.0', { host: '0.0.0.0' }],
+    ['HOST', '::1', { host: '::1' }],
+    ['PORT', '0', { port: 0 }],
+    ['PORT', '65535', { port: 65_535 }],
+    ['SECRET_KEY', 'short', { secretKey: 'short', secretKeyIsRandom: false }],
+    ['SECRET_KEY', PLACEHOLDER, { secretKey: PLACEHOLDER, secretKeyIsRandom: false }],
+    ['ALGORITHM', 'HS256', { algorithm: 'HS256' }],
+    ['ALGORITHM', 'HS384', { algorithm: 'HS384' }],
+    ['ALGORITHM', 'HS512', { algorithm: 'HS512' }],
+    ['ACCESS_TOKEN_EXPIRE_MINUTES', '1', { accessTokenExpireMinutes: 1 }],
+    ['ACCESS_TOKEN_EXPIRE_MINUTES', '525600', { accessTokenExpireMinutes: 525_600 }],
+    ['BACKEND_CORS_ORIGINS', 'https://app.example.com', { corsOrigins: ['https://app.example.com'] }],
+    [
+      'BACKEND_CORS_ORIGINS',
+      'http://a.example , http://[::1]:81',
+      { corsOrigins: ['http://a.example', 'http://[::1]:81'] },
+    ],
+    ['DATABASE_URL', 'memory:', { database: { kind: 'memory' } }],
+    ['DATABASE_URL', 'sqlite:///relative.db', { database: { kind: 'sqlite', path: 'relative.db' } }],
+    ['DATABASE_URL', 'sqlite:///./a b/tasks.db', { database: { kind: 'sqlite', path: './a b/tasks.db' } }],
+    ['DATABASE_URL', 'sqlite:////absolute.db', { database: { kind: 'sqlite', path: '/absolute.db' } }],
+    ['DATABASE_URL', 'sqlite+aiosqlite:///tasks.db', { database: { kind: 'sqlite', path: 'tasks.db' } }],
+    ...['postgresql', 'postgres', 'postgresql+psycopg', 'postgres+asyncpg', 'postgresql+psycopg2'].map(
+      (scheme) =>
+        [
+          'DATABASE_URL',
+          `${scheme}://u:p%40ss@db.example:5433/tasks?sslmode=require`,
+          { database: { kind: 'postgresql', url: 'postgresql://u:p%40ss@db.example:5433/tasks?sslmode=require' } },
+        ] as const,
+    ),
+    ['MIGRATE_ON_START', 'true', { migrateOnStart: true }],
+    ['MIGRATE_ON_START', 'false', { migrateOnStart: false }],
+    ['BCRYPT_ROUNDS', '4', { bcryptRounds: 4 }],
+    ['BCRYPT_ROUNDS', '15', { bcryptRounds: 15 }],
+    ...(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const).map(
+      (level) => ['LOG_LEVEL', level, { logLevel: level }] as const,
+    ),
+  ]
+  for (const [variable, value, expected] of good) {
+    it(`takes ${variable}=${value}`, () => expect(readConfig({ [variable]: value })).to.deep.include(expected))
+  }
+
+  const bad: Readonly<Record<string, readonly string[]>> = {
+    API_V1_PREFIX: ['api', '/', '/api/', '//api', 'http://x/api', '/api?x', '/a b', '/:id', '/{id}', '/a/../b', '/(a)'],
+    PORT: ['-1', '65536', '80.5', '0x50', '1e3', '+80', ' 80', '080', 'http', '٨٠', '99999999999999999999'],
+    ALGORITHM: ['none', 'hs256', 'RS256', 'ES256', 'HS1', 'HS256,HS384'],
+    ACCESS_TOKEN_EXPIRE_MINUTES: ['0', '-1', '1.5', '1h', '01', '1e2', 'Infinity', '9007199254740993'],
+    BACKEND_CORS_ORIGINS: [
+      '*',
+      'http://a.example,*',
+      'a.example',
+      'http://a.example/',
+      'http://a.example/path',
+      'http://A.example',
+      'http://a.example:80',
+      'https://*.example',
+      'http://a.example,,http://b.example',
+      'null',
+      'file:///x',
+      'http://user@a.example',
+    ],
+    DATABASE_URL: [
+      'tasks.db',
+      'sqlite://',
+      'sqlite:///',
+      'sqlite://tasks.db',
+      'sqlite:///folder/',
+      'sqlite:///:memory:',
+      'sqlite:///tasks.db?mode=ro',
+      'mysql://u:p@h/tasks',
+      'postgresql://',
+      'postgresql://u:p@h:port/tasks',
+      'postgresql+://h/tasks',
+      'memory',
+      'memory://',
+      'MEMORY:',
+      ':memory:',
+    ],
+    MIGRATE_ON_START: ['yes', '1', '0', 'TRUE', 'no', ' true'],
+    BCRYPT_ROUNDS: ['3', '16', '12.0', 'x', '-4', '04'],
+    LOG_LEVEL: ['INFO', 'verbose', 'warning', '30'],
+  }
+  for (const [variable, values] of Object.entries(bad)) {
+    for (const value of values) {
+      it(`refuses ${variable}=${value} and says what it must be`, () => {
+        const message = messageFor({ [variable]: value })
+        expect(message).to.match(new RegExp(`^${variable} must `))
+        expect(message).to.not.include('\n')
+      })
+    }
+  }
+
+  it('takes a port exactly when it is a whole number from 0 to 65535 in plain digits', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: -100_000, max: 200_000 }), (port) => {
+        expect(namedFor({ PORT: String(port) })).to.deep.equal(port >= 0 && port <= 65_535 ? [] : ['PORT'])
+      }),
+    )
+  })
+
+  it('names every wrong variable at once', () => {
+    const wrong = Object.fromEntries(Object.entries(bad).map(([variable, [value]]) => [variable, value]))
+    expect(namedFor(wrong)).to.have.members(Object.keys(bad))
+    expect(namedFor({ ...wrong, ENVIRONMENT: 'production' })).to.have.members([...Object.keys(bad), 'SECRET_KEY'])
+  })
+
+  it('repeats no value, so no secret and no password either, in what it says', () => {
+    const mark = 'Qx7z'
+    const wrong = {
+      ...Object.fromEntries(Object.keys(bad).map((variable) => [variable, mark])),
+      ENVIRONMENT: `${mark}-production`,
+      SECRET_KEY: mark,
+      DATABASE_URL: `postgresql://${mark}:${mark}@h:port/${mark}`,
+      BACKEND_CORS_ORIGINS: `http://${mark}.example/`,
+    }
+    expect(namedFor(wrong)).to.have.members([...Object.keys(bad), 'SECRET_KEY'])
+    expect(messageFor(wrong)).to.not.include(mark)
+  })
+})
+
+describe('The configuration of production', () => {
+  it('is what any environment but development and test has', () => {
+    for (const ENVIRONMENT of ['production', 'staging', 'Development', 'TEST', 'dev'])
+      expect(namedFor({ ENVIRONMENT }), ENVIRONMENT).to.deep.equal(['SECRET_KEY'])
+    for (const ENVIRONMENT of ['development', 'test']) expect(namedFor({ ENVIRONMENT }), ENVIRONMENT).to.deep.equal([])
+  })
+
+  it('needs a secret of at least 32 characters, which is not the placeholder', () => {
+    for (const SECRET_KEY of ['', 'k'.repeat(31), '🙂'.repeat(31), PLACEHOLDER])
+      expect(namedFor({ ...production, SECRET_KEY }), SECRET_KEY).to.deep.equal(['SECRET_KEY'])
+    for (const SECRET_KEY of ['k'.repeat(32), '🙂'.repeat(32), `${PLACEHOLDER}!`])
+      expect(readConfig({ ...production, SECRET_KEY })).to.include({ secretKey: SECRET_KEY, secretKeyIsRandom: false })
+  })
+
+  it('needs 10 rounds of bcrypt or more', () => {
+    expect(namedFor({ ...production, BCRYPT_ROUNDS: '9' })).to.deep.equal(['BCRYPT_ROUNDS'])
+    expect(readConfig({ ...production, BCRYPT_ROUNDS: '10' }).bcryptRounds).to.equal(10)
+  })
+})
