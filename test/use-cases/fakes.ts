@@ -1,28 +1,38 @@
 import { InvalidToken } from '#src/domain/errors.ts'
 import type { AccessToken, Clock, PasswordHasher, TokenService } from '#src/domain/ports.ts'
 
-/** Remembers what it was asked to verify. */
+/** Remembers which hashes it was asked to verify. */
 export class FakePasswordHasher implements PasswordHasher {
   readonly verified: (string | undefined)[] = []
+  #salt = 0
 
   async hash(password: string): Promise<string> {
-    return `hash of ${password}`
+    return `hash ${++this.#salt} of ${password}`
   }
 
   async verify(password: string, hash: string | undefined): Promise<boolean> {
     this.verified.push(hash)
-    return hash === (await this.hash(password))
+    return hash?.replace(/^hash \d+ of /, '') === password
   }
 }
 
+const LIFETIME = 3_600
+
 export class FakeTokenService implements TokenService {
+  readonly #clock: Clock
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
   issue(userId: number): AccessToken {
-    return { token: `token of ${userId}`, expiresIn: 3_600 }
+    const expiry = this.#clock.now().getTime() + LIFETIME * 1_000
+    return { token: `user ${userId} until ${expiry}`, expiresIn: LIFETIME }
   }
 
   verify(token: string): number {
-    const [, id] = /^token of (\d+)$/.exec(token) ?? []
-    if (id === undefined) throw new InvalidToken()
+    const [, id, expiry] = /^user (\d+) until (\d+)$/.exec(token) ?? []
+    if (id === undefined || this.#clock.now().getTime() >= Number(expiry)) throw new InvalidToken()
     return Number(id)
   }
 }
@@ -32,5 +42,10 @@ export class FakeClock implements Clock {
 
   now(): Date {
     return this.time
+  }
+
+  /** @param seconds may be negative */
+  move(seconds: number): void {
+    this.time = new Date(this.time.getTime() + seconds * 1_000)
   }
 }

@@ -1,0 +1,91 @@
+import { expect } from 'chai'
+import { JwtTokenService } from '#src/adapters/security/jwt-token-service.ts'
+import { InvalidToken } from '#src/domain/errors.ts'
+import type { Clock, TokenService } from '#src/domain/ports.ts'
+import { signed, wrongTokens } from '#test/http/tokens.ts'
+import { FakeClock, FakeTokenService } from '#test/use-cases/fakes.ts'
+
+const secretKey = 'a secret that is known to these specs alone'
+const expiresIn = 3_600
+
+const implementations: Readonly<Record<string, (clock: Clock) => TokenService>> = {
+  'JSON Web Tokens, HS256': (clock) => new JwtTokenService({ secretKey, algorithm: 'HS256', expiresIn }, clock),
+  'JSON Web Tokens, HS384': (clock) => new JwtTokenService({ secretKey, algorithm: 'HS384', expiresIn }, clock),
+  'JSON Web Tokens, HS512': (clock) => new JwtTokenService({ secretKey, algorithm: 'HS512', expiresIn }, clock),
+  'the fake of the use-case specs': (clock) => new FakeTokenService(clock),
+}
+
+for (const [name, build] of Object.entries(implementations)) {
+  describe(`A token service (${name})`, () => {
+    let clock: FakeClock
+    let tokens: TokenService
+
+    beforeEach(() => {
+      clock = new FakeClock()
+      tokens = build(clock)
+    })
+
+    it('names the user for whom it issued a token', () => {
+      for (const id of [1, 42, 2_147_483_647, Number.MAX_SAFE_INTEGER])
+        expect(tokens.verify(tokens.issue(id).token)).to.equal(id)
+    })
+
+    it('accepts a token that another instance of it issued', () => {
+      expect(build(clock).verify(tokens.issue(1).token)).to.equal(1)
+    })
+
+    it('accepts a token until it expires, and from that second on no more', () => {
+      const { token, expiresIn } = tokens.issue(1)
+      expect(expiresIn).to.equal(3_600)
+      clock.move(expiresIn - 1)
+      expect(tokens.verify(token)).to.equal(1)
+      clock.move(1)
+      expect(() => tokens.verify(token)).to.throw(InvalidToken)
+      clock.move(1_000_000)
+      expect(() => tokens.verify(token)).to.throw(InvalidToken)
+    })
+
+    it('refuses what it did not issue', () => {
+      const { token } = tokens.issue(1)
+      for (const wrong of ['', ' ', 'nonsense', `${token}x`, `x${token}`, token.slice(1), `${token} ${token}`, 'é🙂\0'])
+        expect(() => tokens.verify(wrong), wrong).to.throw(InvalidToken)
+    })
+  })
+}
+
+describe('A JSON Web Token', () => {
+  const clock = new FakeClock()
+  const tokens = new JwtTokenService({ secretKey, algorithm: 'HS256', expiresIn }, clock)
+  const seconds = clock.time.getTime() / 1_000
+  const claims = { sub: '7', iat: seconds, exp: seconds + 600 }
+
+  it('claims the id as text, the time it was issued and the time it expires, and nothing else', () => {
+    const [header, payload] = tokens.issue(7).token.split('.') as [string, string]
+    const read = (part: string): unknown => JSON.parse(Buffer.from(part, 'base64url').toString())
+    expect(read(payload)).to.deep.equal({ sub: '7', iat: seconds, exp: seconds + expiresIn })
+    expect(read(header)).to.deep.equal({ alg: 'HS256', typ: 'JWT' })
+  })
+
+  it('is accepted whoever made it with the key', () => {
+    expect(tokens.verify(signed(claims, secretKey))).to.equal(7)
+  })
+
+  for (const [what, token] of Object.entries(wrongTokens(7, secretKey, clock.time))) {
+    it(`is refused ${what}`, () => expect(() => tokens.verify(token)).to.throw(InvalidToken))
+  }
+
+  it('is refused by a service of another algorithm', () => {
+    const stronger = new JwtTokenService({ secretKey, algorithm: 'HS512', expiresIn }, clock)
+    expect(() => stronger.verify(tokens.issue(7).token)).to.throw(InvalidToken)
+    expect(() => tokens.verify(stronger.issue(7).token)).to.throw(InvalidToken)
+  })
+
+  it('is refused for a sub of any text but an id in plain decimal', () => {
+    for (let code = 0; code < 128; code++) {
+      const character = String.fromCharCode(code)
+      const token = signed({ ...claims, sub: `1${character}` }, secretKey)
+      if (/\d/.test(character)) expect(tokens.verify(token)).to.equal(Number(`1${character}`))
+      else expect(() => tokens.verify(token), JSON.stringify(character)).to.throw(InvalidToken)
+    }
+  })
+})
