@@ -1,4 +1,6 @@
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { parseEnv } from 'node:util'
 import * as v from 'valibot'
 
 /** A variable that is set to the empty string counts as not set; one that is not listed here is ignored. */
@@ -94,6 +96,29 @@ const variablesOf = (production: boolean) =>
     LOG_LEVEL: choice('info', LOG_LEVELS),
   })
 
+/**
+ * The variables of the process, over those of the file `.env` in the working directory if there is one.
+ *
+ * @throws ConfigError when there is such a file and it can't be read
+ */
+export function readEnvironment(): Environment {
+  return { ...readEnvFile('.env'), ...withoutEmpty(process.env) }
+}
+
+function readEnvFile(path: string): Environment {
+  try {
+    return parseEnv(readFileSync(path, 'utf8'))
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return {}
+    throw new ConfigError(`The file ${path} can't be read (${code}).`)
+  }
+}
+
+function withoutEmpty(environment: Environment): Environment {
+  return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+}
+
 export interface Config {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
@@ -115,7 +140,7 @@ export interface Config {
 
 /** @throws ConfigError */
 export function readConfig(environment: Environment): Config {
-  const set = Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
+  const set = withoutEmpty(environment)
   const production = !NON_PRODUCTION.has(set.ENVIRONMENT ?? 'development')
   const { success, output, issues } = v.safeParse(variablesOf(production), set)
   if (!success) throw new ConfigError(issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`).join('\n'))

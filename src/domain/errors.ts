@@ -4,11 +4,25 @@
  */
 export type ErrorKind = 'invalid' | 'unauthenticated' | 'not-found' | 'conflict' | 'unavailable'
 
+/** Every error that a use case reports: its stable code, which a program may compare, and what it is. */
+export const errorKinds = {
+  invalid_input: 'invalid',
+  invalid_credentials: 'unauthenticated',
+  invalid_token: 'unauthenticated',
+  task_not_found: 'not-found',
+  email_taken: 'conflict',
+  store_unavailable: 'unavailable',
+} as const satisfies Record<string, ErrorKind>
+
+export type ErrorCode = keyof typeof errorKinds
+
 /** An error that the caller may be told about. Its message is a sentence and never repeats what the caller sent. */
 export abstract class DomainError extends Error {
-  abstract readonly kind: ErrorKind
-  /** Stable identifier that a program may compare. */
-  abstract readonly code: string
+  abstract readonly code: ErrorCode
+
+  get kind(): ErrorKind {
+    return errorKinds[this.code]
+  }
 }
 
 /** A rule that a value breaks. */
@@ -26,7 +40,6 @@ export interface Violation extends Broken {
 
 /** Values that break a rule, one violation for each. */
 export class InvalidInput extends DomainError {
-  readonly kind = 'invalid'
   readonly code = 'invalid_input'
   readonly violations: readonly Violation[]
 
@@ -38,7 +51,6 @@ export class InvalidInput extends DomainError {
 
 /** Absent and another owner's alike: the words must not tell them apart. */
 export class TaskNotFound extends DomainError {
-  readonly kind = 'not-found'
   readonly code = 'task_not_found'
 
   constructor() {
@@ -47,7 +59,6 @@ export class TaskNotFound extends DomainError {
 }
 
 export class EmailAlreadyTaken extends DomainError {
-  readonly kind = 'conflict'
   readonly code = 'email_taken'
 
   constructor() {
@@ -57,7 +68,6 @@ export class EmailAlreadyTaken extends DomainError {
 
 /** A wrong pair at login; the words do not say which half is wrong. */
 export class InvalidCredentials extends DomainError {
-  readonly kind = 'unauthenticated'
   readonly code = 'invalid_credentials'
 
   constructor() {
@@ -67,7 +77,6 @@ export class InvalidCredentials extends DomainError {
 
 /** A token that is malformed, expired, forged, or of a user who is gone. */
 export class InvalidToken extends DomainError {
-  readonly kind = 'unauthenticated'
   readonly code = 'invalid_token'
 
   constructor() {
@@ -77,7 +86,6 @@ export class InvalidToken extends DomainError {
 
 /** The store can't be reached or has no room. The cause is for the log alone. */
 export class StoreUnavailable extends DomainError {
-  readonly kind = 'unavailable'
   readonly code = 'store_unavailable'
 
   constructor(cause: unknown) {

@@ -1,0 +1,119 @@
+import * as v from 'valibot'
+import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
+import { credentialRules, EMAIL_LIMITS, loginRules, PASSWORD_LIMITS, type UserSnapshot } from '../../domain/user.ts'
+import { FORM_TYPE, JSON_TYPE } from './body.ts'
+import { type Endpoint, endpoint } from './endpoint.ts'
+import { bodyOf, ruled, timestamp } from './validation.ts'
+
+const userSchema = v.pipe(
+  v.strictObject({ id: v.pipe(v.number(), v.integer()), email: v.string(), created_at: timestamp }),
+  v.metadata({
+    title: 'User',
+    examples: [{ id: 1, email: 'jane@example.com', created_at: '2026-01-31T09:30:00.000Z' }],
+  }),
+)
+
+function present({ id, email, createdAt }: UserSnapshot): v.InferOutput<typeof userSchema> {
+  return { id, email, created_at: createdAt.toISOString() }
+}
+
+const tokenSchema = v.pipe(
+  v.strictObject({
+    access_token: v.string(),
+    token_type: v.literal('bearer'),
+    expires_in: v.pipe(v.number(), v.integer(), v.description('Seconds.')),
+  }),
+  v.metadata({
+    title: 'AccessToken',
+    examples: [
+      { access_token: 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl', token_type: 'bearer', expires_in: 3600 },
+    ],
+  }),
+)
+
+const newUser = bodyOf('NewUser', {
+  email: ruled<string>(credentialRules.email, {
+    type: 'string',
+    maxLength: EMAIL_LIMITS.max,
+    description: 'An e-mail address; letters may be of any script.',
+    examples: ['jane@example.com'],
+  }),
+  password: ruled<string>(credentialRules.password, {
+    type: 'string',
+    format: 'password',
+    minLength: PASSWORD_LIMITS.min,
+    maxLength: PASSWORD_LIMITS.max,
+    examples: ['correct horse battery staple'],
+  }),
+})
+
+const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ description: 'Accepted and ignored.' })))
+
+/** The password form of OAuth 2.0 (RFC 6749, section 4.3.2). */
+const logIn = bodyOf('LogIn', {
+  username: ruled<string>(loginRules.email, {
+    type: 'string',
+    description: 'The e-mail address.',
+    examples: ['jane@example.com'],
+  }),
+  password: ruled<string>(loginRules.password, {
+    type: 'string',
+    format: 'password',
+    examples: ['correct horse battery staple'],
+  }),
+  grant_type: ignored,
+  scope: ignored,
+  client_id: ignored,
+  client_secret: ignored,
+})
+
+export function accountEndpoints(prefix: string, accounts: ManageAccounts): readonly Endpoint[] {
+  return [
+    endpoint({
+      method: 'POST',
+      path: `${prefix}/auth/register`,
+      operationId: 'register',
+      tag: 'Accounts',
+      summary: 'Register an account',
+      access: 'public',
+      body: { types: [JSON_TYPE], schema: newUser },
+      response: { status: 201, description: 'The account, stored.', schema: userSchema },
+      errors: ['email_taken', 'store_unavailable'],
+      async handle({ body }) {
+        return { body: present((await accounts.register(body)).snapshot()) }
+      },
+    }),
+    endpoint({
+      method: 'POST',
+      path: `${prefix}/auth/login`,
+      operationId: 'logIn',
+      tag: 'Accounts',
+      summary: 'Exchange an e-mail address and a password for an access token',
+      access: 'public',
+      body: { types: [FORM_TYPE, JSON_TYPE], schema: logIn },
+      response: {
+        status: 200,
+        description: 'An access token, to be sent as `Authorization: Bearer <token>`.',
+        schema: tokenSchema,
+      },
+      errors: ['invalid_credentials', 'store_unavailable'],
+      async handle({ body }) {
+        const { token, expiresIn } = await accounts.logIn({ email: body.username, password: body.password })
+        return { body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }
+      },
+    }),
+    endpoint({
+      method: 'GET',
+      path: `${prefix}/auth/me`,
+      operationId: 'whoAmI',
+      tag: 'Accounts',
+      summary: 'Get the account that the token names',
+      access: 'user',
+      response: { status: 200, description: 'The account.', schema: userSchema },
+      errors: [],
+      async handle({ user }) {
+        return { body: present(user) }
+      },
+    }),
+  ]
+}

@@ -1,0 +1,158 @@
+import { randomUUID } from 'node:crypto'
+import cors from '@koa/cors'
+import Router from '@koa/router'
+import Koa, { type Context, type Middleware, type Next } from 'koa'
+import helmet from 'koa-helmet'
+import * as v from 'valibot'
+import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
+import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
+import { accountEndpoints } from './account-endpoints.ts'
+import { mountDocs } from './docs.ts'
+import { type Endpoint, endpoint, mount } from './endpoint.ts'
+import { openApiDocument } from './openapi.ts'
+import { probeEndpoints } from './probe-endpoints.ts'
+import { HttpError, toProblem } from './problems.ts'
+import { taskEndpoints } from './task-endpoints.ts'
+
+export interface HttpOptions {
+  readonly projectName: string
+  readonly version: string
+  readonly apiPrefix: string
+  readonly environment: string
+  readonly corsOrigins: readonly string[]
+}
+
+export interface UseCases {
+  readonly accounts: ManageAccounts
+  readonly tasks: ManageTasks
+}
+
+/** The part of a logger that is needed here, as pino and others have it. */
+export interface Log {
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
+}
+
+/** Every middleware, in the order in which a request passes them. */
+export function createApp(options: HttpOptions, { accounts, tasks }: UseCases, log: Log): Koa {
+  const { projectName, version, apiPrefix, environment, corsOrigins } = options
+  const documented = [
+    ...probeEndpoints(environment),
+    ...accountEndpoints(apiPrefix, accounts),
+    ...taskEndpoints(apiPrefix, tasks),
+  ]
+  const about = { title: projectName, version, tokenUrl: `${apiPrefix}/auth/login` }
+  const endpoints = [...documented, openApiEndpoint(openApiDocument(about, documented))]
+
+  const router = new Router({ strict: true, sensitive: true })
+  for (const each of endpoints) mount(router, each, accounts)
+  mountDocs(router, projectName)
+
+  const app = new Koa()
+  app.on('error', (error) => log.error({ err: error }, 'an answer could not be sent'))
+  app.use(answerHeaders())
+  app.use(allowOrigins(corsOrigins))
+  app.use(reportProblems(log))
+  app.use(router.routes())
+  app.use(refuseUnknown)
+  return app
+}
+
+const REQUEST_ID = /^[\w.-]{1,128}$/
+
+/** What every answer carries, whatever becomes of the request. */
+function answerHeaders(): Middleware {
+  const headers = Object.entries({
+    ...securityHeaders(),
+    'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+    'Cache-Control': 'no-store',
+  })
+  return (ctx, next) => {
+    const sent = ctx.get('X-Request-Id')
+    const requestId = REQUEST_ID.test(sent) ? sent : randomUUID()
+    ctx.state.requestId = requestId
+    ctx.set('X-Request-Id', requestId)
+    for (const [name, value] of headers) ctx.set(name, value)
+    return next()
+  }
+}
+
+/**
+ * koa-helmet's headers are the same for each request, so it is asked for them once. Left out is what concerns pages
+ * that load others, and Strict-Transport-Security, which belongs to whoever ends TLS.
+ */
+function securityHeaders(): Record<string, string> {
+  const headers: Record<string, string> = {}
+  const res = {
+    setHeader: (name: string, value: string) => {
+      headers[name] = value
+    },
+    removeHeader: () => {},
+  }
+  const setHeaders = helmet({
+    contentSecurityPolicy: false,
+    crossOriginOpenerPolicy: false,
+    originAgentCluster: false,
+    strictTransportSecurity: false,
+    xDnsPrefetchControl: false,
+    xDownloadOptions: false,
+    xFrameOptions: { action: 'deny' },
+    xPermittedCrossDomainPolicies: false,
+    xXssProtection: false,
+  })
+  setHeaders({ req: {}, res } as unknown as Context, async () => {})
+  return headers
+}
+
+function allowOrigins(origins: readonly string[]): Middleware {
+  const allowed = new Set(origins)
+  return cors({
+    origin: (ctx) => (allowed.has(ctx.get('Origin')) ? ctx.get('Origin') : ''),
+    credentials: true,
+    allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
+    allowHeaders: ['Authorization', 'Content-Type', 'X-Request-Id'],
+    exposeHeaders: ['Location', 'Link', 'X-Request-Id', 'WWW-Authenticate', 'Retry-After'],
+    maxAge: 600,
+  })
+}
+
+/** Answers each error with its problem document; what is a mistake of ours, or the store's, goes to the log. */
+function reportProblems(log: Log): Middleware {
+  return async (ctx, next) => {
+    try {
+      await next()
+    } catch (error) {
+      const { problem, headers } = toProblem(error, ctx.path)
+      const details = { requestId: ctx.state.requestId, err: error }
+      if (problem.status === 500) log.error(details, 'a request failed')
+      if (problem.status === 503) log.warn(details, 'a request could not be served')
+      ctx.status = problem.status
+      ctx.set(headers)
+      ctx.type = 'application/problem+json'
+      ctx.body = problem
+    }
+  }
+}
+
+function refuseUnknown(ctx: Context & { matched?: readonly { methods: string[] }[] }, next: Next): Promise<void> {
+  if (ctx.routeMatched) return next()
+  const methods = new Set((ctx.matched ?? []).flatMap((route) => route.methods))
+  if (methods.size === 0) throw new HttpError('route_not_found')
+  throw new HttpError('method_not_allowed', { Allow: [...methods].sort().join(', ') })
+}
+
+function openApiEndpoint(document: object): Endpoint {
+  return endpoint({
+    method: 'GET',
+    path: '/openapi.json',
+    operationId: 'getOpenApi',
+    tag: 'Service',
+    summary: 'Get the OpenAPI document',
+    access: 'public',
+    response: { status: 200, description: 'The document.', schema: v.looseObject({}) },
+    errors: [],
+    async handle() {
+      return { body: document }
+    },
+  })
+}

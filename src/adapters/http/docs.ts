@@ -1,0 +1,85 @@
+import { createReadStream } from 'node:fs'
+import type Router from '@koa/router'
+
+const POLICY = {
+  'default-src': "'none'",
+  'script-src': "'self'",
+  'style-src': "'self'",
+  'img-src': "'self' data:",
+  'connect-src': "'self'",
+  'base-uri': "'none'",
+  'form-action': "'self'",
+  'frame-ancestors': "'none'",
+}
+
+interface Page {
+  readonly path: string
+  readonly policy: Readonly<Record<string, string>>
+  /** Every address is relative to the page, so that it also works behind a proxy that adds a prefix. */
+  readonly body: string
+  /** What the page loads, by its path: a file of a dependency, or text of ours (the policy allows no inline script). */
+  readonly assets: Readonly<
+    Record<string, { readonly type: string } & ({ readonly file: string } | { readonly text: string })>
+  >
+}
+
+const swaggerUi: Page = {
+  path: '/docs',
+  policy: POLICY,
+  body: `<link rel="stylesheet" href="docs/swagger-ui.css">
+<div id="swagger-ui"></div>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>`,
+  assets: {
+    '/docs/swagger-ui.css': { type: 'css', file: 'swagger-ui-dist/swagger-ui.css' },
+    '/docs/swagger-ui-bundle.js': { type: 'js', file: 'swagger-ui-dist/swagger-ui-bundle.js' },
+    '/docs/start.js': {
+      type: 'js',
+      text: "SwaggerUIBundle({ url: 'openapi.json', dom_id: '#swagger-ui', deepLinking: true, validatorUrl: null })\n",
+    },
+  },
+}
+
+const reDoc: Page = {
+  path: '/redoc',
+  // ReDoc writes its styles into the page and searches in a worker that it makes from a blob.
+  policy: { ...POLICY, 'style-src': "'self' 'unsafe-inline'", 'worker-src': 'blob:' },
+  body: `<redoc spec-url="openapi.json"></redoc>
+<script src="redoc/redoc.standalone.js"></script>`,
+  assets: { '/redoc/redoc.standalone.js': { type: 'js', file: 'redoc/bundles/redoc.standalone.js' } },
+}
+
+/** The OpenAPI document as pages for people, from files of the dependencies; nothing comes from another host. */
+export function mountDocs(router: Router, title: string): void {
+  for (const { path, policy, body, assets } of [swaggerUi, reDoc]) {
+    const html = `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escapeHtml(title)}</title>
+<link rel="icon" href="data:,">
+${body}
+</html>
+`
+    const contentSecurityPolicy = Object.entries(policy)
+      .map(([directive, sources]) => `${directive} ${sources}`)
+      .join('; ')
+    router.get(path, (ctx) => {
+      ctx.set({ 'Content-Security-Policy': contentSecurityPolicy, 'Cache-Control': 'no-cache' })
+      ctx.type = 'html'
+      ctx.body = html
+    })
+    for (const [assetPath, asset] of Object.entries(assets)) {
+      const file = 'file' in asset ? new URL(import.meta.resolve(asset.file)) : undefined
+      router.get(assetPath, (ctx) => {
+        ctx.set('Cache-Control', 'public, max-age=3600')
+        ctx.type = asset.type
+        ctx.body = 'text' in asset ? asset.text : createReadStream(file as URL)
+      })
+    }
+  }
+}
+
+function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+}

@@ -1,0 +1,101 @@
+import type Router from '@koa/router'
+import type { Context } from 'koa'
+import * as v from 'valibot'
+import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
+import type { UserSnapshot } from '../../domain/user.ts'
+import { authenticate } from './authenticate.ts'
+import { type BodyType, bodyReader } from './body.ts'
+import type { tags } from './openapi.ts'
+import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
+import { judge, onlyOnce, type Schema } from './validation.ts'
+
+/** A successful answer: the same status each time, so it is a part of the endpoint and not of the reply. */
+export interface Reply<Body> {
+  readonly body: Body
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Who may call: anybody, or a user who shows a bearer token. */
+export type Access = 'public' | 'user'
+
+interface Request<Who extends Access, Params, Query, Body> {
+  readonly user: Who extends 'user' ? UserSnapshot : undefined
+  readonly params: Params
+  readonly query: Query
+  readonly body: Body
+}
+
+/** A route with everything that serves it, checks it and documents it. */
+export interface Endpoint<
+  Who extends Access = Access,
+  Params = unknown,
+  Query = unknown,
+  Body = unknown,
+  Answer = unknown,
+> {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
+  /** With `{name}` for each parameter, as OpenAPI writes it. */
+  readonly path: string
+  readonly operationId: string
+  readonly tag: keyof typeof tags
+  readonly summary: string
+  readonly description?: string
+  readonly access: Who
+  readonly params?: Schema<Params>
+  readonly query?: Schema<Query>
+  readonly body?: { readonly types: readonly BodyType[]; readonly schema: Schema<Body> }
+  readonly response: {
+    readonly status: 200 | 201 | 204
+    readonly description: string
+    /** An allow-list: `handle` does not compile when it answers more or less. */
+    readonly schema?: Schema<Answer>
+    /** Headers of this answer, with what each holds. */
+    readonly headers?: Readonly<Record<string, string>>
+  }
+  /** The errors of its own; those that follow from its parts (a token, a body, a parameter) are known without saying. */
+  readonly errors: readonly ProblemCode[]
+  handle(request: Request<Who, Params, Query, Body>): Promise<Reply<Answer>>
+}
+
+/** Infers the types of a route's parts from its schemas, then forgets them, so that routes of all types fit one table. */
+export function endpoint<Who extends Access, Params, Query, Body, Answer = undefined>(
+  definition: Endpoint<Who, Params, Query, Body, Answer>,
+): Endpoint {
+  return definition as unknown as Endpoint
+}
+
+const nothing = v.strictObject({})
+
+/** Everything that does not depend on the request is made here, at start-up. */
+export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts): void {
+  const { access, params = nothing, query = nothing, body, response } = endpoint
+  const readBody = body && bodyReader(body.types)
+
+  const serve = async (ctx: Context & { params: Record<string, string> }) => {
+    const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
+    const mistakes: InputError[] = []
+    const sent = await readBody?.(ctx, mistakes)
+    const request = {
+      user: user as UserSnapshot,
+      params: judge(params, ctx.params, 'parameters', mistakes),
+      query: judge(query, queryOf(ctx, mistakes), 'parameters', mistakes),
+      body: body && judge(body.schema, sent, 'body', mistakes),
+    }
+    if (mistakes.length > 0) throw new InvalidRequest(mistakes)
+    const { body: answer, headers } = await endpoint.handle(request)
+    if (headers) ctx.set(headers)
+    ctx.status = response.status
+    ctx.body = answer
+  }
+  router.register(koaPath(endpoint.path), [endpoint.method], serve)
+}
+
+const none = {}
+
+function queryOf(ctx: Context, mistakes: InputError[]): Record<string, string> {
+  return ctx.querystring === '' ? none : onlyOnce(new URLSearchParams(ctx.querystring), 'parameters', mistakes)
+}
+
+function koaPath(path: string): string {
+  return path.replaceAll(/\{(\w+)\}/g, ':$1')
+}

@@ -1,0 +1,191 @@
+import { STATUS_CODES } from 'node:http'
+import { toJsonSchema } from '@valibot/to-json-schema'
+import type { Endpoint } from './endpoint.ts'
+import { type ProblemCode, statusOfCode } from './problems.ts'
+import type { JsonSchema, Schema } from './validation.ts'
+
+type Json = Record<string, unknown>
+
+export interface About {
+  readonly title: string
+  readonly version: string
+  /** Path of the login route, where a password form gets a token. */
+  readonly tokenUrl: string
+}
+
+/** The OpenAPI 3.1 document of the endpoints, made from the schemas that judge their requests. */
+export function openApiDocument({ title, version, tokenUrl }: About, endpoints: readonly Endpoint[]): Json {
+  const components: Json = { Problem: problemSchema }
+  const paths: Record<string, Json> = {}
+  for (const endpoint of endpoints) {
+    paths[endpoint.path] ??= {}
+    Object.assign(paths[endpoint.path] as Json, { [endpoint.method.toLowerCase()]: operation(endpoint, components) })
+  }
+  return {
+    openapi: '3.1.1',
+    info: {
+      title,
+      version,
+      summary: 'A private list of tasks for everybody who registers.',
+      description:
+        'Register, log in, and send the token with each request. Every error is a problem document (RFC 9457).',
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    servers: [{ url: '/', description: 'Where this document comes from.' }],
+    tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
+    paths,
+    components: {
+      schemas: components,
+      headers: commonHeaders,
+      securitySchemes: {
+        password: { type: 'oauth2', flows: { password: { tokenUrl, scopes: {} } } },
+        bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+      },
+    },
+  }
+}
+
+/** What each group of endpoints is about. */
+export const tags = {
+  Accounts: 'Register, log in, and see who you are.',
+  Tasks: 'Your tasks; nobody else sees or touches them.',
+  Service: 'The service itself.',
+}
+
+const text = { type: 'string' }
+const commonHeaders = {
+  'X-Request-Id': { description: 'Names this request in the log; one that was sent is kept.', schema: text },
+  'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text },
+  'Retry-After': { description: 'Seconds to wait before the next try.', schema: { type: 'integer' } },
+}
+const headersOfStatus: { readonly [status: number]: readonly (keyof typeof commonHeaders)[] } = {
+  401: ['WWW-Authenticate'],
+  503: ['Retry-After'],
+}
+
+const problemSchema = {
+  type: 'object',
+  description: 'Problem details (RFC 9457).',
+  additionalProperties: false,
+  required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
+  properties: {
+    type: { const: 'about:blank' },
+    title: text,
+    status: { type: 'integer', minimum: 400, maximum: 599 },
+    detail: { type: 'string', description: 'What is wrong, for a person.' },
+    instance: { type: 'string', description: 'The path of the request.' },
+    code: { description: 'What is wrong, for a program.', enum: Object.keys(statusOfCode) },
+    errors: {
+      type: 'array',
+      description: 'Every mistake in the request, with status 422.',
+      items: {
+        type: 'object',
+        additionalProperties: false,
+        required: ['code', 'detail'],
+        oneOf: [{ required: ['pointer'] }, { required: ['parameter'] }],
+        properties: {
+          pointer: { type: 'string', description: 'Where in the body: a JSON Pointer (RFC 6901).' },
+          parameter: { type: 'string', description: 'Which parameter of the path or the query.' },
+          code: { type: 'string', description: 'The rule that is broken, for a program.' },
+          detail: { type: 'string', description: 'What the value must be, for a person.' },
+        },
+      },
+    },
+  },
+}
+
+function operation(endpoint: Endpoint, components: Json): Json {
+  const { operationId, tag, summary, description, access, params, query, body } = endpoint
+  return {
+    operationId,
+    tags: [tag],
+    summary,
+    ...(description && { description }),
+    security: access === 'user' ? [{ password: [] }, { bearer: [] }] : [],
+    parameters: [...parameters('path', params), ...parameters('query', query)],
+    ...(body && {
+      requestBody: {
+        required: true,
+        content: Object.fromEntries(
+          body.types.map((type) => [type, { schema: hoist(convert(body.schema), components) }]),
+        ),
+      },
+    }),
+    responses: { ...success(endpoint, components), ...failures(endpoint) },
+  }
+}
+
+function parameters(place: 'path' | 'query', schema: Schema | undefined): Json[] {
+  if (!schema) return []
+  const { properties = {}, required = [] } = convert(schema) as {
+    properties?: Record<string, Json>
+    required?: string[]
+  }
+  return Object.entries(properties).map(([name, { description, ...property }]) => ({
+    name,
+    in: place,
+    required: required.includes(name),
+    ...(description !== undefined && { description }),
+    schema: property,
+  }))
+}
+
+function success({ response }: Endpoint, components: Json): Json {
+  const { status, description, schema, headers = {} } = response
+  const own = Object.entries(headers).map(([name, holds]) => [name, { description: holds, schema: text }])
+  return {
+    [status]: {
+      description,
+      headers: { ...headerReferences(['X-Request-Id']), ...Object.fromEntries(own) },
+      ...(schema && { content: { 'application/json': { schema: hoist(convert(schema), components) } } }),
+    },
+  }
+}
+
+/** The errors of an endpoint: its own, and those that follow from what it takes. */
+function codesOf({ access, body, errors }: Endpoint): ProblemCode[] {
+  return [
+    ...(body ? (['malformed_body', 'body_too_large', 'unsupported_media_type'] as const) : []),
+    ...(access === 'user' ? (['not_authenticated', 'invalid_token', 'store_unavailable'] as const) : []),
+    ...errors,
+    'invalid_input',
+    'internal_error',
+  ]
+}
+
+function failures(endpoint: Endpoint): Json {
+  const codes = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
+  const answers = [...codes].map(([status, codes]) => [
+    status,
+    {
+      description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
+      headers: headerReferences(['X-Request-Id', ...(headersOfStatus[status] ?? [])]),
+      content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+    },
+  ])
+  return Object.fromEntries(answers)
+}
+
+function headerReferences(names: readonly (keyof typeof commonHeaders)[]): Json {
+  return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
+}
+
+function convert(schema: Schema): Json {
+  const { $schema, ...json } = toJsonSchema(schema, {
+    target: 'draft-2020-12',
+    typeMode: 'input',
+    ignoreActions: ['check'],
+  }) as Json
+  return json
+}
+
+/** Moves each titled schema among the components, where it has a name, and leaves a reference to it. */
+function hoist(schema: JsonSchema, components: Json): Json {
+  const { title, ...rest } = schema
+  const hoisted = Object.fromEntries(
+    Object.entries(rest).map(([key, value]) => [key, key === 'items' ? hoist(value as JsonSchema, components) : value]),
+  )
+  if (typeof title !== 'string') return hoisted
+  components[title] = hoisted
+  return { $ref: `#/components/schemas/${title}` }
+}

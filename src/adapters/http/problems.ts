@@ -1,0 +1,116 @@
+import { STATUS_CODES } from 'node:http'
+import { DomainError, type ErrorCode, type ErrorKind, errorKinds, InvalidInput } from '../../domain/errors.ts'
+
+const statusOfKind = {
+  invalid: 422,
+  unauthenticated: 401,
+  'not-found': 404,
+  conflict: 409,
+  unavailable: 503,
+} as const satisfies Record<ErrorKind, number>
+
+/** The errors that HTTP itself adds to those of the domain. */
+const httpErrors = {
+  malformed_body: { status: 400, detail: 'The body is not what its media type says it is.' },
+  not_authenticated: { status: 401, detail: 'This needs an access token, sent as "Authorization: Bearer <token>".' },
+  route_not_found: { status: 404, detail: 'There is nothing at this path.' },
+  method_not_allowed: { status: 405, detail: 'This path does not have that method; see the Allow header.' },
+  body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes.' },
+  unsupported_media_type: { status: 415, detail: 'The body is of a media type or encoding that is not taken here.' },
+  internal_error: { status: 500, detail: 'Something went wrong on our side; the request id leads to the cause.' },
+} as const
+
+type HttpErrorCode = keyof typeof httpErrors
+/** Every `code` that a problem can carry. */
+export type ProblemCode = ErrorCode | HttpErrorCode
+
+/** Each code with its status, for the documents that list them. */
+export const statusOfCode = {
+  ...mapValues(errorKinds, (kind) => statusOfKind[kind]),
+  ...mapValues(httpErrors, ({ status }) => status),
+} as Readonly<Record<ProblemCode, number>>
+
+type Headers = Readonly<Record<string, string>>
+
+/** One mistake in a request: where it is and what was expected there, never what was sent. */
+export type InputError = { readonly code: string; readonly detail: string } & (
+  | { /** JSON Pointer into the body (RFC 6901). */ readonly pointer: string }
+  | { /** Name of a query or path parameter. */ readonly parameter: string }
+)
+
+/** An error that HTTP adds to those of the domain. */
+export class HttpError extends Error {
+  readonly code: HttpErrorCode
+  readonly headers: Headers
+
+  constructor(code: HttpErrorCode, headers: Headers = {}) {
+    super(httpErrors[code].detail)
+    this.code = code
+    this.headers = headers
+  }
+}
+
+/** What breaks a rule in the parts of a request. */
+export class InvalidRequest extends InvalidInput {
+  readonly errors: readonly InputError[]
+
+  constructor(errors: readonly InputError[]) {
+    super([])
+    this.errors = errors
+  }
+}
+
+/** Problem details (RFC 9457). */
+export interface Problem {
+  readonly type: 'about:blank'
+  readonly title: string
+  readonly status: number
+  readonly detail: string
+  readonly instance: string
+  readonly code: ProblemCode
+  readonly errors?: readonly InputError[]
+}
+
+/** Seconds after which a client may ask again. */
+const RETRY_AFTER = '5'
+
+const headersOf: { readonly [code in ProblemCode]?: Headers } = {
+  not_authenticated: { 'WWW-Authenticate': 'Bearer' },
+  invalid_credentials: { 'WWW-Authenticate': 'Bearer' },
+  invalid_token: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
+  store_unavailable: { 'Retry-After': RETRY_AFTER },
+}
+
+/**
+ * The answer to an error.
+ *
+ * @param instance the path of the request, without the query
+ */
+export function toProblem(error: unknown, instance: string): { readonly problem: Problem; readonly headers: Headers } {
+  const known = error instanceof DomainError || error instanceof HttpError ? error : new HttpError('internal_error')
+  const status = statusOfCode[known.code]
+  return {
+    problem: {
+      type: 'about:blank',
+      title: STATUS_CODES[status] ?? '',
+      status,
+      detail: known.message,
+      instance,
+      code: known.code,
+      ...(known instanceof InvalidInput && { errors: inputErrors(known) }),
+    },
+    headers: { ...headersOf[known.code], ...(known instanceof HttpError && known.headers) },
+  }
+}
+
+function inputErrors(error: InvalidInput): readonly InputError[] {
+  if (error instanceof InvalidRequest) return error.errors
+  return error.violations.map(({ member, code, detail }) => ({ pointer: `/${member}`, code, detail }))
+}
+
+function mapValues<Key extends string, From, To>(
+  object: Readonly<Record<Key, From>>,
+  map: (value: From) => To,
+): Record<Key, To> {
+  return Object.fromEntries(Object.entries<From>(object).map(([key, value]) => [key, map(value)])) as Record<Key, To>
+}

@@ -1,0 +1,203 @@
+import * as v from 'valibot'
+import { LIMIT, type Position, SKIP, type TaskPage } from '../../domain/page.ts'
+import type { TaskRange } from '../../domain/ports.ts'
+import { DESCRIPTION_LIMITS, type Task, TITLE_LIMITS, taskRules } from '../../domain/task.ts'
+import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
+import { JSON_TYPE, MERGE_PATCH_TYPE } from './body.ts'
+import { decodeCursor, encodeCursor } from './cursor.ts'
+import { type Endpoint, endpoint } from './endpoint.ts'
+import { bodyOf, numeral, ruled, timestamp } from './validation.ts'
+
+const taskSchema = v.pipe(
+  v.strictObject({
+    id: v.pipe(v.number(), v.integer()),
+    title: v.string(),
+    description: v.nullable(v.string()),
+    completed: v.boolean(),
+    owner_id: v.pipe(v.number(), v.integer()),
+    created_at: timestamp,
+    updated_at: timestamp,
+  }),
+  v.metadata({
+    title: 'Task',
+    examples: [
+      {
+        id: 1,
+        title: 'Ship the release',
+        description: null,
+        completed: false,
+        owner_id: 1,
+        created_at: '2026-01-31T09:30:00.000Z',
+        updated_at: '2026-01-31T09:30:00.000Z',
+      },
+    ],
+  }),
+)
+
+function present(task: Task): v.InferOutput<typeof taskSchema> {
+  const { id, title, description, completed, ownerId, createdAt, updatedAt } = task.snapshot()
+  return {
+    id,
+    title,
+    description,
+    completed,
+    owner_id: ownerId,
+    created_at: createdAt.toISOString(),
+    updated_at: updatedAt.toISOString(),
+  }
+}
+
+const title = ruled<string>(taskRules.title, {
+  type: 'string',
+  minLength: TITLE_LIMITS.min,
+  maxLength: TITLE_LIMITS.max,
+  description: 'Not blank.',
+  examples: ['Ship the release'],
+})
+const description = ruled<string | null>(taskRules.description, {
+  type: ['string', 'null'],
+  maxLength: DESCRIPTION_LIMITS.max,
+  examples: ['Tag it, publish it, tell people.'],
+})
+const completed = ruled<boolean>(taskRules.completed, { type: 'boolean', examples: [true] })
+
+const newTask = bodyOf('NewTask', {
+  title,
+  description: v.exactOptional(description),
+  completed: v.exactOptional(completed),
+})
+const taskChanges = bodyOf('TaskChanges', {
+  title: v.exactOptional(title),
+  description: v.exactOptional(description),
+  completed: v.exactOptional(completed),
+})
+
+const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { examples: [1] }) })
+
+const cursor = ruled<Position>(
+  (position) =>
+    position === undefined ? { code: 'not_a_cursor', detail: 'must be taken from a Link header' } : undefined,
+  { type: 'string', description: 'Where a page begins: opaque, taken from a `Link` header. Not together with `skip`.' },
+  (text) => decodeCursor(String(text)),
+)
+
+const DEFAULT_LIMIT = 100
+
+const range = v.pipe(
+  v.strictObject({
+    skip: v.exactOptional(
+      numeral(SKIP.min, SKIP.max, { default: 0, description: 'How many of the newest tasks to pass over.' }),
+    ),
+    limit: v.exactOptional(
+      numeral(LIMIT.min, LIMIT.max, { default: DEFAULT_LIMIT, description: 'How many tasks to answer at most.' }),
+    ),
+    cursor: v.exactOptional(cursor),
+  }),
+  v.forward(
+    v.check(({ cursor, skip }) => cursor === undefined || skip === undefined, 'must not be given together with skip'),
+    ['cursor'],
+  ),
+  v.transform(({ skip = 0, limit = DEFAULT_LIMIT, cursor }): TaskRange => ({ skip, limit, ...cursor })),
+)
+
+function linkHeader(path: string, limit: number, page: TaskPage): Record<string, string> {
+  const link = (rel: string, position: Position) =>
+    `<${path}?cursor=${encodeCursor(position)}&limit=${limit}>; rel="${rel}"`
+  const links = [page.older && link('next', page.older), page.newer && link('prev', page.newer)].filter(Boolean)
+  return links.length > 0 ? { Link: links.join(', ') } : {}
+}
+
+export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endpoint[] {
+  const collection = `${prefix}/tasks`
+  const item = `${collection}/{id}`
+  return [
+    endpoint({
+      method: 'POST',
+      path: collection,
+      operationId: 'createTask',
+      tag: 'Tasks',
+      summary: 'Create a task',
+      access: 'user',
+      body: { types: [JSON_TYPE], schema: newTask },
+      response: {
+        status: 201,
+        description: 'The task, stored.',
+        schema: taskSchema,
+        headers: { Location: 'Path of the task.' },
+      },
+      errors: [],
+      async handle({ user, body }) {
+        const task = present(await tasks.create(user.id, body))
+        return { body: task, headers: { Location: `${collection}/${task.id}` } }
+      },
+    }),
+    endpoint({
+      method: 'GET',
+      path: collection,
+      operationId: 'listTasks',
+      tag: 'Tasks',
+      summary: 'List your tasks, newest first',
+      access: 'user',
+      query: range,
+      response: {
+        status: 200,
+        description: 'One page of tasks; follow `Link` for the others.',
+        schema: v.array(taskSchema),
+        headers: {
+          Link: 'The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).',
+        },
+      },
+      errors: [],
+      async handle({ user, query }) {
+        const page = await tasks.list(user.id, query)
+        return { body: page.tasks.map(present), headers: linkHeader(collection, query.limit, page) }
+      },
+    }),
+    endpoint({
+      method: 'GET',
+      path: item,
+      operationId: 'getTask',
+      tag: 'Tasks',
+      summary: 'Get a task',
+      access: 'user',
+      params: idParameter,
+      response: { status: 200, description: 'The task.', schema: taskSchema },
+      errors: ['task_not_found'],
+      async handle({ user, params }) {
+        return { body: present(await tasks.get({ id: params.id, ownerId: user.id })) }
+      },
+    }),
+    endpoint({
+      method: 'PATCH',
+      path: item,
+      operationId: 'editTask',
+      tag: 'Tasks',
+      summary: 'Change some members of a task',
+      description:
+        'A JSON Merge Patch (RFC 7396): a member that is absent stays as it is; null clears the description.',
+      access: 'user',
+      params: idParameter,
+      body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
+      response: { status: 200, description: 'The task as it is now.', schema: taskSchema },
+      errors: ['task_not_found'],
+      async handle({ user, params, body }) {
+        return { body: present(await tasks.edit({ id: params.id, ownerId: user.id }, body)) }
+      },
+    }),
+    endpoint({
+      method: 'DELETE',
+      path: item,
+      operationId: 'deleteTask',
+      tag: 'Tasks',
+      summary: 'Delete a task',
+      access: 'user',
+      params: idParameter,
+      response: { status: 204, description: 'The task is gone.' },
+      errors: ['task_not_found'],
+      async handle({ user, params }) {
+        await tasks.remove({ id: params.id, ownerId: user.id })
+        return { body: undefined }
+      },
+    }),
+  ]
+}
