@@ -1,0 +1,83 @@
+import { resolve } from 'node:path'
+import { MikroORM } from '@mikro-orm/core'
+import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
+import { sql } from 'kysely'
+import pg from 'pg'
+import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
+import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
+import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
+import { mikroOrmOptions, type Target } from './options.ts'
+import type { Tables } from './records.ts'
+import { Store } from './store.ts'
+import { reasonOf } from './store-errors.ts'
+
+/** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
+export class DatabaseUnavailable extends Error {}
+
+export interface Database {
+  readonly tasks: TaskRepository
+  readonly users: UserRepository
+  /**
+   * Brings the schema up to date. Of instances that start at once on PostgreSQL one does it, and the others wait.
+   *
+   * @returns the names of the migrations that it applied, in their order.
+   * @throws DatabaseUnavailable
+   */
+  migrate(): Promise<string[]>
+  close(): Promise<void>
+}
+
+/**
+ * Opens the database; a file of SQLite that is not there is made, its folder is not.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function openDatabase(target: Target): Promise<Database> {
+  const orm = await connect(target).catch((cause) => {
+    throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
+  })
+  const store = new Store(orm.em.getKysely<Tables>(), target.kind === 'postgresql')
+  return {
+    tasks: new MikroOrmTaskRepository(store),
+    users: new MikroOrmUserRepository(store),
+    migrate: () =>
+      migrate(orm, target).catch((cause) => {
+        throw new DatabaseUnavailable(`${describe(target)} cannot be migrated: ${reasonOf(cause)}`, { cause })
+      }),
+    close: () => orm.close(),
+  }
+}
+
+async function connect(target: Target): Promise<MikroORM<AbstractSqlDriver>> {
+  const orm = await MikroORM.init(mikroOrmOptions(target))
+  try {
+    await orm.connect()
+    await sql`select 1`.execute(orm.em.getKysely())
+    return orm
+  } catch (error) {
+    await orm.close()
+    throw error
+  }
+}
+
+/** Any number, as long as every release has the same. */
+const MIGRATION_LOCK = 7_235_174
+
+async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: Target): Promise<string[]> {
+  if (kind === 'sqlite') return namesOf(await migrator.up())
+  return em.fork().transactional(async (locked) => {
+    // A migration takes as long as it takes, and so does the wait for another instance's.
+    await locked.execute('set local statement_timeout = 0')
+    await locked.execute('set local idle_in_transaction_session_timeout = 0')
+    await locked.execute(`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
+    return namesOf(await migrator.up({ transaction: locked.getTransactionContext() }))
+  })
+}
+
+const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ name }) => name)
+
+function describe(target: Target): string {
+  if (target.kind === 'sqlite') return `The SQLite database ${resolve(target.path)}`
+  const { host, port } = new pg.Client(target.url)
+  return `The PostgreSQL database at ${host}:${port}`
+}

@@ -1,0 +1,89 @@
+import { InvalidToken, TaskNotFound } from '../../domain/errors.ts'
+import type { TaskKey, TaskRange, TaskRepository } from '../../domain/ports.ts'
+import type { Task, TaskDraft, TaskSnapshot } from '../../domain/task.ts'
+import { prepare, wide } from './prepared-query.ts'
+import { TASK_COLUMNS, toTask, toTaskColumns } from './records.ts'
+import type { Store } from './store.ts'
+import { violatesForeignKey } from './store-errors.ts'
+
+interface Page {
+  readonly ownerId: number
+  readonly from: number
+  readonly skip: number
+  readonly limit: number
+}
+
+const ABOVE_EVERY_ID = Number.MAX_SAFE_INTEGER
+
+function taskQueries({ kysely, hasRowLocks }: Store) {
+  const tasksOf = (ownerId: number) =>
+    kysely.selectFrom('tasks').select(TASK_COLUMNS).where('owner_id', '=', wide(ownerId))
+  const taskOf = ({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', wide(id))
+  return {
+    add: prepare((draft: TaskDraft) => kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(TASK_COLUMNS)),
+    get: prepare(taskOf),
+    lock: prepare((key: TaskKey) => taskOf(key).$if(hasRowLocks, (query) => query.forUpdate())),
+    save: prepare((task: TaskSnapshot) =>
+      kysely.updateTable('tasks').set(toTaskColumns(task)).where('id', '=', wide(task.id)),
+    ),
+    older: prepare(({ ownerId, from, skip, limit }: Page) =>
+      tasksOf(ownerId).where('id', '<', wide(from)).orderBy('id', 'desc').limit(wide(limit)).offset(wide(skip)),
+    ),
+    newer: prepare(({ ownerId, from, skip, limit }: Page) =>
+      tasksOf(ownerId).where('id', '>', wide(from)).orderBy('id', 'asc').limit(wide(limit)).offset(wide(skip)),
+    ),
+    remove: prepare(({ id, ownerId }: TaskKey) =>
+      kysely.deleteFrom('tasks').where('id', '=', wide(id)).where('owner_id', '=', wide(ownerId)).returning('id'),
+    ),
+  }
+}
+
+export class MikroOrmTaskRepository implements TaskRepository {
+  readonly #store: Store
+  readonly #queries: ReturnType<typeof taskQueries>
+
+  constructor(store: Store) {
+    this.#store = store
+    this.#queries = taskQueries(store)
+  }
+
+  /** @throws InvalidToken when the owner was deleted since their token was checked. */
+  async add(draft: TaskDraft): Promise<Task> {
+    try {
+      return toTask(found(await this.#store.run(this.#queries.add, draft)))
+    } catch (error) {
+      throw violatesForeignKey(error) ? new InvalidToken() : error
+    }
+  }
+
+  async get(key: TaskKey): Promise<Task> {
+    return toTask(found(await this.#store.run(this.#queries.get, key)))
+  }
+
+  async update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
+    return this.#store.transaction(async (run) => {
+      const task = toTask(found(await run(this.#queries.lock, key)))
+      const before = task.snapshot()
+      change(task)
+      if (task.snapshot() !== before) await run(this.#queries.save, task.snapshot())
+      return task
+    })
+  }
+
+  async list(ownerId: number, { newerThan, olderThan = ABOVE_EVERY_ID, skip, limit }: TaskRange): Promise<Task[]> {
+    const { newer, older } = this.#queries
+    if (newerThan === undefined) {
+      return (await this.#store.run(older, { ownerId, from: olderThan, skip, limit })).map(toTask)
+    }
+    return (await this.#store.run(newer, { ownerId, from: newerThan, skip, limit })).reverse().map(toTask)
+  }
+
+  async remove(key: TaskKey): Promise<void> {
+    found(await this.#store.run(this.#queries.remove, key))
+  }
+}
+
+function found<Row>([row]: readonly Row[]): Row {
+  if (row === undefined) throw new TaskNotFound()
+  return row
+}

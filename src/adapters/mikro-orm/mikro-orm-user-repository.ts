@@ -1,0 +1,45 @@
+import { EmailAlreadyTaken } from '../../domain/errors.ts'
+import type { UserRepository } from '../../domain/ports.ts'
+import type { User, UserDraft } from '../../domain/user.ts'
+import { prepare, wide } from './prepared-query.ts'
+import { toUser, toUserColumns, USER_COLUMNS } from './records.ts'
+import type { Store } from './store.ts'
+import { violatesUnique } from './store-errors.ts'
+
+function userQueries({ kysely }: Store) {
+  const users = kysely.selectFrom('users').select(USER_COLUMNS)
+  return {
+    add: prepare((draft: UserDraft) => kysely.insertInto('users').values(toUserColumns(draft)).returning(USER_COLUMNS)),
+    byId: prepare(({ id }: { id: number }) => users.where('id', '=', wide(id))),
+    byEmail: prepare(({ email }: { email: string }) => users.where('email', '=', email)),
+  }
+}
+
+export class MikroOrmUserRepository implements UserRepository {
+  readonly #store: Store
+  readonly #queries: ReturnType<typeof userQueries>
+
+  constructor(store: Store) {
+    this.#store = store
+    this.#queries = userQueries(store)
+  }
+
+  async add(draft: UserDraft): Promise<User> {
+    try {
+      const [user] = (await this.#store.run(this.#queries.add, draft)).map(toUser)
+      return user as User
+    } catch (error) {
+      throw violatesUnique(error) ? new EmailAlreadyTaken() : error
+    }
+  }
+
+  async findById(id: number): Promise<User | undefined> {
+    const [user] = (await this.#store.run(this.#queries.byId, { id })).map(toUser)
+    return user
+  }
+
+  async findByEmail(email: string): Promise<User | undefined> {
+    const [user] = (await this.#store.run(this.#queries.byEmail, { email })).map(toUser)
+    return user
+  }
+}

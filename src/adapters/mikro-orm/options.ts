@@ -1,0 +1,45 @@
+import { join } from 'node:path'
+import type { Options } from '@mikro-orm/core'
+import { Migrator } from '@mikro-orm/migrations'
+import { PostgreSqlDriver } from '@mikro-orm/postgresql'
+import { type AbstractSqlDriver, SqliteDriver } from '@mikro-orm/sqlite'
+import pg from 'pg'
+import { postgresqlDialect } from './postgresql-dialect.ts'
+import { TaskRecord, UserRecord } from './records.ts'
+import { sqliteDialect } from './sqlite-dialect.ts'
+
+/** Where tasks are kept. */
+export type Target =
+  /** `path` may be relative to the working directory. */
+  | { readonly kind: 'sqlite'; readonly path: string }
+  /** `url` may hold a password: never print it. */
+  | { readonly kind: 'postgresql'; readonly url: string }
+
+/** For the service and for the command line of MikroORM alike. */
+export function mikroOrmOptions(target: Target): Partial<Options<AbstractSqlDriver>> {
+  return {
+    ...driverOf(target),
+    entities: [UserRecord, TaskRecord],
+    extensions: [Migrator],
+    // The operator makes the database; ours are the tables in it.
+    ensureDatabase: false,
+    migrations: {
+      path: join(import.meta.dirname, 'migrations'),
+      glob: 'migration-*.ts',
+      fileName: (timestamp, name = 'change') => `migration-${timestamp}-${kebabCase(name)}`,
+      snapshot: false,
+      silent: true,
+    },
+  }
+}
+
+function driverOf(target: Target) {
+  if (target.kind === 'sqlite') {
+    return { driver: SqliteDriver, dbName: target.path, driverOptions: () => sqliteDialect(target.path) }
+  }
+  // What the URL leaves out, pg takes from the environment or from the user's name.
+  const { database = '' } = new pg.Client(target.url)
+  return { driver: PostgreSqlDriver, dbName: database, driverOptions: () => postgresqlDialect(target.url) }
+}
+
+const kebabCase = (name: string) => name.toLowerCase().replace(/[^a-z0-9]+/g, '-')

@@ -1,0 +1,103 @@
+/**
+ * The tables, apart from the aggregates: nothing that a use case does to a Task reaches the store unless a repository
+ * saves it. A column is added here alone (and by a migration); while one is forgotten, this file does not compile.
+ */
+import { defineEntity, p } from '@mikro-orm/core'
+import type { InferKyselyTable } from '@mikro-orm/sqlite'
+import type { ColumnType, Insertable, InsertType, Selectable, SelectType, UpdateType } from 'kysely'
+import { Task, type TaskDraft } from '../../domain/task.ts'
+import { User, type UserDraft } from '../../domain/user.ts'
+
+export const UserRecord = defineEntity({
+  name: 'UserRecord',
+  tableName: 'users',
+  properties: {
+    id: p.integer().primary().autoincrement(),
+    email: p.string().columnType('varchar(320)'),
+    hashedPassword: p.string().columnType('varchar(255)'),
+    createdAt: p.datetime(3),
+  },
+  uniques: [{ name: 'users_email_unique', properties: ['email'] }],
+})
+
+export const TaskRecord = defineEntity({
+  name: 'TaskRecord',
+  tableName: 'tasks',
+  properties: {
+    id: p.integer().primary().autoincrement(),
+    title: p.string().columnType('varchar(255)'),
+    description: p.text().nullable(),
+    completed: p.boolean().columnType('boolean').default(false),
+    owner: () =>
+      p
+        .manyToOne(UserRecord)
+        .deleteRule('cascade')
+        .updateRule('no action')
+        .index(false)
+        .foreignKeyName('tasks_owner_id_foreign'),
+    createdAt: p.datetime(3),
+    updatedAt: p.datetime(3),
+  },
+  indexes: [{ name: 'tasks_owner_id_id_index', properties: ['owner', 'id'] }],
+})
+
+/** What a driver reads is not always what it was given: SQLite knows neither dates nor booleans. */
+type AsRead<Value> = Value extends Date ? number | string : Value extends boolean ? boolean | number : Value
+type Columns<Table> = {
+  [Name in keyof Table]: ColumnType<AsRead<SelectType<Table[Name]>>, InsertType<Table[Name]>, UpdateType<Table[Name]>>
+}
+
+export interface Tables {
+  users: Columns<InferKyselyTable<typeof UserRecord>>
+  tasks: Columns<InferKyselyTable<typeof TaskRecord>>
+}
+
+type Row<Name extends keyof Tables> = Selectable<Tables[Name]>
+/** Every column but the key, those that have a default or may be null, too. */
+type NewRow<Name extends keyof Tables> = Required<Omit<Insertable<Tables[Name]>, 'id'>>
+
+export const USER_COLUMNS = ['id', 'email', 'hashed_password', 'created_at'] as const satisfies (keyof Row<'users'>)[]
+
+export const toUser = (row: Pick<Row<'users'>, (typeof USER_COLUMNS)[number]>): User =>
+  User.restore({
+    id: row.id,
+    email: row.email,
+    hashedPassword: row.hashed_password,
+    createdAt: new Date(row.created_at),
+  })
+
+export const toUserColumns = (user: UserDraft): NewRow<'users'> => ({
+  email: user.email,
+  hashed_password: user.hashedPassword,
+  created_at: user.createdAt,
+})
+
+export const TASK_COLUMNS = [
+  'id',
+  'title',
+  'description',
+  'completed',
+  'owner_id',
+  'created_at',
+  'updated_at',
+] as const satisfies (keyof Row<'tasks'>)[]
+
+export const toTask = (row: Pick<Row<'tasks'>, (typeof TASK_COLUMNS)[number]>): Task =>
+  Task.restore({
+    id: row.id,
+    title: row.title,
+    description: row.description,
+    completed: Boolean(row.completed),
+    ownerId: row.owner_id,
+    createdAt: new Date(row.created_at),
+    updatedAt: new Date(row.updated_at),
+  })
+
+export const toTaskColumns = (task: TaskDraft): NewRow<'tasks'> => ({
+  title: task.title,
+  description: task.description,
+  completed: task.completed,
+  owner_id: task.ownerId,
+  created_at: task.createdAt,
+  updated_at: task.updatedAt,
+})

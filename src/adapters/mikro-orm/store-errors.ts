@@ -1,0 +1,65 @@
+import { DomainError, StoreUnavailable } from '../../domain/errors.ts'
+
+/** https://www.sqlite.org/rescode.html */
+const SQLITE = /^SQLITE_(?:BUSY|CANTOPEN|FULL|IOERR|LOCKED|READONLY)/
+
+/**
+ * https://www.postgresql.org/docs/current/errcodes-appendix.html: the connection, the login, the database itself, a
+ * server that recovers as a read-only one, resources, time limits, an operator, the server's own system calls.
+ */
+const POSTGRESQL = /^(?:08...|28...|3D000|25006|25P0[34]|53...|55P03|57...|58...)$/
+
+/** Node's own, of a socket. */
+const SOCKET = /^E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)$/
+
+/** Errors that pg, better-sqlite3 and Kysely report without a code. */
+const MESSAGE =
+  /^(?:Connection terminated|timeout exceeded when trying to connect|Client (?:has encountered a connection error|was closed)|Cannot use a pool after calling end|The database connection is not open|driver has already been destroyed)/
+
+/** What the rest of the application may know of a driver's error. One that the store is not to blame for passes. */
+export function storeError(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof DomainError) return error
+  const code = codeOf(error)
+  const unavailable =
+    code === undefined ? MESSAGE.test(error.message) : [SQLITE, POSTGRESQL, SOCKET].some((codes) => codes.test(code))
+  return unavailable ? new StoreUnavailable(error) : error
+}
+
+export const violatesUnique = (error: unknown): boolean =>
+  ['SQLITE_CONSTRAINT_UNIQUE', '23505'].includes(codeOf(error) ?? '')
+
+export const violatesForeignKey = (error: unknown): boolean =>
+  ['SQLITE_CONSTRAINT_FOREIGNKEY', '23503'].includes(codeOf(error) ?? '')
+
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  SQLITE_BUSY: 'another process keeps it locked',
+  SQLITE_CANTOPEN: 'the file can be neither opened nor made',
+  SQLITE_CORRUPT: 'the file is damaged',
+  SQLITE_FULL: 'there is no room',
+  SQLITE_NOTADB: 'the file is no SQLite database',
+  SQLITE_READONLY: 'the file or its folder is read-only',
+  EAI_AGAIN: 'the host name cannot be looked up',
+  ECONNREFUSED: 'the connection is refused',
+  ENOTFOUND: 'the host name is not known',
+  ETIMEDOUT: 'there is no answer',
+  '28000': 'the user is not let in',
+  '28P01': 'the user or the password is wrong',
+  '3D000': 'there is no such database',
+  '42501': 'the user may not do that',
+  '53300': 'it has no connection left',
+  '57P03': 'it is starting or stopping',
+}
+
+/** For an operator: in words where we have some, else the code. Drivers' own messages may quote what is secret. */
+export function reasonOf(error: unknown): string {
+  const code = codeOf(error)
+  if (code !== undefined) return REASONS[code.replace(/^(SQLITE_[A-Z]+)_.*$/, '$1')] ?? `error ${code}`
+  if (!(error instanceof Error)) return 'unknown error'
+  if (error.message.includes('directory does not exist')) return 'its folder does not exist'
+  if (/timeout/.test(error.message)) return 'there is no answer'
+  return error.name
+}
