@@ -4,6 +4,7 @@ import { Migrator } from '@mikro-orm/migrations'
 import { PostgreSqlDriver } from '@mikro-orm/postgresql'
 import { type AbstractSqlDriver, SqliteDriver } from '@mikro-orm/sqlite'
 import pg from 'pg'
+import { MigrationGenerator } from './migration-generator.ts'
 import { postgresqlDialect } from './postgresql-dialect.ts'
 import { TaskRecord, UserRecord } from './records.ts'
 import { sqliteDialect } from './sqlite-dialect.ts'
@@ -25,6 +26,7 @@ export function mikroOrmOptions(target: Target): Partial<Options<AbstractSqlDriv
     ensureDatabase: false,
     migrations: {
       path: join(import.meta.dirname, 'migrations'),
+      generator: MigrationGenerator,
       glob: 'migration-*.ts',
       fileName: (timestamp, name = 'change') => `migration-${timestamp}-${kebabCase(name)}`,
       snapshot: false,
