@@ -1,0 +1,252 @@
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { expect } from 'chai'
+import { pino } from 'pino'
+import supertest, { type Response, type Test } from 'supertest'
+import { type AdapterSet, startService } from '#src/composition-root.ts'
+import { readConfig } from '#src/config.ts'
+import { adapterSets } from '#test/adapter-sets.ts'
+import { type Answer, Documented, type OpenApi } from './documented.ts'
+
+export const SECRET_KEY = 'a secret that is known to these specs alone'
+export const ORIGIN = 'https://app.example.com'
+export const TASKS = '/api/v1/tasks'
+export const ME = '/api/v1/auth/me'
+export const REGISTER = '/api/v1/auth/register'
+export const LOGIN = '/api/v1/auth/login'
+export const PASSWORD = 'correct horse battery staple'
+
+/** A task as it is answered. */
+export interface TaskBody {
+  readonly id: number
+  readonly title: string
+  readonly description: string | null
+  readonly completed: boolean
+  readonly owner_id: number
+  readonly created_at: string
+  readonly updated_at: string
+}
+
+/** A request whose every byte counts. */
+export interface RawRequest {
+  readonly method: string
+  readonly path: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string | Buffer
+}
+
+/** Runs one suite against a service on each adapter set, started for it and stopped after it. */
+export function describeApi(title: string, suite: (api: Api) => void): void {
+  for (const { name, databaseUrl } of adapterSets) {
+    describe(`${title} (${name})`, () => {
+      const api = new Api()
+      before(async () => api.start({ DATABASE_URL: await databaseUrl() }))
+      after(() => api.stop())
+      suite(api)
+    })
+  }
+}
+
+/**
+ * A running service and a client of it. Every answer, expected or not, is held to the service's own OpenAPI document
+ * and to what all answers have in common.
+ */
+export class Api {
+  /** Lines of JSON. */
+  readonly log: string[] = []
+  #service: Awaited<ReturnType<typeof startService>> | undefined
+  #documented: Documented | undefined
+  #document: OpenApi | undefined
+  #users = 0
+
+  async start(environment: Readonly<Record<string, string>>, overrides: Partial<AdapterSet> = {}): Promise<void> {
+    const config = readConfig({
+      ENVIRONMENT: 'test',
+      PORT: '0',
+      SECRET_KEY,
+      BCRYPT_ROUNDS: '4',
+      BACKEND_CORS_ORIGINS: `${ORIGIN},http://localhost:3000`,
+      ...environment,
+    })
+    const log = pino({ level: 'trace' }, { write: (line) => this.log.push(line) })
+    this.#service = await startService(config, log, overrides)
+    const { body } = await supertest(this.#service.url).get('/openapi.json').expect(200)
+    this.#document = body as OpenApi
+    this.#documented = documentedBy(this.#document)
+  }
+
+  async stop(): Promise<void> {
+    connections.destroy()
+    await this.#service?.close()
+  }
+
+  get url(): string {
+    return started(this.#service).url
+  }
+
+  get document(): OpenApi {
+    return started(this.#document)
+  }
+
+  get documented(): Documented {
+    return started(this.#documented)
+  }
+
+  get(path: string): Test {
+    return this.#send('get', path)
+  }
+
+  head(path: string): Test {
+    return this.#send('head', path)
+  }
+
+  post(path: string): Test {
+    return this.#send('post', path)
+  }
+
+  patch(path: string): Test {
+    return this.#send('patch', path)
+  }
+
+  delete(path: string): Test {
+    return this.#send('delete', path)
+  }
+
+  options(path: string): Test {
+    return this.#send('options', path)
+  }
+
+  /** Any request of any bytes: nothing is added to it, encoded or normalised. */
+  async raw({ method, path, headers = {}, body }: RawRequest): Promise<Answer> {
+    const { hostname, port } = new URL(this.url)
+    const request = httpRequest({ agent: connections, hostname, port, method, path, headers })
+    const answered = new Promise<IncomingMessage>((resolve, reject) => {
+      request.once('response', resolve).once('error', reject)
+    })
+    request.end(body)
+    const response = await answered
+    const answer = { status: response.statusCode ?? 0, headers: response.headers, text: await text(response) }
+    this.#check(method, path, answer)
+    return answer
+  }
+
+  /** Somebody new, who has logged in. */
+  async user(): Promise<User> {
+    const email = `user-${++this.#users}@example.com`
+    const { body } = await this.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
+    const login = await this.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
+    return new User(this, body.id, email, login.body.access_token)
+  }
+
+  #send(method: 'get' | 'head' | 'post' | 'patch' | 'delete' | 'options', path: string): Test {
+    const test: Test = supertest(this.url)[method](path).agent(connections)
+    return test.expect((response) => {
+      const { pathname, search } = new URL(response.request.url)
+      this.#check(method.toUpperCase(), pathname + search, answerOf(response))
+    })
+  }
+
+  #check(method: string, target: string, answer: Answer): void {
+    this.documented.check(method, target, answer)
+    const { headers } = answer
+    const what = `${method} ${target} → ${answer.status}`
+    expect(headers['x-request-id'], what).to.match(/^[A-Za-z0-9._-]{1,128}$/)
+    expect(headers['x-content-type-options'], what).to.equal('nosniff')
+    expect(headers['content-security-policy'], what).to.match(/^default-src 'none'/)
+    expect(headers['referrer-policy'], what).to.be.a('string')
+    expect(headers['cache-control'], what).to.be.a('string')
+    expect(headers, what).to.not.have.property('x-powered-by')
+    if (answer.status < 400) return
+    expect(headers['cache-control'], what).to.equal('no-store')
+    if (method !== 'HEAD') {
+      const { status, title, detail, instance } = JSON.parse(answer.text)
+      expect({ status, instance }, what).to.deep.equal({ status: answer.status, instance: target.split('?')[0] })
+      for (const words of [title, detail]) expect(words, what).to.match(/\S/)
+    }
+    expect(headers['www-authenticate'] !== undefined, `${what}: WWW-Authenticate`).to.equal(answer.status === 401)
+    expect(headers.allow !== undefined, `${what}: Allow`).to.equal(answer.status === 405)
+    expect(headers['retry-after'] !== undefined, `${what}: Retry-After`).to.equal(answer.status === 503)
+  }
+}
+
+/** Somebody who has registered and logged in, and sends the token with each request. */
+export class User {
+  readonly #api: Api
+  readonly id: number
+  readonly email: string
+  readonly token: string
+
+  constructor(api: Api, id: number, email: string, token: string) {
+    this.#api = api
+    this.id = id
+    this.email = email
+    this.token = token
+  }
+
+  get(path: string): Test {
+    return this.#signed(this.#api.get(path))
+  }
+
+  head(path: string): Test {
+    return this.#signed(this.#api.head(path))
+  }
+
+  post(path: string): Test {
+    return this.#signed(this.#api.post(path))
+  }
+
+  patch(path: string): Test {
+    return this.#signed(this.#api.patch(path))
+  }
+
+  delete(path: string): Test {
+    return this.#signed(this.#api.delete(path))
+  }
+
+  raw(request: RawRequest): Promise<Answer> {
+    return this.#api.raw({ ...request, headers: { authorization: `Bearer ${this.token}`, ...request.headers } })
+  }
+
+  async task(fields: object = {}): Promise<TaskBody> {
+    const { body } = await this.post(TASKS)
+      .send({ title: 'Ship', ...fields })
+      .expect(201)
+    return body
+  }
+
+  async read(id: number): Promise<TaskBody> {
+    const { body } = await this.get(`${TASKS}/${id}`).expect(200)
+    return body
+  }
+
+  #signed(test: Test): Test {
+    return test.set('Authorization', `Bearer ${this.token}`)
+  }
+}
+
+/** What a refused request is told, as `where: code` for each mistake. */
+export function mistakes(answer: Answer | Response): string[] {
+  const { errors = [] } = JSON.parse(answer.text) as { errors?: Record<'pointer' | 'parameter' | 'code', string>[] }
+  return errors.map(({ pointer, parameter, code }) => `${pointer ?? `?${parameter}`}: ${code}`)
+}
+
+export const codeOf = (answer: Answer | Response): string => JSON.parse(answer.text).code
+
+/** supertest gives an answer without a body the text `undefined`. */
+const answerOf = ({ status, headers, text }: Response): Answer => ({ status, headers, text: text ?? '' })
+
+const connections = new Agent({ keepAlive: true })
+
+/** Services of one configuration have one document, whose schemas need to be compiled only once. */
+const documents = new Map<string, Documented>()
+function documentedBy(document: OpenApi): Documented {
+  const text = JSON.stringify(document)
+  const known = documents.get(text) ?? new Documented(document)
+  documents.set(text, known)
+  return known
+}
+
+function started<Value>(value: Value | undefined): Value {
+  if (value === undefined) throw new Error('The service has not started yet: ask for it in a test or a hook.')
+  return value
+}

@@ -1,0 +1,111 @@
+import { expect } from 'chai'
+import { codeOf, describeApi, ME, SECRET_KEY, TASKS } from './api.ts'
+import { signed, wrongTokens } from './tokens.ts'
+
+const PROTECTED = [
+  ['GET', ME],
+  ['GET', TASKS],
+  ['POST', TASKS],
+  ['GET', `${TASKS}/1`],
+  ['PATCH', `${TASKS}/1`],
+  ['DELETE', `${TASKS}/1`],
+] as const
+
+const json = { 'content-type': 'application/json' }
+
+describeApi('A protected route', (api) => {
+  const seconds = Math.floor(Date.now() / 1_000)
+  const claims = { iat: seconds, exp: seconds + 600 }
+  const withToken = (token: string) => api.get(ME).set('Authorization', `Bearer ${token}`)
+
+  for (const [method, path] of PROTECTED) {
+    it(`${method} ${path} answers 401 and how to authenticate to a request without token`, async () => {
+      const answer = await api.raw({ method, path })
+      expect(answer.status).to.equal(401)
+      expect(codeOf(answer)).to.equal('not_authenticated')
+      // RFC 6750, section 3.1: no error code for a request that did not try.
+      expect(answer.headers['www-authenticate'])
+        .to.match(/^Bearer\b/)
+        .and.not.include('error')
+    })
+
+    it(`${method} ${path} answers 401 to a forged token`, async () => {
+      const token = signed({ sub: '1', ...claims }, 'another key')
+      const answer = await api.raw({ method, path, headers: { authorization: `Bearer ${token}` } })
+      expect(answer.status).to.equal(401)
+      expect(codeOf(answer)).to.equal('invalid_token')
+      expect(answer.headers['www-authenticate']).to.match(/^Bearer\b.*error="invalid_token"/)
+    })
+  }
+
+  it('accepts a token that was signed with the key, whoever made it', async () => {
+    const { id } = await api.user()
+    const { body } = await withToken(signed({ sub: String(id), ...claims }, SECRET_KEY)).expect(200)
+    expect(body.id).to.equal(id)
+  })
+
+  it('accepts the scheme in any case (RFC 9110)', async () => {
+    const { token } = await api.user()
+    for (const scheme of ['bearer', 'BEARER', 'Bearer'])
+      await api.get(ME).set('Authorization', `${scheme} ${token}`).expect(200)
+  })
+
+  it('refuses every wrong token, and each in the same words', async () => {
+    const { id } = await api.user()
+    const wrong = wrongTokens(id, SECRET_KEY, new Date())
+    const { body: expected } = await withToken('nonsense').expect(401)
+    for (const [what, token] of Object.entries(wrong)) {
+      const answer = await api.raw({ method: 'GET', path: ME, headers: { authorization: `Bearer ${token}` } })
+      expect(answer.status, what).to.equal(401)
+      expect(JSON.parse(answer.text), what).to.deep.equal(expected)
+    }
+  })
+
+  it('refuses the token of a user who is gone, whatever its id', async () => {
+    for (const id of [999_999, 2_147_483_647, 2_147_483_648, 4_294_967_297, Number.MAX_SAFE_INTEGER]) {
+      const answer = await withToken(signed({ sub: String(id), ...claims }, SECRET_KEY)).expect(401)
+      expect(codeOf(answer)).to.equal('invalid_token')
+    }
+  })
+
+  it('refuses an Authorization header that is no bearer token', async () => {
+    const { token } = await api.user()
+    const headers = [
+      'Bearer',
+      'Bearer ',
+      token,
+      `Basic ${token}`,
+      `Token ${token}`,
+      `Bearer ${token} x`,
+      `Bearer "${token}"`,
+    ]
+    for (const authorization of [...headers, `Bearer ${token},Bearer ${token}`, `BearerX ${token}`, 'Bearer é']) {
+      const answer = await api.raw({ method: 'GET', path: ME, headers: { authorization } })
+      expect(answer.status, authorization).to.equal(401)
+    }
+  })
+
+  it('does not take a token from the query or a cookie', async () => {
+    const { token } = await api.user()
+    await api.get(`${ME}?access_token=${token}`).expect(401)
+    await api.get(ME).set('Cookie', `access_token=${token}`).expect(401)
+  })
+
+  const invalid: Readonly<Record<string, readonly [method: string, path: string, headers: object, body?: string]>> = {
+    'a wrong member': ['POST', TASKS, json, '{"title":1}'],
+    'no JSON': ['POST', TASKS, json, '{'],
+    'an empty body': ['POST', TASKS, json, ''],
+    'a body of another type': ['POST', TASKS, { 'content-type': 'text/plain' }, 'title'],
+    'a body of an unknown encoding': ['POST', TASKS, { ...json, 'content-encoding': 'x' }, '{}'],
+    'a body that is too large': ['POST', TASKS, json, 'x'.repeat(1_048_577)],
+    'an id that is none': ['PATCH', `${TASKS}/x`, json, '{}'],
+    'an unknown parameter': ['GET', `${TASKS}?x=1`, {}],
+    'a wrong parameter': ['GET', `${TASKS}?limit=0`, {}],
+  }
+  for (const [what, [method, path, headers, body]] of Object.entries(invalid)) {
+    it(`asks for a token before it judges ${what}`, async () => {
+      const answer = await api.raw({ method, path, headers: { ...headers }, ...(body !== undefined && { body }) })
+      expect(answer.status).to.equal(401)
+    })
+  }
+})

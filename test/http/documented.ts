@@ -1,0 +1,121 @@
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
+import addFormats from 'ajv-formats'
+import { AssertionError } from 'chai'
+
+/** An answer as it came over the wire. */
+export interface Answer {
+  readonly status: number
+  /** By lower-case name. */
+  readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>
+  readonly text: string
+}
+
+interface Content {
+  readonly content?: Readonly<Record<string, unknown>>
+}
+interface Operation {
+  readonly operationId: string
+  readonly security: readonly object[]
+  readonly requestBody?: Content
+  readonly responses: Readonly<Record<string, Content & { readonly headers?: Readonly<Record<string, unknown>> }>>
+}
+/** As much of an OpenAPI 3.1 document as the specs read. */
+export interface OpenApi {
+  readonly openapi: string
+  readonly info: { readonly title: string; readonly version: string }
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
+  readonly components: {
+    readonly schemas: Readonly<Record<string, unknown>>
+    readonly securitySchemes: Readonly<Record<string, { readonly type: string; readonly flows?: unknown }>>
+  }
+}
+
+const PROBLEM = ['components', 'schemas', 'Problem']
+
+/** Holds every answer to what the OpenAPI document says of it. What the document does not foresee fails, too. */
+export class Documented {
+  readonly #document: OpenApi
+  readonly #ajv = new Ajv2020({ strict: false, allErrors: true })
+  readonly #templates: readonly { readonly template: string; readonly form: RegExp }[]
+
+  constructor(document: OpenApi) {
+    this.#document = document
+    addFormats.default(this.#ajv)
+    this.#ajv.addSchema(document, 'openapi')
+    this.#templates = Object.keys(document.paths).map((template) => ({
+      template,
+      form: new RegExp(`^${template.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')}$`),
+    }))
+  }
+
+  /**
+   * @param target path and query of the request
+   * @throws AssertionError when the document says otherwise, or nothing, of such an answer
+   */
+  check(method: string, target: string, answer: Answer): void {
+    const described = `${method} ${target} → ${answer.status} ${answer.headers['content-type'] ?? ''}`
+    const [path = ''] = target.split('?')
+    const template = this.#templates.find(({ form }) => form.test(path))?.template
+    const pathItem = template === undefined ? undefined : this.#document.paths[template]
+    const name = method === 'HEAD' ? 'get' : method.toLowerCase()
+
+    if (template !== undefined && pathItem?.[name]) {
+      this.#checkOperation(described, ['paths', template, name], method, answer)
+    } else if (pathItem ? answer.status === 405 : answer.status === 404 || answer.status === 405) {
+      this.#checkBody(described, 'application/problem+json', PROBLEM, method, answer)
+    } else if (!(isPage(path, answer) || isPreflight(method, answer))) {
+      throw new AssertionError(`${described}: this is not in the document`)
+    }
+  }
+
+  /** Whether the document says that a route takes this body. */
+  takes(template: string, method: string, type: string, body: unknown): boolean {
+    const pointer = ['paths', template, method.toLowerCase(), 'requestBody', 'content', type, 'schema']
+    return this.#schema(`${method} ${template}`, pointer)(body) === true
+  }
+
+  #checkOperation(described: string, pointer: readonly string[], method: string, answer: Answer): void {
+    const [, template, name] = pointer as [string, string, string]
+    const response = this.#document.paths[template]?.[name]?.responses[answer.status]
+    if (!response) throw new AssertionError(`${described}: this status is not in the document`)
+    for (const header of ['Location', 'Link', 'WWW-Authenticate', 'Retry-After']) {
+      if (answer.headers[header.toLowerCase()] !== undefined && response.headers?.[header] === undefined)
+        throw new AssertionError(`${described}: the header ${header} is not in the document`)
+    }
+    if (!response.content) {
+      if (answer.text !== '' || answer.headers['content-type'] !== undefined)
+        throw new AssertionError(`${described}: the document says that there is no body`)
+      return
+    }
+    const type = Object.keys(response.content).find((each) => each === mediaType(answer))
+    if (type === undefined) throw new AssertionError(`${described}: this type is not in the document`)
+    const schema = [...pointer, 'responses', String(answer.status), 'content', type, 'schema']
+    this.#checkBody(described, type, schema, method, answer)
+  }
+
+  #checkBody(described: string, type: string, pointer: readonly string[], method: string, answer: Answer): void {
+    if (mediaType(answer) !== type) throw new AssertionError(`${described}: expected ${type}`)
+    if (method === 'HEAD') {
+      if (answer.text !== '') throw new AssertionError(`${described}: HEAD has no body`)
+      return
+    }
+    const validate = this.#schema(described, pointer)
+    if (!validate(JSON.parse(answer.text)))
+      throw new AssertionError(`${described}: ${this.#ajv.errorsText(validate.errors)} in ${answer.text}`)
+  }
+
+  #schema(described: string, pointer: readonly string[]): ValidateFunction {
+    const tokens = pointer.map((token) => encodeURIComponent(token.replaceAll('~', '~0').replaceAll('/', '~1')))
+    const validate = this.#ajv.getSchema(`openapi#/${tokens.join('/')}`)
+    if (!validate) throw new AssertionError(`${described}: no schema at ${pointer.join(' → ')}`)
+    return validate as ValidateFunction
+  }
+}
+
+const mediaType = ({ headers }: Answer) => String(headers['content-type'] ?? '').split(';')[0]
+
+/** The document itself and the pages that show it. */
+const isPage = (path: string, { status }: Answer) =>
+  status === 200 && /^\/(?:openapi\.json$|(?:docs|redoc)(?:\/|$))/.test(path)
+
+const isPreflight = (method: string, { status }: Answer) => method === 'OPTIONS' && status === 204
