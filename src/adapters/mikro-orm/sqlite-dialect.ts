@@ -8,8 +8,8 @@ import {
   type SqliteStatement,
 } from 'kysely'
 
-/** How long a statement waits for another process that writes, in milliseconds. */
-const BUSY_TIMEOUT = 5_000
+/** How long a statement waits for another process that writes, in milliseconds; this whole process waits with it. */
+const BUSY_TIMEOUT = 1_000
 
 /**
  * Opens the file, and creates it where there is none. Kysely runs one transaction or statement at a time on the one

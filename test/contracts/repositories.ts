@@ -1,0 +1,50 @@
+import { expect } from 'chai'
+import { InMemoryTaskRepository } from '#src/adapters/in-memory/in-memory-task-repository.ts'
+import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { readConfig } from '#src/config.ts'
+import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
+import type { AdapterSet } from '#test/adapter-sets.ts'
+import { aUserDraft } from '#test/builders.ts'
+
+export interface Repositories {
+  readonly tasks: TaskRepository
+  readonly users: UserRepository
+  close(): Promise<void>
+}
+
+/** Empty ones. */
+export async function openRepositories({ databaseUrl }: AdapterSet): Promise<Repositories> {
+  const target = targetOf(await databaseUrl())
+  if (target.kind === 'memory') {
+    return { tasks: new InMemoryTaskRepository(), users: new InMemoryUserRepository(), close: async () => undefined }
+  }
+  const database = await openDatabase(target)
+  await database.migrate()
+  return database
+}
+
+export const targetOf = (databaseUrl: string) => readConfig({ ENVIRONMENT: 'test', DATABASE_URL: databaseUrl }).database
+
+let people = 0
+
+/** Stores a user whom no other spec knows. */
+export async function anOwner({ users }: Pick<Repositories, 'users'>): Promise<number> {
+  people++
+  return (await users.add(aUserDraft({ email: `person-${people}@example.com` }))).snapshot().id
+}
+
+export async function expectRejection(promise: Promise<unknown>, kind: abstract new (...of: never[]) => Error) {
+  const reason = await promise.then(
+    (value) => expect.fail(`resolves to ${JSON.stringify(value)}`),
+    (error: unknown) => error,
+  )
+  expect(reason).to.be.an.instanceOf(kind)
+}
+
+/** How many of them succeed, and why the others don't. */
+export async function outcomes(promises: readonly Promise<unknown>[]) {
+  const settled = await Promise.allSettled(promises)
+  const reasons = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []))
+  return { succeeded: settled.length - reasons.length, reasons }
+}

@@ -1,0 +1,316 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import type { TaskKey, TaskRange } from '#src/domain/ports.ts'
+import type { Task, TaskSnapshot } from '#src/domain/task.ts'
+import { adapterSets, inMemory } from '#test/adapter-sets.ts'
+import { aTaskDraft } from '#test/builders.ts'
+import {
+  anOwner,
+  expectRejection,
+  openRepositories,
+  outcomes,
+  type Repositories,
+} from '#test/contracts/repositories.ts'
+
+/** Beyond the ids that a store gives, beyond four bytes, and as far as a number goes. */
+const IDS_OF_NOBODY = [0, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]
+const NOW = new Date('2026-02-01T12:00:00.000Z')
+const everything = { skip: 0, limit: 1_000 }
+
+const keyOf = (task: Task): TaskKey => ({ id: task.snapshot().id, ownerId: task.snapshot().ownerId })
+const snapshotsOf = (tasks: readonly Task[]): TaskSnapshot[] => tasks.map((task) => task.snapshot())
+const idsOf = (tasks: readonly Task[]): number[] => tasks.map((task) => task.snapshot().id)
+
+for (const set of adapterSets) {
+  describe(`A task repository (${set.name})`, () => {
+    let repositories: Repositories
+    let tasks: Repositories['tasks']
+    let ownerId: number
+
+    before(async () => {
+      repositories = await openRepositories(set)
+      tasks = repositories.tasks
+    })
+
+    beforeEach(async () => {
+      ownerId = await anOwner(repositories)
+    })
+
+    after(() => repositories.close())
+
+    const addTask = (given = {}) => tasks.add(aTaskDraft({ ownerId, ...given }))
+
+    async function addTasks(count: number): Promise<Task[]> {
+      const added: Task[] = []
+      for (let index = 0; index < count; index++) added.push(await addTask({ title: `${index}` }))
+      return added
+    }
+
+    describe('when a task is added', () => {
+      it('answers the task with its id, and keeps it so', async () => {
+        const draft = aTaskDraft({
+          ownerId,
+          title: 'Ship',
+          description: 'today',
+          completed: true,
+          createdAt: new Date('2026-01-31T09:30:00.123Z'),
+          updatedAt: new Date('2026-01-31T09:30:00.456Z'),
+        })
+        const added = await tasks.add(draft)
+        expect(added.snapshot()).to.deep.equal({ ...draft, id: added.snapshot().id })
+        expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
+      })
+
+      it('keeps the absence of a description apart from an empty one', async () => {
+        const absent = await addTask({ description: null })
+        const empty = await addTask({ description: '' })
+        expect((await tasks.get(keyOf(absent))).snapshot().description).to.equal(null)
+        expect((await tasks.get(keyOf(empty))).snapshot().description).to.equal('')
+      })
+
+      it('keeps every character of a text, of the longest ones too', async () => {
+        for (const text of [' a  b\n\t', `it's "quoted" \\ ? $1 :x \`y\``, 'e\u0301 \u00e9', '😀'.repeat(255)]) {
+          const description = text.repeat(4)
+          const { title, ...rest } = (await tasks.get(keyOf(await addTask({ title: text, description })))).snapshot()
+          expect(title).to.equal(text)
+          expect(rest.description).to.equal(description)
+        }
+        const longest = '😀'.repeat(2_000)
+        expect((await tasks.get(keyOf(await addTask({ description: longest })))).snapshot().description).to.equal(
+          longest,
+        )
+      })
+
+      it('keeps times to the millisecond', async () => {
+        for (const time of ['1970-01-01T00:00:00.001Z', '2024-02-29T23:59:59.999Z', '9999-12-31T23:59:59.999Z']) {
+          const added = await addTask({ createdAt: new Date(time), updatedAt: new Date(time) })
+          const { createdAt, updatedAt } = (await tasks.get(keyOf(added))).snapshot()
+          expect([createdAt.toISOString(), updatedAt.toISOString()]).to.deep.equal([time, time])
+        }
+      })
+
+      it('gives it a higher id than every one before, whoever owns it', async () => {
+        const first = await addTask()
+        const second = await tasks.add(aTaskDraft({ ownerId: await anOwner(repositories) }))
+        const third = await addTask()
+        expect(second.snapshot().id).to.be.above(first.snapshot().id)
+        expect(third.snapshot().id).to.be.above(second.snapshot().id)
+      })
+
+      it('never gives an id again, not even that of the newest one', async () => {
+        const removed = await addTask()
+        await tasks.remove(keyOf(removed))
+        expect((await addTask()).snapshot().id).to.be.above(removed.snapshot().id)
+      })
+
+      it('gives each of twenty that come at once an id of its own', async () => {
+        const added = await Promise.all(Array.from({ length: 20 }, () => addTask()))
+        expect(new Set(idsOf(added))).to.have.property('size', 20)
+        expect(await tasks.list(ownerId, everything)).to.have.lengthOf(20)
+      })
+    })
+
+    describe('when a task is read', () => {
+      it('knows no task that is not there', async () => {
+        for (const id of IDS_OF_NOBODY) await expectRejection(tasks.get({ id, ownerId }), TaskNotFound)
+      })
+
+      it('knows no task of another owner', async () => {
+        const { id } = keyOf(await addTask())
+        for (const other of [await anOwner(repositories), ...IDS_OF_NOBODY]) {
+          await expectRejection(tasks.get({ id, ownerId: other }), TaskNotFound)
+        }
+      })
+
+      it('hands out a task of its own to each reader', async () => {
+        const key = keyOf(await addTask({ title: 'stored' }))
+        const mine = await tasks.get(key)
+        mine.edit({ title: 'changed, and not saved' }, NOW)
+        expect((await tasks.get(key)).snapshot().title).to.equal('stored')
+        expect(snapshotsOf(await tasks.list(ownerId, everything)).map(({ title }) => title)).to.deep.equal(['stored'])
+      })
+    })
+
+    describe('when a task is updated', () => {
+      it('answers the changed task, and keeps it so', async () => {
+        const added = await addTask()
+        const changes = { title: 'New 😀', description: 'more', completed: true }
+        const updated = await tasks.update(keyOf(added), (task) => task.edit(changes, NOW))
+        expect(updated.snapshot()).to.deep.equal({ ...added.snapshot(), ...changes, updatedAt: NOW })
+        expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(updated.snapshot())
+      })
+
+      it('can take a description away', async () => {
+        const key = keyOf(await addTask({ description: 'some' }))
+        await tasks.update(key, (task) => task.edit({ description: null }, NOW))
+        expect((await tasks.get(key)).snapshot().description).to.equal(null)
+      })
+
+      it('leaves every other task as it was', async () => {
+        const [first, second] = (await addTasks(2)) as [Task, Task]
+        await tasks.update(keyOf(first), (task) => task.edit({ title: 'changed' }, NOW))
+        expect((await tasks.get(keyOf(second))).snapshot()).to.deep.equal(second.snapshot())
+      })
+
+      it('keeps a task that the change leaves alone', async () => {
+        const added = await addTask()
+        const same = await tasks.update(keyOf(added), () => undefined)
+        expect(same.snapshot()).to.deep.equal(added.snapshot())
+        expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
+      })
+
+      it('hands the error of a change on, and leaves the task as it was', async () => {
+        const added = await addTask()
+        const failing = tasks.update(keyOf(added), (task) => {
+          task.edit({ title: 'half done' }, NOW)
+          throw new RangeError('no')
+        })
+        await expectRejection(failing, RangeError)
+        expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
+      })
+
+      it('keeps what others store while a change fails', async () => {
+        const key = keyOf(await addTask())
+        const failing = () =>
+          tasks.update(key, () => {
+            throw new RangeError('no')
+          })
+        const [failed, ...added] = await Promise.allSettled([failing(), addTask(), addTask(), failing(), addTask()])
+        expect(failed?.status).to.equal('rejected')
+        expect(added.filter(({ status }) => status === 'fulfilled')).to.have.lengthOf(3)
+        expect(await tasks.list(ownerId, everything)).to.have.lengthOf(4)
+      })
+
+      it('knows no task that is not there or that another owns, and asks for no change then', async () => {
+        const added = await addTask()
+        const others = [
+          ...IDS_OF_NOBODY.map((id) => ({ id, ownerId })),
+          ...[await anOwner(repositories), ...IDS_OF_NOBODY].map((other) => ({ ...keyOf(added), ownerId: other })),
+        ]
+        for (const key of others) {
+          await expectRejection(
+            tasks.update(key, () => expect.fail('the change is asked for')),
+            TaskNotFound,
+          )
+        }
+        expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
+      })
+
+      it('keeps both of two changes that come at once', async () => {
+        const key = keyOf(await addTask())
+        await Promise.all([
+          tasks.update(key, (task) => task.edit({ title: 'one' }, NOW)),
+          tasks.update(key, (task) => task.edit({ completed: true }, NOW)),
+        ])
+        expect((await tasks.get(key)).snapshot()).to.include({ title: 'one', completed: true })
+      })
+
+      it('shows each of twenty changes that come at once the one before', async () => {
+        const key = keyOf(await addTask({ title: '0' }))
+        const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().title) + 1}` }, NOW)
+        await Promise.all(Array.from({ length: 20 }, () => tasks.update(key, increment)))
+        expect((await tasks.get(key)).snapshot().title).to.equal('20')
+      })
+    })
+
+    describe('when tasks are listed', () => {
+      it('has none of an owner without any', async () => {
+        for (const id of [ownerId, ...IDS_OF_NOBODY]) expect(await tasks.list(id, everything)).to.deep.equal([])
+      })
+
+      it('has the newest first, whole and of that owner alone', async () => {
+        const other = await anOwner(repositories)
+        const added = [await addTask()]
+        await tasks.add(aTaskDraft({ ownerId: other }))
+        added.unshift(await addTask({ createdAt: new Date(0) }))
+        expect(snapshotsOf(await tasks.list(ownerId, everything))).to.deep.equal(snapshotsOf(added))
+      })
+
+      it('takes any run as a plain list would', async () => {
+        const other = await anOwner(repositories)
+        const added: Task[] = []
+        for (const title of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) {
+          added.unshift(await addTask({ title }))
+          await tasks.add(aTaskDraft({ ownerId: other }))
+        }
+        const [removed] = added.splice(3, 1) as [Task]
+        await tasks.remove(keyOf(removed))
+        const newest = (added[0] as Task).snapshot().id
+
+        const position = fc.oneof(
+          fc.integer({ min: newest - 17, max: newest + 2 }).map((id) => Math.max(id, 0)),
+          fc.constantFrom(0, 2 ** 31, Number.MAX_SAFE_INTEGER - 1),
+        )
+        const range: fc.Arbitrary<TaskRange> = fc
+          .tuple(
+            fc.oneof(fc.constant({}), fc.record({ newerThan: position }), fc.record({ olderThan: position })),
+            fc.oneof(fc.nat({ max: 9 }), fc.constantFrom(2 ** 31, Number.MAX_SAFE_INTEGER)),
+            fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constant(201)),
+          )
+          .map(([side, skip, limit]) => ({ ...side, skip, limit }))
+
+        await fc.assert(
+          fc.asyncProperty(range, async (range) => {
+            expect(idsOf(await tasks.list(ownerId, range))).to.deep.equal(runOf(idsOf(added), range))
+          }),
+        )
+      })
+    })
+
+    describe('when a task is removed', () => {
+      it('has it no more', async () => {
+        const [kept, removed] = (await addTasks(2)) as [Task, Task]
+        await tasks.remove(keyOf(removed))
+        await expectRejection(tasks.get(keyOf(removed)), TaskNotFound)
+        await expectRejection(tasks.remove(keyOf(removed)), TaskNotFound)
+        await expectRejection(
+          tasks.update(keyOf(removed), (task) => task.edit({ title: 'back' }, NOW)),
+          TaskNotFound,
+        )
+        expect(idsOf(await tasks.list(ownerId, everything))).to.deep.equal([kept.snapshot().id])
+      })
+
+      it('knows no task that is not there or that another owns', async () => {
+        const added = await addTask()
+        for (const id of IDS_OF_NOBODY) await expectRejection(tasks.remove({ id, ownerId }), TaskNotFound)
+        for (const other of [await anOwner(repositories), ...IDS_OF_NOBODY]) {
+          await expectRejection(tasks.remove({ ...keyOf(added), ownerId: other }), TaskNotFound)
+        }
+        expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
+      })
+
+      it('lets one of twenty that come at once succeed', async () => {
+        const key = keyOf(await addTask())
+        const { succeeded, reasons } = await outcomes(Array.from({ length: 20 }, () => tasks.remove(key)))
+        expect(succeeded).to.equal(1)
+        for (const reason of reasons) expect(reason).to.be.an.instanceOf(TaskNotFound)
+      })
+    })
+
+    if (set === inMemory) return
+
+    it('is unavailable once its database is closed', async () => {
+      const closed = await openRepositories(set)
+      const key = keyOf(await closed.tasks.add(aTaskDraft({ ownerId: await anOwner(closed) })))
+      await closed.close()
+      await expectRejection(closed.tasks.add(aTaskDraft(key)), StoreUnavailable)
+      await expectRejection(closed.tasks.get(key), StoreUnavailable)
+      await expectRejection(
+        closed.tasks.update(key, (task) => task.edit({ title: 'late' }, NOW)),
+        StoreUnavailable,
+      )
+      await expectRejection(closed.tasks.list(key.ownerId, everything), StoreUnavailable)
+      await expectRejection(closed.tasks.remove(key), StoreUnavailable)
+    })
+  })
+}
+
+/** What the port says of a run, word for word and with no thought of speed. */
+function runOf(newestFirst: readonly number[], { newerThan, olderThan, skip, limit }: TaskRange): number[] {
+  if (newerThan !== undefined) {
+    const nearestFirst = newestFirst.filter((id) => id > newerThan).reverse()
+    return nearestFirst.slice(skip, skip + limit).reverse()
+  }
+  return newestFirst.filter((id) => id < (olderThan ?? Number.POSITIVE_INFINITY)).slice(skip, skip + limit)
+}

@@ -1,0 +1,86 @@
+import { expect } from 'chai'
+import { EmailAlreadyTaken, StoreUnavailable } from '#src/domain/errors.ts'
+import { adapterSets, inMemory } from '#test/adapter-sets.ts'
+import { aUserDraft } from '#test/builders.ts'
+import { expectRejection, openRepositories, outcomes, type Repositories } from '#test/contracts/repositories.ts'
+
+for (const set of adapterSets) {
+  describe(`A user repository (${set.name})`, () => {
+    let repositories: Repositories
+    let users: Repositories['users']
+
+    beforeEach(async () => {
+      repositories = await openRepositories(set)
+      users = repositories.users
+    })
+
+    afterEach(() => repositories.close())
+
+    it('answers an added user with an id, and finds them by it and by their address', async () => {
+      const draft = aUserDraft({ hashedPassword: '$'.repeat(255), createdAt: new Date('2026-01-31T09:30:00.123Z') })
+      const user = (await users.add(draft)).snapshot()
+      expect(user).to.deep.equal({ ...draft, id: user.id })
+      expect((await users.findById(user.id))?.snapshot()).to.deep.equal(user)
+      expect((await users.findByEmail(draft.email))?.snapshot()).to.deep.equal(user)
+    })
+
+    it('gives each user an id of their own', async () => {
+      const added = await Promise.all(
+        Array.from({ length: 20 }, (_, index) => users.add(aUserDraft({ email: `${index}@example.com` }))),
+      )
+      expect(new Set(added.map((user) => user.snapshot().id))).to.have.property('size', 20)
+    })
+
+    it('keeps an address of any script, the longest too', async () => {
+      for (const email of ["o'neil+tag@example.com", 'ユーザー@例え.jp', `${'😀'.repeat(308)}@example.com`]) {
+        const user = (await users.add(aUserDraft({ email }))).snapshot()
+        expect(user.email).to.equal(email)
+        expect((await users.findByEmail(email))?.snapshot()).to.deep.equal(user)
+      }
+    })
+
+    it('takes an address once', async () => {
+      const first = await users.add(aUserDraft({ hashedPassword: 'first' }))
+      await expectRejection(users.add(aUserDraft({ hashedPassword: 'second' })), EmailAlreadyTaken)
+      expect((await users.findByEmail('jane@example.com'))?.snapshot()).to.deep.equal(first.snapshot())
+    })
+
+    it('lets one of twenty that bring the same address at once succeed', async () => {
+      const { succeeded, reasons } = await outcomes(Array.from({ length: 20 }, () => users.add(aUserDraft())))
+      expect(succeeded).to.equal(1)
+      for (const reason of reasons) expect(reason).to.be.an.instanceOf(EmailAlreadyTaken)
+    })
+
+    it('gives ids that rise, past an address that was refused', async () => {
+      const first = await users.add(aUserDraft())
+      await expectRejection(users.add(aUserDraft()), EmailAlreadyTaken)
+      const second = await users.add(aUserDraft({ email: 'joe@example.com' }))
+      expect(second.snapshot().id).to.be.above(first.snapshot().id)
+    })
+
+    it('compares an address exactly', async () => {
+      await users.add(aUserDraft({ email: 'jane@example.com' }))
+      for (const email of ['Jane@example.com', 'jane@example.co', 'jane@example.com ', 'jan_@example.com', '%', '']) {
+        expect(await users.findByEmail(email)).to.equal(undefined)
+      }
+      await users.add(aUserDraft({ email: 'Jane@example.com' }))
+    })
+
+    it('finds nobody by an id that it gave to nobody', async () => {
+      await users.add(aUserDraft())
+      for (const id of [0, 2, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]) {
+        expect(await users.findById(id)).to.equal(undefined)
+      }
+    })
+
+    if (set === inMemory) return
+
+    it('is unavailable once its database is closed', async () => {
+      const closed = await openRepositories(set)
+      await closed.close()
+      await expectRejection(closed.users.add(aUserDraft()), StoreUnavailable)
+      await expectRejection(closed.users.findById(1), StoreUnavailable)
+      await expectRejection(closed.users.findByEmail('jane@example.com'), StoreUnavailable)
+    })
+  })
+}
