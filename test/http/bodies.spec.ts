@@ -1,0 +1,307 @@
+import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib'
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER, TASKS, type User } from './api.ts'
+
+const LIMIT = 1_048_576
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+/** A task of exactly that many bytes: blanks may stand around JSON. */
+const taskOf = (bytes: number) => '{"title":"Ship"}'.padEnd(bytes)
+
+const compress: Readonly<Record<string, (text: string) => Buffer>> = {
+  gzip: gzipSync,
+  deflate: deflateSync,
+  br: (text) => brotliCompressSync(text, { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } }),
+}
+
+describeApi('A body', (api) => {
+  let jane: User
+  let path: string
+  before(async () => {
+    jane = await api.user()
+    path = `${TASKS}/${(await jane.task()).id}`
+  })
+
+  const post = (body: string | Buffer, headers: Readonly<Record<string, string>> = JSON_TYPE) =>
+    jane.raw({ method: 'POST', path: TASKS, headers, body })
+  const patch = (body: string | Buffer, headers: Readonly<Record<string, string>> = JSON_TYPE) =>
+    jane.raw({ method: 'PATCH', path, headers, body })
+  const logIn = (body: string | Buffer, type = 'application/x-www-form-urlencoded') =>
+    api.raw({ method: 'POST', path: LOGIN, headers: { 'content-type': type }, body })
+  const encoded = (encoding: string) => ({ ...JSON_TYPE, 'content-encoding': encoding })
+
+  describe('that is not JSON', () => {
+    const bodies: Readonly<Record<string, string | Buffer>> = {
+      empty: '',
+      blank: '  \n',
+      text: 'title',
+      'a form': 'title=Ship',
+      'not ended': '{"title":"Ship"',
+      'followed by more': '{"title":"Ship"}{}',
+      'with a trailing comma': '{"title":"Ship",}',
+      'with a comment': '{"title":"Ship"/* */}',
+      'in single quotes': "{'title':'Ship'}",
+      'with a raw line break in a string': '{"title":"Sh\nip"}',
+      'with a number that JSON has not': '{"title":"Ship","id":NaN}',
+      'with a bad escape': '{"title":"\\x41"}',
+      'with a NUL behind it': '{"title":"Ship"}\0',
+      'with a byte that is no UTF-8': Buffer.from('{"title":"Caf\u00e9"}', 'latin1'),
+      'with an overlong encoding': Buffer.concat([
+        Buffer.from('{"title":"'),
+        Buffer.from([0xc0, 0xaf]),
+        Buffer.from('"}'),
+      ]),
+      'with an encoded surrogate': Buffer.concat([
+        Buffer.from('{"title":"'),
+        Buffer.from([0xed, 0xa0, 0x80]),
+        Buffer.from('"}'),
+      ]),
+      'in UTF-16': Buffer.from('\ufeff{"title":"Ship"}', 'utf16le'),
+    }
+    for (const [what, body] of Object.entries(bodies)) {
+      it(`but ${what} is refused with 400`, async () => {
+        for (const answer of [await post(body), await patch(body)]) {
+          expect(answer.status).to.equal(400)
+          expect(codeOf(answer)).to.equal('malformed_body')
+        }
+      })
+    }
+
+    it('is refused with 400 whatever bytes it is of', async () => {
+      const isJson = (bytes: Uint8Array) => {
+        try {
+          JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+          return true
+        } catch {
+          return false
+        }
+      }
+      await fc.assert(
+        fc.asyncProperty(fc.uint8Array({ maxLength: 24 }), async (bytes) => {
+          expect((await post(Buffer.from(bytes))).status).to.equal(isJson(bytes) ? 422 : 400)
+        }),
+        { numRuns: 50 },
+      )
+    })
+  })
+
+  describe('that is JSON but no object', () => {
+    for (const body of ['[]', '[{"title":"Ship"}]', '"title"', '1', '1e999', 'true', 'null', '[[[[]]]]']) {
+      it(`is refused with 422 at its root: ${body}`, async () => {
+        for (const answer of [await post(body), await patch(body), await logIn(body, 'application/json')]) {
+          expect(answer.status).to.equal(422)
+          expect(mistakes(answer)).to.deep.equal([': not_an_object'])
+        }
+      })
+    }
+  })
+
+  describe('of JSON', () => {
+    it('counts the last of duplicate members', async () => {
+      const answer = await post('{"title":1,"completed":true,"title":"First","title":"Last","completed":false}')
+      expect(answer.status).to.equal(201)
+      expect(JSON.parse(answer.text)).to.include({ title: 'Last', completed: false })
+      expect(mistakes(await post('{"title":"Ship","title":null}'))).to.deep.equal(['/title: not_text'])
+    })
+
+    it('takes __proto__ and constructor for unknown members, in whatever place', async () => {
+      const bodies = ['{"title":"Ship","__proto__":{"completed":true}}', '{"__proto__":null,"title":"Ship"}']
+      for (const body of bodies) {
+        const answer = await post(body)
+        expect(answer.status).to.equal(422)
+        expect(mistakes(answer)).to.deep.equal(['/__proto__: unknown'])
+      }
+      expect(mistakes(await patch('{"constructor":{}}'))).to.deep.equal(['/constructor: unknown'])
+      expect(mistakes(await patch('{"\\u005f_proto__":{}}'))).to.deep.equal(['/__proto__: unknown'])
+    })
+
+    it('reads escapes, also those of surrogate pairs, and refuses those of lone surrogates', async () => {
+      const answer = await post('{"title":"\\ud83d\\ude42 \\u0041"}')
+      expect(JSON.parse(answer.text)).to.include({ title: '🙂 A' })
+      expect(mistakes(await post('{"title":"\\ud83d"}'))).to.deep.equal(['/title: malformed_text'])
+      expect(mistakes(await post('{"title":"\\u0000"}'))).to.deep.equal(['/title: malformed_text'])
+    })
+
+    it('may be nested deeply and is refused like any other that is wrong', async () => {
+      const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`
+      expect(mistakes(await post(deep))).to.deep.equal([': not_an_object'])
+      expect(mistakes(await post(`{"title":${deep}}`))).to.deep.equal(['/title: not_text'])
+      expect(mistakes(await post(`{"title":"Ship","other":${deep}}`))).to.deep.equal(['/other: unknown'])
+    })
+
+    it('names the first of many unknown members', async () => {
+      const members = Array.from({ length: 2_000 }, (_, index) => `"x${index}":${index}`)
+      const answer = await post(`{"title":"Ship",${members.join()}}`)
+      expect(answer.status).to.equal(422)
+      expect(mistakes(answer)).to.include('/x0: unknown')
+    })
+  })
+
+  describe('of some size', () => {
+    it('has at most 1,048,576 bytes', async () => {
+      expect((await post(taskOf(LIMIT))).status).to.equal(201)
+      expect((await patch(taskOf(LIMIT))).status).to.equal(200)
+      for (const answer of [
+        await post(taskOf(LIMIT + 1)),
+        await patch(taskOf(LIMIT + 1)),
+        await post(taskOf(5 * LIMIT)),
+      ]) {
+        expect(answer.status).to.equal(413)
+        expect(codeOf(answer)).to.equal('body_too_large')
+      }
+    })
+
+    it('is measured in bytes, not in characters', async () => {
+      const body = `{"title":"Ship","id":"${'é'.repeat(LIMIT / 2)}"}`
+      expect(body).to.have.length.below(LIMIT)
+      expect((await post(body)).status).to.equal(413)
+    })
+
+    it('is measured also where nobody says its length', async () => {
+      const chunked = { ...JSON_TYPE, 'transfer-encoding': 'chunked' }
+      expect((await post(taskOf(LIMIT), chunked)).status).to.equal(201)
+      expect((await post(taskOf(LIMIT + 1), chunked)).status).to.equal(413)
+    })
+
+    it('may be as large as a form', async () => {
+      const form = `username=nobody@example.com&password=${'a'.repeat(LIMIT)}`
+      expect((await logIn(form.slice(0, LIMIT))).status).to.equal(401)
+      expect((await logIn(form.slice(0, LIMIT + 1))).status).to.equal(413)
+    })
+  })
+
+  describe('that is compressed', () => {
+    for (const [encoding, encode] of Object.entries(compress)) {
+      it(`by ${encoding} is read, and measured after decompression`, async () => {
+        expect((await post(encode(taskOf(100)), encoded(encoding))).status).to.equal(201)
+        expect((await post(encode(taskOf(LIMIT)), encoded(encoding))).status).to.equal(201)
+        for (const body of [encode(taskOf(LIMIT + 1)), encode(taskOf(20 * LIMIT))]) {
+          expect(body).to.have.length.below(LIMIT)
+          const answer = await post(body, encoded(encoding))
+          expect(answer.status).to.equal(413)
+          expect(codeOf(answer)).to.equal('body_too_large')
+        }
+      })
+
+      it(`by ${encoding} is refused with 400 where the compression is broken`, async () => {
+        const whole = encode(taskOf(5_000))
+        for (const body of [taskOf(100), whole.subarray(0, whole.length / 2), whole.with(2, 0xff).fill(7, 4, 9), '']) {
+          const answer = await post(Buffer.from(body), encoded(encoding))
+          expect(answer.status).to.equal(400)
+          expect(codeOf(answer)).to.equal('malformed_body')
+        }
+      })
+    }
+
+    it('is read under a name in capitals, for the names have no case (RFC 9110)', async () => {
+      expect((await post(gzipSync(taskOf(100)), encoded('GZIP'))).status).to.equal(201)
+    })
+
+    it('may say that it is not', async () => {
+      expect((await post(taskOf(100), encoded('identity'))).status).to.equal(201)
+    })
+
+    it('is refused with 415 where the compression is not known', async () => {
+      for (const encoding of ['zstd', 'compress', 'x', 'gzip, gzip', '*', 'none']) {
+        const answer = await post(taskOf(100), encoded(encoding))
+        expect(answer.status, encoding).to.equal(415)
+        expect(codeOf(answer)).to.equal('unsupported_media_type')
+      }
+    })
+  })
+
+  describe('of some type', () => {
+    const task = '{"title":"Ship"}'
+    const unsupported = [
+      'text/plain',
+      'text/json',
+      'application/x-www-form-urlencoded',
+      'multipart/form-data; boundary=x',
+      'application/jsonx',
+      'application/json-patch+json',
+      'application/problem+json',
+      'application/vnd.api+json',
+      'application/*',
+      '*/*',
+      'json',
+      '/',
+    ]
+    for (const type of unsupported) {
+      it(`is refused with 415 when it is ${type}`, async () => {
+        const headers = { 'content-type': type }
+        for (const answer of [await post(task, headers), await patch(task, headers)]) {
+          expect(answer.status).to.equal(415)
+          expect(codeOf(answer)).to.equal('unsupported_media_type')
+        }
+      })
+    }
+
+    it('is refused with 415 when it has no type', async () => {
+      for (const answer of [await post(task, {}), await patch(task, {}), await post(task, { 'content-type': '' })])
+        expect(answer.status).to.equal(415)
+    })
+
+    it('is taken whatever the case and the parameters of its type', async () => {
+      for (const type of ['APPLICATION/JSON', 'application/json; charset=utf-8', 'application/json;charset="UTF-8"'])
+        expect((await post(task, { 'content-type': type })).status, type).to.equal(201)
+    })
+
+    it('is a merge patch only where a task is changed', async () => {
+      const headers = { 'content-type': 'application/merge-patch+json' }
+      expect((await patch(task, headers)).status).to.equal(200)
+      expect((await post(task, headers)).status).to.equal(415)
+    })
+
+    it('is a form only at login, which takes no other than that and JSON', async () => {
+      const pair = JSON.stringify({ username: jane.email, password: PASSWORD })
+      expect((await logIn(pair, 'application/json')).status).to.equal(200)
+      for (const type of ['text/plain', 'multipart/form-data', 'application/merge-patch+json'])
+        expect((await logIn(pair, type)).status, type).to.equal(415)
+      const form = { 'content-type': 'application/x-www-form-urlencoded' }
+      const answer = await api.raw({ method: 'POST', path: REGISTER, headers: form, body: 'email=a@b.c' })
+      expect(answer.status).to.equal(415)
+    })
+
+    it('is refused with 400 or 415 where there is none at all', async () => {
+      expect((await jane.raw({ method: 'POST', path: TASKS })).status).to.be.oneOf([400, 415])
+      expect((await jane.raw({ method: 'PATCH', path })).status).to.be.oneOf([400, 415])
+    })
+  })
+
+  describe('of a form', () => {
+    it('is refused with 400 where it is no UTF-8, escaped or not', async () => {
+      const bodies = ['username=%ff&password=x', 'username=a&password=%C0%AF', 'username=%ED%A0%80&password=x']
+      for (const body of [...bodies, Buffer.from('username=Jos\u00e9&password=x', 'latin1')])
+        expect((await logIn(body)).status, String(body)).to.equal(400)
+    })
+
+    it('is refused with 422 where NUL is escaped in it', async () => {
+      expect(mistakes(await logIn('username=a%00&password=x'))).to.deep.equal(['/username: malformed_text'])
+    })
+
+    it('lacks its fields where it is empty', async () => {
+      const answer = await logIn('')
+      expect(answer.status).to.be.oneOf([400, 422])
+    })
+
+    it('has unknown fields refused, those of every object too', async () => {
+      for (const field of ['__proto__', 'constructor', 'Username', 'username[]']) {
+        const answer = await logIn(`username=a&password=b&${encodeURIComponent(field)}=x`)
+        expect(mistakes(answer)).to.deep.equal([`/${field}: unknown`])
+      }
+    })
+  })
+
+  it('that is refused leaves nothing behind', async () => {
+    const john = await api.user()
+    const wrong = [taskOf(LIMIT + 1), '{', '[]', '{"title":""}', '{"title":"Ship","x":1}']
+    for (const body of wrong) await john.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body })
+    expect((await john.get(TASKS).expect(200)).body).to.deep.equal([])
+  })
+
+  it('is not asked for by a route that takes none', async () => {
+    const john = await api.user()
+    expect((await john.raw({ method: 'GET', path: ME, headers: JSON_TYPE, body: '{' })).status).to.equal(200)
+  })
+})

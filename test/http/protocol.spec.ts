@@ -1,0 +1,135 @@
+import { METHODS } from 'node:http'
+import { expect } from 'chai'
+import { codeOf, describeApi, LOGIN, ME, mistakes, REGISTER, TASKS, type User } from './api.ts'
+
+/** Every known path with the methods that it has. */
+const ROUTES: Readonly<Record<string, readonly string[]>> = {
+  '/health': ['GET', 'HEAD'],
+  '/openapi.json': ['GET', 'HEAD'],
+  '/docs': ['GET', 'HEAD'],
+  '/redoc': ['GET', 'HEAD'],
+  [REGISTER]: ['POST'],
+  [LOGIN]: ['POST'],
+  [ME]: ['GET', 'HEAD'],
+  [TASKS]: ['GET', 'HEAD', 'POST'],
+  [`${TASKS}/1`]: ['DELETE', 'GET', 'HEAD', 'PATCH'],
+}
+
+// Node's server does not hand on CONNECT as a request: it closes the connection.
+const EVERY_METHOD = METHODS.filter((method) => method !== 'CONNECT')
+
+describeApi('A path', (api) => {
+  let jane: User
+  let taskPath: string
+  before(async () => {
+    jane = await api.user()
+    taskPath = `${TASKS}/${(await jane.task()).id}`
+    await jane.task()
+  })
+
+  it('answers /health with the state and the environment, to anybody', async () => {
+    expect((await api.get('/health').expect(200)).body).to.deep.equal({ status: 'ok', environment: 'test' })
+    await api.get('/api/v1/health').expect(404)
+    expect(mistakes(await api.get('/health?x=1').expect(422))).to.deep.equal(['?x: unknown'])
+  })
+
+  for (const [path, methods] of Object.entries(ROUTES)) {
+    it(`${path} answers 405, and what it does have, to every other method`, async () => {
+      for (const method of EVERY_METHOD.filter((each) => !methods.includes(each))) {
+        for (const client of [api, jane]) {
+          const answer = await client.raw({ method, path })
+          expect(answer.status, method).to.equal(405)
+          if (method !== 'HEAD') expect(codeOf(answer), method).to.equal('method_not_allowed')
+          const allowed = String(answer.headers.allow).split(/\s*,\s*/)
+          expect(allowed, method).to.have.members(methods)
+        }
+      }
+    })
+  }
+
+  for (const [path, methods] of Object.entries(ROUTES)) {
+    if (!methods.includes('HEAD')) continue
+    it(`${path} answers HEAD with what GET answers, without the body`, async () => {
+      const actual = path === `${TASKS}/1` ? taskPath : `${path}${path === TASKS ? '?limit=1' : ''}`
+      const head = await jane.raw({ method: 'HEAD', path: actual })
+      const get = await jane.raw({ method: 'GET', path: actual })
+      expect(get.status).to.equal(200)
+      expect(head.status).to.equal(200)
+      expect(head.text).to.equal('')
+      const comparable = ({ date, 'x-request-id': _, ...headers }: typeof get.headers) => headers
+      expect(comparable(head.headers)).to.deep.equal(comparable(get.headers))
+    })
+  }
+
+  it('answers HEAD with the errors of GET, without the body', async () => {
+    expect((await api.raw({ method: 'HEAD', path: TASKS })).status).to.equal(401)
+    expect((await jane.raw({ method: 'HEAD', path: `${TASKS}?limit=0` })).status).to.equal(422)
+    expect((await jane.raw({ method: 'HEAD', path: `${TASKS}/999999999` })).status).to.equal(404)
+    expect((await jane.raw({ method: 'HEAD', path: '/nowhere' })).status).to.equal(404)
+  })
+
+  const others = [
+    '/',
+    '/nowhere',
+    '/api',
+    '/api/v1',
+    '/api/v1/',
+    '/api/v1/nowhere',
+    '/health/',
+    '/Health',
+    '/docs/',
+    '/DOCS',
+    '/docs/nothing.js',
+    '/docs/..%2f..%2fpackage.json',
+    '/docs/%2e%2e/package.json',
+    '/docs/../package.json',
+    '/redoc/',
+    '/openapi.json/',
+    '/openapi',
+    `${TASKS}/`,
+    `${taskPathOf(1)}/`,
+    `${taskPathOf(1)}/comments`,
+    '/api/v1//tasks',
+    '//health',
+    '/api/v1/Tasks',
+    '/API/v1/tasks',
+    '/api/v2/tasks',
+    '/tasks',
+    `${ME}/`,
+    '/api/v1/auth',
+    '/api/v1/auth/logout',
+    '/__proto__',
+    '/constructor',
+    '/package.json',
+    '/src/main.ts',
+    '/.env',
+    '/tasks.db',
+  ]
+  for (const path of others) {
+    it(`${path} is not there: 404, whatever the method`, async () => {
+      for (const method of ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE', 'OPTIONS', 'PUT']) {
+        const answer = await jane.raw({ method, path })
+        expect(answer.status, method).to.equal(404)
+        if (method !== 'HEAD') expect(codeOf(answer), method).to.equal('route_not_found')
+      }
+    })
+  }
+
+  for (const path of ['/%', '/%zz', '/%e0%a4%a', `${TASKS}/%`, `${TASKS}/%zz`, `${TASKS}/%e0%a4%a`, `${TASKS}/%ff`]) {
+    it(`${path} with a bad escape answers 400, 404 or 422`, async () => {
+      for (const method of ['GET', 'PATCH', 'DELETE'])
+        expect((await jane.raw({ method, path })).status, method).to.be.oneOf([400, 404, 415, 422])
+      expect((await jane.raw({ method: 'GET', path })).status).to.be.oneOf([400, 404, 422])
+    })
+  }
+
+  it('is the path alone: what stands behind ? does not change where it leads', async () => {
+    await api.get('/nowhere?x=/health').expect(404)
+    await api.get('/health?').expect(200)
+    await jane.get(`${TASKS}?`).expect(200)
+  })
+})
+
+function taskPathOf(id: number): string {
+  return `${TASKS}/${id}`
+}
