@@ -1,0 +1,202 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { Api, describeApi, LOGIN, ME, REGISTER, TASKS } from './api.ts'
+
+const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
+  '/health': ['get'],
+  [REGISTER]: ['post'],
+  [LOGIN]: ['post'],
+  [ME]: ['get'],
+  [TASKS]: ['get', 'post'],
+  [`${TASKS}/{id}`]: ['delete', 'get', 'patch'],
+}
+
+describeApi('The OpenAPI document', (api) => {
+  const operations = () =>
+    Object.entries(api.document.paths).flatMap(([path, item]) => {
+      return Object.entries(item).map(([method, operation]) => ({ path, method, ...operation }))
+    })
+
+  it('is JSON of OpenAPI 3.1 under the name of the project', async () => {
+    const answer = await api
+      .get('/openapi.json')
+      .expect(200)
+      .expect('Content-Type', /^application\/json/)
+    expect(answer.body.openapi).to.match(/^3\.1\.\d+$/)
+    expect(answer.body.info.title).to.equal('Task Management API')
+    expect(answer.body.info.version).to.match(/^\d+\.\d+\.\d+$/)
+  })
+
+  it('holds every route under its whole path', () => {
+    for (const [path, methods] of Object.entries(OPERATIONS))
+      expect(Object.keys(api.document.paths[path] ?? {}), path).to.include.members(methods)
+  })
+
+  it('names every operation once', () => {
+    const ids = operations().map(({ operationId }) => operationId)
+    expect(new Set(ids)).to.have.property('size', ids.length)
+    for (const id of ids) expect(id).to.match(/^[a-z][A-Za-z]+$/)
+  })
+
+  it('tells a client where a password form gets a token, by which it may call the routes that need one', () => {
+    const { securitySchemes } = api.document.components
+    const [scheme] = Object.entries(securitySchemes).find(([, { type }]) => type === 'oauth2') ?? []
+    expect(securitySchemes[scheme ?? '']?.flows).to.deep.equal({ password: { tokenUrl: LOGIN, scopes: {} } })
+    for (const { path, method, security } of operations()) {
+      const open = ['/health', REGISTER, LOGIN].includes(path)
+      expect(
+        security.some((each) => (scheme ?? '') in each),
+        `${method} ${path}`,
+      ).to.equal(!open)
+    }
+  })
+
+  it('foresees a mistake of ours everywhere, no token where one is needed, and a wrong body where one is taken', () => {
+    for (const { path, method, security, requestBody, responses } of operations()) {
+      const expected = ['500']
+      if (security.length > 0) expected.push('401', '503')
+      if (requestBody) expected.push('400', '413', '415', '422')
+      if (path.endsWith('{id}')) expected.push('404', '422')
+      expect(responses, `${method} ${path}`).to.include.keys(expected)
+    }
+  })
+
+  it('says of a new task what is taken and what is not', async () => {
+    const jane = await api.user()
+    const member = <Value>(right: fc.Arbitrary<Value>) =>
+      fc.oneof({ arbitrary: right, weight: 4 }, { arbitrary: fc.jsonValue({ maxDepth: 1 }), weight: 1 })
+    const texts = (maxLength: number) =>
+      fc.oneof(fc.string({ maxLength: 5 }), fc.constant('🙂'.repeat(maxLength)), fc.constant('a'.repeat(maxLength + 1)))
+    const bodies = fc.record(
+      {
+        title: member(texts(255)),
+        description: member(fc.option(texts(2_000))),
+        completed: member(fc.boolean()),
+        id: fc.jsonValue({ maxDepth: 1 }),
+        unknown: fc.constant(1),
+      },
+      { requiredKeys: ['title'] },
+    )
+    await fc.assert(
+      fc.asyncProperty(bodies, async (body) => {
+        const { status } = await jane.post(TASKS).send(body)
+        // The one rule that the document tells in words: JSON Schema can't tell what is blank.
+        const blank = typeof body.title === 'string' && body.title.trim() === ''
+        const taken = api.documented.takes(TASKS, 'POST', 'application/json', body) && !blank
+        expect(status).to.equal(taken ? 201 : 422)
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('gives examples that are taken', async () => {
+    for (const { path, method, requestBody } of operations()) {
+      for (const [type, content] of Object.entries(requestBody?.content ?? {})) {
+        const example = exampleOf(api.document, (content as { schema: unknown }).schema)
+        expect(example, `${method} ${path} ${type}`).to.not.deep.equal({})
+        expect(api.documented.takes(path, method, type, example), `${method} ${path} ${type}`).to.equal(true)
+      }
+    }
+  })
+})
+
+interface ObjectSchema {
+  readonly $ref?: string
+  readonly examples?: readonly unknown[]
+  readonly properties?: Readonly<Record<string, { readonly examples?: readonly unknown[] }>>
+}
+
+/** The example of an object, or one made of the examples of its members. */
+function exampleOf({ components }: Api['document'], schema: unknown): unknown {
+  const { $ref } = schema as ObjectSchema
+  const resolved = ($ref ? components.schemas[$ref.split('/').at(-1) ?? ''] : schema) as ObjectSchema
+  if (resolved.examples) return resolved.examples[0]
+  const members = Object.entries(resolved.properties ?? {}).filter(([, { examples }]) => examples)
+  return Object.fromEntries(members.map(([name, { examples = [] }]) => [name, examples[0]]))
+}
+
+describeApi('A page of documentation', (api) => {
+  const DIRECTIVES = [
+    'default-src',
+    'script-src',
+    'style-src',
+    'connect-src',
+    'base-uri',
+    'form-action',
+    'frame-ancestors',
+  ]
+
+  for (const path of ['/docs', '/redoc']) {
+    it(`${path} is HTML of which every file comes from here`, async () => {
+      const page = await api
+        .get(path)
+        .expect(200)
+        .expect('Content-Type', /^text\/html; ?charset=utf-8$/i)
+      const references = Array.from(page.text.matchAll(/\b(?:src|href|spec-url)="([^"]+)"/g), ([, target]) => target)
+      const files = references
+        .map((target) => new URL(String(target), api.url + path))
+        .filter(({ protocol }) => protocol !== 'data:')
+      expect(files).to.have.length.of.at.least(2)
+      for (const file of files) {
+        expect(file.origin).to.equal(api.url)
+        const asset = await api.get(file.pathname).expect(200)
+        expect(asset.headers['content-type'], file.pathname).to.match(/javascript|css|json/)
+        expect(Number(asset.headers['content-length'] ?? asset.text.length), file.pathname).to.be.greaterThan(0)
+      }
+    })
+
+    it(`${path} has a policy of its own, which runs no script in the page and none from elsewhere`, async () => {
+      const { headers, text } = await api.get(path).expect(200)
+      const policy = String(headers['content-security-policy'])
+      for (const directive of DIRECTIVES) expect(policy).to.include(directive)
+      expect(policy)
+        .to.match(/default-src 'none'/)
+        .and.match(/script-src 'self'(?:;|$)/)
+      expect(policy).to.not.match(/https?:|\*|unsafe-eval/)
+      expect(text).to.not.match(/<script(?![^>]*\bsrc=)/)
+      expect(text).to.not.match(/\son\w+=/)
+    })
+
+    it(`${path} and its files are shown to anybody, also with a wrong token`, async () => {
+      await api.get(path).set('Authorization', 'Bearer x').expect(200)
+    })
+  }
+})
+
+describe('A service under another name and another prefix', () => {
+  const api = new Api()
+  before(() =>
+    api.start({
+      DATABASE_URL: 'memory:',
+      PROJECT_NAME: 'Tâches <b>&"',
+      API_V1_PREFIX: '/mine/v9',
+      ENVIRONMENT: 'test',
+    }),
+  )
+  after(() => api.stop())
+
+  it('is documented under them', () => {
+    expect(api.document.info.title).to.equal('Tâches <b>&"')
+    expect(Object.keys(api.document.paths)).to.include.members(['/health', '/mine/v9/tasks', '/mine/v9/auth/login'])
+    expect(JSON.stringify(api.document)).to.not.include('/api/v1')
+  })
+
+  it('serves there and nowhere else, and leads there', async () => {
+    const credentials = { email: 'jane@example.com', password: 'correct horse' }
+    await api.post('/mine/v9/auth/register').send(credentials).expect(201)
+    await api.post(REGISTER).send(credentials).expect(404)
+    const form = { username: credentials.email, password: credentials.password }
+    const { body } = await api.post('/mine/v9/auth/login').type('form').send(form).expect(200)
+    for (let count = 0; count < 2; count++) {
+      const task = api.post('/mine/v9/tasks').set('Authorization', `Bearer ${body.access_token}`)
+      const { headers } = await task.send({ title: 'Ship' }).expect(201)
+      expect(headers.location).to.match(/\/mine\/v9\/tasks\/\d+$/)
+    }
+    const list = api.get('/mine/v9/tasks?limit=1').set('Authorization', `Bearer ${body.access_token}`)
+    expect((await list.expect(200)).headers.link).to.include('/mine/v9/tasks?')
+  })
+
+  it('shows its name on its pages as text', async () => {
+    for (const path of ['/docs', '/redoc']) expect((await api.get(path).expect(200)).text).to.not.include('<b>')
+  })
+})

@@ -1,0 +1,133 @@
+import { expect } from 'chai'
+import { StoreUnavailable } from '#src/domain/errors.ts'
+import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
+import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
+import { signed } from './tokens.ts'
+
+const CAUSE = 'connect ECONNREFUSED 10.0.0.7:5432 at /srv/app/tasks.ts, password hunter2'
+
+/** A port of which every method fails. */
+function failing<Port>(methods: readonly (keyof Port)[], error: () => unknown): Port {
+  const fail = async () => {
+    throw error()
+  }
+  return Object.fromEntries(methods.map((method) => [method, fail])) as Port
+}
+
+const failingTasks = (error: () => unknown) =>
+  failing<TaskRepository>(['add', 'get', 'update', 'list', 'remove'], error)
+const failingUsers = (error: () => unknown) => failing<UserRepository>(['add', 'findById', 'findByEmail'], error)
+
+/** Every route that touches a task. */
+const requests: Readonly<Record<string, (jane: User) => ReturnType<User['get']>>> = {
+  'creating a task': (jane) => jane.post(TASKS).send({ title: 'Ship' }),
+  'listing tasks': (jane) => jane.get(TASKS),
+  'reading a task': (jane) => jane.get(`${TASKS}/1`),
+  'changing a task': (jane) => jane.patch(`${TASKS}/1`).send({ title: 'Ship' }),
+  'deleting a task': (jane) => jane.delete(`${TASKS}/1`),
+}
+
+describe('A mistake of ours', () => {
+  const api = new Api()
+  let jane: User
+  before(async () => {
+    await api.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(() => new TypeError(CAUSE)) })
+    jane = await api.user()
+  })
+  after(() => api.stop())
+
+  for (const [what, request] of Object.entries(requests)) {
+    it(`while ${what} answers 500 in one opaque sentence, with the cause in the log under the request id`, async () => {
+      const requestId = `failure-while-${what.replaceAll(' ', '-')}`
+      const answer = await request(jane).set({ 'X-Request-Id': requestId, Origin: ORIGIN }).expect(500)
+      expect(codeOf(answer)).to.equal('internal_error')
+      expect(answer.body).to.have.all.keys('type', 'title', 'status', 'detail', 'instance', 'code')
+      for (const secret of CAUSE.split(/[\s,]+/).filter((word) => word.length > 4))
+        expect(answer.text).to.not.include(secret)
+      expect(answer.text).to.not.match(/TypeError|\.ts|\bat\b.*:\d/)
+      expect(answer.headers).to.include({ 'x-request-id': requestId, 'access-control-allow-origin': ORIGIN })
+
+      const lines = api.log.filter((line) => line.includes(requestId))
+      expect(lines.join('\n')).to.include('ECONNREFUSED 10.0.0.7:5432')
+      expect(lines.join('\n')).to.not.include(jane.token)
+    })
+  }
+
+  it('of any kind answers 500, also one that is no Error', async () => {
+    for (const thrown of [
+      'text',
+      null,
+      undefined,
+      { status: 200 },
+      { status: 404, expose: true, message: 'hunter2' },
+    ]) {
+      const other = new Api()
+      await other.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(() => thrown) })
+      try {
+        const john = await other.user()
+        const answer = await john.get(TASKS).expect(500)
+        expect(codeOf(answer)).to.equal('internal_error')
+        expect(answer.text).to.not.include('hunter2')
+      } finally {
+        await other.stop()
+      }
+    }
+  })
+
+  it('does not take the service down', async () => {
+    await jane.get(TASKS).expect(500)
+    await jane.get(ME).expect(200)
+    await api.get('/health').expect(200)
+  })
+})
+
+describe('A store that can’t be reached', () => {
+  const tasks = new Api()
+  const users = new Api()
+  let jane: User
+  before(async () => {
+    const unavailable = () => new StoreUnavailable(new Error(CAUSE))
+    await tasks.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(unavailable) })
+    await users.start({ DATABASE_URL: 'memory:' }, { users: () => failingUsers(unavailable) })
+    jane = await tasks.user()
+  })
+  after(() => Promise.all([tasks.stop(), users.stop()]))
+
+  for (const [what, request] of Object.entries(requests)) {
+    it(`while ${what} answers 503 and when to ask again, with the cause in the log alone`, async () => {
+      const requestId = `unavailable-while-${what.replaceAll(' ', '-')}`
+      const answer = await request(jane).set('X-Request-Id', requestId).expect(503)
+      expect(codeOf(answer)).to.equal('store_unavailable')
+      expect(answer.headers['retry-after']).to.match(/^[1-9]\d*$/)
+      expect(answer.text).to.not.match(/10\.0\.0\.7|hunter2|ECONN/)
+      expect(tasks.log.filter((line) => line.includes(requestId)).join('\n')).to.include('ECONNREFUSED 10.0.0.7:5432')
+    })
+  }
+
+  it('answers 503, and no 401, where the user is asked for', async () => {
+    const seconds = Math.floor(Date.now() / 1_000)
+    const token = signed({ sub: '1', iat: seconds, exp: seconds + 600 }, SECRET_KEY)
+    await users.get(ME).set('Authorization', `Bearer ${token}`).expect(503)
+    await users.get(TASKS).set('Authorization', `Bearer ${token}`).expect(503)
+    await users.post(LOGIN).send({ username: 'jane@example.com', password: PASSWORD }).expect(503)
+    await users.post(REGISTER).send({ email: 'jane@example.com', password: PASSWORD }).expect(503)
+  })
+})
+
+describe('The log', () => {
+  const api = new Api()
+  before(() =>
+    api.start({ DATABASE_URL: 'memory:', LOG_LEVEL: 'trace' }, { tasks: () => new InMemoryTaskRepository() }),
+  )
+  after(() => api.stop())
+
+  it('holds no password, no token and no hash, whatever happens', async () => {
+    const jane = await api.user()
+    await jane.get(ME).expect(200)
+    await api.post(LOGIN).send({ username: jane.email, password: 'a wrong password' }).expect(401)
+    await api.post(REGISTER).send({ email: 'x', password: 'a wrong password' }).expect(422)
+    await api.get(`${ME}?access_token=${jane.token}`).expect(401)
+    for (const secret of [PASSWORD, 'a wrong password', jane.token, SECRET_KEY, '$2b$'])
+      expect(api.log.join('\n')).to.not.include(secret)
+  })
+})

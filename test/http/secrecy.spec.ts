@@ -1,0 +1,89 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { describeApi, LOGIN, ME, REGISTER, TASKS, type User } from './api.ts'
+
+/** A word that no message of ours, and no library's, would use by itself. */
+const MARK = 'Qx7zKw'
+
+describeApi('An error', (api) => {
+  let jane: User
+  before(async () => {
+    jane = await api.user()
+  })
+
+  const json = { 'content-type': 'application/json' }
+  const form = { 'content-type': 'application/x-www-form-urlencoded' }
+
+  type Place = (value: string) => { method: string; path: string; headers?: Record<string, string>; body?: string }
+  const bodyOf = (member: string, value: string) => JSON.stringify({ [member]: value })
+  const places: Readonly<Record<string, Place>> = {
+    'an address': (value) => ({ method: 'POST', path: REGISTER, headers: json, body: bodyOf('email', value) }),
+    'a password': (value) => ({
+      method: 'POST',
+      path: REGISTER,
+      headers: json,
+      body: bodyOf('password', `${value}\0`),
+    }),
+    'a pair at login': (value) => ({
+      method: 'POST',
+      path: LOGIN,
+      headers: json,
+      body: JSON.stringify({ username: value, password: value }),
+    }),
+    'a form': (value) => ({
+      method: 'POST',
+      path: LOGIN,
+      headers: form,
+      body: `username=${encodeURIComponent(value)}`,
+    }),
+    'a title': (value) => ({ method: 'POST', path: TASKS, headers: json, body: bodyOf('title', value.repeat(256)) }),
+    'a boolean': (value) => ({ method: 'PATCH', path: `${TASKS}/1`, headers: json, body: bodyOf('completed', value) }),
+    'an unknown member': (value) => ({ method: 'POST', path: TASKS, headers: json, body: bodyOf('unknown', value) }),
+    'text that is no JSON': (value) => ({ method: 'POST', path: TASKS, headers: json, body: `{${value}` }),
+    'JSON that is no object': (value) => ({
+      method: 'POST',
+      path: TASKS,
+      headers: json,
+      body: JSON.stringify([value]),
+    }),
+    'a media type': (value) => ({
+      method: 'POST',
+      path: TASKS,
+      headers: { 'content-type': `text/${encodeURIComponent(value)}` },
+    }),
+    'an encoding': (value) => ({
+      method: 'POST',
+      path: TASKS,
+      headers: { ...json, 'content-encoding': encodeURIComponent(value) },
+      body: '{}',
+    }),
+    'a skip': (value) => ({ method: 'GET', path: `${TASKS}?skip=${encodeURIComponent(value)}` }),
+    'a cursor': (value) => ({ method: 'GET', path: `${TASKS}?cursor=${encodeURIComponent(value)}` }),
+    'an unknown parameter': (value) => ({ method: 'GET', path: `${TASKS}?unknown=${encodeURIComponent(value)}` }),
+    'a query of a path that is not there': (value) => ({
+      method: 'GET',
+      path: `/nowhere?x=${encodeURIComponent(value)}`,
+    }),
+    'a token': (value) => ({
+      method: 'GET',
+      path: ME,
+      headers: { authorization: `Bearer ${encodeURIComponent(value)}` },
+    }),
+    'another scheme': (value) => ({ method: 'GET', path: ME, headers: { authorization: encodeURIComponent(value) } }),
+    'an origin': (value) => ({ method: 'GET', path: '/nowhere', headers: { origin: encodeURIComponent(value) } }),
+  }
+
+  for (const [what, place] of Object.entries(places)) {
+    it(`repeats nothing of ${what}`, async () => {
+      const values = fc.string().map((rest) => `${MARK}${rest}${MARK}`)
+      await fc.assert(
+        fc.asyncProperty(values, async (value) => {
+          const answer = await jane.raw(place(value))
+          expect(answer.status).to.be.within(400, 499)
+          expect(answer.text + JSON.stringify(answer.headers)).to.not.include(MARK)
+        }),
+        { numRuns: 5 },
+      )
+    })
+  }
+})
