@@ -1,0 +1,297 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { expect } from 'chai'
+import pg from 'pg'
+import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { postgresqlDialect } from '#src/adapters/mikro-orm/postgresql-dialect.ts'
+import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import type { TaskKey } from '#src/domain/ports.ts'
+import type { Task } from '#src/domain/task.ts'
+import { postgresql } from '#test/adapter-sets.ts'
+import { aTaskDraft } from '#test/builders.ts'
+import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
+import { anOwner, expectRejection } from '#test/contracts/repositories.ts'
+
+const NOW = new Date('2026-02-01T12:00:00.000Z')
+const retitle = (task: Task) => task.edit({ title: 'new' }, NOW)
+
+describe('The store on PostgreSQL', () => {
+  let url: string
+  let store: ObservedStore
+  let ownerId: number
+  /** Locks rows. */
+  let holder: pg.Client
+  /** Looks on from another database, outside of any transaction: inside one it would see the same again and again. */
+  let operator: pg.Client
+
+  beforeEach(async () => {
+    url = await postgresql.databaseUrl()
+    const database = await openDatabase({ kind: 'postgresql', url })
+    await database.migrate()
+    await database.close()
+    store = observedStore(postgresqlDialect(url), true)
+    ownerId = await anOwner(store)
+    holder = new pg.Client({ connectionString: url, application_name: 'holder' })
+    operator = new pg.Client(new URL('/postgres', url).href)
+    await Promise.all([holder.connect(), operator.connect()])
+  })
+
+  afterEach(async () => {
+    await Promise.all([holder.end(), operator.end(), store.close()])
+  })
+
+  const addTask = (given = {}) => store.tasks.add(aTaskDraft({ ownerId, ...given }))
+
+  const ours = () => `datname = '${new URL(url).pathname.slice(1)}' and application_name = 'task-management-api'`
+
+  const signal = (call: 'pg_cancel_backend' | 'pg_terminate_backend') =>
+    operator.query(`select ${call}(pid) from pg_stat_activity where ${ours()}`)
+
+  async function untilBlocked(count: number): Promise<void> {
+    const blocked = `select 1 from pg_stat_activity where ${ours()} and wait_event_type = 'Lock'`
+    while ((await operator.query(blocked)).rowCount !== count);
+  }
+
+  async function lock({ id }: TaskKey): Promise<void> {
+    await holder.query('begin')
+    await holder.query('select 1 from tasks where id = $1 for update', [id])
+  }
+
+  it('gives up a statement and an idle transaction in time', async () => {
+    expect(await store.sql('show statement_timeout')).to.deep.equal([{ statement_timeout: '10s' }])
+    expect(await store.sql('show idle_in_transaction_session_timeout')).to.deep.equal([
+      { idle_in_transaction_session_timeout: '10s' },
+    ])
+  })
+
+  it('removes the tasks of a user who is removed', async () => {
+    const { id } = (await addTask()).snapshot()
+    await store.sql('delete from users where id = $1', [ownerId])
+    await expectRejection(store.tasks.get({ id, ownerId }), TaskNotFound)
+    expect(await store.sql('select id from tasks')).to.deep.equal([])
+  })
+
+  it('refuses a task of an owner who is gone as it would their token', async () => {
+    await store.sql('delete from users where id = $1', [ownerId])
+    await expectRejection(addTask(), InvalidToken)
+  })
+
+  it('reads times right in any time zone of the server', async () => {
+    const added = (await addTask({ createdAt: NOW })).snapshot()
+    for (const zone of ['Asia/Kathmandu', 'America/St_Johns', 'UTC']) {
+      await store.sql(`set time zone '${zone}'`)
+      expect((await store.tasks.get(added)).snapshot()).to.deep.equal(added)
+      expect((await addTask({ createdAt: NOW })).snapshot().createdAt).to.deep.equal(NOW)
+    }
+  })
+
+  it('serves every page and every task from an index, without a sort', async () => {
+    const many = `insert into tasks (title, completed, owner_id, created_at, updated_at)
+      select 'x', false, u.id, now(), now() from users u, generate_series(1, 100)`
+    for (let index = 0; index < 50; index++) await anOwner(store)
+    await store.sql(many)
+    await store.sql('analyze')
+    const reads = [
+      () => store.tasks.list(ownerId, { skip: 1, limit: 10 }),
+      () => store.tasks.list(ownerId, { newerThan: 1, skip: 1, limit: 10 }),
+      () => store.tasks.list(ownerId, { olderThan: 2 ** 40, skip: 1, limit: 10 }),
+      () => store.tasks.get({ id: 1, ownerId }),
+    ]
+    for (const read of reads) {
+      await read().catch(() => undefined)
+      const { sql, parameters } = store.ran.at(-1) as { sql: string; parameters: readonly unknown[] }
+      const plan = (await store.sql<Record<string, string>>(`explain ${sql}`, parameters))
+        .map((line) => line['QUERY PLAN'])
+        .join('\n')
+      expect(plan).to.match(/Index Scan (Backward )?using (tasks_owner_id_id_index|tasks_pkey)/)
+      expect(plan).not.to.include('Sort')
+    }
+  })
+
+  it('names a bounded number of statements, those with parameters', async () => {
+    for (let index = 0; index < 300; index++) {
+      expect(await store.sql(`select ${index} as inlined`)).to.deep.equal([{ inlined: index }])
+      expect(await store.sql(`select $1::int + ${index} as sum`, [1])).to.deep.equal([{ sum: index + 1 }])
+    }
+    const named = await store.sql<{ statement: string }>('select statement from pg_prepared_statements')
+    expect(named).to.have.lengthOf(100)
+    for (const { statement } of named) expect(statement).to.include('$1')
+  })
+
+  it('does not write a task that a change leaves alone', async () => {
+    const key = (await addTask()).snapshot()
+    store.ran.length = 0
+    await store.tasks.update(key, () => undefined)
+    expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.deep.equal([])
+    await store.tasks.update(key, retitle)
+    expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.have.lengthOf(1)
+  })
+
+  it('lets others read and write while an update waits for its row', async () => {
+    const [locked, other] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
+    await lock(locked)
+    const waiting = store.tasks.update(locked, retitle)
+    await untilBlocked(1)
+    expect((await store.tasks.get(locked)).snapshot().title).to.equal('Ship')
+    await store.tasks.update(other, retitle)
+    await holder.query('commit')
+    expect((await waiting).snapshot().title).to.equal('new')
+  })
+
+  it('is unavailable when the server gives a statement up, and leaves the task as it was', async () => {
+    const task = (await addTask()).snapshot()
+    await lock(task)
+    const waiting = store.tasks.update(task, retitle)
+    await untilBlocked(1)
+    await signal('pg_cancel_backend')
+    await expectRejection(waiting, StoreUnavailable)
+    await holder.query('commit')
+    expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
+  })
+
+  it('is unavailable when the server cuts the connections, twenty at once too, and serves again', async () => {
+    const task = (await addTask()).snapshot()
+    for (let round = 0; round < 2; round++) {
+      await lock(task)
+      const waiting = Promise.allSettled(Array.from({ length: 20 }, () => store.tasks.update(task, retitle)))
+      await untilBlocked(10)
+      await signal('pg_terminate_backend')
+      await untilBlocked(10)
+      await signal('pg_terminate_backend')
+      for (const { status, reason } of (await waiting) as PromiseRejectedResult[]) {
+        expect(status).to.equal('rejected')
+        expect(reason).to.be.an.instanceOf(StoreUnavailable)
+      }
+      await holder.query('commit')
+    }
+    expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
+    expect((await store.tasks.update(task, retitle)).snapshot().title).to.equal('new')
+  })
+
+  it('outlives connections that are cut while nobody uses them', async () => {
+    const task = (await addTask()).snapshot()
+    await Promise.all(Array.from({ length: 10 }, () => store.tasks.get(task)))
+    await signal('pg_terminate_backend')
+    for (let cut = 0; cut < 10; cut++) {
+      await store.tasks.get(task).catch((error) => expect(error).to.be.an.instanceOf(StoreUnavailable))
+    }
+    expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
+  })
+
+  it('is unavailable while the server is away, and serves again when it is back', async () => {
+    const detour = new URL(url)
+    const proxy = await startProxy(detour)
+    detour.port = `${proxy.port}`
+    const far = observedStore(postgresqlDialect(detour.href), true)
+    const task = (await addTask()).snapshot()
+    expect((await far.tasks.get(task)).snapshot()).to.deep.equal(task)
+
+    await proxy.cut()
+    for (let index = 0; index < 12; index++) {
+      await expectRejection(far.tasks.update(task, retitle), StoreUnavailable)
+      await expectRejection(far.tasks.get(task), StoreUnavailable)
+      await expectRejection(far.users.findById(ownerId), StoreUnavailable)
+    }
+    await proxy.mend()
+    expect((await far.tasks.update(task, retitle)).snapshot().title).to.equal('new')
+    await far.close()
+    await proxy.cut()
+  })
+
+  it('is unavailable when its database is gone', async () => {
+    await holder.end()
+    await operator.query(`drop database ${new URL(url).pathname.slice(1)} with (force)`)
+    for (let index = 0; index < 12; index++) await expectRejection(store.users.findById(ownerId), StoreUnavailable)
+  })
+
+  it('is unavailable for writers while the server is read-only', async () => {
+    await operator.query(`alter database ${holder.database} set default_transaction_read_only = on`)
+    const replica = observedStore(postgresqlDialect(url), true)
+    await expectRejection(replica.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
+    expect(await replica.tasks.list(ownerId, { skip: 0, limit: 1 })).to.deep.equal([])
+    await replica.close()
+  })
+
+  it('passes an error that is not of the moment as it is', async () => {
+    await store.sql('drop table tasks')
+    await expectRejection(addTask(), pg.DatabaseError)
+  })
+})
+
+describe('Opening a PostgreSQL database', () => {
+  async function refusalOf(url: URL): Promise<string> {
+    const error = await openDatabase({ kind: 'postgresql', url: url.href }).catch((error: unknown) => error)
+    expect(error).to.be.an.instanceOf(DatabaseUnavailable)
+    return (error as Error).message
+  }
+
+  let url: URL
+
+  beforeEach(async () => {
+    url = new URL(await postgresql.databaseUrl())
+  })
+
+  it('says that there is no such database', async () => {
+    url.pathname = '/nowhere'
+    expect(await refusalOf(url)).to.equal(
+      `The PostgreSQL database at ${url.host} cannot be opened: there is no such database`,
+    )
+  })
+
+  it('says that the password is wrong, and not which', async () => {
+    url.password = 'not-the-one'
+    expect(await refusalOf(url)).to.equal(
+      `The PostgreSQL database at ${url.host} cannot be opened: the user or the password is wrong`,
+    )
+  })
+
+  it('says that nobody listens', async () => {
+    const proxy = await startProxy(url)
+    url.port = `${proxy.port}`
+    await proxy.cut()
+    expect(await refusalOf(url)).to.equal(
+      `The PostgreSQL database at ${url.host} cannot be opened: the connection is refused`,
+    )
+  })
+
+  it('says that a host is not known', async () => {
+    url.host = 'nowhere.invalid:5432'
+    expect(await refusalOf(url)).to.match(
+      /^The PostgreSQL database at nowhere\.invalid:5432 cannot be opened: the host name (?:is not known|cannot be looked up)$/,
+    )
+  })
+})
+
+/** A way to the server that can be cut, and mended at the same port. */
+async function startProxy({ port: serverPort, hostname }: URL) {
+  const sockets = new Set<Socket>()
+  const open = async (port: number): Promise<Server> => {
+    const proxy = createServer((near) => {
+      const far = connect(Number(serverPort), hostname)
+      for (const [socket, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        sockets.add(socket)
+        socket.on('error', () => undefined)
+        socket.on('close', () => other.destroy())
+        socket.pipe(other)
+      }
+    }).listen(port, '127.0.0.1')
+    await once(proxy, 'listening')
+    return proxy
+  }
+  let proxy = await open(0)
+  const { port } = proxy.address() as AddressInfo
+  return {
+    port,
+    async cut() {
+      proxy.close()
+      for (const socket of sockets) socket.destroy()
+      await once(proxy, 'close')
+    },
+    async mend() {
+      proxy = await open(port)
+    },
+  }
+}
