@@ -116,9 +116,7 @@ describe('A store that can’t be reached', () => {
 
 describe('The log', () => {
   const api = new Api()
-  before(() =>
-    api.start({ DATABASE_URL: 'memory:', LOG_LEVEL: 'trace' }, { tasks: () => new InMemoryTaskRepository() }),
-  )
+  before(() => api.start({ DATABASE_URL: 'memory:' }))
   after(() => api.stop())
 
   it('holds no password, no token and no hash, whatever happens', async () => {

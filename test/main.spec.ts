@@ -1,0 +1,283 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { request } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { fileURLToPath } from 'node:url'
+import { expect } from 'chai'
+import { postgresql } from './adapter-sets.ts'
+
+const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
+const PLACEHOLDER = 'change-me-to-a-long-random-string'
+
+/** Starts take half as long when what Node compiled is kept; coverage needs it compiled anew. */
+const compileCache = mkdtempSync(join(tmpdir(), 'tasks-compiled-'))
+const { NODE_V8_COVERAGE } = process.env
+const ours = NODE_V8_COVERAGE ? { NODE_V8_COVERAGE } : { NODE_COMPILE_CACHE: compileCache }
+
+type Environment = Readonly<Record<string, string>>
+
+/** `node src/main.ts` in a folder, with that environment and no other. */
+class Main {
+  readonly #child: ChildProcess
+  readonly #end: Promise<unknown>
+  /** Everything it has printed so far, both streams. */
+  output = ''
+
+  constructor(cwd: string, environment: Environment) {
+    this.#child = spawn(process.execPath, [MAIN], { cwd, env: { NO_COLOR: '1', ...ours, ...environment } })
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (chunk: string) => {
+        this.output += chunk
+        this.#child.emit('printed')
+      })
+    }
+    this.#end = once(this.#child, 'close')
+  }
+
+  /** @throws Error when it ends without having printed that */
+  async printed(form: RegExp): Promise<string> {
+    const ended = this.#end.then(() => true)
+    for (;;) {
+      const found = form.exec(this.output)
+      if (found) return found[1] ?? found[0]
+      if ((await Promise.race([once(this.#child, 'printed'), ended])) === true && !form.test(this.output))
+        throw new Error(`The process ended and had not printed ${form}, but:\n${this.output}`)
+    }
+  }
+
+  /** Where it listens. */
+  url(): Promise<string> {
+    return this.printed(/(http:\/\/[^\s/]+:\d+)\//)
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  /** What it exits with; null when a signal killed it. */
+  async exit(): Promise<number | null> {
+    await this.#end
+    return this.#child.exitCode
+  }
+}
+
+describe('The process', function () {
+  this.timeout(20_000)
+  this.slow(2_000)
+
+  after(() => rmSync(compileCache, { recursive: true, force: true }))
+
+  let folder: string
+  let running: Main[]
+
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'tasks-main-'))
+    running = []
+  })
+  afterEach(async () => {
+    for (const main of running) main.signal('SIGKILL')
+    await Promise.all(running.map((main) => main.exit()))
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  function start(environment: Environment): Main {
+    const main = new Main(folder, environment)
+    running.push(main)
+    return main
+  }
+
+  /** The message of a start that fails, which must be short, without stack and without secret. */
+  async function refusal(environment: Environment): Promise<string> {
+    const main = start({ PORT: '0', ...environment })
+    expect(await main.exit(), main.output).to.equal(1)
+    expect(main.output).to.not.match(/\n\s+at |node:internal|\.ts:\d|Error:/)
+    expect(main.output).to.not.include(SECRET)
+    return main.output.trim()
+  }
+
+  it('starts without any configuration, says where the API and its documentation are, and keeps tasks.db', async () => {
+    const main = start({ PORT: '0' })
+    const url = await main.url()
+    expect(main.output).to.include(`${url}/api/v1`).and.include(`${url}/docs`).and.include(`${url}/redoc`)
+    const health = await fetch(`${url}/health`)
+    expect(await health.json()).to.deep.equal({ status: 'ok', environment: 'development' })
+    expect(existsSync(join(folder, 'tasks.db'))).to.equal(true)
+
+    const json = { 'content-type': 'application/json' }
+    const pair = { email: 'jane@example.com', password: 'correct horse' }
+    const registered = await fetch(`${url}/api/v1/auth/register`, {
+      method: 'POST',
+      headers: json,
+      body: JSON.stringify(pair),
+    })
+    expect(registered.status).to.equal(201)
+  })
+
+  it('warns once, in development, that its secret is random, and how to set one', async () => {
+    const main = start({ PORT: '0', DATABASE_URL: 'memory:' })
+    await fetch(`${await main.url()}/health`)
+    main.signal('SIGTERM')
+    expect(await main.exit()).to.equal(0)
+    expect(main.output.match(/SECRET_KEY/g)).to.have.length(1)
+    expect(main.output).to.match(/WARN/)
+    expect(main.output).to.include('openssl rand')
+  })
+
+  it('does not warn where a secret is set, and never prints it', async () => {
+    const main = start({ PORT: '0', DATABASE_URL: 'memory:', SECRET_KEY: SECRET, LOG_LEVEL: 'trace' })
+    await fetch(`${await main.url()}/health`)
+    main.signal('SIGTERM')
+    expect(await main.exit()).to.equal(0)
+    expect(main.output).to.not.include('SECRET_KEY')
+    expect(main.output).to.not.include(SECRET)
+  })
+
+  it('names every wrong variable at once and ends with 1', async () => {
+    const message = await refusal({
+      ENVIRONMENT: 'production',
+      PORT: '99999',
+      SECRET_KEY: SECRET.slice(0, 20),
+      ALGORITHM: 'none',
+      DATABASE_URL: `mysql://user:${SECRET}@db/tasks`,
+      BACKEND_CORS_ORIGINS: '*',
+      BCRYPT_ROUNDS: '9',
+    })
+    const names = ['PORT', 'SECRET_KEY', 'ALGORITHM', 'DATABASE_URL', 'BACKEND_CORS_ORIGINS', 'BCRYPT_ROUNDS']
+    for (const name of names) expect(message).to.match(new RegExp(`\\b${name} must `))
+    expect(message).to.not.include(SECRET.slice(0, 20))
+    expect(existsSync(join(folder, 'tasks.db'))).to.equal(false)
+  })
+
+  it('refuses the placeholder of .env.example and no secret at all in production', async () => {
+    const production = { ENVIRONMENT: 'production', DATABASE_URL: 'memory:' }
+    const messages = await Promise.all([refusal(production), refusal({ ...production, SECRET_KEY: PLACEHOLDER })])
+    for (const message of messages) expect(message).to.match(/\bSECRET_KEY must /)
+  })
+
+  it('starts in production with a secret, without any warning', async () => {
+    const main = start({ ENVIRONMENT: 'production', PORT: '0', DATABASE_URL: 'memory:', SECRET_KEY: SECRET })
+    await main.url()
+    expect(main.output).to.not.match(/warn|SECRET_KEY/i)
+  })
+
+  it('names a port that is in use', async () => {
+    const occupied = createServer().listen(0, '127.0.0.1')
+    await once(occupied, 'listening')
+    const { port } = occupied.address() as AddressInfo
+    try {
+      const message = await refusal({ PORT: String(port), DATABASE_URL: 'memory:', SECRET_KEY: SECRET })
+      expect(message)
+        .to.include(String(port))
+        .and.match(/in use/)
+      expect(message.split('\n')).to.have.length(1)
+    } finally {
+      occupied.close()
+    }
+  })
+
+  it('names the path of a database that can’t be opened', async () => {
+    mkdirSync(join(folder, 'a-folder'))
+    writeFileSync(join(folder, 'a-file'), 'This is no database, and it is long enough to tell.'.repeat(100))
+    const refused = ['missing/tasks.db', 'a-folder', 'a-file/tasks.db', 'a-file'].map(async (path) => {
+      const message = await refusal({ DATABASE_URL: `sqlite:///${path}`, SECRET_KEY: SECRET })
+      expect(message).to.include(join(folder, path))
+      expect(message.split('\n')).to.have.length(1)
+    })
+    await Promise.all(refused)
+  })
+
+  it('names the host and the port of a PostgreSQL that can’t be reached, and no password', async () => {
+    const closed = createServer().listen(0, '127.0.0.1')
+    await once(closed, 'listening')
+    const { port } = closed.address() as AddressInfo
+    closed.close()
+    await once(closed, 'close')
+    const message = await refusal({
+      DATABASE_URL: `postgresql://jane:${SECRET}@127.0.0.1:${port}/tasks`,
+      SECRET_KEY: SECRET,
+    })
+    expect(message).to.include('127.0.0.1').and.include(String(port))
+    expect(message.split('\n')).to.have.length(1)
+  })
+
+  it('names the host and the port of a PostgreSQL that refuses the password', async () => {
+    const url = new URL(await postgresql.databaseUrl())
+    url.username = 'nobody'
+    url.password = SECRET
+    const message = await refusal({ DATABASE_URL: url.href, SECRET_KEY: SECRET })
+    expect(message).to.include(url.hostname).and.include(url.port)
+    expect(message.split('\n')).to.have.length(1)
+  })
+
+  it('reads .env where it is started, and the environment wins, unless it is empty', async () => {
+    const lines = [
+      'PROJECT_NAME="From the file"',
+      'ENVIRONMENT=from-the-file',
+      `SECRET_KEY=${SECRET}`,
+      'PORT=0',
+      'DATABASE_URL=memory:',
+    ]
+    writeFileSync(join(folder, '.env'), lines.join('\n'))
+    const main = start({ ENVIRONMENT: 'from-the-environment', PROJECT_NAME: '' })
+    const url = await main.url()
+    const [health, document] = await Promise.all(
+      ['/health', '/openapi.json'].map(async (path) => (await fetch(url + path)).json()),
+    )
+    expect(health).to.include({ environment: 'from-the-environment' })
+    expect(document).to.have.nested.property('info.title', 'From the file')
+  })
+
+  it('names what is wrong in .env, and repeats none of it', async () => {
+    writeFileSync(join(folder, '.env'), `LOG_LEVEL=${SECRET}\nNOBODY_KNOWS=${SECRET}`)
+    expect(await refusal({})).to.match(/\bLOG_LEVEL must /)
+  })
+
+  it('ends with 0 on SIGTERM and on SIGINT, also while a client keeps its connection open', async () => {
+    const stopped = (['SIGTERM', 'SIGINT'] as const).map(async (signal) => {
+      const main = start({ PORT: '0', SECRET_KEY: SECRET, DATABASE_URL: `sqlite:///${signal}.db` })
+      await fetch(`${await main.url()}/health`)
+      main.signal(signal)
+      expect(await main.exit(), signal).to.equal(0)
+    })
+    await Promise.all(stopped)
+  })
+
+  it('answers the request that is in flight before it ends on SIGTERM', async () => {
+    const main = start({ PORT: '0', SECRET_KEY: SECRET })
+    const body = JSON.stringify({ email: 'jane@example.com', password: 'correct horse' })
+    const headers = { 'content-type': 'application/json', 'content-length': body.length, expect: '100-continue' }
+    const login = request(`${await main.url()}/api/v1/auth/register`, { method: 'POST', headers, agent: false })
+    login.flushHeaders()
+    // The service has begun to serve it, and waits for the body.
+    await once(login, 'continue')
+    main.signal('SIGTERM')
+    await main.printed(/SIGTERM/)
+    login.end(body)
+    const [response] = await once(login, 'response')
+    expect(response.statusCode).to.equal(201)
+    expect(JSON.parse(await text(response))).to.include({ email: 'jane@example.com' })
+    expect(await main.exit()).to.equal(0)
+  })
+
+  it('serves what it kept when it is started again', async () => {
+    const pair = new URLSearchParams({ username: 'jane@example.com', password: 'correct horse' })
+    const statuses: number[] = []
+    for (const path of ['register', 'login']) {
+      const main = start({ PORT: '0', SECRET_KEY: SECRET, BCRYPT_ROUNDS: '4', ENVIRONMENT: 'test' })
+      const url = `${await main.url()}/api/v1/auth/${path}`
+      const json = JSON.stringify({ email: pair.get('username'), password: pair.get('password') })
+      const registration = { headers: { 'content-type': 'application/json' }, body: json }
+      statuses.push(
+        (await fetch(url, { method: 'POST', ...(path === 'login' ? { body: pair } : registration) })).status,
+      )
+      main.signal('SIGTERM')
+      expect(await main.exit()).to.equal(0)
+    }
+    expect(statuses).to.deep.equal([201, 200])
+  })
+})
