@@ -2,7 +2,6 @@ import { resolve } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { sql } from 'kysely'
-import pg from 'pg'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
@@ -78,6 +77,6 @@ const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ n
 
 function describe(target: Target): string {
   if (target.kind === 'sqlite') return `The SQLite database ${resolve(target.path)}`
-  const { host, port } = new pg.Client(target.url)
-  return `The PostgreSQL database at ${host}:${port}`
+  const { hostname, port, searchParams } = new URL(target.url)
+  return `The PostgreSQL database at ${searchParams.get('host') ?? hostname}:${port || 5432}`
 }

@@ -54,12 +54,12 @@ const REASONS: Readonly<Record<string, string>> = {
   '57P03': 'it is starting or stopping',
 }
 
-/** For an operator: in words where we have some, else the code. Drivers' own messages may quote what is secret. */
+/** For an operator: one line, in our words where we have some, else in the driver's. */
 export function reasonOf(error: unknown): string {
-  const code = codeOf(error)
-  if (code !== undefined) return REASONS[code.replace(/^(SQLITE_[A-Z]+)_.*$/, '$1')] ?? `error ${code}`
-  if (!(error instanceof Error)) return 'unknown error'
-  if (error.message.includes('directory does not exist')) return 'its folder does not exist'
-  if (/timeout/.test(error.message)) return 'there is no answer'
-  return error.name
+  const known = REASONS[codeOf(error)?.replace(/^(SQLITE_[A-Z]+)_.*$/, '$1') ?? '']
+  if (known !== undefined) return known
+  const message = error instanceof Error ? error.message : String(error)
+  if (message.includes('directory does not exist')) return 'its folder does not exist'
+  if (message.includes('timeout')) return 'there is no answer'
+  return message.replace(/\s+/g, ' ').trim()
 }

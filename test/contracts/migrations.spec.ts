@@ -1,0 +1,179 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { MikroORM } from '@mikro-orm/core'
+import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
+import { expect } from 'chai'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { mikroOrmOptions, type Target } from '#src/adapters/mikro-orm/options.ts'
+import { adapterSets, inMemory, postgresql, sqlite } from '#test/adapter-sets.ts'
+import { targetOf } from '#test/contracts/repositories.ts'
+
+const FIRST = 'migration-20260131000000-users-and-tasks'
+const storing = adapterSets.filter((set) => set !== inMemory)
+
+for (const { name, databaseUrl } of storing) {
+  describe(`The migrations (${name})`, () => {
+    let orm: MikroORM<AbstractSqlDriver>
+
+    beforeEach(async () => {
+      orm = await MikroORM.init(mikroOrmOptions(targetOf(await databaseUrl()) as Target))
+    })
+
+    afterEach(() => orm.close())
+
+    const difference = () => orm.schema.getUpdateSchemaSQL({ wrap: false })
+    const tables = async () => (await orm.em.fork().execute(tableNames[name] as string)).map((row) => row.name)
+
+    it('yield exactly the tables that the records describe', async () => {
+      expect(await difference()).not.to.equal('')
+      await orm.migrator.up()
+      expect(await difference()).to.equal('')
+      await orm.em.fork().execute('drop index tasks_owner_id_id_index')
+      expect(await difference()).to.include('tasks_owner_id_id_index')
+    })
+
+    it('go up, down again without a trace, and up once more', async () => {
+      await orm.migrator.up()
+      expect(await tables()).to.have.members(['mikro_orm_migrations', 'tasks', 'users'])
+      await orm.migrator.down({ to: 0 })
+      expect(await tables()).to.deep.equal(['mikro_orm_migrations'])
+      await orm.migrator.up()
+      expect(await difference()).to.equal('')
+    })
+
+    it('leave nothing behind when one of them fails', async () => {
+      await orm.em.fork().execute('create table tasks (id integer)')
+      await orm.migrator.up().then(
+        () => expect.fail('it succeeds'),
+        () => undefined,
+      )
+      expect(await tables()).to.have.members(['mikro_orm_migrations', 'tasks'])
+    })
+
+    it('begin as a file in the style of this project, in names that both databases read', async () => {
+      await orm.migrator.up()
+      await orm.em.fork().execute('alter table tasks drop column description')
+      const folder = mkdtempSync(join(tmpdir(), 'tasks-migration-'))
+      try {
+        const { fileName } = await orm.migrator.create(folder, false, false, 'Bring it back')
+        expect(fileName).to.match(/^migration-\d{14}-bring-it-back\.ts$/)
+        const code = readFileSync(join(folder, fileName), 'utf8')
+        expect(code).to.include(`import { Migration } from '@mikro-orm/migrations'\n\nexport class Migration`)
+        expect(code).to.match(/this\.addSql\(`alter table "tasks" add (column )?"description" text null`\)\n/)
+        expect(code).to.match(/ {2}\}\n\}\n$/)
+      } finally {
+        rmSync(folder, { recursive: true })
+      }
+    })
+  })
+}
+
+const tableNames: Readonly<Record<string, string>> = {
+  SQLite: `select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'`,
+  PostgreSQL: `select tablename as name from pg_tables where schemaname = 'public'`,
+}
+
+describe('The tables on PostgreSQL', () => {
+  it('are those of the contract', async () => {
+    const orm = await MikroORM.init(mikroOrmOptions(targetOf(await postgresql.databaseUrl()) as Target))
+    await orm.migrator.up()
+    const execute = (sql: string) => orm.em.fork().execute<Record<string, unknown>[]>(sql)
+    const columns = await execute(`
+      select c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
+        || case when a.attnotnull then ' not null' else '' end as "column"
+      from pg_attribute a join pg_class c on c.oid = a.attrelid
+      where c.relname in ('users', 'tasks') and a.attnum > 0 order by c.relname desc, a.attnum`)
+    const constraints = await execute(`
+      select conname || ' ' || pg_get_constraintdef(oid) as "constraint" from pg_constraint
+      where conrelid in ('users'::regclass, 'tasks'::regclass) and contype <> 'n' order by conname`)
+    const indexes = await execute(`select indexname from pg_indexes where tablename in ('users', 'tasks') order by 1`)
+    await orm.close()
+    expect(columns.map(({ column }) => column)).to.deep.equal([
+      'users.id integer not null',
+      'users.email character varying(320) not null',
+      'users.hashed_password character varying(255) not null',
+      'users.created_at timestamp(3) with time zone not null',
+      'tasks.id integer not null',
+      'tasks.title character varying(255) not null',
+      'tasks.description text',
+      'tasks.completed boolean not null',
+      'tasks.owner_id integer not null',
+      'tasks.created_at timestamp(3) with time zone not null',
+      'tasks.updated_at timestamp(3) with time zone not null',
+    ])
+    expect(constraints.map(({ constraint }) => constraint)).to.deep.equal([
+      'tasks_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
+      'tasks_pkey PRIMARY KEY (id)',
+      'users_pkey PRIMARY KEY (id)',
+    ])
+    expect(indexes.map(({ indexname }) => indexname)).to.deep.equal([
+      'tasks_owner_id_id_index',
+      'tasks_pkey',
+      'users_email_unique',
+      'users_pkey',
+    ])
+  })
+
+  it('are made once when five instances start at the same time', async () => {
+    const target = targetOf(await postgresql.databaseUrl()) as Target
+    const databases = await Promise.all(Array.from({ length: 5 }, () => openDatabase(target)))
+    const applied = await Promise.all(databases.map((database) => database.migrate()))
+    await Promise.all(databases.map((database) => database.close()))
+    expect(applied.flat()).to.deep.equal([FIRST])
+  })
+})
+
+describe('The migrate command', () => {
+  const migrate = (databaseUrl: string) => {
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      [resolve(import.meta.dirname, '../../src/adapters/cli/migrate.ts')],
+      // Another folder than the project's, as an init container may have it.
+      { cwd: tmpdir(), env: { ...process.env, ENVIRONMENT: 'test', DATABASE_URL: databaseUrl }, encoding: 'utf8' },
+    )
+    return { status, stdout, stderr }
+  }
+
+  for (const { name, databaseUrl } of storing) {
+    it(`brings the schema up to date once, and says so (${name})`, async () => {
+      const url = await databaseUrl()
+      expect(migrate(url)).to.deep.equal({
+        status: 0,
+        stdout: `Applied ${FIRST}.\nThe schema is up to date.\n`,
+        stderr: '',
+      })
+      expect(migrate(url)).to.deep.equal({ status: 0, stdout: 'The schema was up to date.\n', stderr: '' })
+    })
+  }
+
+  it('has nothing to do where nothing is kept', () => {
+    expect(migrate('memory:')).to.include({ status: 0, stderr: '' })
+  })
+
+  it('says in one line what it cannot open, without the password', async () => {
+    expect(migrate('postgresql://me:secret@127.0.0.1:1/tasks')).to.deep.equal({
+      status: 1,
+      stdout: '',
+      stderr: 'The PostgreSQL database at 127.0.0.1:1 cannot be opened: the connection is refused\n',
+    })
+  })
+
+  it('says in one line what it cannot migrate', async () => {
+    const url = await sqlite.databaseUrl()
+    const path = url.slice('sqlite:///'.length)
+    const orm = await MikroORM.init(mikroOrmOptions({ kind: 'sqlite', path }))
+    await orm.em.fork().execute('create table tasks (id integer)')
+    await orm.close()
+    const { status, stderr } = migrate(url)
+    expect(status).to.equal(1)
+    expect(stderr).to.match(/^The SQLite database .+ cannot be migrated: .*table "tasks" already exists\n$/)
+  })
+
+  it('says which variable is wrong', () => {
+    const { status, stderr } = migrate('mysql://127.0.0.1/tasks')
+    expect(status).to.equal(1)
+    expect(stderr).to.match(/^DATABASE_URL must be .*\n$/)
+  })
+})
