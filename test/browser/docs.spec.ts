@@ -1,0 +1,127 @@
+import { expect } from 'chai'
+import { pino } from 'pino'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { startService } from '#src/composition-root.ts'
+import { readConfig } from '#src/config.ts'
+
+const EMAIL = 'jane@example.com'
+const PASSWORD = 'correct horse battery staple'
+const OPERATIONS = ['/health', '/auth/register', '/auth/login', '/auth/me', '/tasks', '/tasks/{id}']
+
+const CHROMIUM = {
+  executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
+  // As root there is no sandbox; the rest keeps the browser from calling its maker.
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ],
+}
+
+/** What a page did that nobody sees: what it asked other hosts for, and what it complained about. */
+interface Watched {
+  readonly page: Page
+  /** Addresses elsewhere that the page got an answer from, or waits for one. */
+  readonly elsewhere: Set<string>
+  /** Addresses elsewhere that its policy kept it from asking. */
+  readonly blocked: Set<string>
+  readonly complaints: string[]
+}
+
+async function watch(browser: Browser, url: string): Promise<Watched> {
+  const page = await browser.newPage()
+  const [elsewhere, blocked, complaints] = [new Set<string>(), new Set<string>(), [] as string[]]
+  const isElsewhere = (address: string) => /^(?:https?|wss?):/.test(address) && new URL(address).origin !== url
+  page.on('request', (request) => {
+    if (isElsewhere(request.url())) elsewhere.add(request.url())
+  })
+  page.on('requestfailed', (request) => {
+    if (request.failure()?.errorText !== 'csp') return
+    elsewhere.delete(request.url())
+    blocked.add(request.url())
+  })
+  page.on('pageerror', (error) => complaints.push(error.message))
+  page.on('console', (message) => {
+    if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text())
+  })
+  return { page, elsewhere, blocked, complaints }
+}
+
+describe('In a browser', function () {
+  this.timeout(60_000)
+  this.slow(10_000)
+
+  let browser: Browser
+  let service: Awaited<ReturnType<typeof startService>>
+
+  before(async () => {
+    const config = readConfig({ ENVIRONMENT: 'test', PORT: '0', DATABASE_URL: 'memory:', BCRYPT_ROUNDS: '4' })
+    service = await startService(config, pino({ level: 'silent' }))
+    browser = await chromium.launch(CHROMIUM)
+    const body = JSON.stringify({ email: EMAIL, password: PASSWORD })
+    const headers = { 'content-type': 'application/json' }
+    const { status } = await fetch(`${service.url}/api/v1/auth/register`, { method: 'POST', headers, body })
+    expect(status).to.equal(201)
+  })
+  after(async () => {
+    await browser?.close()
+    await service?.close()
+  })
+
+  it('/docs shows every operation, signs in, and lists tasks', async () => {
+    const { page, elsewhere, blocked, complaints } = await watch(browser, service.url)
+    await page.goto(`${service.url}/docs`)
+    for (const path of OPERATIONS) {
+      await page.locator(`.opblock-summary-path[data-path$="${path}"]`).first().waitFor()
+    }
+    expect(await page.locator('.opblock').count()).to.equal(9)
+
+    const list = page.locator('#operations-Tasks-listTasks')
+    const listTasks = async (status: number) => {
+      const answered = page.waitForResponse((response) => response.url().includes('/api/v1/tasks'))
+      await list.getByRole('button', { name: 'Execute' }).click()
+      const answer = await answered
+      expect(answer.status()).to.equal(status)
+      await list
+        .locator('.live-responses-table .response-col_status', { hasText: String(status) })
+        .first()
+        .waitFor()
+      return answer
+    }
+    await list.locator('.opblock-summary').click()
+    await list.getByRole('button', { name: 'Try it out' }).click()
+    await listTasks(401)
+    // That refusal is the one thing that the browser itself complains about.
+    for (const complaint of complaints.splice(0)) expect(complaint).to.include('401')
+
+    await page.getByRole('button', { name: 'Authorize' }).first().click()
+    const form = page.locator('.auth-container').filter({ hasText: 'Token URL' })
+    await form.getByLabel('username:').fill(EMAIL)
+    await form.getByLabel('password:').fill(PASSWORD)
+    await form.getByRole('button', { name: 'Apply given OAuth2 credentials' }).click()
+    await form.getByRole('button', { name: 'Remove authorization' }).waitFor()
+    await page.locator('.close-modal').click()
+
+    expect(await (await listTasks(200)).json()).to.deep.equal([])
+
+    expect([...elsewhere, ...blocked]).to.deep.equal([])
+    expect(complaints).to.deep.equal([])
+    await page.close()
+  })
+
+  it('/redoc shows every operation, and asks nobody else for anything but the logo that its policy blocks', async () => {
+    const { page, elsewhere, blocked, complaints } = await watch(browser, service.url)
+    await page.goto(`${service.url}/redoc`)
+    for (const path of OPERATIONS) await page.getByText(path, { exact: false }).first().waitFor({ state: 'attached' })
+    expect(await page.locator('[data-section-id*="operation/"]').count()).to.be.at.least(9)
+
+    expect([...elsewhere]).to.deep.equal([])
+    for (const address of blocked) expect(address).to.match(/^https:\/\/cdn\.redoc\.ly\/.*logo/)
+    for (const complaint of complaints) expect(complaint).to.include('cdn.redoc.ly')
+    await page.close()
+  })
+})
