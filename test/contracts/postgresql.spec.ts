@@ -246,7 +246,7 @@ describe('Opening a PostgreSQL database', () => {
   })
 
   it('says that the URL is malformed, and does not repeat it', async () => {
-    expect(await refusalOf(new URL('postgresql://jane:100%secret@127.0.0.1/tasks'))).to.equal(
+    expect(await refusalOf(new URL('postgresql://jane:%ffsecret@127.0.0.1/tasks'))).to.equal(
       'The PostgreSQL database at 127.0.0.1:5432 cannot be opened: URI malformed',
     )
   })
