@@ -3,304 +3,306 @@ import { codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER } from './
 
 const ASTRAL = '🙂'
 
-describeApi('Registering', (api) => {
-  let last = 0
-  const unusedEmail = () => `somebody-${++last}@example.com`
+describeApi('Accounts', (api) => {
+  describe('Registering', () => {
+    let last = 0
+    const unusedEmail = () => `somebody-${++last}@example.com`
 
-  it('answers the user with an id, the address and the time, and nothing about the password', async () => {
-    const email = unusedEmail()
-    const { body } = await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
-    expect(body).to.have.all.keys('id', 'email', 'created_at')
-    expect(body.email).to.equal(email)
-    expect(body.id).to.be.greaterThan(0)
-    expect(body.created_at).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
-  })
-
-  it('gives each user another id, higher than any before', async () => {
-    const ids: number[] = []
-    for (let count = 0; count < 3; count++) ids.push((await api.user()).id)
-    expect(ids).to.deep.equal([...new Set(ids)].sort((a, b) => a - b))
-  })
-
-  it('stores the address normalised', async () => {
-    const { body } = await api
-      .post(REGISTER)
-      .send({ email: ' \tJos\u0065\u0301.X@CAFE\u0301.Example\n', password: PASSWORD })
-    expect(body.email).to.equal('Jos\u00e9.X@caf\u00e9.example')
-  })
-
-  it('refuses an address that is taken, however it is spelled', async () => {
-    const email = unusedEmail()
-    await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
-    for (const spelling of [email, ` ${email}\n`, email.replace('example', 'EXAMPLE')]) {
-      const answer = await api.post(REGISTER).send({ email: spelling, password: 'another password' }).expect(409)
-      expect(codeOf(answer)).to.equal('email_taken')
-    }
-  })
-
-  it('takes an address in another case before the @ for another account', async () => {
-    const email = unusedEmail()
-    await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
-    await api.post(REGISTER).send({ email: email.toUpperCase(), password: PASSWORD }).expect(201)
-  })
-
-  const accepted = {
-    'an apostrophe and a tag': "o'neil+tag@example.com",
-    'letters of another script': 'иван@пример.рф',
-    'astral letters': '𝒳@𐐨.example',
-    '320 characters': `${'a'.repeat(308)}@example.com`,
-    '320 astral characters': `${'𐐀'.repeat(308)}@example.com`,
-  }
-  for (const [what, email] of Object.entries(accepted)) {
-    it(`takes an address with ${what}, which can log in then`, async () => {
+    it('answers the user with an id, the address and the time, and nothing about the password', async () => {
+      const email = unusedEmail()
       const { body } = await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
+      expect(body).to.have.all.keys('id', 'email', 'created_at')
       expect(body.email).to.equal(email)
-      await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
+      expect(body.id).to.be.greaterThan(0)
+      expect(body.created_at).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
     })
-  }
 
-  const refused: Readonly<Record<string, readonly [body: object, ...mistakes: string[]]>> = {
-    'an address without @': [{ email: 'jane.example.com' }, '/email: not_an_email'],
-    'an address with a domain of one label': [{ email: 'jane@localhost' }, '/email: not_an_email'],
-    'a label that begins with a hyphen': [{ email: 'jane@-a.example' }, '/email: not_an_email'],
-    'a label that ends with a hyphen': [{ email: 'jane@a-.example' }, '/email: not_an_email'],
-    'an address of 321 characters': [{ email: `${'a'.repeat(309)}@example.com` }, '/email: too_long'],
-    'an address with NUL': [{ email: 'jane\0@example.com' }, '/email: malformed_text'],
-    'an address with a lone surrogate': [{ email: 'jane\ud800@example.com' }, '/email: malformed_text'],
-    'an address that is null': [{ email: null }, '/email: not_text'],
-    'an address that is a list': [{ email: ['jane@example.com'] }, '/email: not_text'],
-    'a password of 7 characters': [{ password: 'a'.repeat(7) }, '/password: too_short'],
-    'a password of 7 astral characters': [{ password: ASTRAL.repeat(7) }, '/password: too_short'],
-    'a password of 129 characters': [{ password: 'a'.repeat(129) }, '/password: too_long'],
-    'a password with NUL': [{ password: 'password\0' }, '/password: malformed_text'],
-    'a password with a lone surrogate': [{ password: 'password\udfff' }, '/password: malformed_text'],
-    'a password that is a number': [{ password: 12345678 }, '/password: not_text'],
-    'a password that is null': [{ password: null }, '/password: not_text'],
-    'two mistakes': [{ email: 1, password: 'a' }, '/email: not_text', '/password: too_short'],
-    'an unknown member': [{ hashed_password: 'x' }, '/hashed_password: unknown'],
-    'a member in another case': [{ Email: 'jane@example.com' }, '/Email: unknown'],
-    'a member that belongs to login': [{ username: 'jane@example.com' }, '/username: unknown'],
-  }
-  for (const [what, [body, ...expected]] of Object.entries(refused)) {
-    it(`refuses ${what}`, async () => {
-      const answer = await api
+    it('gives each user another id, higher than any before', async () => {
+      const ids: number[] = []
+      for (let count = 0; count < 3; count++) ids.push((await api.user()).id)
+      expect(ids).to.deep.equal([...new Set(ids)].sort((a, b) => a - b))
+    })
+
+    it('stores the address normalised', async () => {
+      const { body } = await api
         .post(REGISTER)
-        .send({ email: unusedEmail(), password: PASSWORD, ...body })
-        .expect(422)
-      expect(mistakes(answer)).to.have.members(expected)
+        .send({ email: ' \tJos\u0065\u0301.X@CAFE\u0301.Example\n', password: PASSWORD })
+      expect(body.email).to.equal('Jos\u00e9.X@caf\u00e9.example')
     })
-  }
 
-  it('names both members when both are missing', async () => {
-    expect(mistakes(await api.post(REGISTER).send({}).expect(422))).to.deep.equal([
-      '/email: required',
-      '/password: required',
-    ])
-  })
-
-  it('ignores the members that only the API sets', async () => {
-    const sent = {
-      email: unusedEmail(),
-      password: PASSWORD,
-      id: 999_999,
-      created_at: 'x',
-      updated_at: null,
-      owner_id: {},
-    }
-    const { body } = await api.post(REGISTER).send(sent).expect(201)
-    expect(body.id).to.not.equal(999_999)
-    expect(body.created_at).to.not.equal('x')
-  })
-
-  it('refuses a query parameter', async () => {
-    const answer = await api.post(`${REGISTER}?x=1`).send({ email: unusedEmail(), password: PASSWORD }).expect(422)
-    expect(mistakes(answer)).to.deep.equal(['?x: unknown'])
-  })
-})
-
-describeApi('Logging in', (api) => {
-  it('answers a bearer token, how long it is valid, and that nobody may keep the answer', async () => {
-    const { email } = await api.user()
-    const answer = await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
-    expect(answer.body).to.have.all.keys('access_token', 'token_type', 'expires_in')
-    expect(answer.body).to.include({ token_type: 'bearer', expires_in: 3_600 })
-    expect(answer.headers['cache-control']).to.equal('no-store')
-  })
-
-  it('answers a token of the id, its time and its end, and nothing personal', async () => {
-    const { id, email } = await api.user()
-    const { body } = await api.post(LOGIN).send({ username: email, password: PASSWORD })
-    const claims = JSON.parse(Buffer.from(body.access_token.split('.')[1], 'base64url').toString())
-    expect(claims).to.have.all.keys('sub', 'iat', 'exp')
-    expect(claims.sub).to.equal(String(id))
-    expect(claims.exp - claims.iat).to.equal(3_600)
-  })
-
-  it('takes the password form of OAuth 2.0 with all its fields', async () => {
-    const { email } = await api.user()
-    const oauth = { grant_type: 'password', scope: 'a b', client_id: 'x', client_secret: 'y' }
-    await api.post(LOGIN).type('form').send({ username: email, password: PASSWORD }).expect(200)
-    await api
-      .post(LOGIN)
-      .type('form')
-      .send({ username: email, password: PASSWORD, ...oauth })
-      .expect(200)
-  })
-
-  it('takes JSON with the same fields, whatever is in those that it ignores', async () => {
-    const { email } = await api.user()
-    const oauth = { grant_type: 'other', scope: ['a'], client_id: null, client_secret: { a: 1 } }
-    await api
-      .post(LOGIN)
-      .send({ username: email, password: PASSWORD, ...oauth })
-      .expect(200)
-  })
-
-  it('decodes a form: + is a blank, and an escape any character', async () => {
-    const email = 'form+tag@example.com'
-    const password = 'a + b & c = 100% 🙂'
-    await api.post(REGISTER).send({ email, password }).expect(201)
-    await api.post(LOGIN).type('form').send({ username: email, password }).expect(200)
-    const body = 'username=form%2Btag%40example.com&password=a+%2B+b+%26+c+%3D+100%25+%F0%9F%99%82'
-    const answer = await api.raw({
-      method: 'POST',
-      path: LOGIN,
-      headers: { 'content-type': 'application/x-www-form-urlencoded; charset=UTF-8' },
-      body,
+    it('refuses an address that is taken, however it is spelled', async () => {
+      const email = unusedEmail()
+      await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
+      for (const spelling of [email, ` ${email}\n`, email.replace('example', 'EXAMPLE')]) {
+        const answer = await api.post(REGISTER).send({ email: spelling, password: 'another password' }).expect(409)
+        expect(codeOf(answer)).to.equal('email_taken')
+      }
     })
-    expect(answer.status).to.equal(200)
-  })
 
-  it('ignores an Authorization header, right or wrong', async () => {
-    const { email, token } = await api.user()
-    for (const authorization of [`Bearer ${token}`, 'Bearer nonsense', 'Basic eDp5', 'x']) {
-      const login = api.post(LOGIN).set('Authorization', authorization)
-      await login.send({ username: email, password: PASSWORD }).expect(200)
+    it('takes an address in another case before the @ for another account', async () => {
+      const email = unusedEmail()
+      await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
+      await api.post(REGISTER).send({ email: email.toUpperCase(), password: PASSWORD }).expect(201)
+    })
+
+    const accepted = {
+      'an apostrophe and a tag': "o'neil+tag@example.com",
+      'letters of another script': 'иван@пример.рф',
+      'astral letters': '𝒳@𐐨.example',
+      '320 characters': `${'a'.repeat(308)}@example.com`,
+      '320 astral characters': `${'𐐀'.repeat(308)}@example.com`,
     }
-  })
-
-  it('finds the address however it is spelled', async () => {
-    const { email } = await api.user()
-    for (const username of [` ${email} `, email.replace('example.com', 'Example.COM')])
-      await api.post(LOGIN).send({ username, password: PASSWORD }).expect(200)
-  })
-
-  it('refuses a wrong password and an unknown address in the same words', async () => {
-    const { email } = await api.user()
-    const wrong = await api.post(LOGIN).send({ username: email, password: 'wrong password' }).expect(401)
-    const unknown = await api.post(LOGIN).send({ username: 'nobody@example.com', password: PASSWORD }).expect(401)
-    expect(codeOf(wrong)).to.equal('invalid_credentials')
-    expect(wrong.body).to.deep.equal(unknown.body)
-    expect(wrong.headers['www-authenticate']).to.equal(unknown.headers['www-authenticate'])
-    expect(wrong.headers['www-authenticate']).to.match(/^Bearer\b/)
-  })
-
-  it('takes any two texts for a right or a wrong pair, also those that nobody can register', async () => {
-    const pairs = [
-      ['', ''],
-      ['nobody', 'x'],
-      ['a'.repeat(400), 'b'.repeat(400)],
-      ['a@b@c', ASTRAL.repeat(500)],
-      ['\u202e', '\t'],
-    ]
-    for (const [username, password] of pairs) {
-      await api.post(LOGIN).send({ username, password }).expect(401)
-      await api.post(LOGIN).type('form').send({ username, password }).expect(401)
+    for (const [what, email] of Object.entries(accepted)) {
+      it(`takes an address with ${what}, which can log in then`, async () => {
+        const { body } = await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
+        expect(body.email).to.equal(email)
+        await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
+      })
     }
+
+    const refused: Readonly<Record<string, readonly [body: object, ...mistakes: string[]]>> = {
+      'an address without @': [{ email: 'jane.example.com' }, '/email: not_an_email'],
+      'an address with a domain of one label': [{ email: 'jane@localhost' }, '/email: not_an_email'],
+      'a label that begins with a hyphen': [{ email: 'jane@-a.example' }, '/email: not_an_email'],
+      'a label that ends with a hyphen': [{ email: 'jane@a-.example' }, '/email: not_an_email'],
+      'an address of 321 characters': [{ email: `${'a'.repeat(309)}@example.com` }, '/email: too_long'],
+      'an address with NUL': [{ email: 'jane\0@example.com' }, '/email: malformed_text'],
+      'an address with a lone surrogate': [{ email: 'jane\ud800@example.com' }, '/email: malformed_text'],
+      'an address that is null': [{ email: null }, '/email: not_text'],
+      'an address that is a list': [{ email: ['jane@example.com'] }, '/email: not_text'],
+      'a password of 7 characters': [{ password: 'a'.repeat(7) }, '/password: too_short'],
+      'a password of 7 astral characters': [{ password: ASTRAL.repeat(7) }, '/password: too_short'],
+      'a password of 129 characters': [{ password: 'a'.repeat(129) }, '/password: too_long'],
+      'a password with NUL': [{ password: 'password\0' }, '/password: malformed_text'],
+      'a password with a lone surrogate': [{ password: 'password\udfff' }, '/password: malformed_text'],
+      'a password that is a number': [{ password: 12345678 }, '/password: not_text'],
+      'a password that is null': [{ password: null }, '/password: not_text'],
+      'two mistakes': [{ email: 1, password: 'a' }, '/email: not_text', '/password: too_short'],
+      'an unknown member': [{ hashed_password: 'x' }, '/hashed_password: unknown'],
+      'a member in another case': [{ Email: 'jane@example.com' }, '/Email: unknown'],
+      'a member that belongs to login': [{ username: 'jane@example.com' }, '/username: unknown'],
+    }
+    for (const [what, [body, ...expected]] of Object.entries(refused)) {
+      it(`refuses ${what}`, async () => {
+        const answer = await api
+          .post(REGISTER)
+          .send({ email: unusedEmail(), password: PASSWORD, ...body })
+          .expect(422)
+        expect(mistakes(answer)).to.have.members(expected)
+      })
+    }
+
+    it('names both members when both are missing', async () => {
+      expect(mistakes(await api.post(REGISTER).send({}).expect(422))).to.deep.equal([
+        '/email: required',
+        '/password: required',
+      ])
+    })
+
+    it('ignores the members that only the API sets', async () => {
+      const sent = {
+        email: unusedEmail(),
+        password: PASSWORD,
+        id: 999_999,
+        created_at: 'x',
+        updated_at: null,
+        owner_id: {},
+      }
+      const { body } = await api.post(REGISTER).send(sent).expect(201)
+      expect(body.id).to.not.equal(999_999)
+      expect(body.created_at).to.not.equal('x')
+    })
+
+    it('refuses a query parameter', async () => {
+      const answer = await api.post(`${REGISTER}?x=1`).send({ email: unusedEmail(), password: PASSWORD }).expect(422)
+      expect(mistakes(answer)).to.deep.equal(['?x: unknown'])
+    })
   })
 
-  it('counts every character of a password, those after the 72nd byte too', async () => {
-    const email = 'long@example.com'
-    const start = 'a'.repeat(72)
-    await api
-      .post(REGISTER)
-      .send({ email, password: `${start}x` })
-      .expect(201)
-    await api
-      .post(LOGIN)
-      .send({ username: email, password: `${start}x` })
-      .expect(200)
-    for (const password of [`${start}y`, start, `${start}xx`])
-      await api.post(LOGIN).send({ username: email, password }).expect(401)
-  })
+  describe('Logging in', () => {
+    it('answers a bearer token, how long it is valid, and that nobody may keep the answer', async () => {
+      const { email } = await api.user()
+      const answer = await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
+      expect(answer.body).to.have.all.keys('access_token', 'token_type', 'expires_in')
+      expect(answer.body).to.include({ token_type: 'bearer', expires_in: 3_600 })
+      expect(answer.headers['cache-control']).to.equal('no-store')
+    })
 
-  it('compares a password exactly: case, blanks and composition count', async () => {
-    const email = 'exact@example.com'
-    await api.post(REGISTER).send({ email, password: ' Caf\u00e9 Caf\u00e9 ' }).expect(201)
-    for (const password of ['Caf\u00e9 Caf\u00e9', ' caf\u00e9 caf\u00e9 ', ' Cafe\u0301 Cafe\u0301 '])
-      await api.post(LOGIN).send({ username: email, password }).expect(401)
-  })
+    it('answers a token of the id, its time and its end, and nothing personal', async () => {
+      const { id, email } = await api.user()
+      const { body } = await api.post(LOGIN).send({ username: email, password: PASSWORD })
+      const claims = JSON.parse(Buffer.from(body.access_token.split('.')[1], 'base64url').toString())
+      expect(claims).to.have.all.keys('sub', 'iat', 'exp')
+      expect(claims.sub).to.equal(String(id))
+      expect(claims.exp - claims.iat).to.equal(3_600)
+    })
 
-  it('takes a password of 128 astral characters', async () => {
-    const email = 'astral@example.com'
-    const password = ASTRAL.repeat(128)
-    await api.post(REGISTER).send({ email, password }).expect(201)
-    await api.post(LOGIN).send({ username: email, password }).expect(200)
-    await api.post(LOGIN).type('form').send({ username: email, password }).expect(200)
-    await api
-      .post(LOGIN)
-      .send({ username: email, password: ASTRAL.repeat(127) })
-      .expect(401)
-  })
+    it('takes the password form of OAuth 2.0 with all its fields', async () => {
+      const { email } = await api.user()
+      const oauth = { grant_type: 'password', scope: 'a b', client_id: 'x', client_secret: 'y' }
+      await api.post(LOGIN).type('form').send({ username: email, password: PASSWORD }).expect(200)
+      await api
+        .post(LOGIN)
+        .type('form')
+        .send({ username: email, password: PASSWORD, ...oauth })
+        .expect(200)
+    })
 
-  const refused: Readonly<Record<string, readonly [body: object, ...mistakes: string[]]>> = {
-    'no members': [{}, '/username: required', '/password: required'],
-    'no password': [{ username: 'a' }, '/password: required'],
-    'the address under its other name': [{ email: 'a', password: 'b' }, '/username: required', '/email: unknown'],
-    NUL: [{ username: 'a\0', password: '\0' }, '/username: malformed_text', '/password: malformed_text'],
-    'an unknown member': [{ username: 'a', password: 'b', remember: true }, '/remember: unknown'],
-  }
-  for (const [what, [body, ...expected]] of Object.entries(refused)) {
-    it(`refuses ${what}, as JSON and as a form`, async () => {
-      expect(mistakes(await api.post(LOGIN).send(body).expect(422))).to.have.members(expected)
-      const form = new URLSearchParams(body as Record<string, string>).toString()
+    it('takes JSON with the same fields, whatever is in those that it ignores', async () => {
+      const { email } = await api.user()
+      const oauth = { grant_type: 'other', scope: ['a'], client_id: null, client_secret: { a: 1 } }
+      await api
+        .post(LOGIN)
+        .send({ username: email, password: PASSWORD, ...oauth })
+        .expect(200)
+    })
+
+    it('decodes a form: + is a blank, and an escape any character', async () => {
+      const email = 'form+tag@example.com'
+      const password = 'a + b & c = 100% 🙂'
+      await api.post(REGISTER).send({ email, password }).expect(201)
+      await api.post(LOGIN).type('form').send({ username: email, password }).expect(200)
+      const body = 'username=form%2Btag%40example.com&password=a+%2B+b+%26+c+%3D+100%25+%F0%9F%99%82'
       const answer = await api.raw({
         method: 'POST',
         path: LOGIN,
-        headers: { 'content-type': 'application/x-www-form-urlencoded' },
-        body: form,
+        headers: { 'content-type': 'application/x-www-form-urlencoded; charset=UTF-8' },
+        body,
       })
-      expect(answer.status).to.equal(422)
-      expect(mistakes(answer)).to.have.members(expected)
+      expect(answer.status).to.equal(200)
     })
-  }
 
-  it('refuses what is no text, and lone surrogates', async () => {
-    const pairs = [
-      [1, null],
-      [['a'], { a: 1 }],
-      [true, false],
-    ]
-    for (const [username, password] of pairs) {
-      const answer = await api.post(LOGIN).send({ username, password }).expect(422)
-      expect(mistakes(answer)).to.have.members(['/username: not_text', '/password: not_text'])
+    it('ignores an Authorization header, right or wrong', async () => {
+      const { email, token } = await api.user()
+      for (const authorization of [`Bearer ${token}`, 'Bearer nonsense', 'Basic eDp5', 'x']) {
+        const login = api.post(LOGIN).set('Authorization', authorization)
+        await login.send({ username: email, password: PASSWORD }).expect(200)
+      }
+    })
+
+    it('finds the address however it is spelled', async () => {
+      const { email } = await api.user()
+      for (const username of [` ${email} `, email.replace('example.com', 'Example.COM')])
+        await api.post(LOGIN).send({ username, password: PASSWORD }).expect(200)
+    })
+
+    it('refuses a wrong password and an unknown address in the same words', async () => {
+      const { email } = await api.user()
+      const wrong = await api.post(LOGIN).send({ username: email, password: 'wrong password' }).expect(401)
+      const unknown = await api.post(LOGIN).send({ username: 'nobody@example.com', password: PASSWORD }).expect(401)
+      expect(codeOf(wrong)).to.equal('invalid_credentials')
+      expect(wrong.body).to.deep.equal(unknown.body)
+      expect(wrong.headers['www-authenticate']).to.equal(unknown.headers['www-authenticate'])
+      expect(wrong.headers['www-authenticate']).to.match(/^Bearer\b/)
+    })
+
+    it('takes any two texts for a right or a wrong pair, also those that nobody can register', async () => {
+      const pairs = [
+        ['', ''],
+        ['nobody', 'x'],
+        ['a'.repeat(400), 'b'.repeat(400)],
+        ['a@b@c', ASTRAL.repeat(500)],
+        ['\u202e', '\t'],
+      ]
+      for (const [username, password] of pairs) {
+        await api.post(LOGIN).send({ username, password }).expect(401)
+        await api.post(LOGIN).type('form').send({ username, password }).expect(401)
+      }
+    })
+
+    it('counts every character of a password, those after the 72nd byte too', async () => {
+      const email = 'long@example.com'
+      const start = 'a'.repeat(72)
+      await api
+        .post(REGISTER)
+        .send({ email, password: `${start}x` })
+        .expect(201)
+      await api
+        .post(LOGIN)
+        .send({ username: email, password: `${start}x` })
+        .expect(200)
+      for (const password of [`${start}y`, start, `${start}xx`])
+        await api.post(LOGIN).send({ username: email, password }).expect(401)
+    })
+
+    it('compares a password exactly: case, blanks and composition count', async () => {
+      const email = 'exact@example.com'
+      await api.post(REGISTER).send({ email, password: ' Caf\u00e9 Caf\u00e9 ' }).expect(201)
+      for (const password of ['Caf\u00e9 Caf\u00e9', ' caf\u00e9 caf\u00e9 ', ' Cafe\u0301 Cafe\u0301 '])
+        await api.post(LOGIN).send({ username: email, password }).expect(401)
+    })
+
+    it('takes a password of 128 astral characters', async () => {
+      const email = 'astral@example.com'
+      const password = ASTRAL.repeat(128)
+      await api.post(REGISTER).send({ email, password }).expect(201)
+      await api.post(LOGIN).send({ username: email, password }).expect(200)
+      await api.post(LOGIN).type('form').send({ username: email, password }).expect(200)
+      await api
+        .post(LOGIN)
+        .send({ username: email, password: ASTRAL.repeat(127) })
+        .expect(401)
+    })
+
+    const refused: Readonly<Record<string, readonly [body: object, ...mistakes: string[]]>> = {
+      'no members': [{}, '/username: required', '/password: required'],
+      'no password': [{ username: 'a' }, '/password: required'],
+      'the address under its other name': [{ email: 'a', password: 'b' }, '/username: required', '/email: unknown'],
+      NUL: [{ username: 'a\0', password: '\0' }, '/username: malformed_text', '/password: malformed_text'],
+      'an unknown member': [{ username: 'a', password: 'b', remember: true }, '/remember: unknown'],
     }
-    const answer = await api.post(LOGIN).send({ username: '\ud800', password: 'a\udfff' }).expect(422)
-    expect(mistakes(answer)).to.have.members(['/username: malformed_text', '/password: malformed_text'])
+    for (const [what, [body, ...expected]] of Object.entries(refused)) {
+      it(`refuses ${what}, as JSON and as a form`, async () => {
+        expect(mistakes(await api.post(LOGIN).send(body).expect(422))).to.have.members(expected)
+        const form = new URLSearchParams(body as Record<string, string>).toString()
+        const answer = await api.raw({
+          method: 'POST',
+          path: LOGIN,
+          headers: { 'content-type': 'application/x-www-form-urlencoded' },
+          body: form,
+        })
+        expect(answer.status).to.equal(422)
+        expect(mistakes(answer)).to.have.members(expected)
+      })
+    }
+
+    it('refuses what is no text, and lone surrogates', async () => {
+      const pairs = [
+        [1, null],
+        [['a'], { a: 1 }],
+        [true, false],
+      ]
+      for (const [username, password] of pairs) {
+        const answer = await api.post(LOGIN).send({ username, password }).expect(422)
+        expect(mistakes(answer)).to.have.members(['/username: not_text', '/password: not_text'])
+      }
+      const answer = await api.post(LOGIN).send({ username: '\ud800', password: 'a\udfff' }).expect(422)
+      expect(mistakes(answer)).to.have.members(['/username: malformed_text', '/password: malformed_text'])
+    })
+
+    it('refuses a form that gives a field twice', async () => {
+      const answer = await api.post(LOGIN).type('form').send('username=a&password=b&username=c').expect(422)
+      expect(mistakes(answer)).to.deep.equal(['/username: repeated'])
+    })
   })
 
-  it('refuses a form that gives a field twice', async () => {
-    const answer = await api.post(LOGIN).type('form').send('username=a&password=b&username=c').expect(422)
-    expect(mistakes(answer)).to.deep.equal(['/username: repeated'])
-  })
-})
+  describe('Asking who I am', () => {
+    it('answers the user whom the token names', async () => {
+      const jane = await api.user()
+      const { body } = await jane.get(ME).expect(200)
+      expect(body).to.have.all.keys('id', 'email', 'created_at')
+      expect(body).to.include({ id: jane.id, email: jane.email })
+    })
 
-describeApi('Asking who I am', (api) => {
-  it('answers the user whom the token names', async () => {
-    const jane = await api.user()
-    const { body } = await jane.get(ME).expect(200)
-    expect(body).to.have.all.keys('id', 'email', 'created_at')
-    expect(body).to.include({ id: jane.id, email: jane.email })
-  })
+    it('answers each user alone to several who ask at once', async () => {
+      const users = await Promise.all(Array.from({ length: 8 }, () => api.user()))
+      const answers = await Promise.all(users.map((user) => user.get(ME).expect(200)))
+      expect(answers.map(({ body }) => body.email)).to.deep.equal(users.map(({ email }) => email))
+    })
 
-  it('answers each user alone to several who ask at once', async () => {
-    const users = await Promise.all(Array.from({ length: 8 }, () => api.user()))
-    const answers = await Promise.all(users.map((user) => user.get(ME).expect(200)))
-    expect(answers.map(({ body }) => body.email)).to.deep.equal(users.map(({ email }) => email))
-  })
-
-  it('refuses a query parameter', async () => {
-    const jane = await api.user()
-    expect(mistakes(await jane.get(`${ME}?full=1`).expect(422))).to.deep.equal(['?full: unknown'])
+    it('refuses a query parameter', async () => {
+      const jane = await api.user()
+      expect(mistakes(await jane.get(`${ME}?full=1`).expect(422))).to.deep.equal(['?full: unknown'])
+    })
   })
 })

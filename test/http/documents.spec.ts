@@ -11,95 +11,6 @@ const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   [`${TASKS}/{id}`]: ['delete', 'get', 'patch'],
 }
 
-describeApi('The OpenAPI document', (api) => {
-  const operations = () =>
-    Object.entries(api.document.paths).flatMap(([path, item]) => {
-      return Object.entries(item).map(([method, operation]) => ({ path, method, ...operation }))
-    })
-
-  it('is JSON of OpenAPI 3.1 under the name of the project', async () => {
-    const answer = await api
-      .get('/openapi.json')
-      .expect(200)
-      .expect('Content-Type', /^application\/json/)
-    expect(answer.body.openapi).to.match(/^3\.1\.\d+$/)
-    expect(answer.body.info.title).to.equal('Task Management API')
-    expect(answer.body.info.version).to.match(/^\d+\.\d+\.\d+$/)
-  })
-
-  it('holds every route under its whole path', () => {
-    for (const [path, methods] of Object.entries(OPERATIONS))
-      expect(Object.keys(api.document.paths[path] ?? {}), path).to.include.members(methods)
-  })
-
-  it('names every operation once', () => {
-    const ids = operations().map(({ operationId }) => operationId)
-    expect(new Set(ids)).to.have.property('size', ids.length)
-    for (const id of ids) expect(id).to.match(/^[a-z][A-Za-z]+$/)
-  })
-
-  it('tells a client where a password form gets a token, by which it may call the routes that need one', () => {
-    const { securitySchemes } = api.document.components
-    const [scheme] = Object.entries(securitySchemes).find(([, { type }]) => type === 'oauth2') ?? []
-    expect(securitySchemes[scheme ?? '']?.flows).to.deep.equal({ password: { tokenUrl: LOGIN, scopes: {} } })
-    for (const { path, method, security } of operations()) {
-      const open = ['/health', REGISTER, LOGIN].includes(path)
-      expect(
-        security.some((each) => (scheme ?? '') in each),
-        `${method} ${path}`,
-      ).to.equal(!open)
-    }
-  })
-
-  it('foresees a mistake of ours everywhere, no token where one is needed, and a wrong body where one is taken', () => {
-    for (const { path, method, security, requestBody, responses } of operations()) {
-      const expected = ['500']
-      if (security.length > 0) expected.push('401', '503')
-      if (requestBody) expected.push('400', '413', '415', '422')
-      if (path.endsWith('{id}')) expected.push('404', '422')
-      expect(responses, `${method} ${path}`).to.include.keys(expected)
-    }
-  })
-
-  it('says of a new task what is taken and what is not', async () => {
-    const jane = await api.user()
-    const member = <Value>(right: fc.Arbitrary<Value>) =>
-      fc.oneof({ arbitrary: right, weight: 4 }, { arbitrary: fc.jsonValue({ maxDepth: 1 }), weight: 1 })
-    const texts = (maxLength: number) =>
-      fc.oneof(fc.string({ maxLength: 5 }), fc.constant('🙂'.repeat(maxLength)), fc.constant('a'.repeat(maxLength + 1)))
-    const bodies = fc.record(
-      {
-        title: member(texts(255)),
-        description: member(fc.option(texts(2_000))),
-        completed: member(fc.boolean()),
-        id: fc.jsonValue({ maxDepth: 1 }),
-        unknown: fc.constant(1),
-      },
-      { requiredKeys: ['title'] },
-    )
-    await fc.assert(
-      fc.asyncProperty(bodies, async (body) => {
-        const { status } = await jane.post(TASKS).send(body)
-        // The one rule that the document tells in words: JSON Schema can't tell what is blank.
-        const blank = typeof body.title === 'string' && body.title.trim() === ''
-        const taken = api.documented.takes(TASKS, 'POST', 'application/json', body) && !blank
-        expect(status).to.equal(taken ? 201 : 422)
-      }),
-      { numRuns: 60 },
-    )
-  })
-
-  it('gives examples that are taken', async () => {
-    for (const { path, method, requestBody } of operations()) {
-      for (const [type, content] of Object.entries(requestBody?.content ?? {})) {
-        const example = exampleOf(api.document, (content as { schema: unknown }).schema)
-        expect(example, `${method} ${path} ${type}`).to.not.deep.equal({})
-        expect(api.documented.takes(path, method, type, example), `${method} ${path} ${type}`).to.equal(true)
-      }
-    }
-  })
-})
-
 interface ObjectSchema {
   readonly $ref?: string
   readonly examples?: readonly unknown[]
@@ -115,52 +26,147 @@ function exampleOf({ components }: Api['document'], schema: unknown): unknown {
   return Object.fromEntries(members.map(([name, { examples = [] }]) => [name, examples[0]]))
 }
 
-describeApi('A page of documentation', (api) => {
-  const DIRECTIVES = [
-    'default-src',
-    'script-src',
-    'style-src',
-    'connect-src',
-    'base-uri',
-    'form-action',
-    'frame-ancestors',
-  ]
+describeApi('Documents', (api) => {
+  describe('The OpenAPI document', () => {
+    const operations = () =>
+      Object.entries(api.document.paths).flatMap(([path, item]) => {
+        return Object.entries(item).map(([method, operation]) => ({ path, method, ...operation }))
+      })
 
-  for (const path of ['/docs', '/redoc']) {
-    it(`${path} is HTML of which every file comes from here`, async () => {
-      const page = await api
-        .get(path)
+    it('is JSON of OpenAPI 3.1 under the name of the project', async () => {
+      const answer = await api
+        .get('/openapi.json')
         .expect(200)
-        .expect('Content-Type', /^text\/html; ?charset=utf-8$/i)
-      const references = Array.from(page.text.matchAll(/\b(?:src|href|spec-url)="([^"]+)"/g), ([, target]) => target)
-      const files = references
-        .map((target) => new URL(String(target), api.url + path))
-        .filter(({ protocol }) => protocol !== 'data:')
-      expect(files).to.have.length.of.at.least(2)
-      for (const file of files) {
-        expect(file.origin).to.equal(api.url)
-        const asset = await api.get(file.pathname).expect(200)
-        expect(asset.headers['content-type'], file.pathname).to.match(/javascript|css|json/)
-        expect(Number(asset.headers['content-length'] ?? asset.text.length), file.pathname).to.be.greaterThan(0)
+        .expect('Content-Type', /^application\/json/)
+      expect(answer.body.openapi).to.match(/^3\.1\.\d+$/)
+      expect(answer.body.info.title).to.equal('Task Management API')
+      expect(answer.body.info.version).to.match(/^\d+\.\d+\.\d+$/)
+    })
+
+    it('holds every route under its whole path', () => {
+      for (const [path, methods] of Object.entries(OPERATIONS))
+        expect(Object.keys(api.document.paths[path] ?? {}), path).to.include.members(methods)
+    })
+
+    it('names every operation once', () => {
+      const ids = operations().map(({ operationId }) => operationId)
+      expect(new Set(ids)).to.have.property('size', ids.length)
+      for (const id of ids) expect(id).to.match(/^[a-z][A-Za-z]+$/)
+    })
+
+    it('tells a client where a password form gets a token, by which it may call the routes that need one', () => {
+      const { securitySchemes } = api.document.components
+      const [scheme] = Object.entries(securitySchemes).find(([, { type }]) => type === 'oauth2') ?? []
+      expect(securitySchemes[scheme ?? '']?.flows).to.deep.equal({ password: { tokenUrl: LOGIN, scopes: {} } })
+      for (const { path, method, security } of operations()) {
+        const open = ['/health', REGISTER, LOGIN].includes(path)
+        expect(
+          security.some((each) => (scheme ?? '') in each),
+          `${method} ${path}`,
+        ).to.equal(!open)
       }
     })
 
-    it(`${path} has a policy of its own, which runs no script in the page and none from elsewhere`, async () => {
-      const { headers, text } = await api.get(path).expect(200)
-      const policy = String(headers['content-security-policy'])
-      for (const directive of DIRECTIVES) expect(policy).to.include(directive)
-      expect(policy)
-        .to.match(/default-src 'none'/)
-        .and.match(/script-src 'self'(?:;|$)/)
-      expect(policy).to.not.match(/https?:|\*|unsafe-eval/)
-      expect(text).to.not.match(/<script(?![^>]*\bsrc=)/)
-      expect(text).to.not.match(/\son\w+=/)
+    it('foresees a mistake of ours everywhere, no token where one is needed, and a wrong body where one is taken', () => {
+      for (const { path, method, security, requestBody, responses } of operations()) {
+        const expected = ['500']
+        if (security.length > 0) expected.push('401', '503')
+        if (requestBody) expected.push('400', '413', '415', '422')
+        if (path.endsWith('{id}')) expected.push('404', '422')
+        expect(responses, `${method} ${path}`).to.include.keys(expected)
+      }
     })
 
-    it(`${path} and its files are shown to anybody, also with a wrong token`, async () => {
-      await api.get(path).set('Authorization', 'Bearer x').expect(200)
+    it('says of a new task what is taken and what is not', async () => {
+      const jane = await api.user()
+      const member = <Value>(right: fc.Arbitrary<Value>) =>
+        fc.oneof({ arbitrary: right, weight: 4 }, { arbitrary: fc.jsonValue({ maxDepth: 1 }), weight: 1 })
+      const texts = (maxLength: number) =>
+        fc.oneof(
+          fc.string({ maxLength: 5 }),
+          fc.constant('🙂'.repeat(maxLength)),
+          fc.constant('a'.repeat(maxLength + 1)),
+        )
+      const bodies = fc.record(
+        {
+          title: member(texts(255)),
+          description: member(fc.option(texts(2_000))),
+          completed: member(fc.boolean()),
+          id: fc.jsonValue({ maxDepth: 1 }),
+          unknown: fc.constant(1),
+        },
+        { requiredKeys: ['title'] },
+      )
+      await fc.assert(
+        fc.asyncProperty(bodies, async (body) => {
+          const { status } = await jane.post(TASKS).send(body)
+          // The one rule that the document tells in words: JSON Schema can't tell what is blank.
+          const blank = typeof body.title === 'string' && body.title.trim() === ''
+          const taken = api.documented.takes(TASKS, 'POST', 'application/json', body) && !blank
+          expect(status).to.equal(taken ? 201 : 422)
+        }),
+        { numRuns: 60 },
+      )
     })
-  }
+
+    it('gives examples that are taken', async () => {
+      for (const { path, method, requestBody } of operations()) {
+        for (const [type, content] of Object.entries(requestBody?.content ?? {})) {
+          const example = exampleOf(api.document, (content as { schema: unknown }).schema)
+          expect(example, `${method} ${path} ${type}`).to.not.deep.equal({})
+          expect(api.documented.takes(path, method, type, example), `${method} ${path} ${type}`).to.equal(true)
+        }
+      }
+    })
+  })
+
+  describe('A page of documentation', () => {
+    const DIRECTIVES = [
+      'default-src',
+      'script-src',
+      'style-src',
+      'connect-src',
+      'base-uri',
+      'form-action',
+      'frame-ancestors',
+    ]
+
+    for (const path of ['/docs', '/redoc']) {
+      it(`${path} is HTML of which every file comes from here`, async () => {
+        const page = await api
+          .get(path)
+          .expect(200)
+          .expect('Content-Type', /^text\/html; ?charset=utf-8$/i)
+        const references = Array.from(page.text.matchAll(/\b(?:src|href|spec-url)="([^"]+)"/g), ([, target]) => target)
+        const files = references
+          .map((target) => new URL(String(target), api.url + path))
+          .filter(({ protocol }) => protocol !== 'data:')
+        expect(files).to.have.length.of.at.least(2)
+        for (const file of files) {
+          expect(file.origin).to.equal(api.url)
+          const asset = await api.get(file.pathname).expect(200)
+          expect(asset.headers['content-type'], file.pathname).to.match(/javascript|css|json/)
+          expect(Number(asset.headers['content-length'] ?? asset.text.length), file.pathname).to.be.greaterThan(0)
+        }
+      })
+
+      it(`${path} has a policy of its own, which runs no script in the page and none from elsewhere`, async () => {
+        const { headers, text } = await api.get(path).expect(200)
+        const policy = String(headers['content-security-policy'])
+        for (const directive of DIRECTIVES) expect(policy).to.include(directive)
+        expect(policy)
+          .to.match(/default-src 'none'/)
+          .and.match(/script-src 'self'(?:;|$)/)
+        expect(policy).to.not.match(/https?:|\*|unsafe-eval/)
+        expect(text).to.not.match(/<script(?![^>]*\bsrc=)/)
+        expect(text).to.not.match(/\son\w+=/)
+      })
+
+      it(`${path} and its files are shown to anybody, also with a wrong token`, async () => {
+        await api.get(path).set('Authorization', 'Bearer x').expect(200)
+      })
+    }
+  })
 })
 
 describe('A service under another name and another prefix', () => {

@@ -22,156 +22,158 @@ const answers: Readonly<Record<string, readonly [status: number, ask: (jane: Use
   'a method that is not there': [405, (jane) => jane.delete(TASKS)],
 }
 
-describeApi('Every answer', (api) => {
-  let jane: User
-  before(async () => {
-    jane = await api.user()
-  })
+describeApi('Headers', (api) => {
+  describe('Every answer', () => {
+    let jane: User
+    before(async () => {
+      jane = await api.user()
+    })
 
-  for (const [what, [status, ask]] of Object.entries(answers)) {
-    it(`has its security headers, also that to ${what}`, async () => {
-      const { headers } = await ask(jane).expect(status)
-      expect(headers).to.include({
-        'x-content-type-options': 'nosniff',
-        'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-        'referrer-policy': 'no-referrer',
-        'cache-control': 'no-store',
+    for (const [what, [status, ask]] of Object.entries(answers)) {
+      it(`has its security headers, also that to ${what}`, async () => {
+        const { headers } = await ask(jane).expect(status)
+        expect(headers).to.include({
+          'x-content-type-options': 'nosniff',
+          'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+          'referrer-policy': 'no-referrer',
+          'cache-control': 'no-store',
+        })
+        expect(headers).to.not.have.any.keys('x-powered-by', 'server')
       })
-      expect(headers).to.not.have.any.keys('x-powered-by', 'server')
-    })
 
-    it(`lets a listed origin read it, also that to ${what}`, async () => {
-      const { headers } = await ask(jane).set('Origin', ORIGIN).expect(status)
-      expect(headers).to.include({
-        'access-control-allow-origin': ORIGIN,
-        'access-control-allow-credentials': 'true',
+      it(`lets a listed origin read it, also that to ${what}`, async () => {
+        const { headers } = await ask(jane).set('Origin', ORIGIN).expect(status)
+        expect(headers).to.include({
+          'access-control-allow-origin': ORIGIN,
+          'access-control-allow-credentials': 'true',
+        })
+        expect(namesIn(headers.vary)).to.include('origin')
+        expect(namesIn(headers['access-control-expose-headers'])).to.include.members([
+          'location',
+          'link',
+          'x-request-id',
+          'www-authenticate',
+          'retry-after',
+        ])
       })
-      expect(namesIn(headers.vary)).to.include('origin')
-      expect(namesIn(headers['access-control-expose-headers'])).to.include.members([
-        'location',
-        'link',
-        'x-request-id',
-        'www-authenticate',
-        'retry-after',
-      ])
-    })
 
-    it(`carries the request id of the client, also that to ${what}`, async () => {
-      const { headers } = await ask(jane).set('X-Request-Id', 'trace-1.2_3').expect(status)
-      expect(headers['x-request-id']).to.equal('trace-1.2_3')
-    })
-  }
-
-  it('to login may be kept by nobody, right or wrong', async () => {
-    for (const username of [jane.email, 'nobody@example.com']) {
-      const { headers } = await api.post(LOGIN).send({ username, password: 'correct horse battery staple' })
-      expect(headers['cache-control']).to.equal('no-store')
-    }
-  })
-})
-
-describeApi('A request id', (api) => {
-  const send = (id: string) => api.raw({ method: 'GET', path: '/health', headers: { 'x-request-id': id } })
-
-  for (const id of ['1', 'a', 'A.b_c-9', '.', '-'.repeat(128), 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6']) {
-    it(`of the client is kept: ${id}`, async () => expect((await send(id)).headers['x-request-id']).to.equal(id))
-  }
-
-  const bad = [
-    '',
-    'a'.repeat(129),
-    'a b',
-    'a,b',
-    'a/b',
-    'a:b',
-    'a+b',
-    'a=b',
-    '"a"',
-    '<script>',
-    'caf\u00e9',
-    '%0d%0a',
-    'a\tb',
-  ]
-  for (const id of bad) {
-    it(`of the client is replaced: ${JSON.stringify(id)}`, async () => {
-      const given = String((await send(id)).headers['x-request-id'])
-      expect(given).to.match(/^[A-Za-z0-9._-]{1,128}$/)
-      expect(given).to.not.equal(id)
-    })
-  }
-
-  it('is another one for each request that brings none', async () => {
-    const ids = await Promise.all(
-      Array.from({ length: 10 }, async () => (await api.get('/health')).headers['x-request-id']),
-    )
-    expect(new Set(ids)).to.have.property('size', 10)
-  })
-})
-
-describeApi('Another origin', (api) => {
-  const allowOrigin = ({ headers }: Response) => headers['access-control-allow-origin']
-
-  it('of the list may read', async () => {
-    for (const origin of [ORIGIN, 'http://localhost:3000'])
-      expect(allowOrigin(await api.get('/health').set('Origin', origin).expect(200))).to.equal(origin)
-  })
-
-  const strangers = [
-    'https://evil.example',
-    `${ORIGIN}.evil.example`,
-    `${ORIGIN}/`,
-    `${ORIGIN}:443`,
-    'http://app.example.com',
-    'https://APP.example.com',
-    'https://example.com',
-    'http://localhost:3001',
-    'null',
-    '*',
-    `${ORIGIN},http://localhost:3000`,
-  ]
-  for (const origin of strangers) {
-    it(`may not read: ${origin}`, async () => {
-      const answer = await api.get('/health').set('Origin', origin).expect(200)
-      expect(answer.headers).to.not.have.any.keys('access-control-allow-origin', 'access-control-allow-credentials')
-      const preflight = await api.options(TASKS).set({ Origin: origin, 'Access-Control-Request-Method': 'POST' })
-      expect(allowOrigin(preflight)).to.equal(undefined)
-    })
-  }
-
-  it('changes the answer, so that no cache may mix them up: there, a stranger or none', async () => {
-    for (const origin of [ORIGIN, 'https://evil.example', undefined]) {
-      const request = api.get('/health')
-      const { headers } = await (origin === undefined ? request : request.set('Origin', origin))
-      expect(namesIn(headers.vary)).to.include('origin')
-    }
-  })
-
-  it('learns from a preflight which methods and headers it may send, without a token', async () => {
-    for (const path of [TASKS, `${TASKS}/1`, LOGIN, ME]) {
-      const asked = { 'Access-Control-Request-Method': 'PATCH', 'Access-Control-Request-Headers': 'authorization' }
-      const { headers } = await api
-        .options(path)
-        .set({ Origin: ORIGIN, ...asked })
-        .expect(204)
-      expect(headers).to.include({
-        'access-control-allow-origin': ORIGIN,
-        'access-control-allow-credentials': 'true',
+      it(`carries the request id of the client, also that to ${what}`, async () => {
+        const { headers } = await ask(jane).set('X-Request-Id', 'trace-1.2_3').expect(status)
+        expect(headers['x-request-id']).to.equal('trace-1.2_3')
       })
-      expect(listOf(headers['access-control-allow-methods'])).to.include.members(['GET', 'POST', 'PATCH', 'DELETE'])
-      const allowed = namesIn(headers['access-control-allow-headers'])
-      expect(allowed).to.include.members(['authorization', 'content-type', 'x-request-id'])
-      expect(namesIn(headers.vary)).to.include('origin')
     }
+
+    it('to login may be kept by nobody, right or wrong', async () => {
+      for (const username of [jane.email, 'nobody@example.com']) {
+        const { headers } = await api.post(LOGIN).send({ username, password: 'correct horse battery staple' })
+        expect(headers['cache-control']).to.equal('no-store')
+      }
+    })
   })
 
-  it('is not allowed whatever header it asks for', async () => {
-    const asked = { 'Access-Control-Request-Method': 'GET', 'Access-Control-Request-Headers': 'x-anything' }
-    const { headers } = await api.options(TASKS).set({ Origin: ORIGIN, ...asked })
-    expect(namesIn(headers['access-control-allow-headers'])).to.not.include('x-anything')
+  describe('A request id', () => {
+    const send = (id: string) => api.raw({ method: 'GET', path: '/health', headers: { 'x-request-id': id } })
+
+    for (const id of ['1', 'a', 'A.b_c-9', '.', '-'.repeat(128), 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6']) {
+      it(`of the client is kept: ${id}`, async () => expect((await send(id)).headers['x-request-id']).to.equal(id))
+    }
+
+    const bad = [
+      '',
+      'a'.repeat(129),
+      'a b',
+      'a,b',
+      'a/b',
+      'a:b',
+      'a+b',
+      'a=b',
+      '"a"',
+      '<script>',
+      'caf\u00e9',
+      '%0d%0a',
+      'a\tb',
+    ]
+    for (const id of bad) {
+      it(`of the client is replaced: ${JSON.stringify(id)}`, async () => {
+        const given = String((await send(id)).headers['x-request-id'])
+        expect(given).to.match(/^[A-Za-z0-9._-]{1,128}$/)
+        expect(given).to.not.equal(id)
+      })
+    }
+
+    it('is another one for each request that brings none', async () => {
+      const ids = await Promise.all(
+        Array.from({ length: 10 }, async () => (await api.get('/health')).headers['x-request-id']),
+      )
+      expect(new Set(ids)).to.have.property('size', 10)
+    })
   })
 
-  it('learns nothing from OPTIONS that is no preflight: it is a method that is not there', async () => {
-    const { headers } = await api.options(TASKS).set('Origin', ORIGIN).expect(405)
-    expect(headers).to.not.have.property('access-control-allow-methods')
+  describe('Another origin', () => {
+    const allowOrigin = ({ headers }: Response) => headers['access-control-allow-origin']
+
+    it('of the list may read', async () => {
+      for (const origin of [ORIGIN, 'http://localhost:3000'])
+        expect(allowOrigin(await api.get('/health').set('Origin', origin).expect(200))).to.equal(origin)
+    })
+
+    const strangers = [
+      'https://evil.example',
+      `${ORIGIN}.evil.example`,
+      `${ORIGIN}/`,
+      `${ORIGIN}:443`,
+      'http://app.example.com',
+      'https://APP.example.com',
+      'https://example.com',
+      'http://localhost:3001',
+      'null',
+      '*',
+      `${ORIGIN},http://localhost:3000`,
+    ]
+    for (const origin of strangers) {
+      it(`may not read: ${origin}`, async () => {
+        const answer = await api.get('/health').set('Origin', origin).expect(200)
+        expect(answer.headers).to.not.have.any.keys('access-control-allow-origin', 'access-control-allow-credentials')
+        const preflight = await api.options(TASKS).set({ Origin: origin, 'Access-Control-Request-Method': 'POST' })
+        expect(allowOrigin(preflight)).to.equal(undefined)
+      })
+    }
+
+    it('changes the answer, so that no cache may mix them up: there, a stranger or none', async () => {
+      for (const origin of [ORIGIN, 'https://evil.example', undefined]) {
+        const request = api.get('/health')
+        const { headers } = await (origin === undefined ? request : request.set('Origin', origin))
+        expect(namesIn(headers.vary)).to.include('origin')
+      }
+    })
+
+    it('learns from a preflight which methods and headers it may send, without a token', async () => {
+      for (const path of [TASKS, `${TASKS}/1`, LOGIN, ME]) {
+        const asked = { 'Access-Control-Request-Method': 'PATCH', 'Access-Control-Request-Headers': 'authorization' }
+        const { headers } = await api
+          .options(path)
+          .set({ Origin: ORIGIN, ...asked })
+          .expect(204)
+        expect(headers).to.include({
+          'access-control-allow-origin': ORIGIN,
+          'access-control-allow-credentials': 'true',
+        })
+        expect(listOf(headers['access-control-allow-methods'])).to.include.members(['GET', 'POST', 'PATCH', 'DELETE'])
+        const allowed = namesIn(headers['access-control-allow-headers'])
+        expect(allowed).to.include.members(['authorization', 'content-type', 'x-request-id'])
+        expect(namesIn(headers.vary)).to.include('origin')
+      }
+    })
+
+    it('is not allowed whatever header it asks for', async () => {
+      const asked = { 'Access-Control-Request-Method': 'GET', 'Access-Control-Request-Headers': 'x-anything' }
+      const { headers } = await api.options(TASKS).set({ Origin: ORIGIN, ...asked })
+      expect(namesIn(headers['access-control-allow-headers'])).to.not.include('x-anything')
+    })
+
+    it('learns nothing from OPTIONS that is no preflight: it is a method that is not there', async () => {
+      const { headers } = await api.options(TASKS).set('Origin', ORIGIN).expect(405)
+      expect(headers).to.not.have.property('access-control-allow-methods')
+    })
   })
 })

@@ -78,296 +78,300 @@ const readOnly = (jane: User, task: TaskBody) => ({
 
 const withoutInstance = ({ text }: { text: string }) => ({ ...JSON.parse(text), instance: '' })
 
-describeApi('Creating a task', (api) => {
-  let jane: User
-  before(async () => {
-    jane = await api.user()
-  })
-
-  it('answers the task, open and without description unless it says so, and where it is', async () => {
-    const answer = await jane.post(TASKS).send({ title: 'Ship' }).expect(201)
-    const { id, created_at, ...rest } = answer.body
-    expect(rest).to.deep.equal({
-      title: 'Ship',
-      description: null,
-      completed: false,
-      owner_id: jane.id,
-      updated_at: created_at,
+describeApi('Tasks', (api) => {
+  describe('Creating a task', () => {
+    let jane: User
+    before(async () => {
+      jane = await api.user()
     })
-    expect(created_at).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
-    const location = new URL(answer.headers.location as string, `${api.url}${TASKS}`)
-    expect(location.href).to.equal(`${api.url}${TASKS}/${id}`)
-    expect((await jane.get(location.pathname).expect(200)).body).to.deep.equal(answer.body)
-  })
 
-  it('takes neither id nor owner nor times from whoever sends them', async () => {
-    const before = await jane.task()
-    const { body } = await jane
-      .post(TASKS)
-      .send({ title: 'Mine', ...readOnly(jane, before), id: 1, owner_id: 1 })
-      .expect(201)
-    expect(body).to.include({ title: 'Mine', owner_id: jane.id })
-    expect(body.id).to.be.greaterThan(before.id)
-    expect(body.created_at >= before.created_at).to.equal(true)
-  })
-
-  it('takes a task as it was read', async () => {
-    const task = await jane.task({ description: 'soon', completed: true })
-    const { body } = await jane.post(TASKS).send(task).expect(201)
-    const { title, description, completed } = task
-    expect(body).to.include({ title, description, completed }).and.not.include({ id: task.id })
-  })
-
-  it('ignores read-only members of any type and depth', async () => {
-    const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`
-    const answer = await jane.raw({
-      method: 'POST',
-      path: TASKS,
-      headers: { 'content-type': 'application/json' },
-      body: `{"title":"Ship","id":${deep},"owner_id":{"a":null},"created_at":1e999,"updated_at":[]}`,
+    it('answers the task, open and without description unless it says so, and where it is', async () => {
+      const answer = await jane.post(TASKS).send({ title: 'Ship' }).expect(201)
+      const { id, created_at, ...rest } = answer.body
+      expect(rest).to.deep.equal({
+        title: 'Ship',
+        description: null,
+        completed: false,
+        owner_id: jane.id,
+        updated_at: created_at,
+      })
+      expect(created_at).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+      const location = new URL(answer.headers.location as string, `${api.url}${TASKS}`)
+      expect(location.href).to.equal(`${api.url}${TASKS}/${id}`)
+      expect((await jane.get(location.pathname).expect(200)).body).to.deep.equal(answer.body)
     })
-    expect(answer.status).to.equal(201)
-  })
 
-  it('needs a title', async () => {
-    expect(mistakes(await jane.post(TASKS).send({}).expect(422))).to.deep.equal(['/title: required'])
-  })
-
-  for (const [what, [body, ...expected]] of Object.entries(refused)) {
-    it(`refuses ${what}`, async () => {
-      const answer = await jane
-        .post(TASKS)
-        .send({ title: 'Ship', ...body })
-        .expect(422)
-      expect(mistakes(answer)).to.have.members(expected)
-    })
-  }
-
-  for (const [what, fields] of Object.entries(accepted)) {
-    it(`keeps ${what} as it was sent`, async () => {
-      const task = await jane.task(fields)
-      expect(task).to.include(fields)
-      expect(await jane.read(task.id)).to.deep.equal(task)
-    })
-  }
-
-  it('keeps every well-formed text, and refuses no other', async () => {
-    await fc.assert(
-      fc.asyncProperty(anyText({ maxLength: 20 }), anyText({ maxLength: 20 }), async (title, description) => {
-        const answer = await jane.post(TASKS).send({ title, description })
-        const kept = title.trim() !== '' && !`${title}${description}`.includes('\0')
-        expect(answer.status).to.equal(kept ? 201 : 422)
-        if (kept) expect(await jane.read(answer.body.id)).to.include({ title, description })
-      }),
-      { numRuns: 50 },
-    )
-  })
-
-  it('refuses a query parameter', async () => {
-    const answer = await jane.post(`${TASKS}?title=x`).send({ title: 'Ship' }).expect(422)
-    expect(mistakes(answer)).to.deep.equal(['?title: unknown'])
-  })
-
-  it('never gives the id of a deleted task again', async () => {
-    const { id } = await jane.task()
-    await jane.delete(`${TASKS}/${id}`).expect(204)
-    expect((await jane.task()).id).to.be.greaterThan(id)
-  })
-})
-
-describeApi('Changing a task', (api) => {
-  let jane: User
-  before(async () => {
-    jane = await api.user()
-  })
-
-  it('changes what is given, keeps the rest, and moves the time of the last change', async () => {
-    const before = await jane.task({ description: 'soon' })
-    const { body } = await jane.patch(`${TASKS}/${before.id}`).send({ completed: true }).expect(200)
-    const { updated_at } = body
-    expect(body).to.deep.equal({ ...before, completed: true, updated_at })
-    expect(updated_at > before.updated_at).to.equal(true)
-    expect(await jane.read(before.id)).to.deep.equal(body)
-  })
-
-  it('moves the time of the last change with every edit, however soon and also where nothing differs', async () => {
-    const { id, updated_at } = await jane.task()
-    const times = [updated_at]
-    for (let count = 0; count < 5; count++) {
-      times.push((await jane.patch(`${TASKS}/${id}`).send({ title: 'Ship' }).expect(200)).body.updated_at)
-    }
-    expect(times).to.deep.equal([...new Set(times)].sort())
-    expect(await jane.read(id)).to.include({ updated_at: times.at(-1) })
-  })
-
-  it('clears the description by null', async () => {
-    const { id } = await jane.task({ description: 'soon' })
-    expect((await jane.patch(`${TASKS}/${id}`).send({ description: null }).expect(200)).body.description).to.equal(null)
-    expect(await jane.read(id)).to.include({ description: null })
-  })
-
-  it('takes a merge patch (RFC 7396) under its own media type', async () => {
-    const { id } = await jane.task({ description: 'soon' })
-    const patch = jane.patch(`${TASKS}/${id}`).type('application/merge-patch+json')
-    const { body } = await patch.send({ description: null, title: 'New' }).expect(200)
-    expect(body).to.include({ description: null, title: 'New' })
-  })
-
-  it('changes nothing where nothing, or only what the API sets, is given', async () => {
-    const before = await jane.task()
-    for (const body of [{}, readOnly(jane, before), { id: 'x', updated_at: null }]) {
-      expect((await jane.patch(`${TASKS}/${before.id}`).send(body).expect(200)).body).to.deep.equal(before)
-      expect(await jane.read(before.id)).to.deep.equal(before)
-    }
-  })
-
-  it('takes a task as it was read and gives it away to nobody', async () => {
-    const before = await jane.task({ description: 'soon' })
-    const { body } = await jane
-      .patch(`${TASKS}/${before.id}`)
-      .send({ ...before, ...readOnly(jane, before) })
-      .expect(200)
-    expect(body).to.deep.equal({ ...before, updated_at: body.updated_at })
-  })
-
-  for (const [what, [body, ...expected]] of Object.entries(refused)) {
-    it(`refuses ${what}, and leaves the task as it was`, async () => {
+    it('takes neither id nor owner nor times from whoever sends them', async () => {
       const before = await jane.task()
-      const answer = await jane
-        .patch(`${TASKS}/${before.id}`)
-        .send({ completed: true, ...body })
-        .expect(422)
-      expect(mistakes(answer)).to.have.members(expected)
-      expect(await jane.read(before.id)).to.deep.equal(before)
+      const { body } = await jane
+        .post(TASKS)
+        .send({ title: 'Mine', ...readOnly(jane, before), id: 1, owner_id: 1 })
+        .expect(201)
+      expect(body).to.include({ title: 'Mine', owner_id: jane.id })
+      expect(body.id).to.be.greaterThan(before.id)
+      expect(body.created_at >= before.created_at).to.equal(true)
     })
-  }
 
-  for (const [what, fields] of Object.entries(accepted)) {
-    it(`keeps ${what} as it was sent`, async () => {
-      const { id } = await jane.task({ description: 'before' })
-      expect((await jane.patch(`${TASKS}/${id}`).send(fields).expect(200)).body).to.include(fields)
-      expect(await jane.read(id)).to.include(fields)
+    it('takes a task as it was read', async () => {
+      const task = await jane.task({ description: 'soon', completed: true })
+      const { body } = await jane.post(TASKS).send(task).expect(201)
+      const { title, description, completed } = task
+      expect(body).to.include({ title, description, completed }).and.not.include({ id: task.id })
     })
-  }
 
-  it('refuses a query parameter', async () => {
-    const { id } = await jane.task()
-    expect(mistakes(await jane.patch(`${TASKS}/${id}?x=1`).send({}).expect(422))).to.deep.equal(['?x: unknown'])
-  })
-})
-
-describeApi('Deleting a task', (api) => {
-  it('answers nothing, and the task is gone for every route', async () => {
-    const jane = await api.user()
-    const { id } = await jane.task()
-    const answer = await jane.delete(`${TASKS}/${id}`).expect(204)
-    expect(answer.text ?? '').to.equal('')
-    expect(answer.headers).to.not.have.any.keys('content-type', 'content-length')
-    await jane.get(`${TASKS}/${id}`).expect(404)
-    await jane.patch(`${TASKS}/${id}`).send({ title: 'Back' }).expect(404)
-    await jane.delete(`${TASKS}/${id}`).expect(404)
-    expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([])
-  })
-
-  it('leaves the other tasks alone', async () => {
-    const jane = await api.user()
-    const tasks = [await jane.task(), await jane.task(), await jane.task()]
-    await jane.delete(`${TASKS}/${tasks[1]?.id}`).expect(204)
-    expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([tasks[2], tasks[0]])
-  })
-
-  it('refuses a query parameter, and deletes nothing then', async () => {
-    const jane = await api.user()
-    const { id } = await jane.task()
-    expect(mistakes(await jane.delete(`${TASKS}/${id}?force=1`).expect(422))).to.deep.equal(['?force: unknown'])
-    await jane.read(id)
-  })
-})
-
-describeApi('A task of somebody else', (api) => {
-  const attempts: Readonly<Record<string, (user: User, path: string) => ReturnType<User['get']>>> = {
-    read: (user, path) => user.get(path),
-    changed: (user, path) => user.patch(path).send({ title: 'Mine' }),
-    'changed in nothing': (user, path) => user.patch(path).send({}),
-    'changed wrongly': (user, path) => user.patch(path).send({ title: null, owner_id: 1 }),
-    'asked for with a query': (user, path) => user.get(`${path}?x=1`),
-    deleted: (user, path) => user.delete(path),
-  }
-  for (const [what, attempt] of Object.entries(attempts)) {
-    it(`can't be ${what}, and the answer is the same as for one that never was`, async () => {
-      const [jane, john] = [await api.user(), await api.user()]
-      const task = await jane.task()
-      const foreign = await attempt(john, `${TASKS}/${task.id}`)
-      const absent = await attempt(john, `${TASKS}/999999999`)
-      expect(foreign.status).to.be.oneOf([404, 422])
-      expect(absent.status).to.equal(foreign.status)
-      expect(withoutInstance(foreign)).to.deep.equal(withoutInstance(absent))
-      expect(Object.keys(foreign.headers)).to.have.members(Object.keys(absent.headers))
-      expect(await jane.read(task.id)).to.deep.equal(task)
+    it('ignores read-only members of any type and depth', async () => {
+      const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`
+      const answer = await jane.raw({
+        method: 'POST',
+        path: TASKS,
+        headers: { 'content-type': 'application/json' },
+        body: `{"title":"Ship","id":${deep},"owner_id":{"a":null},"created_at":1e999,"updated_at":[]}`,
+      })
+      expect(answer.status).to.equal(201)
     })
-  }
 
-  it('answers 404 where nothing else is wrong', async () => {
-    const [jane, john] = [await api.user(), await api.user()]
-    const { id } = await jane.task()
-    for (const attempt of [attempts.read, attempts.changed, attempts.deleted]) {
-      const answer = await (attempt as NonNullable<typeof attempt>)(john, `${TASKS}/${id}`).expect(404)
-      expect(codeOf(answer)).to.equal('task_not_found')
+    it('needs a title', async () => {
+      expect(mistakes(await jane.post(TASKS).send({}).expect(422))).to.deep.equal(['/title: required'])
+    })
+
+    for (const [what, [body, ...expected]] of Object.entries(refused)) {
+      it(`refuses ${what}`, async () => {
+        const answer = await jane
+          .post(TASKS)
+          .send({ title: 'Ship', ...body })
+          .expect(422)
+        expect(mistakes(answer)).to.have.members(expected)
+      })
     }
-  })
 
-  it('is on nobody else’s list', async () => {
-    const [jane, john] = [await api.user(), await api.user()]
-    const mine = await jane.task()
-    await john.task()
-    expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([mine])
-  })
-})
+    for (const [what, fields] of Object.entries(accepted)) {
+      it(`keeps ${what} as it was sent`, async () => {
+        const task = await jane.task(fields)
+        expect(task).to.include(fields)
+        expect(await jane.read(task.id)).to.deep.equal(task)
+      })
+    }
 
-describeApi('An id in a path', (api) => {
-  let jane: User
-  before(async () => {
-    jane = await api.user()
-    await jane.task()
-  })
-
-  const methods = ['GET', 'PATCH', 'DELETE'] as const
-  const ask = (method: string, id: string) => {
-    const patch = { headers: { 'content-type': 'application/json' }, body: '{}' }
-    return jane.raw({ method, path: `${TASKS}/${id}`, ...(method === 'PATCH' && patch) })
-  }
-
-  for (const id of [...impossibleIds, ...beyondIds]) {
-    it(`that is ${id} answers 404 or 422`, async () => {
-      for (const method of methods) expect((await ask(method, id)).status, method).to.be.oneOf([404, 422])
+    it('keeps every well-formed text, and refuses no other', async () => {
+      await fc.assert(
+        fc.asyncProperty(anyText({ maxLength: 20 }), anyText({ maxLength: 20 }), async (title, description) => {
+          const answer = await jane.post(TASKS).send({ title, description })
+          const kept = title.trim() !== '' && !`${title}${description}`.includes('\0')
+          expect(answer.status).to.equal(kept ? 201 : 422)
+          if (kept) expect(await jane.read(answer.body.id)).to.include({ title, description })
+        }),
+        { numRuns: 50 },
+      )
     })
-  }
 
-  for (const id of absentIds) {
-    it(`that is ${id} answers 404: it may be one, but is nobody's`, async () => {
-      for (const method of methods) expect((await ask(method, id)).status, method).to.equal(404)
+    it('refuses a query parameter', async () => {
+      const answer = await jane.post(`${TASKS}?title=x`).send({ title: 'Ship' }).expect(422)
+      expect(mistakes(answer)).to.deep.equal(['?title: unknown'])
     })
-  }
 
-  it('answers 404 whenever it is a possible one that is absent', async () => {
-    const ids = fc.bigInt({ min: 1_000_000n, max: 2n ** 53n - 1n })
-    await fc.assert(
-      fc.asyncProperty(ids, async (id) => {
-        expect((await ask('GET', String(id))).status).to.equal(404)
-      }),
-      { numRuns: 30 },
-    )
+    it('never gives the id of a deleted task again', async () => {
+      const { id } = await jane.task()
+      await jane.delete(`${TASKS}/${id}`).expect(204)
+      expect((await jane.task()).id).to.be.greaterThan(id)
+    })
   })
 
-  it('answers 404 or 422, and never more, whatever stands there', async () => {
-    const segments = anyText({ minLength: 1, maxLength: 12 })
-      .map(encodeURIComponent)
-      .filter((segment) => !/^[1-9]\d*$/.test(segment) && !/^\.+$/.test(segment))
-    await fc.assert(
-      fc.asyncProperty(segments, async (segment) => {
-        expect((await ask('GET', segment)).status).to.be.oneOf([404, 422])
-      }),
-      { numRuns: 50 },
-    )
+  describe('Changing a task', () => {
+    let jane: User
+    before(async () => {
+      jane = await api.user()
+    })
+
+    it('changes what is given, keeps the rest, and moves the time of the last change', async () => {
+      const before = await jane.task({ description: 'soon' })
+      const { body } = await jane.patch(`${TASKS}/${before.id}`).send({ completed: true }).expect(200)
+      const { updated_at } = body
+      expect(body).to.deep.equal({ ...before, completed: true, updated_at })
+      expect(updated_at > before.updated_at).to.equal(true)
+      expect(await jane.read(before.id)).to.deep.equal(body)
+    })
+
+    it('moves the time of the last change with every edit, however soon and also where nothing differs', async () => {
+      const { id, updated_at } = await jane.task()
+      const times = [updated_at]
+      for (let count = 0; count < 5; count++) {
+        times.push((await jane.patch(`${TASKS}/${id}`).send({ title: 'Ship' }).expect(200)).body.updated_at)
+      }
+      expect(times).to.deep.equal([...new Set(times)].sort())
+      expect(await jane.read(id)).to.include({ updated_at: times.at(-1) })
+    })
+
+    it('clears the description by null', async () => {
+      const { id } = await jane.task({ description: 'soon' })
+      expect((await jane.patch(`${TASKS}/${id}`).send({ description: null }).expect(200)).body.description).to.equal(
+        null,
+      )
+      expect(await jane.read(id)).to.include({ description: null })
+    })
+
+    it('takes a merge patch (RFC 7396) under its own media type', async () => {
+      const { id } = await jane.task({ description: 'soon' })
+      const patch = jane.patch(`${TASKS}/${id}`).type('application/merge-patch+json')
+      const { body } = await patch.send({ description: null, title: 'New' }).expect(200)
+      expect(body).to.include({ description: null, title: 'New' })
+    })
+
+    it('changes nothing where nothing, or only what the API sets, is given', async () => {
+      const before = await jane.task()
+      for (const body of [{}, readOnly(jane, before), { id: 'x', updated_at: null }]) {
+        expect((await jane.patch(`${TASKS}/${before.id}`).send(body).expect(200)).body).to.deep.equal(before)
+        expect(await jane.read(before.id)).to.deep.equal(before)
+      }
+    })
+
+    it('takes a task as it was read and gives it away to nobody', async () => {
+      const before = await jane.task({ description: 'soon' })
+      const { body } = await jane
+        .patch(`${TASKS}/${before.id}`)
+        .send({ ...before, ...readOnly(jane, before) })
+        .expect(200)
+      expect(body).to.deep.equal({ ...before, updated_at: body.updated_at })
+    })
+
+    for (const [what, [body, ...expected]] of Object.entries(refused)) {
+      it(`refuses ${what}, and leaves the task as it was`, async () => {
+        const before = await jane.task()
+        const answer = await jane
+          .patch(`${TASKS}/${before.id}`)
+          .send({ completed: true, ...body })
+          .expect(422)
+        expect(mistakes(answer)).to.have.members(expected)
+        expect(await jane.read(before.id)).to.deep.equal(before)
+      })
+    }
+
+    for (const [what, fields] of Object.entries(accepted)) {
+      it(`keeps ${what} as it was sent`, async () => {
+        const { id } = await jane.task({ description: 'before' })
+        expect((await jane.patch(`${TASKS}/${id}`).send(fields).expect(200)).body).to.include(fields)
+        expect(await jane.read(id)).to.include(fields)
+      })
+    }
+
+    it('refuses a query parameter', async () => {
+      const { id } = await jane.task()
+      expect(mistakes(await jane.patch(`${TASKS}/${id}?x=1`).send({}).expect(422))).to.deep.equal(['?x: unknown'])
+    })
+  })
+
+  describe('Deleting a task', () => {
+    it('answers nothing, and the task is gone for every route', async () => {
+      const jane = await api.user()
+      const { id } = await jane.task()
+      const answer = await jane.delete(`${TASKS}/${id}`).expect(204)
+      expect(answer.text ?? '').to.equal('')
+      expect(answer.headers).to.not.have.any.keys('content-type', 'content-length')
+      await jane.get(`${TASKS}/${id}`).expect(404)
+      await jane.patch(`${TASKS}/${id}`).send({ title: 'Back' }).expect(404)
+      await jane.delete(`${TASKS}/${id}`).expect(404)
+      expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([])
+    })
+
+    it('leaves the other tasks alone', async () => {
+      const jane = await api.user()
+      const tasks = [await jane.task(), await jane.task(), await jane.task()]
+      await jane.delete(`${TASKS}/${tasks[1]?.id}`).expect(204)
+      expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([tasks[2], tasks[0]])
+    })
+
+    it('refuses a query parameter, and deletes nothing then', async () => {
+      const jane = await api.user()
+      const { id } = await jane.task()
+      expect(mistakes(await jane.delete(`${TASKS}/${id}?force=1`).expect(422))).to.deep.equal(['?force: unknown'])
+      await jane.read(id)
+    })
+  })
+
+  describe('A task of somebody else', () => {
+    const attempts: Readonly<Record<string, (user: User, path: string) => ReturnType<User['get']>>> = {
+      read: (user, path) => user.get(path),
+      changed: (user, path) => user.patch(path).send({ title: 'Mine' }),
+      'changed in nothing': (user, path) => user.patch(path).send({}),
+      'changed wrongly': (user, path) => user.patch(path).send({ title: null, owner_id: 1 }),
+      'asked for with a query': (user, path) => user.get(`${path}?x=1`),
+      deleted: (user, path) => user.delete(path),
+    }
+    for (const [what, attempt] of Object.entries(attempts)) {
+      it(`can't be ${what}, and the answer is the same as for one that never was`, async () => {
+        const [jane, john] = [await api.user(), await api.user()]
+        const task = await jane.task()
+        const foreign = await attempt(john, `${TASKS}/${task.id}`)
+        const absent = await attempt(john, `${TASKS}/999999999`)
+        expect(foreign.status).to.be.oneOf([404, 422])
+        expect(absent.status).to.equal(foreign.status)
+        expect(withoutInstance(foreign)).to.deep.equal(withoutInstance(absent))
+        expect(Object.keys(foreign.headers)).to.have.members(Object.keys(absent.headers))
+        expect(await jane.read(task.id)).to.deep.equal(task)
+      })
+    }
+
+    it('answers 404 where nothing else is wrong', async () => {
+      const [jane, john] = [await api.user(), await api.user()]
+      const { id } = await jane.task()
+      for (const attempt of [attempts.read, attempts.changed, attempts.deleted]) {
+        const answer = await (attempt as NonNullable<typeof attempt>)(john, `${TASKS}/${id}`).expect(404)
+        expect(codeOf(answer)).to.equal('task_not_found')
+      }
+    })
+
+    it('is on nobody else’s list', async () => {
+      const [jane, john] = [await api.user(), await api.user()]
+      const mine = await jane.task()
+      await john.task()
+      expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([mine])
+    })
+  })
+
+  describe('An id in a path', () => {
+    let jane: User
+    before(async () => {
+      jane = await api.user()
+      await jane.task()
+    })
+
+    const methods = ['GET', 'PATCH', 'DELETE'] as const
+    const ask = (method: string, id: string) => {
+      const patch = { headers: { 'content-type': 'application/json' }, body: '{}' }
+      return jane.raw({ method, path: `${TASKS}/${id}`, ...(method === 'PATCH' && patch) })
+    }
+
+    for (const id of [...impossibleIds, ...beyondIds]) {
+      it(`that is ${id} answers 404 or 422`, async () => {
+        for (const method of methods) expect((await ask(method, id)).status, method).to.be.oneOf([404, 422])
+      })
+    }
+
+    for (const id of absentIds) {
+      it(`that is ${id} answers 404: it may be one, but is nobody's`, async () => {
+        for (const method of methods) expect((await ask(method, id)).status, method).to.equal(404)
+      })
+    }
+
+    it('answers 404 whenever it is a possible one that is absent', async () => {
+      const ids = fc.bigInt({ min: 1_000_000n, max: 2n ** 53n - 1n })
+      await fc.assert(
+        fc.asyncProperty(ids, async (id) => {
+          expect((await ask('GET', String(id))).status).to.equal(404)
+        }),
+        { numRuns: 30 },
+      )
+    })
+
+    it('answers 404 or 422, and never more, whatever stands there', async () => {
+      const segments = anyText({ minLength: 1, maxLength: 12 })
+        .map(encodeURIComponent)
+        .filter((segment) => !/^[1-9]\d*$/.test(segment) && !/^\.+$/.test(segment))
+      await fc.assert(
+        fc.asyncProperty(segments, async (segment) => {
+          expect((await ask('GET', segment)).status).to.be.oneOf([404, 422])
+        }),
+        { numRuns: 50 },
+      )
+    })
   })
 })
