@@ -1,5 +1,5 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
-import { type DatabaseConnection, PostgresDialect, type PostgresDialectConfig, PostgresDriver } from 'kysely'
+import { PostgresDialect } from 'kysely'
 import pg from 'pg'
 
 /** All in milliseconds. A client that waits longer is better told to come back. */
@@ -24,7 +24,7 @@ export function postgresqlDialect(url: string): PostgresDialect {
   // A connection that the server drops must not end the process; the statement that meets it reports it.
   pool.on('error', () => undefined)
   pool.on('connect', (client) => client.on('error', () => undefined))
-  return new ForgivingDialect({ pool })
+  return new PostgresDialect({ pool })
 }
 
 /** MikroORM reads dates from text. */
@@ -33,26 +33,6 @@ function typeParsers() {
   const parsers = createPostgreSqlTypeParsers(pg.types.getTypeParser(TEXT_ARRAY))
   for (const [oid, parse] of Object.entries(parsers)) types.setTypeParser(Number(oid), parse)
   return types
-}
-
-class ForgivingDialect extends PostgresDialect {
-  readonly #config: PostgresDialectConfig
-
-  constructor(config: PostgresDialectConfig) {
-    super(config)
-    this.#config = config
-  }
-
-  override createDriver(): ForgivingDriver {
-    return new ForgivingDriver(this.#config)
-  }
-}
-
-class ForgivingDriver extends PostgresDriver {
-  /** It fails when the connection is gone, and the transaction with it: that must not hide the reason. */
-  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
-    await super.rollbackTransaction(connection).catch(() => undefined)
-  }
 }
 
 /** Names the statements that have parameters, so that the server parses and plans each once for a connection. */

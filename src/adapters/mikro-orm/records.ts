@@ -28,13 +28,7 @@ export const TaskRecord = defineEntity({
     title: p.string().columnType('varchar(255)'),
     description: p.text().nullable(),
     completed: p.boolean().columnType('boolean').default(false),
-    owner: () =>
-      p
-        .manyToOne(UserRecord)
-        .deleteRule('cascade')
-        .updateRule('no action')
-        .index(false)
-        .foreignKeyName('tasks_owner_id_foreign'),
+    owner: () => p.manyToOne(UserRecord).deleteRule('cascade').index(false).foreignKeyName('tasks_owner_id_foreign'),
     createdAt: p.datetime(3),
     updatedAt: p.datetime(3),
   },
