@@ -54,7 +54,8 @@ function databaseTarget(url: string): DatabaseTarget | undefined {
   return hostname !== '' || searchParams.has('host') ? { kind: 'postgresql', url: postgresql } : undefined
 }
 
-const variablesOf = (production: boolean) =>
+/** Every variable that there is; production is stricter about some of them. */
+export const variablesOf = (production: boolean) =>
   v.object({
     PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
     API_V1_PREFIX: v.pipe(
