@@ -147,10 +147,10 @@ describe('The store on PostgreSQL', () => {
   it('is unavailable when the server gives a statement up, and leaves the task as it was', async () => {
     const task = (await addTask()).snapshot()
     await lock(task)
-    const waiting = store.tasks.update(task, retitle)
+    const refused = expectRejection(store.tasks.update(task, retitle), StoreUnavailable)
     await untilBlocked(1)
     await signal('pg_cancel_backend')
-    await expectRejection(waiting, StoreUnavailable)
+    await refused
     await holder.query('commit')
     expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
   })
@@ -202,6 +202,29 @@ describe('The store on PostgreSQL', () => {
     expect((await far.tasks.update(task, retitle)).snapshot().title).to.equal('new')
     await far.close()
     await proxy.cut()
+  })
+
+  it('is unavailable when its connections fall silent, and serves again over new ones', async () => {
+    const detour = new URL(url)
+    const proxy = await startProxy(detour)
+    detour.port = `${proxy.port}`
+    const far = observedStore(postgresqlDialect(detour.href, 100), true)
+    const task = (await addTask()).snapshot()
+    await Promise.all(Array.from({ length: 10 }, () => far.tasks.get(task)))
+
+    proxy.silence()
+    const answers = Array.from({ length: 5 }, () => [far.tasks.get(task), far.tasks.update(task, retitle)]).flat()
+    await Promise.all(answers.map((answer) => expectRejection(answer, StoreUnavailable)))
+    for (let index = 0; index < 12; index++) await far.tasks.update(task, retitle)
+    await far.close()
+    await proxy.cut()
+  })
+
+  it('gives a migration time that no request gets', async () => {
+    const hasty = observedStore(postgresqlDialect(url, 50), true)
+    await expectRejection(hasty.sql('select pg_sleep($1::float)', [5]), Error)
+    expect(await hasty.sql('select pg_sleep(0.2)')).to.have.lengthOf(1)
+    await hasty.close()
   })
 
   it('is unavailable when its database is gone', async () => {
@@ -301,6 +324,9 @@ async function startProxy({ port: serverPort, hostname }: URL) {
       proxy.close()
       for (const socket of sockets) socket.destroy()
       await once(proxy, 'close')
+    },
+    silence() {
+      for (const socket of sockets) socket.pause()
     },
     async mend() {
       proxy = await open(port)

@@ -11,15 +11,19 @@ const LIMITS = {
 
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 
+/** In milliseconds; longer than the server's own limit, so that it counts only when the server says nothing at all. */
+const ANSWER_TIMEOUT = 12_000
+
 /** Connects when the first statement needs it. */
-export function postgresqlDialect(url: string): PostgresDialect {
+export function postgresqlDialect(url: string, answerTimeout = ANSWER_TIMEOUT): PostgresDialect {
   const pool = new pg.Pool({
     ...LIMITS,
     connectionString: url,
     fallback_application_name: 'task-management-api',
     keepAlive: true,
     types: typeParsers(),
-    Client: NamingClient,
+    Client: StatementClient,
+    query_timeout: answerTimeout,
   })
   // A connection that the server drops must not end the process; the statement that meets it reports it.
   pool.on('error', () => undefined)
@@ -35,22 +39,35 @@ function typeParsers() {
   return types
 }
 
-/** Names the statements that have parameters, so that the server parses and plans each once for a connection. */
-class NamingClient extends pg.Client {
+/** As long as a timer can wait: 24 days, in milliseconds. */
+const PATIENCE = 2 ** 31 - 1
+const TRANSACTION: ReadonlySet<unknown> = new Set(['begin', 'commit', 'rollback'])
+
+/**
+ * Names the statements that have parameters, so that the server parses and plans each once for a connection. MikroORM's
+ * own have none, and may take their time: they are those of the migrations.
+ */
+class StatementClient extends pg.Client {
   static readonly LIMIT = 100
   readonly #names = new Map<string, string>()
 
   override query<Result>(...call: unknown[]): Result {
     const [text, values] = call
-    if (typeof text !== 'string' || !Array.isArray(values) || values.length === 0) {
-      return Reflect.apply(super.query, this, call)
-    }
-    return Reflect.apply(super.query, this, [{ text, values, name: this.#nameOf(text) }])
+    if (typeof text !== 'string') return Reflect.apply(super.query, this, call)
+    const own = Array.isArray(values) && values.length > 0
+    const hurry = own || TRANSACTION.has(text)
+    return Reflect.apply(super.query, this, [
+      { text, values, ...(own && { name: this.#nameOf(text) }), ...(!hurry && { query_timeout: PATIENCE }) },
+    ]).catch((error: Error) => {
+      // Left in the pool, a connection whose server says nothing would keep the next one waiting, too.
+      if (error.message === 'Query read timeout') void this.end()
+      throw error
+    })
   }
 
   #nameOf(text: string): string | undefined {
     const name = this.#names.get(text)
-    if (name !== undefined || this.#names.size >= NamingClient.LIMIT) return name
+    if (name !== undefined || this.#names.size >= StatementClient.LIMIT) return name
     this.#names.set(text, `q${this.#names.size}`)
     return this.#names.get(text)
   }

@@ -14,7 +14,7 @@ const SOCKET = /^E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)$/
 
 /** Errors that pg, better-sqlite3 and Kysely report without a code. */
 const MESSAGE =
-  /^(?:Connection terminated|timeout exceeded when trying to connect|Client (?:has encountered a connection error|was closed)|Cannot use a pool after calling end|The database connection is not open|driver has already been destroyed)/
+  /^(?:Connection terminated|timeout exceeded when trying to connect|Client (?:has encountered a connection error|was closed)|Cannot use a pool after calling end|Query read timeout|The database connection is not open|driver has already been destroyed)/
 
 /** What the rest of the application may know of a driver's error. One that the store is not to blame for passes. */
 export function storeError(error: unknown): unknown {
