@@ -32,6 +32,9 @@ export function bodyReader(types: readonly BodyType[]): (ctx: Context, mistakes:
   return async (ctx, mistakes) => {
     const type = types.find((taken) => taken === mediaType(ctx))
     if (type === undefined) throw new HttpError('unsupported_media_type')
+    // A coding has no case (RFC 9110, section 8.4.1), but the package that inflates compares it with one.
+    const encoding = ctx.req.headers['content-encoding']
+    if (encoding !== undefined) ctx.req.headers['content-encoding'] = encoding.toLowerCase()
     await read(ctx, async () => {})
     return decoders[type]((ctx.request.rawBody as string | undefined) ?? '', mistakes)
   }
