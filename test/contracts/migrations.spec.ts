@@ -1,7 +1,9 @@
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { expect } from 'chai'
@@ -115,8 +117,10 @@ describe('The tables on PostgreSQL', () => {
       'users_pkey',
     ])
   })
+})
 
-  it('are made once when five instances start at the same time', async () => {
+describe('Instances that start at the same time on PostgreSQL', () => {
+  it('make the tables once', async () => {
     const target = targetOf(await postgresql.databaseUrl()) as Target
     const databases = await Promise.all(Array.from({ length: 5 }, () => openDatabase(target)))
     const applied = await Promise.all(databases.map((database) => database.migrate()))
@@ -126,34 +130,50 @@ describe('The tables on PostgreSQL', () => {
 })
 
 describe('The migrate command', () => {
-  const migrate = (databaseUrl: string) => {
-    const { status, stdout, stderr } = spawnSync(
-      process.execPath,
-      [resolve(import.meta.dirname, '../../src/adapters/cli/migrate.ts')],
+  const migrate = async (databaseUrl: string) => {
+    const command = spawn(process.execPath, [resolve(import.meta.dirname, '../../src/adapters/cli/migrate.ts')], {
       // Another folder than the project's, as an init container may have it.
-      { cwd: tmpdir(), env: { ...process.env, ENVIRONMENT: 'test', DATABASE_URL: databaseUrl }, encoding: 'utf8' },
-    )
+      cwd: tmpdir(),
+      env: { ...process.env, ENVIRONMENT: 'test', DATABASE_URL: databaseUrl },
+    })
+    const [stdout, stderr, [status]] = await Promise.all([
+      text(command.stdout),
+      text(command.stderr),
+      once(command, 'exit') as Promise<[number | null]>,
+    ])
     return { status, stdout, stderr }
   }
 
   for (const { name, databaseUrl } of storing) {
     it(`brings the schema up to date once, and says so (${name})`, async () => {
       const url = await databaseUrl()
-      expect(migrate(url)).to.deep.equal({
+      expect(await migrate(url)).to.deep.equal({
         status: 0,
         stdout: `Applied ${FIRST}.\nThe schema is up to date.\n`,
         stderr: '',
       })
-      expect(migrate(url)).to.deep.equal({ status: 0, stdout: 'The schema was up to date.\n', stderr: '' })
+      expect(await migrate(url)).to.deep.equal({ status: 0, stdout: 'The schema was up to date.\n', stderr: '' })
     })
   }
 
-  it('has nothing to do where nothing is kept', () => {
-    expect(migrate('memory:')).to.include({ status: 0, stderr: '' })
+  it('does so once when three start at the same time', async () => {
+    const url = await sqlite.databaseUrl()
+    const outputs = (await Promise.all([migrate(url), migrate(url), migrate(url)])).map(
+      ({ stdout, stderr }) => stdout + stderr,
+    )
+    expect(outputs.sort()).to.deep.equal([
+      `Applied ${FIRST}.\nThe schema is up to date.\n`,
+      'The schema was up to date.\n',
+      'The schema was up to date.\n',
+    ])
+  })
+
+  it('has nothing to do where nothing is kept', async () => {
+    expect(await migrate('memory:')).to.include({ status: 0, stderr: '' })
   })
 
   it('says in one line what it cannot open, without the password', async () => {
-    expect(migrate('postgresql://me:secret@127.0.0.1:1/tasks')).to.deep.equal({
+    expect(await migrate('postgresql://me:secret@127.0.0.1:1/tasks')).to.deep.equal({
       status: 1,
       stdout: '',
       stderr: 'The PostgreSQL database at 127.0.0.1:1 cannot be opened: the connection is refused\n',
@@ -166,13 +186,13 @@ describe('The migrate command', () => {
     const orm = await MikroORM.init(mikroOrmOptions({ kind: 'sqlite', path }))
     await orm.em.fork().execute('create table tasks (id integer)')
     await orm.close()
-    const { status, stderr } = migrate(url)
+    const { status, stderr } = await migrate(url)
     expect(status).to.equal(1)
     expect(stderr).to.match(/^The SQLite database .+ cannot be migrated: .*table "tasks" already exists\n$/)
   })
 
-  it('says which variable is wrong', () => {
-    const { status, stderr } = migrate('mysql://127.0.0.1/tasks')
+  it('says which variable is wrong', async () => {
+    const { status, stderr } = await migrate('mysql://127.0.0.1/tasks')
     expect(status).to.equal(1)
     expect(stderr).to.match(/^DATABASE_URL must be .*\n$/)
   })

@@ -63,7 +63,8 @@ async function connect(target: Target): Promise<MikroORM<AbstractSqlDriver>> {
 const MIGRATION_LOCK = 7_235_174
 
 async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: Target): Promise<string[]> {
-  if (kind === 'sqlite') return namesOf(await migrator.up())
+  // Another process may just have made MikroORM's own table; the second time it is there.
+  if (kind === 'sqlite') return namesOf(await migrator.up().catch(() => migrator.up()))
   return em.fork().transactional(async (locked) => {
     // A migration takes as long as it takes, and so does the wait for another instance's.
     await locked.execute('set local statement_timeout = 0')
