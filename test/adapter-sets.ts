@@ -127,6 +127,6 @@ async function freePort(): Promise<number> {
 /** Removed when the process ends, whatever ends it. */
 function temporaryFolder(prefix: string): string {
   const folder = mkdtempSync(join(tmpdir(), prefix))
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 9 }))
   return folder
 }
