@@ -169,30 +169,34 @@ describeApi('Documents', (api) => {
   })
 })
 
-describe('A service under another name and another prefix', () => {
+describe('A service of another configuration', () => {
   const api = new Api()
   before(() =>
     api.start({
       DATABASE_URL: 'memory:',
       PROJECT_NAME: 'Tâches <b>&"',
       API_V1_PREFIX: '/mine/v9',
-      ENVIRONMENT: 'test',
+      ALGORITHM: 'HS512',
+      ACCESS_TOKEN_EXPIRE_MINUTES: '1',
     }),
   )
   after(() => api.stop())
 
-  it('is documented under them', () => {
+  it('is documented under its own name and prefix', () => {
     expect(api.document.info.title).to.equal('Tâches <b>&"')
     expect(Object.keys(api.document.paths)).to.include.members(['/health', '/mine/v9/tasks', '/mine/v9/auth/login'])
     expect(JSON.stringify(api.document)).to.not.include('/api/v1')
   })
 
-  it('serves there and nowhere else, and leads there', async () => {
+  it('serves under its prefix and nowhere else, leads there, and signs as it was told', async () => {
     const credentials = { email: 'jane@example.com', password: 'correct horse' }
     await api.post('/mine/v9/auth/register').send(credentials).expect(201)
     await api.post(REGISTER).send(credentials).expect(404)
     const form = { username: credentials.email, password: credentials.password }
     const { body } = await api.post('/mine/v9/auth/login').type('form').send(form).expect(200)
+    expect(body.expires_in).to.equal(60)
+    const [header = ''] = body.access_token.split('.')
+    expect(JSON.parse(Buffer.from(header, 'base64url').toString())).to.include({ alg: 'HS512' })
     for (let count = 0; count < 2; count++) {
       const task = api.post('/mine/v9/tasks').set('Authorization', `Bearer ${body.access_token}`)
       const { headers } = await task.send({ title: 'Ship' }).expect(201)
