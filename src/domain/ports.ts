@@ -31,7 +31,11 @@ export interface TaskRange {
 
 /** Every method throws StoreUnavailable when the store can't be reached or has no room; nothing is half done then. */
 export interface TaskRepository {
-  /** Stores a new task and gives it its id, which is higher than every id before it and is never used again. */
+  /**
+   * Stores a new task and gives it its id, which is higher than every id before it and is never used again.
+   *
+   * @throws InvalidToken when the store finds that the owner is gone
+   */
   add(draft: TaskDraft): Promise<Task>
   /** @throws TaskNotFound when the owner has no such task. */
   get(key: TaskKey): Promise<Task>
