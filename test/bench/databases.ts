@@ -82,10 +82,7 @@ export const sqlite: Databases = {
   async close() {},
 }
 
-/**
- * With PostgreSQL's own settings: an answered write survives a power cut here, too. The package stops it also when a
- * signal ends this process.
- */
+/** With PostgreSQL's own settings: an answered write survives a power cut here, too. */
 export async function startPostgresql(): Promise<Databases> {
   linkLibraries()
   const port = await freePort()
@@ -107,6 +104,8 @@ export async function startPostgresql(): Promise<Databases> {
   } catch (cause) {
     throw new Error(`PostgreSQL does not start.\n${log.join('')}`, { cause })
   }
+  // Before its folder is removed under its feet, when the run ends otherwise than by `close`.
+  process.prependOnceListener('exit', () => void server.stop())
   const urlOf = (name: string) => `postgresql://postgres:password@127.0.0.1:${port}/${name}`
   return {
     name: 'PostgreSQL',

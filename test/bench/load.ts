@@ -1,5 +1,6 @@
 /** Loads servers with autocannon, checks every answer, and compares two of them. */
 import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import autocannon from 'autocannon'
 import { cpuSecondsOf, type Server } from './servers.ts'
 
@@ -25,12 +26,18 @@ export interface Measured {
   readonly loadBusy: number
 }
 
+/** For one answer. */
 const TIMEOUT_S = 10
-const FLOOD_LIMIT_S = 60
+/** For a load that nobody stops. */
+const LIMIT_S = 60
 
 /** @throws Error when any answer was not as expected */
-export const measure = (server: Server, load: Load, seconds: number): Promise<Measured> =>
-  fire(server, load, seconds).measured
+async function measure(server: Server, load: Load, seconds: number): Promise<Measured> {
+  const { answered, stop, measured } = fire(server, load)
+  const stopped = answered.then(() => sleep(seconds * 1_000)).then(stop)
+  await Promise.race([stopped, measured])
+  return measured
+}
 
 export interface Company {
   /** It has been answered once. */
@@ -40,7 +47,7 @@ export interface Company {
 
 /** Load without end, until it is told to stop. */
 export function flood(server: Server, load: Load): Company {
-  const { answered, stop, measured } = fire(server, load, FLOOD_LIMIT_S)
+  const { answered, stop, measured } = fire(server, load)
   return {
     going: Promise.race([answered, measured]),
     async stop() {
@@ -57,7 +64,7 @@ export function flood(server: Server, load: Load): Company {
   }
 }
 
-function fire(server: Server, load: Load, seconds: number) {
+function fire(server: Server, load: Load) {
   const times: number[] = []
   let connection = 0
   let first = 0
@@ -68,7 +75,7 @@ function fire(server: Server, load: Load, seconds: number) {
   const run = autocannon(
     {
       url: server.url,
-      duration: seconds,
+      duration: LIMIT_S,
       sampleInt: 100,
       connections: load.connections,
       timeout: TIMEOUT_S,
@@ -125,6 +132,8 @@ export interface Comparison {
   readonly b: Measured
   /** Requests a second of A over B's, and its p99 over B's: medians over all rounds that were neighbours in time. */
   readonly ratio: number
+  /** Between which half of these ratios lie: far apart, and the machine was busy with something else. */
+  readonly middleHalf: readonly [from: number, to: number]
   readonly p99Ratio: number
 }
 
@@ -147,13 +156,14 @@ export async function compare(a: Side, b: Side, { seconds, rounds }: Effort): Pr
     const other = shots[index] as Measured
     return index % 2 === 0 ? [other, shot] : [shot, other]
   })
-  const ratioOf = (key: 'requestsPerSecond' | 'p99') =>
-    median(neighbours.map(([first, second]) => first[key] / second[key]))
+  const ratios = (key: 'requestsPerSecond' | 'p99') => neighbours.map(([first, second]) => first[key] / second[key])
+  const speeds = ratios('requestsPerSecond')
   return {
     a: medians(shots.filter((_, index) => index % 2 === 0)),
     b: medians(shots.filter((_, index) => index % 2 === 1)),
-    ratio: ratioOf('requestsPerSecond'),
-    p99Ratio: ratioOf('p99'),
+    ratio: median(speeds),
+    middleHalf: [quantile(speeds, 0.25), quantile(speeds, 0.75)],
+    p99Ratio: median(ratios('p99')),
   }
 }
 
@@ -179,9 +189,12 @@ function medians(shots: readonly Measured[]): Measured {
   }
 }
 
-export function median(numbers: readonly number[]): number {
+/** Between two of the numbers where it falls between them. */
+function quantile(numbers: readonly number[], part: number): number {
   const sorted = numbers.toSorted((a, b) => a - b)
-  const middle = sorted.length / 2
-  const [low, high] = [sorted[Math.ceil(middle) - 1], sorted[Math.floor(middle)]] as [number, number]
-  return (low + high) / 2
+  const at = (sorted.length - 1) * part
+  const [low, high] = [sorted[Math.floor(at)], sorted[Math.ceil(at)]] as [number, number]
+  return low + (high - low) * (at % 1)
 }
+
+export const median = (numbers: readonly number[]) => quantile(numbers, 0.5)

@@ -1,8 +1,9 @@
 /** `npm run bench`: see `.github/BENCHMARKS.md`. */
+import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type Databases, sqlite, startPostgresql } from './databases.ts'
 import { compare, median } from './load.ts'
-import { ROUTE_CONTENT, type Scene, scenes } from './rows.ts'
+import { ROUTE_CONTENT, type Row, type Scene, scenes } from './rows.ts'
 import { commitsReachADisk, folder, memoryOf, moveLoad, pinned, startProduct } from './servers.ts'
 import { type Fact, machine, meets, printed, type Report, type Result } from './table.ts'
 
@@ -17,14 +18,15 @@ const START_GOAL_S = 0.7
 const { values: options } = parseArgs({
   options: {
     only: { type: 'string', multiple: true, default: [] },
-    seconds: { type: 'string', default: '2' },
-    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '1' },
+    rounds: { type: 'string', default: '6' },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 })
 const effort = { seconds: Number(options.seconds), rounds: Number(options.rounds) }
 
+const [loadAverage = 0] = loadavg()
 const results: Result[] = []
 const facts: Fact[] = []
 const progress = (text: string) => process.stderr.write(text)
@@ -34,8 +36,11 @@ const START = 'start'
 const every = Object.keys(kinds).flatMap((kind) =>
   [...scenes.flatMap((scene) => scene.rows), START].map((row) => `${kind}:${row}`),
 )
+const partsOf = (name: string) => name.split(/[:-]/)
 const asked = every.filter(
-  (row) => options.only.length === 0 || options.only.some((only) => row === only || row.split(/[:-]/).includes(only)),
+  (row) =>
+    options.only.length === 0 ||
+    options.only.some((only) => partsOf(only).every((part) => partsOf(row).includes(part))),
 )
 
 async function play(scene: Scene, databases: Databases, kind: string): Promise<void> {
@@ -53,7 +58,7 @@ async function play(scene: Scene, databases: Databases, kind: string): Promise<v
   await Promise.all(servers.map(([, server]) => server.stop()))
 }
 
-async function measureRow(row: string, found: Awaited<ReturnType<Awaited<ReturnType<Scene['open']>>['row']>>) {
+async function measureRow(row: string, found: Row | string) {
   if (typeof found === 'string') {
     facts.push({ row, what: found, value: '' })
     return
@@ -108,7 +113,8 @@ async function run(): Promise<void> {
       await databases.close()
     }
   }
-  const report: Report = { date: new Date().toISOString().slice(0, 10), machine, results, facts }
+  const date = new Date().toISOString().slice(0, 10)
+  const report: Report = { date, machine, loadAverage, results, facts }
   console.log(options.json ? JSON.stringify(report, null, 2) : printed(report))
 }
 

@@ -23,6 +23,8 @@ export interface Fact {
 export interface Report {
   readonly date: string
   readonly machine: string
+  /** How many processes wanted a core when the run began, on average of a minute; near 0, and it had the machine for itself. */
+  readonly loadAverage: number
   readonly results: readonly Result[]
   readonly facts: readonly Fact[]
 }
@@ -50,7 +52,7 @@ const columns: Readonly<Record<string, (result: Result) => string>> = {
   'p50 ms': both(({ p50 }) => two(p50)),
   'p99 ms': both(({ p99 }) => two(p99)),
   'µs of CPU': both(({ cpu }) => whole(cpu)),
-  ratio: ({ ratio }) => two(ratio),
+  ratio: ({ ratio, middleHalf }) => `${two(ratio)} (${middleHalf.map(two).join('–')})`,
   goal: ({ goal }) => (goal.ratio === undefined ? '' : `≥ ${two(goal.ratio)}`),
   'p99 ratio': ({ p99Ratio }) => two(p99Ratio),
   'its goal': ({ goal }) => (goal.p99Ratio === undefined ? '' : `≤ ${two(goal.p99Ratio)}`),
@@ -75,8 +77,9 @@ function table<Line>(lines: readonly Line[], shown: Readonly<Record<string, (lin
   return `${[text[0], rule, ...text.slice(1)].join('\n')}\n\n`
 }
 
-export function printed({ date, machine, results, facts }: Report): string {
-  return `${date}, ${machine}. Where there are two numbers, the second is of what it is compared with.
+export function printed({ date, machine, loadAverage, results, facts }: Report): string {
+  return `${date}, ${machine}, load average ${two(loadAverage)} before the run. Where there are two numbers,
+the second is of what it is compared with; in brackets the middle half of the ratios.
 
 ${table(results, columns)}${table(facts, factColumns)}`
 }
