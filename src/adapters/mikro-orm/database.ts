@@ -7,7 +7,7 @@ import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
 import { mikroOrmOptions, type Target } from './options.ts'
 import type { Tables } from './records.ts'
-import { Store } from './store.ts'
+import { postgresqlStore, sqliteStore } from './store.ts'
 import { reasonOf } from './store-errors.ts'
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
@@ -35,7 +35,8 @@ export async function openDatabase(target: Target): Promise<Database> {
   const orm = await connect(target).catch((cause) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
   })
-  const store = new Store(orm.em.getKysely<Tables>(), target.kind === 'postgresql')
+  const kysely = orm.em.getKysely<Tables>()
+  const store = target.kind === 'sqlite' ? sqliteStore(kysely) : postgresqlStore(kysely)
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),

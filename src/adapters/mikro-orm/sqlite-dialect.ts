@@ -61,6 +61,8 @@ class OneWriterDriver extends SqliteDriver {
   }
 }
 
+const TRANSACTION_CONTROL = /^(?:begin|commit|rollback|savepoint|release)\b/
+
 /** Compiling a statement costs more than running it. */
 export class StatementCache implements SqliteDatabase {
   static readonly LIMIT = 100
@@ -84,7 +86,7 @@ export class StatementCache implements SqliteDatabase {
     if (cached) return cached
     const statement = new Statement(this.#database.prepare(sql))
     // MikroORM writes its values into the SQL: such a statement never comes again.
-    if (sql.includes('?')) {
+    if (sql.includes('?') || TRANSACTION_CONTROL.test(sql)) {
       const [oldest] = this.#statements.keys()
       if (this.size >= StatementCache.LIMIT && oldest !== undefined) this.#statements.delete(oldest)
       this.#statements.set(sql, statement)
