@@ -1,4 +1,5 @@
 import 'reflect-metadata'
+import { availableParallelism } from 'node:os'
 import { type DependencyContainer, instanceCachingFactory, container as root } from 'tsyringe'
 import packageJson from '../package.json' with { type: 'json' }
 import { createApp, type Log } from './adapters/http/app.ts'
@@ -7,6 +8,7 @@ import { InMemoryTaskRepository } from './adapters/in-memory/in-memory-task-repo
 import { InMemoryUserRepository } from './adapters/in-memory/in-memory-user-repository.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
 import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher.ts'
+import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
 import { JwtTokenService } from './adapters/security/jwt-token-service.ts'
 import type { Config } from './config.ts'
 import type { Ports } from './domain/ports.ts'
@@ -51,10 +53,13 @@ function stored(database: Database): Repositories {
 
 /** What does not depend on where the data is kept. */
 function everywhere(config: Config): Omit<AdapterSet, keyof Repositories> {
-  const { secretKey, algorithm, accessTokenExpireMinutes, bcryptRounds } = config
+  const { secretKey, algorithm, accessTokenExpireMinutes, bcryptRounds, passwordQueueLimit, webConcurrency } = config
   const jwt = { secretKey, algorithm, expiresIn: accessTokenExpireMinutes * 60 }
+  // One core is left to answer everybody else; the others are shared by the processes.
+  const concurrency = Math.max(1, Math.floor((availableParallelism() - 1) / webConcurrency))
+  const bounds = { concurrency, mostWaiting: passwordQueueLimit }
   return {
-    passwords: () => new BcryptPasswordHasher(bcryptRounds),
+    passwords: () => new BoundedPasswordHasher(new BcryptPasswordHasher(bcryptRounds), bounds),
     tokens: (container) => new JwtTokenService(jwt, container.resolve('clock')),
     clock: () => ({ now: () => new Date() }),
   }
@@ -84,5 +89,20 @@ export async function startService(
   } catch (error) {
     await closeDatabase()
     throw error
+  }
+}
+
+/**
+ * Sees that the database can be opened, and brings its schema up to date unless told not to.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function prepareDatabase({ database: target, migrateOnStart }: Config): Promise<void> {
+  if (target.kind === 'memory') return
+  const database = await openDatabase(target)
+  try {
+    if (migrateOnStart) await database.migrate()
+  } finally {
+    await database.close()
   }
 }

@@ -55,46 +55,54 @@ function databaseTarget(url: string): DatabaseTarget | undefined {
 }
 
 const variablesOf = (production: boolean) =>
-  v.object({
-    PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
-    API_V1_PREFIX: v.pipe(
-      v.optional(v.string(), '/api/v1'),
-      v.regex(
-        /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/,
-        'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
+  v.pipe(
+    v.object({
+      PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
+      API_V1_PREFIX: v.pipe(
+        v.optional(v.string(), '/api/v1'),
+        v.regex(
+          /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/,
+          'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
+        ),
       ),
-    ),
-    ENVIRONMENT: v.optional(v.string(), 'development'),
-    HOST: v.optional(v.string(), '127.0.0.1'),
-    PORT: wholeNumber(8000, 0, 65_535),
-    SECRET_KEY: production
-      ? v.pipe(
-          v.optional(v.string(), ''),
-          v.check((secret) => [...secret].length >= 32 && secret !== PLACEHOLDER_SECRET, PRODUCTION_SECRET),
-        )
-      : v.optional(v.string()),
-    ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
-    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1),
-    BACKEND_CORS_ORIGINS: v.pipe(
-      v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
-      v.transform((list) => list.split(',').map((origin) => origin.trim())),
-      v.check(
-        (origins) => origins.every(isOrigin),
-        'must be a comma-separated list of origins such as https://app.example.com, without paths and without *',
+      ENVIRONMENT: v.optional(v.string(), 'development'),
+      HOST: v.optional(v.string(), '127.0.0.1'),
+      PORT: wholeNumber(8000, 0, 65_535),
+      SECRET_KEY: production
+        ? v.pipe(
+            v.optional(v.string(), ''),
+            v.check((secret) => [...secret].length >= 32 && secret !== PLACEHOLDER_SECRET, PRODUCTION_SECRET),
+          )
+        : v.optional(v.string()),
+      ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
+      ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1),
+      BACKEND_CORS_ORIGINS: v.pipe(
+        v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
+        v.transform((list) => list.split(',').map((origin) => origin.trim())),
+        v.check(
+          (origins) => origins.every(isOrigin),
+          'must be a comma-separated list of origins such as https://app.example.com, without paths and without *',
+        ),
       ),
+      DATABASE_URL: v.pipe(
+        v.optional(v.string(), 'sqlite:///./tasks.db'),
+        v.transform(databaseTarget),
+        v.custom<DatabaseTarget>((target) => target !== undefined, DATABASE_URL),
+      ),
+      MIGRATE_ON_START: v.pipe(
+        choice('true', ['true', 'false']),
+        v.transform((text) => text === 'true'),
+      ),
+      BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
+      PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
+      WEB_CONCURRENCY: wholeNumber(1, 1, 128),
+      LOG_LEVEL: choice('info', LOG_LEVELS),
+    }),
+    v.forward(
+      v.partialCheck([['DATABASE_URL'], ['WEB_CONCURRENCY']], shareable, 'must be 1 with DATABASE_URL memory:'),
+      ['WEB_CONCURRENCY'],
     ),
-    DATABASE_URL: v.pipe(
-      v.optional(v.string(), 'sqlite:///./tasks.db'),
-      v.transform(databaseTarget),
-      v.custom<DatabaseTarget>((target) => target !== undefined, DATABASE_URL),
-    ),
-    MIGRATE_ON_START: v.pipe(
-      choice('true', ['true', 'false']),
-      v.transform((text) => text === 'true'),
-    ),
-    BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
-    LOG_LEVEL: choice('info', LOG_LEVELS),
-  })
+  )
 
 /**
  * The variables of the process, over those of the file `.env` in the working directory if there is one.
@@ -119,6 +127,10 @@ function withoutEmpty(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
 }
 
+/** Two processes share a file or a server, but no memory. */
+const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
+  WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
+
 export interface Config {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
@@ -135,6 +147,10 @@ export interface Config {
   readonly database: DatabaseTarget
   readonly migrateOnStart: boolean
   readonly bcryptRounds: number
+  /** Passwords that may wait to be hashed or verified. */
+  readonly passwordQueueLimit: number
+  /** Processes that serve the one port. */
+  readonly webConcurrency: number
   readonly logLevel: (typeof LOG_LEVELS)[number]
 }
 
@@ -158,6 +174,8 @@ export function readConfig(environment: Environment): Config {
     database: output.DATABASE_URL,
     migrateOnStart: output.MIGRATE_ON_START,
     bcryptRounds: output.BCRYPT_ROUNDS,
+    passwordQueueLimit: output.PASSWORD_QUEUE_LIMIT,
+    webConcurrency: output.WEB_CONCURRENCY,
     logLevel: output.LOG_LEVEL,
   }
 }

@@ -12,6 +12,7 @@ export const errorKinds = {
   task_not_found: 'not-found',
   email_taken: 'conflict',
   store_unavailable: 'unavailable',
+  overloaded: 'unavailable',
 } as const satisfies Record<string, ErrorKind>
 
 export type ErrorCode = keyof typeof errorKinds
@@ -90,5 +91,14 @@ export class StoreUnavailable extends DomainError {
 
   constructor(cause: unknown) {
     super('The database cannot serve this request at the moment.', { cause })
+  }
+}
+
+/** More work waits than can be done in a reasonable time. */
+export class Overloaded extends DomainError {
+  readonly code = 'overloaded'
+
+  constructor() {
+    super('Too many requests of this kind are waiting; try again in a moment.')
   }
 }

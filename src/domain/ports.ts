@@ -61,6 +61,7 @@ export interface UserRepository {
   findByEmail(email: string): Promise<User | undefined>
 }
 
+/** Every method throws Overloaded when too many hashes wait already. */
 export interface PasswordHasher {
   /** A salted hash of at most 255 characters. Every character of the password counts. */
   hash(password: string): Promise<string>

@@ -78,7 +78,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       access: 'public',
       body: { types: [JSON_TYPE], schema: newUser },
       response: { status: 201, description: 'The account, stored.', schema: userSchema },
-      errors: ['email_taken', 'store_unavailable'],
+      errors: ['email_taken', 'store_unavailable', 'overloaded'],
       async handle({ body }) {
         return { body: present((await accounts.register(body)).snapshot()) }
       },
@@ -96,7 +96,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
         description: 'An access token, to be sent as `Authorization: Bearer <token>`.',
         schema: tokenSchema,
       },
-      errors: ['invalid_credentials', 'store_unavailable'],
+      errors: ['invalid_credentials', 'store_unavailable', 'overloaded'],
       async handle({ body }) {
         const { token, expiresIn } = await accounts.logIn({ email: body.username, password: body.password })
         return { body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }

@@ -79,6 +79,7 @@ const headersOf: { readonly [code in ProblemCode]?: Headers } = {
   invalid_credentials: { 'WWW-Authenticate': 'Bearer' },
   invalid_token: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
   store_unavailable: { 'Retry-After': RETRY_AFTER },
+  overloaded: { 'Retry-After': RETRY_AFTER },
 }
 
 /**

@@ -1,5 +1,5 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, isIPv6 } from 'node:net'
 
 /** Where to listen; port 0 takes a free one. */
 export interface Address {
@@ -36,7 +36,7 @@ export async function listen(
   const server = createServer(listener)
   await bound(server, address)
   return {
-    url: urlOf(server),
+    url: urlOf(server.address() as AddressInfo),
     async close() {
       await new Promise((closed) => server.close(closed))
       await atEnd()
@@ -53,7 +53,6 @@ function bound(server: Server, { host, port }: Address): Promise<void> {
   })
 }
 
-function urlOf(server: Server): string {
-  const { address, family, port } = server.address() as AddressInfo
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+export function urlOf({ address, port }: AddressInfo): string {
+  return `http://${isIPv6(address) ? `[${address}]` : address}:${port}`
 }

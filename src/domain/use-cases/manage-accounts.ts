@@ -15,6 +15,7 @@ export class ManageAccounts {
   /**
    * @throws InvalidInput
    * @throws EmailAlreadyTaken
+   * @throws Overloaded
    */
   async register(credentials: Credentials): Promise<User> {
     const { users, passwords, clock } = this.#ports
@@ -26,6 +27,7 @@ export class ManageAccounts {
   /**
    * @throws InvalidInput when one of the two is no text at all
    * @throws InvalidCredentials
+   * @throws Overloaded
    */
   async logIn(credentials: Credentials): Promise<AccessToken> {
     const { users, passwords, tokens } = this.#ports
