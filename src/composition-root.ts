@@ -2,16 +2,21 @@ import 'reflect-metadata'
 import { availableParallelism } from 'node:os'
 import { type DependencyContainer, instanceCachingFactory, container as root } from 'tsyringe'
 import packageJson from '../package.json' with { type: 'json' }
-import { createApp, type Log } from './adapters/http/app.ts'
+import { accessLog, type Log } from './adapters/http/access-log.ts'
+import { createApp } from './adapters/http/app.ts'
+import type { LimitName, Limits } from './adapters/http/limits.ts'
+import { Readiness } from './adapters/http/readiness.ts'
 import { type ListeningServer, listen } from './adapters/http/server.ts'
 import { InMemoryTaskRepository } from './adapters/in-memory/in-memory-task-repository.ts'
 import { InMemoryUserRepository } from './adapters/in-memory/in-memory-user-repository.ts'
+import { Metrics, serveMetrics, shareMetrics } from './adapters/metrics/prometheus.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
 import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher.ts'
+import { CountingLoginThrottle, noLoginThrottle, rateLimiter } from './adapters/rate-limits/rate-limits.ts'
 import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
 import { JwtTokenService } from './adapters/security/jwt-token-service.ts'
 import type { Config } from './config.ts'
-import type { Ports } from './domain/ports.ts'
+import type { Ports, Store } from './domain/ports.ts'
 import { ManageAccounts } from './domain/use-cases/manage-accounts.ts'
 import { ManageTasks } from './domain/use-cases/manage-tasks.ts'
 
@@ -36,33 +41,78 @@ function portsOf(container: DependencyContainer): Ports {
     tasks: port('tasks'),
     users: port('users'),
     passwords: port('passwords'),
+    logins: port('logins'),
     tokens: port('tokens'),
     clock: port('clock'),
+    store: port('store'),
   }
 }
 
-type Repositories = Pick<AdapterSet, 'tasks' | 'users'>
-
-function inMemory(): Repositories {
-  return { tasks: () => new InMemoryTaskRepository(), users: () => new InMemoryUserRepository() }
-}
-
-function stored(database: Database): Repositories {
-  return { tasks: () => database.tasks, users: () => database.users }
-}
-
-/** What does not depend on where the data is kept. */
-function everywhere(config: Config): Omit<AdapterSet, keyof Repositories> {
-  const { secretKey, algorithm, accessTokenExpireMinutes, bcryptRounds, passwordQueueLimit, webConcurrency } = config
-  const jwt = { secretKey, algorithm, expiresIn: accessTokenExpireMinutes * 60 }
-  // One core is left to answer everybody else; the others are shared by the processes.
-  const concurrency = Math.max(1, Math.floor((availableParallelism() - 1) / webConcurrency))
-  const bounds = { concurrency, mostWaiting: passwordQueueLimit }
+/** Where tasks and users are kept, opened. */
+async function openStorage({ database: target, databasePool }: Config): Promise<Database> {
+  if (target.kind !== 'memory') return openDatabase(target, databasePool)
   return {
-    passwords: () => new BoundedPasswordHasher(new BcryptPasswordHasher(bcryptRounds), bounds),
+    tasks: new InMemoryTaskRepository(),
+    users: new InMemoryUserRepository(),
+    pool: undefined,
+    ping: async () => {},
+    migrate: async () => [],
+    close: async () => {},
+  }
+}
+
+const QUARTER_OF_AN_HOUR = 15 * 60
+
+function adapters(config: Config, storage: Database, passwords: BoundedPasswordHasher): AdapterSet {
+  const { secretKey, algorithm, accessTokenExpireMinutes, rateLimits } = config
+  const jwt = { secretKey, algorithm, expiresIn: accessTokenExpireMinutes * 60 }
+  return {
+    tasks: () => storage.tasks,
+    users: () => storage.users,
+    passwords: () => passwords,
+    logins: () =>
+      rateLimits
+        ? new CountingLoginThrottle(rateLimits.failedLogins, QUARTER_OF_AN_HOUR, storage.pool)
+        : noLoginThrottle,
     tokens: (container) => new JwtTokenService(jwt, container.resolve('clock')),
     clock: () => ({ now: () => new Date() }),
+    store: () => storage,
   }
+}
+
+/** One core is left to answer everybody else; the others are shared by the processes. */
+function boundedHasher({ bcryptRounds, passwordQueueLimit, webConcurrency }: Config): BoundedPasswordHasher {
+  const concurrency = Math.max(1, Math.floor((availableParallelism() - 1) / webConcurrency))
+  return new BoundedPasswordHasher(new BcryptPasswordHasher(bcryptRounds), {
+    concurrency,
+    mostWaiting: passwordQueueLimit,
+  })
+}
+
+/** Those of accounts are shared through PostgreSQL, where there is one; a count for each request would be too dear. */
+function limits({ rateLimits }: Config, { pool }: Database): Limits {
+  if (!rateLimits) return {}
+  const aMinute = (name: LimitName, allowed: number) => ({ name, allowed, window: 60 })
+  return {
+    user: rateLimiter(aMinute('user', rateLimits.user)),
+    login: rateLimiter(aMinute('login', rateLimits.login), pool),
+    register: rateLimiter(aMinute('register', rateLimits.register), pool),
+  }
+}
+
+/** Metrics cost time at each request, so there are none unless somebody can read them. */
+async function metricsOf(config: Config, storage: Database, passwords: BoundedPasswordHasher): Promise<Metrics[]> {
+  if (config.metricsPort === undefined) return []
+  const metrics = new Metrics(packageJson.version, {
+    passwords: () => passwords.load(),
+    connections: () =>
+      storage.pool
+        ? { total: storage.pool.totalCount, idle: storage.pool.idleCount, waiting: storage.pool.waitingCount }
+        : {},
+  })
+  if (config.webConcurrency > 1) shareMetrics(metrics)
+  else await serveMetrics(metrics, { host: config.host, port: config.metricsPort })
+  return [metrics]
 }
 
 /**
@@ -77,17 +127,29 @@ export async function startService(
   log: Log,
   overrides: Partial<AdapterSet> = {},
 ): Promise<ListeningServer> {
-  const database = config.database.kind === 'memory' ? undefined : await openDatabase(config.database)
-  const closeDatabase = async () => database?.close()
+  const storage = await openStorage(config)
   try {
-    if (config.migrateOnStart) await database?.migrate()
-    const repositories = database ? stored(database) : inMemory()
-    const container = compose({ ...everywhere(config), ...repositories, ...overrides })
-    const useCases = { accounts: container.resolve(ManageAccounts), tasks: container.resolve(ManageTasks) }
-    const app = createApp({ ...config, version: packageJson.version }, useCases, log)
-    return await listen(app.callback(), config, closeDatabase)
+    if (config.migrateOnStart) await storage.migrate()
+    const passwords = boundedHasher(config)
+    const container = compose({ ...adapters(config, storage, passwords), ...overrides })
+    const readiness = new Readiness(container.resolve<Store>('store'))
+    const app = createApp(
+      { ...config, version: packageJson.version },
+      {
+        accounts: container.resolve(ManageAccounts),
+        tasks: container.resolve(ManageTasks),
+        readiness,
+        limits: limits(config, storage),
+        observers: [accessLog(log), ...(await metricsOf(config, storage, passwords))],
+        log,
+      },
+    )
+    return await listen(app.callback(), config, {
+      whenClosing: () => readiness.stop(),
+      atEnd: () => storage.close(),
+    })
   } catch (error) {
-    await closeDatabase()
+    await storage.close()
     throw error
   }
 }
@@ -97,12 +159,11 @@ export async function startService(
  *
  * @throws DatabaseUnavailable
  */
-export async function prepareDatabase({ database: target, migrateOnStart }: Config): Promise<void> {
-  if (target.kind === 'memory') return
-  const database = await openDatabase(target)
+export async function prepareDatabase(config: Config): Promise<void> {
+  const storage = await openStorage(config)
   try {
-    if (migrateOnStart) await database.migrate()
+    if (config.migrateOnStart) await storage.migrate()
   } finally {
-    await database.close()
+    await storage.close()
   }
 }

@@ -15,18 +15,27 @@ const PRODUCTION_SECRET =
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const NON_PRODUCTION = new Set(['development', 'test'])
 
-const wholeNumber = (fallback: number, min: number, max = Number.MAX_SAFE_INTEGER) => {
+const wholeNumberText = (min: number, max = Number.MAX_SAFE_INTEGER) => {
   const must = `must be a whole number, ${max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`}`
   return v.pipe(
-    v.optional(v.string(), String(fallback)),
+    v.string(),
     v.regex(/^(?:0|[1-9]\d{0,15})$/, must),
     v.transform(Number),
     v.check((number) => number >= min && number <= max, must),
   )
 }
 
+const wholeNumber = (fallback: number, min: number, max?: number) =>
+  v.optional(wholeNumberText(min, max), String(fallback))
+
 const choice = <const Options extends readonly string[]>(fallback: Options[number], options: Options) =>
   v.optional(v.picklist(options, `must be one of ${options.join(', ')}`), fallback)
+
+const flag = (fallback: boolean) =>
+  v.pipe(
+    choice(fallback ? 'true' : 'false', ['true', 'false']),
+    v.transform((text) => text === 'true'),
+  )
 
 /** An origin as browsers send it (RFC 6454, section 6.2): it is compared exactly, so no path, no default port, no capitals. */
 const isOrigin = (text: string) => /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
@@ -96,6 +105,21 @@ const variablesOf = (production: boolean) =>
       BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
       PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
       WEB_CONCURRENCY: wholeNumber(1, 1, 128),
+      DATABASE_POOL_SIZE: wholeNumber(10, 1, 1_000),
+      DATABASE_PREPARED_STATEMENTS: flag(true),
+      HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
+      REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
+      KEEP_ALIVE_TIMEOUT: wholeNumber(75, 1, 3_600),
+      MAX_CONNECTIONS: wholeNumber(10_000, 1),
+      SHUTDOWN_DELAY: wholeNumber(0, 0, 3_600),
+      SHUTDOWN_TIMEOUT: wholeNumber(10, 1, 3_600),
+      TRUST_PROXY: wholeNumber(0, 0, 100),
+      RATE_LIMIT_ENABLED: flag(true),
+      RATE_LIMIT_USER: wholeNumber(300, 1),
+      RATE_LIMIT_LOGIN: wholeNumber(20, 1),
+      RATE_LIMIT_REGISTER: wholeNumber(30, 1),
+      RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
+      METRICS_PORT: v.optional(wholeNumberText(1, 65_535)),
       LOG_LEVEL: choice('info', LOG_LEVELS),
     }),
     v.forward(
@@ -131,6 +155,22 @@ function withoutEmpty(environment: Environment): Environment {
 const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
   WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
 
+/** How connections to PostgreSQL are used. */
+export interface DatabasePool {
+  readonly size: number
+  /** Off for a pooler that gives each transaction another connection. */
+  readonly preparedStatements: boolean
+}
+
+export interface RateLimits {
+  /** Requests a minute. */
+  readonly user: number
+  readonly login: number
+  readonly register: number
+  /** In a quarter of an hour. */
+  readonly failedLogins: number
+}
+
 export interface Config {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
@@ -151,6 +191,19 @@ export interface Config {
   readonly passwordQueueLimit: number
   /** Processes that serve the one port. */
   readonly webConcurrency: number
+  readonly databasePool: DatabasePool
+  /** Times in seconds. */
+  readonly headersTimeout: number
+  readonly requestTimeout: number
+  readonly keepAliveTimeout: number
+  readonly maxConnections: number
+  readonly shutdownDelay: number
+  readonly shutdownTimeout: number
+  /** Proxies in front of the service. */
+  readonly trustedProxies: number
+  /** Nothing when requests are not limited. */
+  readonly rateLimits: RateLimits | undefined
+  readonly metricsPort: number | undefined
   readonly logLevel: (typeof LOG_LEVELS)[number]
 }
 
@@ -176,6 +229,23 @@ export function readConfig(environment: Environment): Config {
     bcryptRounds: output.BCRYPT_ROUNDS,
     passwordQueueLimit: output.PASSWORD_QUEUE_LIMIT,
     webConcurrency: output.WEB_CONCURRENCY,
+    databasePool: { size: output.DATABASE_POOL_SIZE, preparedStatements: output.DATABASE_PREPARED_STATEMENTS },
+    headersTimeout: output.HEADERS_TIMEOUT,
+    requestTimeout: output.REQUEST_TIMEOUT,
+    keepAliveTimeout: output.KEEP_ALIVE_TIMEOUT,
+    maxConnections: output.MAX_CONNECTIONS,
+    shutdownDelay: output.SHUTDOWN_DELAY,
+    shutdownTimeout: output.SHUTDOWN_TIMEOUT,
+    trustedProxies: output.TRUST_PROXY,
+    rateLimits: output.RATE_LIMIT_ENABLED
+      ? {
+          user: output.RATE_LIMIT_USER,
+          login: output.RATE_LIMIT_LOGIN,
+          register: output.RATE_LIMIT_REGISTER,
+          failedLogins: output.RATE_LIMIT_FAILED_LOGINS,
+        }
+      : undefined,
+    metricsPort: output.METRICS_PORT,
     logLevel: output.LOG_LEVEL,
   }
 }

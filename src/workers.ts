@@ -2,7 +2,7 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Log } from './adapters/http/app.ts'
+import type { Log } from './adapters/http/access-log.ts'
 import { type ListeningServer, urlOf } from './adapters/http/server.ts'
 import type { Config } from './config.ts'
 

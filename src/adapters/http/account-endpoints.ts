@@ -76,6 +76,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Register an account',
       access: 'public',
+      limit: 'register',
       body: { types: [JSON_TYPE], schema: newUser },
       response: { status: 201, description: 'The account, stored.', schema: userSchema },
       errors: ['email_taken', 'store_unavailable', 'overloaded'],
@@ -90,6 +91,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Exchange an e-mail address and a password for an access token',
       access: 'public',
+      limit: 'login',
       body: { types: [FORM_TYPE, JSON_TYPE], schema: logIn },
       response: {
         status: 200,
@@ -97,8 +99,8 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
         schema: tokenSchema,
       },
       errors: ['invalid_credentials', 'store_unavailable', 'overloaded'],
-      async handle({ body }) {
-        const { token, expiresIn } = await accounts.logIn({ email: body.username, password: body.password })
+      async handle({ body: { username: email, password }, origin }) {
+        const { token, expiresIn } = await accounts.logIn({ email, password }, origin)
         return { body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }
       },
     }),
@@ -109,6 +111,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Get the account that the token names',
       access: 'user',
+      limit: 'user',
       response: { status: 200, description: 'The account.', schema: userSchema },
       errors: [],
       async handle({ user }) {

@@ -6,12 +6,16 @@ import helmet from 'koa-helmet'
 import * as v from 'valibot'
 import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
+import type { Log } from './access-log.ts'
 import { accountEndpoints } from './account-endpoints.ts'
 import { mountDocs } from './docs.ts'
 import { type Endpoint, endpoint, mount } from './endpoint.ts'
+import type { Limits } from './limits.ts'
+import { observe, type RequestObserver } from './observe.ts'
 import { openApiDocument } from './openapi.ts'
 import { probeEndpoints } from './probe-endpoints.ts'
 import { HttpError, toProblem } from './problems.ts'
+import type { Readiness } from './readiness.ts'
 import { taskEndpoints } from './task-endpoints.ts'
 
 export interface HttpOptions {
@@ -20,24 +24,26 @@ export interface HttpOptions {
   readonly apiPrefix: string
   readonly environment: string
   readonly corsOrigins: readonly string[]
+  /** Proxies in front of the service, each of which adds the address of its client to X-Forwarded-For. */
+  readonly trustedProxies: number
 }
 
-export interface UseCases {
+/** What the endpoints call, and who is told of what they do. */
+export interface Surroundings {
   readonly accounts: ManageAccounts
   readonly tasks: ManageTasks
-}
-
-/** The part of a logger that is needed here, as pino and others have it. */
-export interface Log {
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
+  readonly readiness: Readiness
+  readonly limits: Limits
+  readonly observers: readonly RequestObserver[]
+  readonly log: Log
 }
 
 /** Every middleware, in the order in which a request passes them. */
-export function createApp(options: HttpOptions, { accounts, tasks }: UseCases, log: Log): Koa {
-  const { projectName, version, apiPrefix, environment, corsOrigins } = options
+export function createApp(options: HttpOptions, surroundings: Surroundings): Koa {
+  const { projectName, version, apiPrefix, environment, corsOrigins, trustedProxies } = options
+  const { accounts, tasks, readiness, limits, observers, log } = surroundings
   const documented = [
-    ...probeEndpoints(environment),
+    ...probeEndpoints(environment, () => readiness.check()),
     ...accountEndpoints(apiPrefix, accounts),
     ...taskEndpoints(apiPrefix, tasks),
   ]
@@ -45,11 +51,12 @@ export function createApp(options: HttpOptions, { accounts, tasks }: UseCases, l
   const endpoints = [...documented, openApiEndpoint(openApiDocument(about, documented))]
 
   const router = new Router({ strict: true, sensitive: true })
-  for (const each of endpoints) mount(router, each, accounts)
+  for (const each of endpoints) mount(router, each, accounts, limits)
   mountDocs(router, projectName)
 
-  const app = new Koa()
+  const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies })
   app.on('error', (error) => log.error({ err: error }, 'an answer could not be sent'))
+  app.use(observe(observers))
   app.use(answerHeaders())
   app.use(allowOrigins(corsOrigins))
   app.use(reportProblems(log))
@@ -111,7 +118,15 @@ function allowOrigins(origins: readonly string[]): Middleware {
     credentials: true,
     allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
     allowHeaders: ['Authorization', 'Content-Type', 'X-Request-Id'],
-    exposeHeaders: ['Location', 'Link', 'X-Request-Id', 'WWW-Authenticate', 'Retry-After'],
+    exposeHeaders: [
+      'Location',
+      'Link',
+      'X-Request-Id',
+      'WWW-Authenticate',
+      'Retry-After',
+      'RateLimit',
+      'RateLimit-Policy',
+    ],
     maxAge: 600,
   })
 }

@@ -6,6 +6,7 @@ import type { UserSnapshot } from '../../domain/user.ts'
 import { authenticate } from './authenticate.ts'
 import { type BodyType, bodyReader } from './body.ts'
 import type { tags } from './openapi.ts'
+import { type LimitName, type Limits, originOf, spend } from './limits.ts'
 import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
 import { judge, onlyOnce, type Schema } from './validation.ts'
 
@@ -23,6 +24,8 @@ interface Request<Who extends Access, Params, Query, Body> {
   readonly params: Params
   readonly query: Query
   readonly body: Body
+  /** Whence the request comes, as far as anybody can tell: an address, or the network of one. */
+  readonly origin: string
 }
 
 /** A route with everything that serves it, checks it and documents it. */
@@ -41,6 +44,8 @@ export interface Endpoint<
   readonly summary: string
   readonly description?: string
   readonly access: Who
+  /** What its requests are counted as. */
+  readonly limit?: LimitName
   readonly params?: Schema<Params>
   readonly query?: Schema<Query>
   readonly body?: { readonly types: readonly BodyType[]; readonly schema: Schema<Body> }
@@ -67,16 +72,22 @@ export function endpoint<Who extends Access, Params, Query, Body, Answer = undef
 const nothing = v.strictObject({})
 
 /** Everything that does not depend on the request is made here, at start-up. */
-export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts): void {
-  const { access, params = nothing, query = nothing, body, response } = endpoint
+export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts, limits: Limits): void {
+  const { access, path, params = nothing, query = nothing, body, response } = endpoint
+  const limiter = endpoint.limit && limits[endpoint.limit]
   const readBody = body && bodyReader(body.types)
 
   const serve = async (ctx: Context & { params: Record<string, string> }) => {
+    ctx.state.route = path
     const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
+    ctx.state.userId = user?.id
+    const origin = originOf(ctx)
+    if (limiter) await spend(ctx, limiter, user ? String(user.id) : origin)
     const mistakes: InputError[] = []
     const sent = await readBody?.(ctx, mistakes)
     const request = {
       user: user as UserSnapshot,
+      origin,
       params: judge(params, ctx.params, 'parameters', mistakes),
       query: judge(query, queryOf(ctx, mistakes), 'parameters', mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),

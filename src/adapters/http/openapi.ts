@@ -60,6 +60,7 @@ const commonHeaders = {
 }
 const headersOfStatus: { readonly [status: number]: readonly (keyof typeof commonHeaders)[] } = {
   401: ['WWW-Authenticate'],
+  429: ['Retry-After'],
   503: ['Retry-After'],
 }
 
@@ -143,10 +144,11 @@ function success({ response }: Endpoint, components: Json): Json {
 }
 
 /** The errors of an endpoint: its own, and those that follow from what it takes. */
-function codesOf({ access, body, errors }: Endpoint): ProblemCode[] {
+function codesOf({ access, limit, body, errors }: Endpoint): ProblemCode[] {
   return [
     ...(body ? (['malformed_body', 'body_too_large', 'unsupported_media_type'] as const) : []),
     ...(access === 'user' ? (['not_authenticated', 'invalid_token', 'store_unavailable'] as const) : []),
+    ...(limit ? (['too_many_requests'] as const) : []),
     ...errors,
     'invalid_input',
     'internal_error',

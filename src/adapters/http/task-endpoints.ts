@@ -118,6 +118,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'Create a task',
       access: 'user',
+      limit: 'user',
       body: { types: [JSON_TYPE], schema: newTask },
       response: {
         status: 201,
@@ -138,6 +139,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'List your tasks, newest first',
       access: 'user',
+      limit: 'user',
       query: range,
       response: {
         status: 200,
@@ -160,6 +162,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'Get a task',
       access: 'user',
+      limit: 'user',
       params: idParameter,
       response: { status: 200, description: 'The task.', schema: taskSchema },
       errors: ['task_not_found'],
@@ -176,6 +179,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       description:
         'A JSON Merge Patch (RFC 7396): a member that is absent stays as it is; null clears the description.',
       access: 'user',
+      limit: 'user',
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
       response: { status: 200, description: 'The task as it is now.', schema: taskSchema },
@@ -191,6 +195,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'Delete a task',
       access: 'user',
+      limit: 'user',
       params: idParameter,
       response: { status: 204, description: 'The task is gone.' },
       errors: ['task_not_found'],

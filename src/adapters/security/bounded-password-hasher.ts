@@ -34,6 +34,10 @@ export class BoundedPasswordHasher implements PasswordHasher {
     return this.#inTurn(() => this.#hasher.verify(password, hash))
   }
 
+  load(): { readonly waiting: number; readonly running: number } {
+    return { waiting: this.#queue.size, running: this.#queue.pending }
+  }
+
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#queue.size >= this.#mostWaiting) throw new Overloaded()
     return this.#queue.add(work)

@@ -1,0 +1,123 @@
+import { createServer, type Server } from 'node:http'
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/** Where to answer `GET /metrics`, and nothing else. */
+interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** Numbers that are read when somebody asks for the metrics. */
+export interface Gauges {
+  /** Passwords that wait to be hashed or verified, and those that are. */
+  passwords(): { readonly waiting: number; readonly running: number }
+  /** Connections of the pool by state; nothing where the database has no pool. */
+  connections(): Readonly<Record<string, number>>
+}
+
+interface Answered {
+  readonly method: string
+  readonly route: string | undefined
+  readonly status: number
+  readonly milliseconds: number
+}
+
+const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/** Metrics of one process, named as OpenTelemetry and Prometheus name them; told of each request by the HTTP adapter. */
+export class Metrics {
+  readonly registry = new Registry()
+  readonly #duration: Histogram
+  readonly #inFlight: Gauge
+  readonly #refused: Counter
+
+  constructor(version: string, gauges: Gauges) {
+    const registers = [this.registry]
+    collectDefaultMetrics({ register: this.registry })
+    this.#duration = new Histogram({
+      name: 'http_server_request_duration_seconds',
+      help: 'Time from the first byte of a request to the last of its answer.',
+      labelNames: ['method', 'route', 'status'],
+      buckets: BUCKETS,
+      registers,
+    })
+    this.#inFlight = new Gauge({
+      name: 'http_server_active_requests',
+      help: 'Requests that are being answered.',
+      registers,
+    })
+    this.#refused = new Counter({
+      name: 'rate_limit_refusals_total',
+      help: 'Requests that were refused because there were too many.',
+      labelNames: ['route'],
+      registers,
+    })
+    new Gauge({
+      name: 'password_queue',
+      help: 'Passwords that wait to be hashed or verified, and those that are.',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        for (const [state, count] of Object.entries(gauges.passwords())) this.set({ state }, count)
+      },
+    })
+    new Gauge({
+      name: 'db_client_connections',
+      help: 'Connections to the database, and requests that wait for one.',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        for (const [state, count] of Object.entries(gauges.connections())) this.set({ state }, count)
+      },
+    })
+    new Gauge({ name: 'build_info', help: 'What runs here.', labelNames: ['version', 'node'], registers }).set(
+      { version, node: process.version },
+      1,
+    )
+  }
+
+  started(): void {
+    this.#inFlight.inc()
+  }
+
+  answered({ method, route = 'none', status, milliseconds }: Answered): void {
+    this.#inFlight.dec()
+    this.#duration.observe({ method, route, status }, milliseconds / 1_000)
+    if (status === 429) this.#refused.inc({ route })
+  }
+}
+
+/** Of this process alone. */
+export function serveMetrics({ registry }: Metrics, address: Address): Promise<Server> {
+  return serve(() => registry.metrics(), registry.contentType, address)
+}
+
+/** Lets the process that supervises this one ask for the metrics. */
+export function shareMetrics({ registry }: Metrics): void {
+  AggregatorRegistry.setRegistries(registry)
+  new AggregatorRegistry()
+}
+
+/** Of all workers, added up by the process that supervises them. */
+export function serveWorkersMetrics(address: Address): Promise<Server> {
+  const workers = new AggregatorRegistry()
+  return serve(() => workers.clusterMetrics(), workers.contentType, address)
+}
+
+function serve(read: () => Promise<string>, contentType: string, { host, port }: Address): Promise<Server> {
+  const server = createServer(async (request, response) => {
+    if (request.url !== '/metrics' || request.method !== 'GET') {
+      response.writeHead(404).end()
+      return
+    }
+    try {
+      response.writeHead(200, { 'Content-Type': contentType }).end(await read())
+    } catch {
+      response.writeHead(500).end()
+    }
+  })
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port }, () => resolve(server))
+  })
+}
