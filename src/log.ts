@@ -3,7 +3,16 @@ import pretty from 'pino-pretty'
 import type { Config } from './config.ts'
 
 /** Members that are never written, wherever in a line they stand. */
-const SECRET_MEMBERS = ['password', 'hashedPassword', 'token', 'access_token', 'secret', 'secretKey', 'authorization', 'cookie']
+const SECRET_MEMBERS = [
+  'password',
+  'hashedPassword',
+  'token',
+  'access_token',
+  'secret',
+  'secretKey',
+  'authorization',
+  'cookie',
+]
 
 /** Secrets within a text: JSON Web Tokens, bearer credentials, passwords in URLs, and queries. */
 const SECRET_TEXTS: readonly [RegExp, string][] = [
@@ -14,7 +23,10 @@ const SECRET_TEXTS: readonly [RegExp, string][] = [
 ]
 
 /** JSON in production, for machines; in development lines for people. No secret reaches either, at any level. */
-export function createLog({ environment, logLevel }: Pick<Config, 'environment' | 'logLevel'>, destination = 1): Logger {
+export function createLog(
+  { environment, logLevel }: Pick<Config, 'environment' | 'logLevel'>,
+  destination = 1,
+): Logger {
   const sink =
     environment === 'development'
       ? pretty({ sync: true, destination, ignore: 'pid,hostname' })

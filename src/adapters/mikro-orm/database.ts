@@ -1,13 +1,16 @@
 import { resolve } from 'node:path'
-import { MikroORM } from '@mikro-orm/core'
+import { MikroORM, type Options } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { sql } from 'kysely'
+import type pg from 'pg'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
-import { mikroOrmOptions, type Target } from './options.ts'
+import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
+import { postgresqlPool } from './postgresql-dialect.ts'
+import type { PreparedQuery } from './prepared-query.ts'
 import type { Tables } from './records.ts'
-import { postgresqlStore, sqliteStore } from './store.ts'
+import { postgresqlStore, type Store, sqliteStore } from './store.ts'
 import { reasonOf } from './store-errors.ts'
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
@@ -16,6 +19,10 @@ export class DatabaseUnavailable extends Error {}
 export interface Database {
   readonly tasks: TaskRepository
   readonly users: UserRepository
+  /** Of PostgreSQL, for who shares it. */
+  readonly pool: pg.Pool | undefined
+  /** @throws StoreUnavailable */
+  ping(): Promise<void>
   /**
    * Brings the schema up to date. Of instances that start at once on PostgreSQL one does it, and the others wait.
    *
@@ -31,15 +38,19 @@ export interface Database {
  *
  * @throws DatabaseUnavailable
  */
-export async function openDatabase(target: Target): Promise<Database> {
-  const orm = await connect(target).catch((cause) => {
+export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): Promise<Database> {
+  const pool = target.kind === 'postgresql' ? postgresqlPool(target.url, poolOptions) : undefined
+  const orm = await connect(mikroOrmOptions(target, poolOptions, pool)).catch((cause) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
   })
-  const kysely = orm.em.getKysely<Tables>()
-  const store = target.kind === 'sqlite' ? sqliteStore(kysely) : postgresqlStore(kysely)
+  const store = storeOf(orm, target)
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
+    pool,
+    async ping() {
+      await store.read(selectOne, {})
+    },
     migrate: () =>
       migrate(orm, target).catch((cause) => {
         throw new DatabaseUnavailable(`${describe(target)} cannot be migrated: ${reasonOf(cause)}`, { cause })
@@ -48,8 +59,15 @@ export async function openDatabase(target: Target): Promise<Database> {
   }
 }
 
-async function connect(target: Target): Promise<MikroORM<AbstractSqlDriver>> {
-  const orm = await MikroORM.init(mikroOrmOptions(target))
+function storeOf({ em }: MikroORM<AbstractSqlDriver>, { kind }: Target): Store {
+  const kysely = em.getKysely<Tables>()
+  return kind === 'sqlite' ? sqliteStore(kysely) : postgresqlStore(em.getKysely<Tables>({ type: 'read' }))
+}
+
+const selectOne: PreparedQuery<object, unknown> = async (database) => (await sql`select 1`.execute(database)).rows
+
+async function connect(options: Partial<Options<AbstractSqlDriver>>): Promise<MikroORM<AbstractSqlDriver>> {
+  const orm = await MikroORM.init(options)
   try {
     await orm.connect()
     await sql`select 1`.execute(orm.em.getKysely())

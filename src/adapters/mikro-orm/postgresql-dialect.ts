@@ -1,5 +1,12 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
-import { type DatabaseConnection, PostgresDialect, type PostgresDialectConfig, PostgresDriver } from 'kysely'
+import {
+  type DatabaseConnection,
+  PostgresDialect,
+  type PostgresDialectConfig,
+  PostgresDriver,
+  type PostgresPool,
+  type PostgresPoolClient,
+} from 'kysely'
 import pg from 'pg'
 
 /** All in milliseconds. A client that waits longer is better told to come back. */
@@ -11,20 +18,86 @@ const LIMITS = {
 
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 
-/** Connects when the first statement needs it. */
-export function postgresqlDialect(url: string): PostgresDialect {
-  const pool = new pg.Pool({
+/** How connections are used. */
+export interface PoolOptions {
+  readonly size: number
+  /** Off for a pooler that gives each transaction another connection, such as PgBouncer in transaction mode. */
+  readonly preparedStatements: boolean
+}
+
+/** Connections of which each serves one transaction at a time; it connects when the first statement needs it. */
+export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({ ...clientOptions(url, options), max: options.size, Client: NamingClient })
+  // A connection that the server drops must not end the process; the statement that meets it reports it.
+  pool.on('error', () => undefined)
+  pool.on('connect', (client) => client.on('error', () => undefined))
+  return pool
+}
+
+export const transactionDialect = (pool: pg.Pool): PostgresDialect => new ForgivingDialect({ pool })
+
+/** For statements that are a transaction each. */
+export const statementDialect = (url: string, options: PoolOptions): PostgresDialect =>
+  new PostgresDialect({ pool: new SharedClients(url, options) })
+
+function clientOptions(url: string, { preparedStatements }: PoolOptions) {
+  return {
     ...LIMITS,
     connectionString: url,
     fallback_application_name: 'task-management-api',
     keepAlive: true,
     types: typeParsers(),
-    Client: NamingClient,
-  })
-  // A connection that the server drops must not end the process; the statement that meets it reports it.
-  pool.on('error', () => undefined)
-  pool.on('connect', (client) => client.on('error', () => undefined))
-  return new ForgivingDialect({ pool })
+    preparedStatements,
+  }
+}
+
+/** As many as keep a server busy while answers are on their way. */
+const SHARED = 2
+/** Milliseconds after which a shared connection that answers nothing is given up, and what was sent on it with it. */
+const SILENCE = 12_000
+
+/**
+ * A few connections that everybody shares: statements are sent without waiting for the answers to those before them,
+ * so none waits for a free connection and many travel together. Never for a transaction: others' statements would be
+ * in it.
+ */
+class SharedClients implements PostgresPool {
+  readonly options: object
+  readonly #open: () => SharedClient
+  readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
+  #turn = 0
+
+  constructor(url: string, options: PoolOptions) {
+    this.options = options
+    this.#open = () => new SharedClient({ ...clientOptions(url, options), pipeline: true, query_timeout: SILENCE })
+  }
+
+  connect(): Promise<SharedClient> {
+    this.#turn = (this.#turn + 1) % SHARED
+    return this.#clients.get(this.#turn)?.connected ?? this.#connect(this.#turn)
+  }
+
+  #connect(place: number): Promise<SharedClient> {
+    const client = this.#open()
+    const forget = () => {
+      if (this.#clients.get(place)?.client === client) this.#clients.delete(place)
+    }
+    client.on('error', forget)
+    client.on('end', forget)
+    const connected = client.connect().then(
+      () => client,
+      (error) => {
+        forget()
+        throw error
+      },
+    )
+    this.#clients.set(place, { client, connected })
+    return connected
+  }
+
+  async end(): Promise<void> {
+    await Promise.all(Array.from(this.#clients.values(), ({ client }) => client.end()))
+  }
 }
 
 /** MikroORM reads dates from text. */
@@ -59,6 +132,12 @@ class ForgivingDriver extends PostgresDriver {
 class NamingClient extends pg.Client {
   static readonly LIMIT = 100
   readonly #names = new Map<string, string>()
+  readonly #limit: number
+
+  constructor(config: pg.ClientConfig & { readonly preparedStatements?: boolean } = {}) {
+    super(config)
+    this.#limit = config.preparedStatements ? NamingClient.LIMIT : 0
+  }
 
   override query<Result>(...call: unknown[]): Result {
     const [text, values] = call
@@ -70,8 +149,13 @@ class NamingClient extends pg.Client {
 
   #nameOf(text: string): string | undefined {
     const name = this.#names.get(text)
-    if (name !== undefined || this.#names.size >= NamingClient.LIMIT) return name
+    if (name !== undefined || this.#names.size >= this.#limit) return name
     this.#names.set(text, `q${this.#names.size}`)
     return this.#names.get(text)
   }
+}
+
+/** Everybody's, so nobody gives it back. */
+class SharedClient extends NamingClient implements PostgresPoolClient {
+  release(): void {}
 }
