@@ -63,65 +63,70 @@ function databaseTarget(url: string): DatabaseTarget | undefined {
   return hostname !== '' || searchParams.has('host') ? { kind: 'postgresql', url: postgresql } : undefined
 }
 
-const variablesOf = (production: boolean) =>
+/** Every variable that there is; production is stricter about some of them. */
+export const variablesOf = (production: boolean) =>
+  v.object({
+    PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
+    API_V1_PREFIX: v.pipe(
+      v.optional(v.string(), '/api/v1'),
+      v.regex(
+        /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/,
+        'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
+      ),
+    ),
+    ENVIRONMENT: v.optional(v.string(), 'development'),
+    HOST: v.optional(v.string(), '127.0.0.1'),
+    PORT: wholeNumber(8000, 0, 65_535),
+    SECRET_KEY: production
+      ? v.pipe(
+          v.optional(v.string(), ''),
+          v.check((secret) => [...secret].length >= 32 && secret !== PLACEHOLDER_SECRET, PRODUCTION_SECRET),
+        )
+      : v.optional(v.string()),
+    ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
+    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1),
+    BACKEND_CORS_ORIGINS: v.pipe(
+      v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
+      v.transform((list) => list.split(',').map((origin) => origin.trim())),
+      v.check(
+        (origins) => origins.every(isOrigin),
+        'must be a comma-separated list of origins such as https://app.example.com, without paths and without *',
+      ),
+    ),
+    DATABASE_URL: v.pipe(
+      v.optional(v.string(), 'sqlite:///./tasks.db'),
+      v.transform(databaseTarget),
+      v.custom<DatabaseTarget>((target) => target !== undefined, DATABASE_URL),
+    ),
+    MIGRATE_ON_START: flag(true),
+    BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
+    PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
+    WEB_CONCURRENCY: wholeNumber(1, 1, 128),
+    DATABASE_POOL_SIZE: wholeNumber(10, 1, 1_000),
+    DATABASE_PREPARED_STATEMENTS: flag(true),
+    HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
+    REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
+    KEEP_ALIVE_TIMEOUT: wholeNumber(75, 1, 3_600),
+    MAX_CONNECTIONS: wholeNumber(10_000, 1),
+    SHUTDOWN_DELAY: wholeNumber(0, 0, 3_600),
+    SHUTDOWN_TIMEOUT: wholeNumber(10, 1, 3_600),
+    TRUST_PROXY: wholeNumber(0, 0, 100),
+    RATE_LIMIT_ENABLED: flag(true),
+    RATE_LIMIT_USER: wholeNumber(300, 1),
+    RATE_LIMIT_LOGIN: wholeNumber(20, 1),
+    RATE_LIMIT_REGISTER: wholeNumber(30, 1),
+    RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
+    METRICS_PORT: v.optional(wholeNumberText(1, 65_535)),
+    LOG_LEVEL: choice('info', LOG_LEVELS),
+  })
+
+/** Two processes share a file or a server, but no memory. */
+const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
+  WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
+
+const environmentOf = (production: boolean) =>
   v.pipe(
-    v.object({
-      PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
-      API_V1_PREFIX: v.pipe(
-        v.optional(v.string(), '/api/v1'),
-        v.regex(
-          /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/,
-          'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
-        ),
-      ),
-      ENVIRONMENT: v.optional(v.string(), 'development'),
-      HOST: v.optional(v.string(), '127.0.0.1'),
-      PORT: wholeNumber(8000, 0, 65_535),
-      SECRET_KEY: production
-        ? v.pipe(
-            v.optional(v.string(), ''),
-            v.check((secret) => [...secret].length >= 32 && secret !== PLACEHOLDER_SECRET, PRODUCTION_SECRET),
-          )
-        : v.optional(v.string()),
-      ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
-      ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1),
-      BACKEND_CORS_ORIGINS: v.pipe(
-        v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
-        v.transform((list) => list.split(',').map((origin) => origin.trim())),
-        v.check(
-          (origins) => origins.every(isOrigin),
-          'must be a comma-separated list of origins such as https://app.example.com, without paths and without *',
-        ),
-      ),
-      DATABASE_URL: v.pipe(
-        v.optional(v.string(), 'sqlite:///./tasks.db'),
-        v.transform(databaseTarget),
-        v.custom<DatabaseTarget>((target) => target !== undefined, DATABASE_URL),
-      ),
-      MIGRATE_ON_START: v.pipe(
-        choice('true', ['true', 'false']),
-        v.transform((text) => text === 'true'),
-      ),
-      BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
-      PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
-      WEB_CONCURRENCY: wholeNumber(1, 1, 128),
-      DATABASE_POOL_SIZE: wholeNumber(10, 1, 1_000),
-      DATABASE_PREPARED_STATEMENTS: flag(true),
-      HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
-      REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
-      KEEP_ALIVE_TIMEOUT: wholeNumber(75, 1, 3_600),
-      MAX_CONNECTIONS: wholeNumber(10_000, 1),
-      SHUTDOWN_DELAY: wholeNumber(0, 0, 3_600),
-      SHUTDOWN_TIMEOUT: wholeNumber(10, 1, 3_600),
-      TRUST_PROXY: wholeNumber(0, 0, 100),
-      RATE_LIMIT_ENABLED: flag(true),
-      RATE_LIMIT_USER: wholeNumber(300, 1),
-      RATE_LIMIT_LOGIN: wholeNumber(20, 1),
-      RATE_LIMIT_REGISTER: wholeNumber(30, 1),
-      RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
-      METRICS_PORT: v.optional(wholeNumberText(1, 65_535)),
-      LOG_LEVEL: choice('info', LOG_LEVELS),
-    }),
+    variablesOf(production),
     v.forward(
       v.partialCheck([['DATABASE_URL'], ['WEB_CONCURRENCY']], shareable, 'must be 1 with DATABASE_URL memory:'),
       ['WEB_CONCURRENCY'],
@@ -150,10 +155,6 @@ function readEnvFile(path: string): Environment {
 function withoutEmpty(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
 }
-
-/** Two processes share a file or a server, but no memory. */
-const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
-  WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
 
 /** How connections to PostgreSQL are used. */
 export interface DatabasePool {
@@ -211,7 +212,7 @@ export interface Config {
 export function readConfig(environment: Environment): Config {
   const set = withoutEmpty(environment)
   const production = !NON_PRODUCTION.has(set.ENVIRONMENT ?? 'development')
-  const { success, output, issues } = v.safeParse(variablesOf(production), set)
+  const { success, output, issues } = v.safeParse(environmentOf(production), set)
   if (!success) throw new ConfigError(issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`).join('\n'))
   return {
     projectName: output.PROJECT_NAME,

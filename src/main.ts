@@ -1,10 +1,11 @@
 import cluster from 'node:cluster'
-import { type Logger, pino } from 'pino'
-import pretty from 'pino-pretty'
+import type { Log } from './adapters/http/access-log.ts'
 import { ListenError, type ListeningServer } from './adapters/http/server.ts'
+import { serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
 import { DatabaseUnavailable } from './adapters/mikro-orm/database.ts'
 import { prepareDatabase, startService } from './composition-root.ts'
 import { type Config, ConfigError, readConfig, readEnvironment } from './config.ts'
+import { createLog } from './log.ts'
 import { startWorkers, WorkerFailed } from './workers.ts'
 
 /** What an operator can mend; the message says it all, so no stack. */
@@ -13,13 +14,20 @@ const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError]
 try {
   const config = readConfig(readEnvironment())
   const log = createLog(config)
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'an error that nobody caught ends the process')
+    process.exit(1)
+  })
   if (config.secretKeyIsRandom) {
-    log.warn('SECRET_KEY is not set: every token ends with this process. `openssl rand -base64 48` makes a key to set.')
+    log.warn(
+      {},
+      'SECRET_KEY is not set: every token ends with this process. `openssl rand -base64 48` makes a key to set.',
+    )
   }
   const service = await start(config, log)
   if (cluster.isPrimary) {
     const { url } = service
-    log.info(`API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
+    log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
   }
   stopOnSignal(service, log)
 } catch (error) {
@@ -34,28 +42,21 @@ function report(error: unknown): void {
   console.error(expected ? (error as Error).message : error)
 }
 
-function createLog({ environment, logLevel: level }: Config): Logger {
-  const development = environment === 'development'
-  return pino(
-    { level },
-    development ? pretty({ sync: true, ignore: 'pid,hostname' }) : pino.destination({ sync: true }),
-  )
-}
-
-async function start(config: Config, log: Logger): Promise<ListeningServer> {
+async function start(config: Config, log: Log): Promise<ListeningServer> {
   if (cluster.isWorker || config.webConcurrency === 1) return startService(config, log)
   await prepareDatabase(config)
+  if (config.metricsPort !== undefined) await serveWorkersMetrics({ host: config.host, port: config.metricsPort })
   return startWorkers(config, log)
 }
 
-function stopOnSignal(service: ListeningServer, log: Logger): void {
+function stopOnSignal(service: ListeningServer, log: Log): void {
   let stopping = false
   const stop = async (signal: string) => {
     if (stopping) return
     stopping = true
-    if (cluster.isPrimary) log.info(`${signal}: answering the requests in flight, then stopping`)
+    if (cluster.isPrimary) log.info({}, `${signal}: answering the requests in flight, then stopping`)
     await service.close()
-    cluster.worker?.disconnect()
+    process.exit(0)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { expect } from 'chai'
@@ -173,3 +173,16 @@ describe('The rule by folder', () => {
     }
   })
 })
+
+describe('DEPENDENCIES.md', () => {
+  it('names every package that package.json does, and no other', () => {
+    const { dependencies, optionalDependencies, devDependencies } = JSON.parse(read('package.json'))
+    const rows = read('.github/DEPENDENCIES.md').matchAll(/^\| (`.*?) \|/gm)
+    const named = [...rows].flatMap(([, cell = '']) => cell.split(', ').map((name) => name.replaceAll('`', '')))
+    expect(named).to.have.members(Object.keys({ ...dependencies, ...optionalDependencies, ...devDependencies }))
+  })
+})
+
+function read(file: string): string {
+  return readFileSync(join(ROOT, file), 'utf8')
+}

@@ -85,6 +85,12 @@ describe('The store on PostgreSQL', () => {
     }
   })
 
+  it('hands dates to MikroORM as text', async () => {
+    expect(await store.sql("select timestamptz '2026-01-31 09:30:00+00' at time zone 'UTC' as at")).to.deep.equal([
+      { at: '2026-01-31 09:30:00' },
+    ])
+  })
+
   it('serves every page and every task from an index, without a sort', async () => {
     const many = `insert into tasks (title, completed, owner_id, created_at, updated_at)
       select 'x', false, u.id, now(), now() from users u, generate_series(1, 100)`

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
+import { CompiledQuery } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { StatementCache, sqliteDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
@@ -93,6 +94,29 @@ describe('The store on SQLite', () => {
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.deep.equal([])
     await store.tasks.update(key, (task) => task.edit({ title: 'new' }, NOW))
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.have.lengthOf(1)
+  })
+
+  it('lets no other process write between the reading and the writing of an update', async () => {
+    const key = (await addTask()).snapshot()
+    const other = new BetterSqlite3(path, { timeout: 0 })
+    const updated = await store.tasks.update(key, (task) => {
+      expect(() => other.exec("update tasks set title = 'theirs'")).to.throw('database is locked')
+      task.edit({ completed: true }, NOW)
+    })
+    other.close()
+    expect((await store.tasks.get(key)).snapshot()).to.deep.equal(updated.snapshot())
+  })
+
+  it('rolls back what SQLite has rolled back by itself, without a complaint that would hide the reason', async () => {
+    const driver = sqliteDialect(path).createDriver()
+    await driver.init()
+    const connection = await driver.acquireConnection()
+    await driver.beginTransaction(connection, {})
+    await connection.executeQuery(CompiledQuery.raw('rollback'))
+    await driver.rollbackTransaction(connection)
+    await driver.beginTransaction(connection, {})
+    await driver.rollbackTransaction(connection)
+    await driver.destroy()
   })
 
   it('is unavailable while another process writes, and serves again after it', async () => {

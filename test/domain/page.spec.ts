@@ -43,6 +43,7 @@ async function follow(shelf: Shelf, from: TaskPage, side: 'newer' | 'older', lim
   const pages: TaskPage[] = []
   for (let at: Position | undefined = from[side]; at; at = pages.at(-1)?.[side]) {
     pages.push(await shelf.page({ ...at, skip: 0, limit }))
+    expect(pages.at(-1)?.tasks, 'a page that another names').to.not.have.length(0)
     // A page that leads nowhere new would be followed for ever.
     expect(pages.length).to.be.at.most(shelf.ids.length + 1)
   }
@@ -134,9 +135,6 @@ describe('A page of tasks', () => {
         const page = await shelf.page({ skip, limit })
         expect('newer' in page).to.equal(skip > 0 && ids.length > 0)
         expect('older' in page).to.equal(skip + limit < ids.length)
-        for (const side of ['newer', 'older'] as const) {
-          for (const neighbour of await follow(shelf, page, side, limit)) expect(neighbour.tasks).to.not.have.length(0)
-        }
       }),
     )
   })

@@ -6,7 +6,7 @@ import { type AbstractSqlDriver, SqliteDriver } from '@mikro-orm/sqlite'
 import pg from 'pg'
 import { MigrationGenerator } from './migration-generator.ts'
 import { type PoolOptions, postgresqlPool, statementDialect, transactionDialect } from './postgresql-dialect.ts'
-import { TaskRecord, UserRecord } from './records.ts'
+import { RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
 import { sqliteDialect } from './sqlite-dialect.ts'
 
 /** Where tasks are kept. */
@@ -35,6 +35,7 @@ export function mikroOrmOptions(
     extensions: [Migrator],
     // The operator makes the database; ours are the tables in it.
     ensureDatabase: false,
+    schemaGenerator: { skipTables: [RATE_LIMITS_TABLE] },
     migrations: {
       path: join(import.meta.dirname, 'migrations'),
       generator: MigrationGenerator,

@@ -1,12 +1,5 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
-import {
-  type DatabaseConnection,
-  PostgresDialect,
-  type PostgresDialectConfig,
-  PostgresDriver,
-  type PostgresPool,
-  type PostgresPoolClient,
-} from 'kysely'
+import { PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
 import pg from 'pg'
 
 /** All in milliseconds. A client that waits longer is better told to come back. */
@@ -34,7 +27,7 @@ export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
   return pool
 }
 
-export const transactionDialect = (pool: pg.Pool): PostgresDialect => new ForgivingDialect({ pool })
+export const transactionDialect = (pool: pg.Pool): PostgresDialect => new PostgresDialect({ pool })
 
 /** For statements that are a transaction each. */
 export const statementDialect = (url: string, options: PoolOptions): PostgresDialect =>
@@ -106,26 +99,6 @@ function typeParsers() {
   const parsers = createPostgreSqlTypeParsers(pg.types.getTypeParser(TEXT_ARRAY))
   for (const [oid, parse] of Object.entries(parsers)) types.setTypeParser(Number(oid), parse)
   return types
-}
-
-class ForgivingDialect extends PostgresDialect {
-  readonly #config: PostgresDialectConfig
-
-  constructor(config: PostgresDialectConfig) {
-    super(config)
-    this.#config = config
-  }
-
-  override createDriver(): ForgivingDriver {
-    return new ForgivingDriver(this.#config)
-  }
-}
-
-class ForgivingDriver extends PostgresDriver {
-  /** It fails when the connection is gone, and the transaction with it: that must not hide the reason. */
-  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
-    await super.rollbackTransaction(connection).catch(() => undefined)
-  }
 }
 
 /** Names the statements that have parameters, so that the server parses and plans each once for a connection. */

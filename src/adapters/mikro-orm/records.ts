@@ -28,18 +28,15 @@ export const TaskRecord = defineEntity({
     title: p.string().columnType('varchar(255)'),
     description: p.text().nullable(),
     completed: p.boolean().columnType('boolean').default(false),
-    owner: () =>
-      p
-        .manyToOne(UserRecord)
-        .deleteRule('cascade')
-        .updateRule('no action')
-        .index(false)
-        .foreignKeyName('tasks_owner_id_foreign'),
+    owner: () => p.manyToOne(UserRecord).deleteRule('cascade').index(false).foreignKeyName('tasks_owner_id_foreign'),
     createdAt: p.datetime(3),
     updatedAt: p.datetime(3),
   },
   indexes: [{ name: 'tasks_owner_id_id_index', properties: ['owner', 'id'] }],
 })
+
+/** Nobody's aggregate: counts that rate-limiter-flexible keeps, on PostgreSQL alone. */
+export const RATE_LIMITS_TABLE = 'rate_limits'
 
 /** What a driver reads is not always what it was given: SQLite knows neither dates nor booleans. */
 type AsRead<Value> = Value extends Date ? number | string : Value extends boolean ? boolean | number : Value

@@ -13,7 +13,8 @@ interface Quota {
 /** A pool of `pg`, or what behaves like one. */
 export type SharedStore = { query(...call: never[]): unknown }
 
-export const RATE_LIMIT_TABLE = 'rate_limits'
+/** Made by a migration of the store. */
+const TABLE = 'rate_limits'
 
 /** Counts in PostgreSQL where instances share one, and goes on by itself while that can't be reached. */
 function limiter({ name, allowed, window }: Quota, shared?: SharedStore): RateLimiterAbstract {
@@ -23,7 +24,7 @@ function limiter({ name, allowed, window }: Quota, shared?: SharedStore): RateLi
   return new RateLimiterPostgres({
     ...options,
     storeClient: shared,
-    tableName: RATE_LIMIT_TABLE,
+    tableName: TABLE,
     tableCreated: true,
     insuranceLimiter: own,
   })
