@@ -25,11 +25,12 @@ try {
     )
   }
   const service = await start(config, log)
+  // Before anybody hears that it is there.
+  stopOnSignal(service, log)
   if (cluster.isPrimary) {
     const { url } = service
     log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
   }
-  stopOnSignal(service, log)
 } catch (error) {
   process.exitCode = 1
   report(error)
