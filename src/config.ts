@@ -102,7 +102,7 @@ export const variablesOf = (production: boolean) =>
     BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
     PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
     WEB_CONCURRENCY: wholeNumber(1, 1, 128),
-    DATABASE_POOL_SIZE: wholeNumber(10, 1, 1_000),
+    DATABASE_POOL_SIZE: wholeNumber(10, 2, 1_000),
     DATABASE_PREPARED_STATEMENTS: flag(true),
     HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
     REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
@@ -158,6 +158,7 @@ function withoutEmpty(environment: Environment): Environment {
 
 /** How connections to PostgreSQL are used. */
 export interface DatabasePool {
+  /** 2 or more: a migration needs two. */
   readonly size: number
   /** Off for a pooler that gives each transaction another connection. */
   readonly preparedStatements: boolean

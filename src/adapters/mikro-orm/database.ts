@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { MikroORM, type Options } from '@mikro-orm/core'
+import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { sql } from 'kysely'
 import type pg from 'pg'
@@ -7,7 +7,7 @@ import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
 import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
-import { postgresqlPool } from './postgresql-dialect.ts'
+import { type PoolOptions, postgresqlPool } from './postgresql-dialect.ts'
 import type { PreparedQuery } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { postgresqlStore, type Store, sqliteStore } from './store.ts'
@@ -39,8 +39,7 @@ export interface Database {
  * @throws DatabaseUnavailable
  */
 export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): Promise<Database> {
-  const pool = target.kind === 'postgresql' ? postgresqlPool(target.url, poolOptions) : undefined
-  const orm = await connect(mikroOrmOptions(target, poolOptions, pool)).catch((cause) => {
+  const { orm, pool } = await connect(target, poolOptions).catch((cause) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
   })
   const store = storeOf(orm, target)
@@ -66,12 +65,14 @@ function storeOf({ em }: MikroORM<AbstractSqlDriver>, { kind }: Target): Store {
 
 const selectOne: PreparedQuery<object, unknown> = async (database) => (await sql`select 1`.execute(database)).rows
 
-async function connect(options: Partial<Options<AbstractSqlDriver>>): Promise<MikroORM<AbstractSqlDriver>> {
-  const orm = await MikroORM.init(options)
+async function connect(target: Target, poolOptions: PoolOptions) {
+  const pool = target.kind === 'postgresql' ? postgresqlPool(target.url, poolOptions) : undefined
+  const orm = await MikroORM.init(mikroOrmOptions(target, poolOptions, pool))
   try {
     await orm.connect()
-    await sql`select 1`.execute(orm.em.getKysely())
-    return orm
+    // Kysely closes only what was used, so each kind of connection is.
+    for (const type of ['write', 'read'] as const) await sql`select 1`.execute(orm.em.getKysely({ type }))
+    return { orm, pool }
   } catch (error) {
     await orm.close()
     throw error

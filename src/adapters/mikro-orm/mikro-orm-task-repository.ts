@@ -24,12 +24,12 @@ function taskQueries({ kysely }: Store) {
     add: prepare((draft: TaskDraft) => kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(TASK_COLUMNS)),
     get: prepare(taskOf),
     /** A change always moves `updated_at`, so it tells whether there was another one. */
-    save: prepare(({ seen, ...task }: TaskSnapshot & { seen: Date }) =>
+    save: prepare((task: TaskSnapshot & { seen: Date }) =>
       kysely
         .updateTable('tasks')
         .set(toTaskColumns(task))
         .where('id', '=', wide(task.id))
-        .where('updated_at', '=', sql<number>`${seen}`)
+        .where('updated_at', '=', sql<number>`${task.seen}`)
         .returning('id'),
     ),
     older: prepare(({ ownerId, from, skip, limit }: Page) =>

@@ -16,8 +16,8 @@ export type Target =
   /** `url` may hold a password: never print it. */
   | { readonly kind: 'postgresql'; readonly url: string }
 
-/** For who runs one command. */
-export const COMMAND_LINE: PoolOptions = { size: 1, preparedStatements: false }
+/** For who runs one command. While one connection holds the lock of the migrations, MikroORM asks on another. */
+export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
 
 /**
  * For the service and for the command line of MikroORM alike.

@@ -59,13 +59,15 @@ class SharedClients implements PostgresPool {
   readonly #open: () => SharedClient
   readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
   #turn = 0
+  #ended = false
 
   constructor(url: string, options: PoolOptions) {
     this.options = options
     this.#open = () => new SharedClient({ ...clientOptions(url, options), pipeline: true, query_timeout: SILENCE })
   }
 
-  connect(): Promise<SharedClient> {
+  async connect(): Promise<SharedClient> {
+    if (this.#ended) throw new Error('Cannot use a pool after calling end on the pool')
     this.#turn = (this.#turn + 1) % SHARED
     return this.#clients.get(this.#turn)?.connected ?? this.#connect(this.#turn)
   }
@@ -89,6 +91,7 @@ class SharedClients implements PostgresPool {
   }
 
   async end(): Promise<void> {
+    this.#ended = true
     await Promise.all(Array.from(this.#clients.values(), ({ client }) => client.end()))
   }
 }
