@@ -81,8 +81,14 @@ async function attempt({ work, resolve, reject }: Job, transaction: Transaction<
     await transaction.executeQuery(RELEASE)
     return () => resolve(result)
   } catch (error) {
-    await transaction.executeQuery(ROLLBACK)
-    await transaction.executeQuery(RELEASE)
+    try {
+      await transaction.executeQuery(ROLLBACK)
+      await transaction.executeQuery(RELEASE)
+    } catch {
+      // SQLite took back the whole group by itself, as it may when the disk is full: no other job is to blame.
+      reject(error)
+      throw new StoreUnavailable(error)
+    }
     return () => reject(error)
   }
 }

@@ -15,12 +15,13 @@ export interface Bounds {
  */
 export class BoundedPasswordHasher implements PasswordHasher {
   readonly #hasher: PasswordHasher
-  readonly #mostWaiting: number
+  /** Running or waiting. */
+  readonly #mostAtOnce: number
   readonly #queue: PQueue
 
   constructor(hasher: PasswordHasher, { concurrency, mostWaiting }: Bounds) {
     this.#hasher = hasher
-    this.#mostWaiting = mostWaiting
+    this.#mostAtOnce = concurrency + mostWaiting
     this.#queue = new PQueue({ concurrency })
   }
 
@@ -39,7 +40,7 @@ export class BoundedPasswordHasher implements PasswordHasher {
   }
 
   #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.#queue.size >= this.#mostWaiting) throw new Overloaded()
+    if (this.#queue.pending + this.#queue.size >= this.#mostAtOnce) throw new Overloaded()
     return this.#queue.add(work)
   }
 }

@@ -6,9 +6,6 @@ import type { AccessToken, Clock, TokenService } from '../../domain/ports.ts'
 
 const USER_ID = /^[1-9]\d{0,15}$/
 
-/** Tokens of a few hundred bytes each. */
-const MOST_REMEMBERED = 10_000
-
 interface Verified {
   readonly userId: number
   /** Seconds since 1970. */
@@ -24,6 +21,9 @@ export interface JwtOptions {
 
 /** JSON Web Tokens (RFC 7519) with `sub`, `iat` and `exp`, signed by HMAC; the algorithm is pinned (RFC 8725, section 3.1). */
 export class JwtTokenService implements TokenService {
+  /** Tokens of a few hundred bytes each. */
+  static readonly MOST_REMEMBERED = 10_000
+
   readonly #options: JwtOptions
   readonly #clock: Clock
   /** Made once: jsonwebtoken would otherwise import the key at each call, which costs more than the check itself. */
@@ -32,7 +32,7 @@ export class JwtTokenService implements TokenService {
    * A signature that was right stays right, so it is checked once; the expiry is checked each time. Whether there still
    * is such a user is not known here at all.
    */
-  readonly #verified = new LRUCache<string, Verified>({ max: MOST_REMEMBERED })
+  readonly #verified = new LRUCache<string, Verified>({ max: JwtTokenService.MOST_REMEMBERED })
 
   constructor(options: JwtOptions, clock: Clock) {
     this.#options = options
