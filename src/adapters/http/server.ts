@@ -59,7 +59,8 @@ export async function listen(
 ): Promise<ListeningServer> {
   const server = createServer(
     {
-      headersTimeout: options.headersTimeout * 1_000,
+      // Node refuses to start with headers that may take longer than the whole of the request.
+      headersTimeout: Math.min(options.headersTimeout, options.requestTimeout) * 1_000,
       requestTimeout: options.requestTimeout * 1_000,
       keepAliveTimeout: options.keepAliveTimeout * 1_000,
       connectionsCheckingInterval: CHECK_INTERVAL,
