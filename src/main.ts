@@ -1,7 +1,7 @@
 import cluster from 'node:cluster'
 import type { Log } from './adapters/http/access-log.ts'
 import { ListenError, type ListeningServer } from './adapters/http/server.ts'
-import { serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
+import { MetricsListenError, serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
 import { DatabaseUnavailable } from './adapters/mikro-orm/database.ts'
 import { prepareDatabase, startService } from './composition-root.ts'
 import { type Config, ConfigError, readConfig, readEnvironment } from './config.ts'
@@ -9,7 +9,7 @@ import { createLog } from './log.ts'
 import { startWorkers, WorkerFailed } from './workers.ts'
 
 /** What an operator can mend; the message says it all, so no stack. */
-const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError]
+const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError, MetricsListenError]
 
 try {
   const config = readConfig(readEnvironment())
@@ -32,9 +32,9 @@ try {
     log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
   }
 } catch (error) {
-  process.exitCode = 1
   report(error)
-  cluster.worker?.disconnect()
+  // Whatever listens already, as the metrics may, would keep the process.
+  process.exit(1)
 }
 
 function report(error: unknown): void {

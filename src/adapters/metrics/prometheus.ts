@@ -7,6 +7,9 @@ interface Address {
   readonly port: number
 }
 
+/** Why that address can't be listened on, as one line for the operator. */
+export class MetricsListenError extends Error {}
+
 /** Numbers that are read when somebody asks for the metrics. */
 export interface Gauges {
   /** Passwords that wait to be hashed or verified, and those that are. */
@@ -117,7 +120,10 @@ function serve(read: () => Promise<string>, contentType: string, { host, port }:
     }
   })
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
+    server.once('error', ({ code }: NodeJS.ErrnoException) => {
+      const reason = code === 'EADDRINUSE' ? 'the port is in use' : code
+      reject(new MetricsListenError(`Can't listen on HOST ${host}, METRICS_PORT ${port}: ${reason}.`))
+    })
     server.listen({ host, port }, () => resolve(server))
   })
 }
