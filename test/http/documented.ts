@@ -78,7 +78,7 @@ export class Documented {
     const [, template, name] = pointer as [string, string, string]
     const response = this.#document.paths[template]?.[name]?.responses[answer.status]
     if (!response) throw new AssertionError(`${described}: this status is not in the document`)
-    for (const header of ['Location', 'Link', 'WWW-Authenticate', 'Retry-After']) {
+    for (const header of ['Location', 'Link', 'WWW-Authenticate', 'Retry-After', 'RateLimit', 'RateLimit-Policy']) {
       if (answer.headers[header.toLowerCase()] !== undefined && response.headers?.[header] === undefined)
         throw new AssertionError(`${described}: the header ${header} is not in the document`)
     }

@@ -5,7 +5,7 @@ import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { UserSnapshot } from '../../domain/user.ts'
 import { authenticate } from './authenticate.ts'
 import { type BodyType, bodyReader } from './body.ts'
-import { type LimitName, type Limits, originOf, spend } from './limits.ts'
+import { type LimitName, type Limits, limitBy, originOf } from './limits.ts'
 import type { tags } from './openapi.ts'
 import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
 import { judge, onlyOnce, type Schema } from './validation.ts'
@@ -75,19 +75,21 @@ const nothing = v.strictObject({})
 export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts, limits: Limits): void {
   const { access, path, params = nothing, query = nothing, body, response } = endpoint
   const limiter = endpoint.limit && limits[endpoint.limit]
+  const limit = limiter && limitBy(limiter)
   const readBody = body && bodyReader(body.types)
 
   const serve = async (ctx: Context & { params: Record<string, string> }) => {
     ctx.state.route = path
     const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
     ctx.state.userId = user?.id
-    const origin = originOf(ctx)
-    if (limiter) await spend(ctx, limiter, user ? String(user.id) : origin)
+    if (limit) await limit(ctx, user ? String(user.id) : originOf(ctx))
     const mistakes: InputError[] = []
     const sent = await readBody?.(ctx, mistakes)
     const request = {
       user: user as UserSnapshot,
-      origin,
+      get origin() {
+        return originOf(ctx)
+      },
       params: judge(params, ctx.params, 'parameters', mistakes),
       query: judge(query, queryOf(ctx, mistakes), 'parameters', mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),

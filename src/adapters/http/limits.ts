@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net'
+import { isIP, SocketAddress } from 'node:net'
 import type { Context } from 'koa'
 import { TooManyRequests } from '../../domain/errors.ts'
 
@@ -22,24 +22,39 @@ export type LimitName = 'user' | 'login' | 'register'
 export type Limits = { readonly [name in LimitName]?: RateLimiter }
 
 /**
- * Counts the request and says so in its answer (draft-ietf-httpapi-ratelimit-headers-10).
- *
- * @throws TooManyRequests
+ * Counts each request that it is given, and says so in its answer (draft-ietf-httpapi-ratelimit-headers-10).
+ * It throws TooManyRequests.
  */
-export async function spend(ctx: Context, { quota, count }: RateLimiter, key: string): Promise<void> {
-  const { exceeded, remaining, reset } = await count(key)
-  ctx.set('RateLimit-Policy', `"${quota.name}";q=${quota.allowed};w=${quota.window}`)
-  ctx.set('RateLimit', `"${quota.name}";r=${remaining};t=${reset}`)
-  if (exceeded) throw new TooManyRequests(reset)
+export function limitBy({ quota, count }: RateLimiter): (ctx: Context, key: string) => Promise<void> {
+  const policy = `"${quota.name}";q=${quota.allowed};w=${quota.window}`
+  return async (ctx, key) => {
+    const { exceeded, remaining, reset } = await count(key)
+    ctx.set('RateLimit-Policy', policy)
+    ctx.set('RateLimit', `"${quota.name}";r=${remaining};t=${reset}`)
+    if (exceeded) throw new TooManyRequests(reset)
+  }
 }
 
 /** Who sends from one address; of IPv6 the first half, for a subscriber commonly has all addresses of a /64. */
-export function originOf({ ip }: Context): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(ip)?.[1]
-  if (mapped !== undefined || !isIPv6(ip)) return mapped ?? ip
-  const [head = '', tail] = ip.split('::')
-  const groups = head.split(':').filter(Boolean)
-  const after = tail?.split(':').filter(Boolean) ?? []
-  const zeros = Array.from({ length: 8 - groups.length - after.length }, () => '0')
-  return [...groups, ...(tail === undefined ? [] : zeros), ...after].slice(0, 4).join(':')
+export function originOf({ ip, req }: Context): string {
+  return networkOf(ip) ?? networkOf(req.socket.remoteAddress ?? '') ?? ''
+}
+
+/** Some proxies add the port of their client. */
+const ADDRESS = /^(?:\[([^\]]+)\]|([\d.]+))(?::\d+)?$/
+const MAPPED = /^::ffff:([\d.]+)$/
+
+function networkOf(text: string): string | undefined {
+  const [, six, four] = ADDRESS.exec(text) ?? []
+  const address = six ?? four ?? text
+  const family = isIP(address)
+  if (family !== 6) return family === 4 ? address : undefined
+  const canonical = new SocketAddress({ address, family: 'ipv6' }).address
+  return MAPPED.exec(canonical)?.[1] ?? firstHalf(canonical)
+}
+
+function firstHalf(address: string): string {
+  const [before = [], after = []] = address.split('::').map((groups) => groups.split(':').filter(Boolean))
+  const zeros = new Array(8 - before.length - after.length).fill('0')
+  return [...before, ...zeros, ...after].slice(0, 4).join(':')
 }

@@ -116,11 +116,11 @@ class NamingClient extends pg.Client {
   }
 
   override query<Result>(...call: unknown[]): Result {
-    const [text, values] = call
+    const [text, values, ...rest] = call
     if (typeof text !== 'string' || !Array.isArray(values) || values.length === 0) {
       return Reflect.apply(super.query, this, call)
     }
-    return Reflect.apply(super.query, this, [{ text, values, name: this.#nameOf(text) }])
+    return Reflect.apply(super.query, this, [{ text, values, name: this.#nameOf(text) }, ...rest])
   }
 
   #nameOf(text: string): string | undefined {

@@ -3,7 +3,7 @@ import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterPostgres, RateL
 import { InvalidCredentials, TooManyRequests } from '../../domain/errors.ts'
 import type { LoginThrottle } from '../../domain/ports.ts'
 
-/** Any number of points in a time, in seconds. */
+/** So many points in a time, in seconds. */
 interface Quota {
   readonly name: string
   readonly allowed: number
@@ -11,43 +11,51 @@ interface Quota {
 }
 
 /** A pool of `pg`, or what behaves like one. */
-export type SharedStore = { query(...call: never[]): unknown }
+export interface SharedStore {
+  query(sql: string, values: unknown[]): Promise<{ readonly rows: unknown[] }>
+}
 
 /** Made by a migration of the store. */
 const TABLE = 'rate_limits'
 
 /** Counts in PostgreSQL where instances share one, and goes on by itself while that can't be reached. */
-function limiter({ name, allowed, window }: Quota, shared?: SharedStore): RateLimiterAbstract {
-  const options = { keyPrefix: name, points: allowed, duration: window }
-  const own = new RateLimiterMemory(options)
+function counterOf({ name, allowed, window }: Quota, shared?: SharedStore, options = {}): RateLimiterAbstract {
+  const quota = { keyPrefix: name, points: allowed, duration: window }
+  const own = new RateLimiterMemory(quota)
   if (!shared) return own
   return new RateLimiterPostgres({
-    ...options,
-    storeClient: shared,
+    ...quota,
+    // Whether statements have names is for who made the connections to say.
+    storeClient: { query: ({ text, values }: { text: string; values: unknown[] }) => shared.query(text, values) },
+    storeType: 'client',
     tableName: TABLE,
     tableCreated: true,
     insuranceLimiter: own,
+    ...options,
   })
 }
 
 const seconds = (milliseconds: number) => Math.max(1, Math.ceil(milliseconds / 1_000))
 
-export function rateLimiter<Name extends Quota>(quota: Name, shared?: SharedStore) {
-  const counter = limiter(quota, shared)
+export function rateLimiter(quota: Quota, shared?: SharedStore) {
+  // Who is over it is refused from memory: a flood writes nothing.
+  const counter = counterOf(quota, shared, { inMemoryBlockOnConsumed: quota.allowed + 1 })
   return {
     quota,
     async count(key: string) {
-      const { exceeded, result } = await consume(counter, key)
-      return { exceeded, remaining: result.remainingPoints, reset: seconds(result.msBeforeNext) }
+      const { exceeded, remainingPoints, msBeforeNext } = await consume(counter, key)
+      return { exceeded, remaining: remainingPoints, reset: seconds(msBeforeNext) }
     },
   }
 }
 
 async function consume(counter: RateLimiterAbstract, key: string) {
   try {
-    return { exceeded: false, result: await counter.consume(key) }
+    const { remainingPoints, msBeforeNext } = await counter.consume(key)
+    return { exceeded: false, remainingPoints, msBeforeNext }
   } catch (refusal) {
-    if (refusal instanceof RateLimiterRes) return { exceeded: true, result: refusal }
+    if (refusal instanceof RateLimiterRes)
+      return { exceeded: true, remainingPoints: 0, msBeforeNext: refusal.msBeforeNext }
     throw refusal
   }
 }
@@ -66,25 +74,33 @@ export class CountingLoginThrottle implements LoginThrottle {
 
   /** @param window seconds */
   constructor(allowed: number, window: number, shared?: SharedStore) {
-    this.#failures = limiter({ name: 'failed-login', allowed, window }, shared)
-    this.#known = limiter({ name: 'known-origin', allowed: 1, window: KNOWN_FOR }, shared)
+    this.#failures = counterOf({ name: 'failed-login', allowed, window }, shared)
+    this.#known = counterOf({ name: 'known-origin', allowed: 1, window: KNOWN_FOR }, shared)
   }
 
   async attempt<Result>(email: string, origin: string, logIn: () => Promise<Result>): Promise<Result> {
     const pair = digest(email, origin)
     const key = (await this.#known.get(pair)) ? pair : digest(email)
+    await this.#refuseGuesser(key)
+    const answer = await logIn().catch((error) => this.#failed(key, error))
+    // Of guesses at the same time the first few count as well: the right one may be among those that came too late.
+    await this.#refuseGuesser(key)
+    await this.#failures.delete(key)
+    await this.#known.set(pair, 1, KNOWN_FOR)
+    return answer
+  }
+
+  async #refuseGuesser(key: string): Promise<void> {
     const failed = await this.#failures.get(key)
     if (failed && failed.consumedPoints >= this.#failures.points)
       throw new TooManyRequests(seconds(failed.msBeforeNext))
-    try {
-      const answer = await logIn()
-      await this.#failures.delete(key)
-      await this.#known.set(pair, 1, KNOWN_FOR)
-      return answer
-    } catch (error) {
-      if (error instanceof InvalidCredentials) await consume(this.#failures, key)
-      throw error
-    }
+  }
+
+  async #failed(key: string, error: unknown): Promise<never> {
+    if (!(error instanceof InvalidCredentials)) throw error
+    const { exceeded, msBeforeNext } = await consume(this.#failures, key)
+    // In the same words as a right one that came too late.
+    throw exceeded ? new TooManyRequests(seconds(msBeforeNext)) : error
   }
 }
 
