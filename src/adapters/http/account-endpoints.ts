@@ -3,7 +3,8 @@ import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import { credentialRules, EMAIL_LIMITS, loginRules, PASSWORD_LIMITS, type UserSnapshot } from '../../domain/user.ts'
 import { FORM_TYPE, JSON_TYPE } from './body.ts'
 import { type Endpoint, endpoint } from './endpoint.ts'
-import { bodyOf, ruled, timestamp } from './validation.ts'
+import { timestamp, toTimestamp } from './timestamp.ts'
+import { bodyOf, ruled } from './validation.ts'
 
 const userSchema = v.pipe(
   v.strictObject({ id: v.pipe(v.number(), v.integer()), email: v.string(), created_at: timestamp }),
@@ -14,7 +15,7 @@ const userSchema = v.pipe(
 )
 
 function present({ id, email, createdAt }: UserSnapshot): v.InferOutput<typeof userSchema> {
-  return { id, email, created_at: createdAt.toISOString() }
+  return { id, email, created_at: toTimestamp(createdAt) }
 }
 
 const tokenSchema = v.pipe(

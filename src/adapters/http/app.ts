@@ -73,13 +73,13 @@ function answerHeaders(): Middleware {
     ...securityHeaders(),
     'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
     'Cache-Control': 'no-store',
+    Vary: 'Origin',
   })
-  return (ctx, next) => {
-    const sent = ctx.get('X-Request-Id')
-    const requestId = REQUEST_ID.test(sent) ? sent : randomUUID()
-    ctx.state.requestId = requestId
-    ctx.set('X-Request-Id', requestId)
-    for (const [name, value] of headers) ctx.set(name, value)
+  return ({ req, res, state }, next) => {
+    const sent = req.headers['x-request-id']
+    state.requestId = typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : randomUUID()
+    res.setHeader('X-Request-Id', state.requestId)
+    for (const [name, value] of headers) res.setHeader(name, value)
     return next()
   }
 }
@@ -113,7 +113,7 @@ function securityHeaders(): Record<string, string> {
 
 function allowOrigins(origins: readonly string[]): Middleware {
   const allowed = new Set(origins)
-  return cors({
+  const answerOrigin = cors({
     origin: (ctx) => (allowed.has(ctx.get('Origin')) ? ctx.get('Origin') : ''),
     credentials: true,
     allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
@@ -129,6 +129,8 @@ function allowOrigins(origins: readonly string[]): Middleware {
     ],
     maxAge: 600,
   })
+  // Without an origin there is nothing to answer, and most requests have none.
+  return (ctx, next) => (ctx.req.headers.origin === undefined ? next() : answerOrigin(ctx, next))
 }
 
 /** Answers each error with its problem document; what is a mistake of ours, or the store's, goes to the log. */

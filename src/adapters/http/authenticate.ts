@@ -14,8 +14,8 @@ const BEARER = /^bearer +([\w\-.~+/]+=*)$/i
  * @throws InvalidToken
  */
 export async function authenticate(ctx: Context, accounts: ManageAccounts): Promise<UserSnapshot> {
-  const header = ctx.get('Authorization')
-  if (header === '') throw new HttpError('not_authenticated')
+  const header = ctx.req.headers.authorization
+  if (!header) throw new HttpError('not_authenticated')
   const token = BEARER.exec(header)?.[1]
   if (token === undefined) throw new InvalidToken()
   return (await accounts.authenticate(token)).snapshot()

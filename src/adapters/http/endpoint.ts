@@ -70,10 +70,11 @@ export function endpoint<Who extends Access, Params, Query, Body, Answer = undef
 }
 
 const nothing = v.strictObject({})
+const none = {}
 
 /** Everything that does not depend on the request is made here, at start-up. */
 export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts, limits: Limits): void {
-  const { access, path, params = nothing, query = nothing, body, response } = endpoint
+  const { access, path, params, query = nothing, body, response } = endpoint
   const limiter = endpoint.limit && limits[endpoint.limit]
   const limit = limiter && limitBy(limiter)
   const readBody = body && bodyReader(body.types)
@@ -90,7 +91,7 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
       get origin() {
         return originOf(ctx)
       },
-      params: judge(params, ctx.params, 'parameters', mistakes),
+      params: params && judge(params, ctx.params, 'parameters', mistakes),
       query: judge(query, queryOf(ctx, mistakes), 'parameters', mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),
     }
@@ -98,12 +99,11 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
     const { body: answer, headers } = await endpoint.handle(request)
     if (headers) ctx.set(headers)
     ctx.status = response.status
+    if (answer !== undefined) ctx.res.setHeader('Content-Type', 'application/json; charset=utf-8')
     ctx.body = answer
   }
   router.register(koaPath(endpoint.path), [endpoint.method], serve)
 }
-
-const none = {}
 
 function queryOf(ctx: Context, mistakes: InputError[]): Record<string, string> {
   return ctx.querystring === '' ? none : onlyOnce(new URLSearchParams(ctx.querystring), 'parameters', mistakes)

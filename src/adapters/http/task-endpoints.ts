@@ -6,7 +6,8 @@ import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from './body.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 import { type Endpoint, endpoint } from './endpoint.ts'
-import { bodyOf, numeral, ruled, timestamp } from './validation.ts'
+import { timestamp, toTimestamp } from './timestamp.ts'
+import { bodyOf, numeral, ruled } from './validation.ts'
 
 const taskSchema = v.pipe(
   v.strictObject({
@@ -42,8 +43,8 @@ function present(task: Task): v.InferOutput<typeof taskSchema> {
     description,
     completed,
     owner_id: ownerId,
-    created_at: createdAt.toISOString(),
-    updated_at: updatedAt.toISOString(),
+    created_at: toTimestamp(createdAt),
+    updated_at: toTimestamp(updatedAt),
   }
 }
 
