@@ -3,6 +3,7 @@ import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { pino } from 'pino'
 import supertest, { type Response, type Test } from 'supertest'
+import type { Log } from '#src/adapters/http/access-log.ts'
 import { type AdapterSet, startService } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
 import { adapterSets } from '#test/adapter-sets.ts'
@@ -52,14 +53,18 @@ export function describeApi(title: string, suite: (api: Api) => void): void {
  * and to what all answers have in common.
  */
 export class Api {
-  /** Lines of JSON. */
+  /** Lines of JSON, unless a log of its own was given. */
   readonly log: string[] = []
   #service: Awaited<ReturnType<typeof startService>> | undefined
   #documented: Documented | undefined
   #document: OpenApi | undefined
   #users = 0
 
-  async start(environment: Readonly<Record<string, string>>, overrides: Partial<AdapterSet> = {}): Promise<void> {
+  async start(
+    environment: Readonly<Record<string, string>>,
+    overrides: Partial<AdapterSet> = {},
+    log: Log = pino({ level: 'trace' }, { write: (line) => this.log.push(line) }),
+  ): Promise<void> {
     const config = readConfig({
       ENVIRONMENT: 'test',
       PORT: '0',
@@ -69,7 +74,6 @@ export class Api {
       BACKEND_CORS_ORIGINS: `${ORIGIN},http://localhost:3000`,
       ...environment,
     })
-    const log = pino({ level: 'trace' }, { write: (line) => this.log.push(line) })
     this.#service = await startService(config, log, overrides)
     const { body } = await supertest(this.#service.url).get('/openapi.json').expect(200)
     this.#document = body as OpenApi

@@ -8,6 +8,7 @@ import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
 import type { Log } from './access-log.ts'
 import { accountEndpoints } from './account-endpoints.ts'
+import { discreet } from './discreet.ts'
 import { mountDocs } from './docs.ts'
 import { type Endpoint, endpoint, mount } from './endpoint.ts'
 import type { Limits } from './limits.ts'
@@ -55,8 +56,8 @@ export function createApp(options: HttpOptions, surroundings: Surroundings): Koa
   mountDocs(router, projectName)
 
   const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies })
-  app.on('error', (error) => log.error({ err: error }, 'an answer could not be sent'))
-  app.use(observe(observers))
+  app.on('error', (error, ctx: Context) => log.error({ err: discreet(error, ctx) }, 'an answer could not be sent'))
+  if (observers.length > 0) app.use(observe(observers))
   app.use(answerHeaders())
   app.use(allowOrigins(corsOrigins))
   app.use(reportProblems(log))
@@ -140,9 +141,9 @@ function reportProblems(log: Log): Middleware {
       await next()
     } catch (error) {
       const { problem, headers } = toProblem(error, ctx.path)
-      const details = { requestId: ctx.state.requestId, err: error }
-      if (problem.status === 500) log.error(details, 'a request failed')
-      if (problem.status === 503) log.warn(details, 'a request could not be served')
+      const details = () => ({ requestId: ctx.state.requestId, err: discreet(error, ctx) })
+      if (problem.status === 500) log.error(details(), 'a request failed')
+      if (problem.status === 503) log.warn(details(), 'a request could not be served')
       ctx.status = problem.status
       ctx.set(headers)
       ctx.type = 'application/problem+json'

@@ -11,7 +11,7 @@ export interface Answered {
   readonly milliseconds: number
   readonly requestId: string
   readonly userId: number | undefined
-  /** Of the caller's trace (W3C Trace Context), 32 hexadecimal digits. */
+  /** Of the caller's trace, 32 hexadecimal digits. */
   readonly traceId: string | undefined
 }
 
@@ -21,8 +21,8 @@ export interface RequestObserver {
   answered(request: Answered): void
 }
 
-/** https://www.w3.org/TR/trace-context/#traceparent-header */
-const TRACEPARENT = /^(?!ff)[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
+/** https://www.w3.org/TR/trace-context/#traceparent-header: later versions may be longer, the first may not. */
+const TRACEPARENT = /^(?!ff|00.{54})[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
 
 /** Tells the observers of each request, from the first middleware to the last byte. */
 export function observe(observers: readonly RequestObserver[]): Middleware {
@@ -37,12 +37,15 @@ export function observe(observers: readonly RequestObserver[]): Middleware {
   }
 }
 
+/** No standard has a status for an answer that nobody waited for; this one is nginx's. */
+const CLIENT_CLOSED_REQUEST = 499
+
 function answered({ method, res, state, req }: Context, milliseconds: number): Answered {
   const traceparent = req.headers.traceparent
   return {
     method,
     route: state.route,
-    status: res.statusCode,
+    status: res.headersSent ? res.statusCode : CLIENT_CLOSED_REQUEST,
     aborted: !res.writableFinished,
     milliseconds,
     requestId: state.requestId,
