@@ -1,7 +1,7 @@
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { CompiledQuery, Kysely } from 'kysely'
-import { GroupCommit } from '#src/adapters/mikro-orm/group-commit.ts'
+import { GroupCommit, oneAfterTheOther } from '#src/adapters/mikro-orm/group-commit.ts'
 import type { PreparedQuery, Run } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { sqliteDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
@@ -37,7 +37,7 @@ describe('Writes that share a commit', () => {
           parent integer references notes (id) deferrable initially deferred
         )`),
     )
-    writes = new GroupCommit(kysely)
+    writes = new GroupCommit(oneAfterTheOther(kysely))
     onlooker = new BetterSqlite3(path, { timeout: 0 })
   })
 

@@ -4,19 +4,28 @@ import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/mikro-orm-user-r
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import type { Store } from '#src/adapters/mikro-orm/store.ts'
 
-/** The repositories over a dialect of theirs, with what the ports hide: any SQL beside, and the SQL that they run. */
-export function observedStore(dialect: Dialect, storeOf: (kysely: Kysely<Tables>) => Store) {
+interface Dialects {
+  readonly writer: Dialect
+  readonly reader: Dialect
+}
+
+/** The repositories over dialects of theirs, with what the ports hide: any SQL beside, and the SQL that they run. */
+export function observedStore(dialects: Dialects, storeOf: (writer: Kysely<Tables>, reader: Kysely<Tables>) => Store) {
   const ran: CompiledQuery[] = []
-  const kysely = new Kysely<Tables>({ dialect, log: ({ query }) => void ran.push(query) })
-  const store = storeOf(kysely)
+  const open = (dialect: Dialect) => new Kysely<Tables>({ dialect, log: ({ query }) => void ran.push(query) })
+  const [writer, reader] = [open(dialects.writer), open(dialects.reader)]
+  const store = storeOf(writer, reader)
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
     ran,
     async sql<Row = Record<string, unknown>>(text: string, parameters: readonly unknown[] = []): Promise<Row[]> {
-      return (await kysely.executeQuery<Row>(CompiledQuery.raw(text, [...parameters]))).rows
+      return (await writer.executeQuery<Row>(CompiledQuery.raw(text, [...parameters]))).rows
     },
-    close: () => kysely.destroy(),
+    async close() {
+      await reader.destroy()
+      await writer.destroy()
+    },
   }
 }
 

@@ -1,16 +1,16 @@
 import { resolve } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
-import { sql } from 'kysely'
+import { Kysely, sql } from 'kysely'
 import type pg from 'pg'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
 import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
-import { type PoolOptions, postgresqlPool } from './postgresql-dialect.ts'
+import { type PoolOptions, postgresqlPool, sharedDialect } from './postgresql-dialect.ts'
 import type { PreparedQuery } from './prepared-query.ts'
 import type { Tables } from './records.ts'
-import { postgresqlStore, type Store, sqliteStore } from './store.ts'
+import { postgresqlStore, sqliteStore } from './store.ts'
 import { reasonOf } from './store-errors.ts'
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
@@ -39,10 +39,11 @@ export interface Database {
  * @throws DatabaseUnavailable
  */
 export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): Promise<Database> {
-  const { orm, pool } = await connect(target, poolOptions).catch((cause) => {
+  const { orm, pool, groups } = await connect(target, poolOptions).catch((cause) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
   })
-  const store = storeOf(orm, target)
+  const reader = orm.em.getKysely<Tables>({ type: 'read' })
+  const store = groups ? postgresqlStore(groups, reader) : sqliteStore(orm.em.getKysely<Tables>(), reader)
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
@@ -54,26 +55,30 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
       migrate(orm, target).catch((cause) => {
         throw new DatabaseUnavailable(`${describe(target)} cannot be migrated: ${reasonOf(cause)}`, { cause })
       }),
-    close: () => orm.close(),
+    async close() {
+      await groups?.destroy()
+      await orm.close()
+    },
   }
 }
 
-function storeOf({ em }: MikroORM<AbstractSqlDriver>, { kind }: Target): Store {
-  const kysely = em.getKysely<Tables>()
-  return kind === 'sqlite' ? sqliteStore(kysely) : postgresqlStore(em.getKysely<Tables>({ type: 'read' }))
-}
+/** A connection for groups of writes alone: MikroORM has no name for such a one. */
+const groupsOf = (url: string, options: PoolOptions) => new Kysely<Tables>({ dialect: sharedDialect(url, options, 1) })
 
 const selectOne: PreparedQuery<object, unknown> = async (database) => (await sql`select 1`.execute(database)).rows
 
 async function connect(target: Target, poolOptions: PoolOptions) {
   const pool = target.kind === 'postgresql' ? postgresqlPool(target.url, poolOptions) : undefined
+  const groups = target.kind === 'postgresql' ? groupsOf(target.url, poolOptions) : undefined
   const orm = await MikroORM.init(mikroOrmOptions(target, poolOptions, pool))
   try {
     await orm.connect()
     // Kysely closes only what was used, so each kind of connection is.
     for (const type of ['write', 'read'] as const) await sql`select 1`.execute(orm.em.getKysely({ type }))
-    return { orm, pool }
+    if (groups) await sql`select 1`.execute(groups)
+    return { orm, pool, groups }
   } catch (error) {
+    await groups?.destroy()
     await orm.close()
     throw error
   }

@@ -67,13 +67,13 @@ export class MikroOrmTaskRepository implements TaskRepository {
   }
 
   async update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
-    return this.#store.change(async (run) => {
-      const task = toTask(found(await run(this.#queries.get, key)))
+    return this.#store.change(async (read, write) => {
+      const task = toTask(found(await read(this.#queries.get, key)))
       const before = task.snapshot()
       change(task)
       const after = task.snapshot()
       if (after === before) return task
-      const saved = await run(this.#queries.save, { ...after, seen: before.updatedAt })
+      const saved = await write(this.#queries.save, { ...after, seen: before.updatedAt })
       return saved.length > 0 ? task : undefined
     })
   }

@@ -5,9 +5,9 @@ import { PostgreSqlDriver } from '@mikro-orm/postgresql'
 import { type AbstractSqlDriver, SqliteDriver } from '@mikro-orm/sqlite'
 import pg from 'pg'
 import { MigrationGenerator } from './migration-generator.ts'
-import { type PoolOptions, postgresqlPool, statementDialect, transactionDialect } from './postgresql-dialect.ts'
+import { type PoolOptions, postgresqlPool, sharedDialect, transactionDialect } from './postgresql-dialect.ts'
 import { RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
-import { sqliteDialect } from './sqlite-dialect.ts'
+import { sqliteDialect, sqliteReaderDialect } from './sqlite-dialect.ts'
 
 /** Where tasks are kept. */
 export type Target =
@@ -15,6 +15,9 @@ export type Target =
   | { readonly kind: 'sqlite'; readonly path: string }
   /** `url` may hold a password: never print it. */
   | { readonly kind: 'postgresql'; readonly url: string }
+
+/** Connections to PostgreSQL that keep it busy while answers are on their way. */
+const READERS = 2
 
 /** For who runs one command. While one connection holds the lock of the migrations, MikroORM asks on another. */
 export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
@@ -49,7 +52,13 @@ export function mikroOrmOptions(
 
 function driverOf(target: Target, poolOptions: PoolOptions, pool: pg.Pool | undefined) {
   if (target.kind === 'sqlite') {
-    return { driver: SqliteDriver, dbName: target.path, driverOptions: () => sqliteDialect(target.path) }
+    return {
+      driver: SqliteDriver,
+      dbName: target.path,
+      driverOptions: () => sqliteDialect(target.path),
+      replicas: [{ driverOptions: () => sqliteReaderDialect(target.path) }],
+      preferReadReplicas: false,
+    }
   }
   // What the URL leaves out, pg takes from the environment or from the user's name.
   const { database = '' } = new pg.Client(target.url)
@@ -57,7 +66,7 @@ function driverOf(target: Target, poolOptions: PoolOptions, pool: pg.Pool | unde
     driver: PostgreSqlDriver,
     dbName: database,
     driverOptions: () => transactionDialect(pool ?? postgresqlPool(target.url, poolOptions)),
-    replicas: [{ driverOptions: () => statementDialect(target.url, poolOptions) }],
+    replicas: [{ driverOptions: () => sharedDialect(target.url, poolOptions, READERS) }],
     preferReadReplicas: false,
   }
 }

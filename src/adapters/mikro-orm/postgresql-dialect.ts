@@ -29,9 +29,9 @@ export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
 
 export const transactionDialect = (pool: pg.Pool): PostgresDialect => new PostgresDialect({ pool })
 
-/** For statements that are a transaction each. */
-export const statementDialect = (url: string, options: PoolOptions): PostgresDialect =>
-  new PostgresDialect({ pool: new SharedClients(url, options) })
+/** Connections that everybody shares, for statements that are a transaction each. */
+export const sharedDialect = (url: string, options: PoolOptions, connections: number): PostgresDialect =>
+  new PostgresDialect({ pool: new SharedClients(url, options, connections) })
 
 function clientOptions(url: string, { preparedStatements }: PoolOptions) {
   return {
@@ -44,8 +44,6 @@ function clientOptions(url: string, { preparedStatements }: PoolOptions) {
   }
 }
 
-/** As many as keep a server busy while answers are on their way. */
-const SHARED = 2
 /** Milliseconds after which a shared connection that answers nothing is given up, and what was sent on it with it. */
 const SILENCE = 12_000
 
@@ -57,18 +55,20 @@ const SILENCE = 12_000
 class SharedClients implements PostgresPool {
   readonly options: object
   readonly #open: () => SharedClient
+  readonly #size: number
   readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
   #turn = 0
   #ended = false
 
-  constructor(url: string, options: PoolOptions) {
+  constructor(url: string, options: PoolOptions, size: number) {
     this.options = options
+    this.#size = size
     this.#open = () => new SharedClient({ ...clientOptions(url, options), pipeline: true, query_timeout: SILENCE })
   }
 
   async connect(): Promise<SharedClient> {
     if (this.#ended) throw new Error('Cannot use a pool after calling end on the pool')
-    this.#turn = (this.#turn + 1) % SHARED
+    this.#turn = (this.#turn + 1) % this.#size
     return this.#clients.get(this.#turn)?.connected ?? this.#connect(this.#turn)
   }
 

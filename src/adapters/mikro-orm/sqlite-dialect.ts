@@ -2,6 +2,7 @@ import BetterSqlite3 from 'better-sqlite3'
 import {
   CompiledQuery,
   type DatabaseConnection,
+  SqliteAdapter,
   type SqliteDatabase,
   SqliteDialect,
   SqliteDriver,
@@ -15,7 +16,29 @@ const BUSY_TIMEOUT = 1_000
  * Opens the file, and creates it where there is none. Kysely runs one transaction or statement at a time on the one
  * connection: everybody else waits, and nothing slips into somebody else's transaction.
  */
-export function sqliteDialect(path: string): SqliteDialect {
+export const sqliteDialect = (path: string): SqliteDialect => new OneWriterDialect(open(path))
+
+/** A connection that only reads: what is committed, whatever the writer is about. Nobody waits for anybody there. */
+export function sqliteReaderDialect(path: string): SqliteDialect {
+  const database = open(path)
+  database.pragma('query_only = ON')
+  return new ReaderDialect({ database })
+}
+
+class ReaderDialect extends SqliteDialect {
+  override createAdapter(): SqliteAdapter {
+    return new ReaderAdapter()
+  }
+}
+
+/** There is one; but as it has no transactions, no statement has to wait for another. */
+class ReaderAdapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true
+  }
+}
+
+function open(path: string): StatementCache {
   const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT })
   try {
     database.pragma('journal_mode = WAL')
@@ -26,7 +49,7 @@ export function sqliteDialect(path: string): SqliteDialect {
     database.close()
     throw error
   }
-  return new OneWriterDialect(new StatementCache(database))
+  return new StatementCache(database)
 }
 
 class OneWriterDialect extends SqliteDialect {
@@ -92,6 +115,10 @@ export class StatementCache implements SqliteDatabase {
       this.#statements.set(sql, statement)
     }
     return statement
+  }
+
+  pragma(source: string): void {
+    this.#database.pragma(source)
   }
 
   close(): void {

@@ -1,12 +1,12 @@
 import type { Kysely } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
-import { GroupCommit } from './group-commit.ts'
+import { GroupCommit, oneAfterTheOther, sentTogether } from './group-commit.ts'
 import type { Run } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { storeError } from './store-errors.ts'
 
-/** Statements that read, and then write what became of what they read. Nothing when they have to begin anew. */
-type Work<Result> = (run: Run) => Promise<Result | undefined>
+/** Reads, and then writes what became of what it read. Gives nothing when it has to begin anew. */
+type Change<Result> = (read: Run, write: Run) => Promise<Result | undefined>
 
 /**
  * Where the repositories' statements run. Every method throws StoreUnavailable when the database can't serve it; any
@@ -20,31 +20,33 @@ export interface Store {
   /** A statement that writes: committed when the promise resolves. */
   readonly write: Run
   /**
-   * Work that awaits nothing but its statements, the last of which writes, and only if nobody wrote since it read.
+   * A change that awaits nothing but its statements, and whose write does nothing if somebody wrote since it read.
    * Committed when the promise resolves.
    */
-  change<Result>(work: Work<Result>): Promise<Result>
+  change<Result>(change: Change<Result>): Promise<Result>
 }
 
-/** In a transaction, for another process may write to the file as well. */
-export function sqliteStore(kysely: Kysely<Tables>): Store {
-  const writes = new GroupCommit(kysely)
+/** A file that one connection writes to, and another reads from meanwhile: what is committed, and nothing else. */
+export function sqliteStore(writer: Kysely<Tables>, reader: Kysely<Tables>): Store {
+  const writes = new GroupCommit(oneAfterTheOther(writer))
   return {
-    kysely,
-    read: (query, values) => translated(query(kysely, values)),
+    kysely: reader,
+    read: (query, values) => translated(query(reader, values)),
     write: (query, values) => translated(writes.add((run) => run(query, values))),
-    change: (work) => translated(writes.add((run) => untilDone(() => work(run)))),
+    change: (change) => translated(writes.add((run) => untilDone(() => change(run, run)))),
   }
 }
 
-/** Every statement is a transaction of its own, for a longer one would hold a connection while it waits for us. */
-export function postgresqlStore(kysely: Kysely<Tables>): Store {
-  const run: Run = (query, values) => query(kysely, values)
+/** No transaction waits for us: those of several statements would keep a connection, and rows, from everybody else. */
+export function postgresqlStore(writer: Kysely<Tables>, reader: Kysely<Tables>): Store {
+  const writes = new GroupCommit(sentTogether(writer))
+  const write: Run = (query, values) => writes.add((run) => run(query, values))
+  const read: Run = (query, values) => query(reader, values)
   return {
-    kysely,
-    read: (query, values) => translated(run(query, values)),
-    write: (query, values) => translated(run(query, values)),
-    change: (work) => translated(untilDone(() => work(run))),
+    kysely: reader,
+    read: (query, values) => translated(read(query, values)),
+    write: (query, values) => translated(write(query, values)),
+    change: (change) => translated(untilDone(() => change(read, write))),
   }
 }
 
