@@ -57,6 +57,7 @@ async function openStorage({ database: target, databasePool }: Config): Promise<
     pool: undefined,
     ping: async () => {},
     migrate: async () => [],
+    pending: async () => [],
     close: async () => {},
   }
 }
@@ -100,18 +101,36 @@ function limits({ rateLimits }: Config, { pool }: Database): Limits {
   }
 }
 
-/** Metrics cost time at each request, so there are none unless somebody can read them. */
-async function metricsOf(config: Config, storage: Database, passwords: BoundedPasswordHasher): Promise<Metrics[]> {
-  if (config.metricsPort === undefined) return []
+/** Whoever migrates by command may have forgotten it, and without tables every request fails. */
+async function prepare(storage: Database, { migrateOnStart }: Config, log: Log): Promise<void> {
+  if (migrateOnStart) await storage.migrate()
+  else if ((await storage.pending()).length > 0) {
+    log.warn({}, 'The schema is not up to date, and MIGRATE_ON_START is false: `npm run migrate` brings it there.')
+  }
+}
+
+interface Closable {
+  close(): Promise<void>
+}
+
+/**
+ * Metrics cost time at each request, so there are none unless somebody can read them.
+ *
+ * @param opened what has to be closed, to which their server is added
+ */
+async function metricsOf(
+  { host, metricsPort: port, webConcurrency }: Config,
+  { pool }: Database,
+  passwords: BoundedPasswordHasher,
+  opened: Closable[],
+): Promise<Metrics[]> {
+  if (port === undefined) return []
   const metrics = new Metrics(packageJson.version, {
     passwords: () => passwords.load(),
-    connections: () =>
-      storage.pool
-        ? { total: storage.pool.totalCount, idle: storage.pool.idleCount, waiting: storage.pool.waitingCount }
-        : {},
+    connections: () => (pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}),
   })
-  if (config.webConcurrency > 1) shareMetrics(metrics)
-  else await serveMetrics(metrics, { host: config.host, port: config.metricsPort })
+  if (webConcurrency > 1) shareMetrics(metrics)
+  else opened.push(await serveMetrics(metrics, { host, port }))
   return [metrics]
 }
 
@@ -128,8 +147,12 @@ export async function startService(
   overrides: Partial<AdapterSet> = {},
 ): Promise<ListeningServer> {
   const storage = await openStorage(config)
+  const opened: Closable[] = [storage]
+  const close = async () => {
+    for (const each of opened.toReversed()) await each.close()
+  }
   try {
-    if (config.migrateOnStart) await storage.migrate()
+    await prepare(storage, config, log)
     const passwords = boundedHasher(config)
     const container = compose({ ...adapters(config, storage, passwords), ...overrides })
     const readiness = new Readiness(container.resolve<Store>('store'))
@@ -140,16 +163,13 @@ export async function startService(
         tasks: container.resolve(ManageTasks),
         readiness,
         limits: limits(config, storage),
-        observers: [accessLog(log), ...(await metricsOf(config, storage, passwords))],
+        observers: [accessLog(log), ...(await metricsOf(config, storage, passwords, opened))],
         log,
       },
     )
-    return await listen(app.callback(), config, {
-      whenClosing: () => readiness.stop(),
-      atEnd: () => storage.close(),
-    })
+    return await listen(app.callback(), config, { whenClosing: () => readiness.stop(), atEnd: close })
   } catch (error) {
-    await storage.close()
+    await close()
     throw error
   }
 }
@@ -159,10 +179,10 @@ export async function startService(
  *
  * @throws DatabaseUnavailable
  */
-export async function prepareDatabase(config: Config): Promise<void> {
+export async function prepareDatabase(config: Config, log: Log): Promise<void> {
   const storage = await openStorage(config)
   try {
-    if (config.migrateOnStart) await storage.migrate()
+    await prepare(storage, config, log)
   } finally {
     await storage.close()
   }

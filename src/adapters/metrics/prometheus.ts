@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http'
+import { createServer } from 'node:http'
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 /** Where to answer `GET /metrics`, and nothing else. */
@@ -73,10 +73,14 @@ export class Metrics {
         for (const [state, count] of Object.entries(gauges.connections())) this.set({ state }, count)
       },
     })
-    new Gauge({ name: 'build_info', help: 'What runs here.', labelNames: ['version', 'node'], registers }).set(
-      { version, node: process.version },
-      1,
-    )
+    new Gauge({
+      name: 'build_info',
+      help: 'What runs here.',
+      labelNames: ['version', 'node'],
+      registers,
+      // Of several processes it is still one.
+      aggregator: 'first',
+    }).set({ version, node: process.version }, 1)
   }
 
   started(): void {
@@ -90,8 +94,12 @@ export class Metrics {
   }
 }
 
+export interface MetricsServer {
+  close(): Promise<void>
+}
+
 /** Of this process alone. */
-export function serveMetrics({ registry }: Metrics, address: Address): Promise<Server> {
+export function serveMetrics({ registry }: Metrics, address: Address): Promise<MetricsServer> {
   return serve(() => registry.metrics(), registry.contentType, address)
 }
 
@@ -102,28 +110,33 @@ export function shareMetrics({ registry }: Metrics): void {
 }
 
 /** Of all workers, added up by the process that supervises them. */
-export function serveWorkersMetrics(address: Address): Promise<Server> {
+export function serveWorkersMetrics(address: Address): Promise<MetricsServer> {
   const workers = new AggregatorRegistry()
   return serve(() => workers.clusterMetrics(), workers.contentType, address)
 }
 
-function serve(read: () => Promise<string>, contentType: string, { host, port }: Address): Promise<Server> {
-  const server = createServer(async (request, response) => {
-    if (request.url !== '/metrics' || request.method !== 'GET') {
+/** @throws MetricsListenError */
+function serve(read: () => Promise<string>, contentType: string, { host, port }: Address): Promise<MetricsServer> {
+  const server = createServer(async ({ method, url }, response) => {
+    if (method !== 'GET' || url?.split('?')[0] !== '/metrics') {
       response.writeHead(404).end()
       return
     }
-    try {
-      response.writeHead(200, { 'Content-Type': contentType }).end(await read())
-    } catch {
-      response.writeHead(500).end()
-    }
+    const metrics = await read().catch(() => undefined)
+    // A worker that has just started, or is about to end, may not answer.
+    if (metrics === undefined) response.writeHead(503).end()
+    else response.writeHead(200, { 'Content-Type': contentType }).end(metrics)
   })
+  const close = async () => {
+    const closed = new Promise((resolve) => server.close(resolve))
+    server.closeAllConnections()
+    await closed
+  }
   return new Promise((resolve, reject) => {
     server.once('error', ({ code }: NodeJS.ErrnoException) => {
       const reason = code === 'EADDRINUSE' ? 'the port is in use' : code
       reject(new MetricsListenError(`Can't listen on HOST ${host}, METRICS_PORT ${port}: ${reason}.`))
     })
-    server.listen({ host, port }, () => resolve(server))
+    server.listen({ host, port }, () => resolve({ close }))
   })
 }
