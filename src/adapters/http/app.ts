@@ -137,10 +137,12 @@ function allowOrigins(origins: readonly string[]): Middleware {
 /** Answers each error with its problem document; what is a mistake of ours, or the store's, goes to the log. */
 function reportProblems(log: Log): Middleware {
   return async (ctx, next) => {
+    let instance = ''
     try {
+      instance = pathOf(ctx)
       await next()
     } catch (error) {
-      const { problem, headers } = toProblem(error, ctx.path)
+      const { problem, headers } = toProblem(error, instance)
       const details = () => ({ requestId: ctx.state.requestId, err: discreet(error, ctx) })
       if (problem.status === 500) log.error(details(), 'a request failed')
       if (problem.status === 503) log.warn(details(), 'a request could not be served')
@@ -149,6 +151,15 @@ function reportProblems(log: Log): Middleware {
       ctx.type = 'application/problem+json'
       ctx.body = problem
     }
+  }
+}
+
+/** A target may be a whole URL (RFC 9112, section 3.2.2), and as such no URL at all. */
+function pathOf(ctx: Context): string {
+  try {
+    return ctx.path
+  } catch {
+    throw new HttpError('malformed_target')
   }
 }
 

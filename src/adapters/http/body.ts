@@ -32,13 +32,14 @@ export function bodyReader(types: readonly BodyType[]): (ctx: Context, mistakes:
   return async (ctx, mistakes) => {
     const type = types.find((taken) => taken === mediaType(ctx))
     if (type === undefined) throw new HttpError('unsupported_media_type')
+    if (ctx.req.headers.expect?.toLowerCase() === '100-continue') ctx.res.writeContinue()
     await read(ctx, async () => {})
     return decoders[type]((ctx.request.rawBody as string | undefined) ?? '', mistakes)
   }
 }
 
 function mediaType(ctx: Context): string {
-  return ctx.request.type.trim().toLowerCase()
+  return ctx.request.type.replace(/[ \t]+$/, '').toLowerCase()
 }
 
 function asHttpError(error: Error & { status?: number }): HttpError {

@@ -105,6 +105,13 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
   router.register(koaPath(endpoint.path), [endpoint.method], serve)
 }
 
+/** @throws InvalidRequest when the query has any parameter */
+export function refuseParameters(ctx: Context): void {
+  const mistakes: InputError[] = []
+  judge(nothing, queryOf(ctx, mistakes), 'parameters', mistakes)
+  if (mistakes.length > 0) throw new InvalidRequest(mistakes)
+}
+
 function queryOf(ctx: Context, mistakes: InputError[]): Record<string, string> {
   return ctx.querystring === '' ? none : onlyOnce(new URLSearchParams(ctx.querystring), 'parameters', mistakes)
 }

@@ -20,6 +20,7 @@ const statusOfKind = {
 /** The errors that HTTP itself adds to those of the domain. */
 const httpErrors = {
   malformed_body: { status: 400, detail: 'The body is not what its media type says it is.' },
+  malformed_target: { status: 400, detail: 'The target of the request is neither a path nor a URL.' },
   not_authenticated: { status: 401, detail: 'This needs an access token, sent as "Authorization: Bearer <token>".' },
   route_not_found: { status: 404, detail: 'There is nothing at this path.' },
   method_not_allowed: { status: 405, detail: 'This path does not have that method; see the Allow header.' },

@@ -2,16 +2,16 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Store } from '../../domain/ports.ts'
 import { HttpError } from './problems.ts'
 
-/** Milliseconds. */
-const DEADLINE = 2_000
-
 /** Whether requests can be served: not any more once the service stops, and not while the store can't answer. */
 export class Readiness {
   readonly #store: Store
+  readonly #deadline: number
   #stopping = false
 
-  constructor(store: Store) {
+  /** @param deadline milliseconds for the store to answer */
+  constructor(store: Store, deadline = 2_000) {
     this.#store = store
+    this.#deadline = deadline
   }
 
   stop(): void {
@@ -25,7 +25,7 @@ export class Readiness {
   async check(): Promise<void> {
     if (this.#stopping) throw new HttpError('shutting_down')
     const deadline = new AbortController()
-    const late = delay(DEADLINE, true, { signal: deadline.signal }).catch(() => false)
+    const late = delay(this.#deadline, true, { signal: deadline.signal }).catch(() => false)
     try {
       if (await Promise.race([this.#store.ping().then(() => false), late])) throw new HttpError('store_too_slow')
     } finally {

@@ -68,6 +68,10 @@ export async function listen(
     },
     listener,
   )
+  // An expectation that is not known here is none of ours (RFC 9110, section 10.1.1), and who waits for leave to send a
+  // body first learns whether it is wanted at all.
+  server.on('checkExpectation', listener)
+  server.on('checkContinue', listener)
   server.timeout = options.requestTimeout * 1_000
   server.maxConnections = options.maxConnections
   await bound(server, options)
