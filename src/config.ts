@@ -12,6 +12,8 @@ export class ConfigError extends Error {}
 const PLACEHOLDER_SECRET = 'change-me-to-a-long-random-string'
 const PRODUCTION_SECRET =
   'must be set in production, to at least 32 characters and not to the placeholder; `openssl rand -base64 48` makes one'
+/** Some two million years; the seconds of more would be no exact number. */
+const MOST_MINUTES = 1_000_000_000_000
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const NON_PRODUCTION = new Set(['development', 'test'])
 
@@ -59,8 +61,9 @@ function databaseTarget(url: string): DatabaseTarget | undefined {
   }
   const postgresql = `postgresql://${rest}`
   if (!/^postgres(?:ql)?$/.test(scheme) || !URL.canParse(postgresql)) return undefined
-  const { hostname, searchParams } = new URL(postgresql)
-  return hostname !== '' || searchParams.has('host') ? { kind: 'postgresql', url: postgresql } : undefined
+  const { hostname, pathname, searchParams } = new URL(postgresql)
+  const reachable = hostname !== '' || searchParams.has('host')
+  return reachable && pathname.length > 1 ? { kind: 'postgresql', url: postgresql } : undefined
 }
 
 /** Every variable that there is; production is stricter about some of them. */
@@ -84,7 +87,7 @@ export const variablesOf = (production: boolean) =>
         )
       : v.optional(v.string()),
     ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
-    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1),
+    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1, MOST_MINUTES),
     BACKEND_CORS_ORIGINS: v.pipe(
       v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
       v.transform((list) => list.split(',').map((origin) => origin.trim())),
@@ -209,12 +212,28 @@ export interface Config {
   readonly logLevel: (typeof LOG_LEVELS)[number]
 }
 
+function configError(issues: readonly v.BaseIssue<unknown>[]): ConfigError {
+  return new ConfigError(issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`).join('\n'))
+}
+
+/**
+ * The one variable that a command needs which only has to do with the database: such a command needs no key.
+ *
+ * @throws ConfigError
+ */
+export function readDatabaseTarget(environment: Environment): DatabaseTarget {
+  const schema = v.pick(variablesOf(false), ['DATABASE_URL'])
+  const { success, output, issues } = v.safeParse(schema, withoutEmpty(environment))
+  if (!success) throw configError(issues)
+  return output.DATABASE_URL
+}
+
 /** @throws ConfigError */
 export function readConfig(environment: Environment): Config {
   const set = withoutEmpty(environment)
   const production = !NON_PRODUCTION.has(set.ENVIRONMENT ?? 'development')
   const { success, output, issues } = v.safeParse(environmentOf(production), set)
-  if (!success) throw new ConfigError(issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`).join('\n'))
+  if (!success) throw configError(issues)
   return {
     projectName: output.PROJECT_NAME,
     apiPrefix: output.API_V1_PREFIX,

@@ -45,7 +45,7 @@ function report(error: unknown): void {
 
 async function start(config: Config, log: Log): Promise<ListeningServer> {
   if (cluster.isWorker || config.webConcurrency === 1) return startService(config, log)
-  await prepareDatabase(config)
+  await prepareDatabase(config, log)
   if (config.metricsPort !== undefined) await serveWorkersMetrics({ host: config.host, port: config.metricsPort })
   return startWorkers(config, log)
 }

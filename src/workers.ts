@@ -21,6 +21,9 @@ export class WorkerFailed extends Error {}
 export async function startWorkers(config: Config, log: Log): Promise<ListeningServer> {
   const workers = new Set<Worker>()
   let closing = false
+  // They accept connections themselves. Those that this process would hand to one which was just killed are lost, and
+  // hang for as long as their clients wait.
+  cluster.schedulingPolicy = cluster.SCHED_NONE
 
   const start = async (): Promise<AddressInfo> => {
     const worker = cluster.fork({ SECRET_KEY: config.secretKey, MIGRATE_ON_START: 'false' })

@@ -30,6 +30,8 @@ export interface Database {
    * @throws DatabaseUnavailable
    */
   migrate(): Promise<string[]>
+  /** The names of the migrations that are still to be applied. */
+  pending(): Promise<string[]>
   close(): Promise<void>
 }
 
@@ -55,6 +57,7 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
       migrate(orm, target).catch((cause) => {
         throw new DatabaseUnavailable(`${describe(target)} cannot be migrated: ${reasonOf(cause)}`, { cause })
       }),
+    pending: async () => namesOf(await orm.migrator.getPending()),
     async close() {
       await groups?.destroy()
       await orm.close()
