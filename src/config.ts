@@ -12,21 +12,32 @@ export class ConfigError extends Error {}
 const PLACEHOLDER_SECRET = 'change-me-to-a-long-random-string'
 const PRODUCTION_SECRET =
   'must be set in production, to at least 32 characters and not to the placeholder; `openssl rand -base64 48` makes one'
+/** Some two million years; the seconds of more would be no exact number. */
+const MOST_MINUTES = 1_000_000_000_000
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const NON_PRODUCTION = new Set(['development', 'test'])
 
-const wholeNumber = (fallback: number, min: number, max = Number.MAX_SAFE_INTEGER) => {
+const wholeNumberText = (min: number, max = Number.MAX_SAFE_INTEGER) => {
   const must = `must be a whole number, ${max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`}`
   return v.pipe(
-    v.optional(v.string(), String(fallback)),
+    v.string(),
     v.regex(/^(?:0|[1-9]\d{0,15})$/, must),
     v.transform(Number),
     v.check((number) => number >= min && number <= max, must),
   )
 }
 
+const wholeNumber = (fallback: number, min: number, max?: number) =>
+  v.optional(wholeNumberText(min, max), String(fallback))
+
 const choice = <const Options extends readonly string[]>(fallback: Options[number], options: Options) =>
   v.optional(v.picklist(options, `must be one of ${options.join(', ')}`), fallback)
+
+const flag = (fallback: boolean) =>
+  v.pipe(
+    choice(fallback ? 'true' : 'false', ['true', 'false']),
+    v.transform((text) => text === 'true'),
+  )
 
 /** An origin as browsers send it (RFC 6454, section 6.2): it is compared exactly, so no path, no default port, no capitals. */
 const isOrigin = (text: string) => /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
@@ -50,8 +61,9 @@ function databaseTarget(url: string): DatabaseTarget | undefined {
   }
   const postgresql = `postgresql://${rest}`
   if (!/^postgres(?:ql)?$/.test(scheme) || !URL.canParse(postgresql)) return undefined
-  const { hostname, searchParams } = new URL(postgresql)
-  return hostname !== '' || searchParams.has('host') ? { kind: 'postgresql', url: postgresql } : undefined
+  const { hostname, pathname, searchParams } = new URL(postgresql)
+  const reachable = hostname !== '' || searchParams.has('host')
+  return reachable && pathname.length > 1 ? { kind: 'postgresql', url: postgresql } : undefined
 }
 
 /** Every variable that there is; production is stricter about some of them. */
@@ -75,7 +87,7 @@ export const variablesOf = (production: boolean) =>
         )
       : v.optional(v.string()),
     ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
-    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1),
+    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1, MOST_MINUTES),
     BACKEND_CORS_ORIGINS: v.pipe(
       v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
       v.transform((list) => list.split(',').map((origin) => origin.trim())),
@@ -89,13 +101,40 @@ export const variablesOf = (production: boolean) =>
       v.transform(databaseTarget),
       v.custom<DatabaseTarget>((target) => target !== undefined, DATABASE_URL),
     ),
-    MIGRATE_ON_START: v.pipe(
-      choice('true', ['true', 'false']),
-      v.transform((text) => text === 'true'),
-    ),
+    MIGRATE_ON_START: flag(true),
     BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
+    PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
+    WEB_CONCURRENCY: wholeNumber(1, 1, 128),
+    DATABASE_POOL_SIZE: wholeNumber(10, 2, 1_000),
+    DATABASE_PREPARED_STATEMENTS: flag(true),
+    HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
+    REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
+    KEEP_ALIVE_TIMEOUT: wholeNumber(75, 1, 3_600),
+    MAX_CONNECTIONS: wholeNumber(10_000, 1),
+    SHUTDOWN_DELAY: wholeNumber(0, 0, 3_600),
+    SHUTDOWN_TIMEOUT: wholeNumber(10, 1, 3_600),
+    TRUST_PROXY: wholeNumber(0, 0, 100),
+    RATE_LIMIT_ENABLED: flag(true),
+    RATE_LIMIT_USER: wholeNumber(300, 1),
+    RATE_LIMIT_LOGIN: wholeNumber(20, 1),
+    RATE_LIMIT_REGISTER: wholeNumber(30, 1),
+    RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
+    METRICS_PORT: v.optional(wholeNumberText(1, 65_535)),
     LOG_LEVEL: choice('info', LOG_LEVELS),
   })
+
+/** Two processes share a file or a server, but no memory. */
+const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
+  WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
+
+const environmentOf = (production: boolean) =>
+  v.pipe(
+    variablesOf(production),
+    v.forward(
+      v.partialCheck([['DATABASE_URL'], ['WEB_CONCURRENCY']], shareable, 'must be 1 with DATABASE_URL memory:'),
+      ['WEB_CONCURRENCY'],
+    ),
+  )
 
 /**
  * The variables of the process, over those of the file `.env` in the working directory if there is one.
@@ -120,6 +159,23 @@ function withoutEmpty(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
 }
 
+/** How connections to PostgreSQL are used. */
+export interface DatabasePool {
+  /** 2 or more: a migration needs two. */
+  readonly size: number
+  /** Off for a pooler that gives each transaction another connection. */
+  readonly preparedStatements: boolean
+}
+
+export interface RateLimits {
+  /** Requests a minute. */
+  readonly user: number
+  readonly login: number
+  readonly register: number
+  /** In a quarter of an hour. */
+  readonly failedLogins: number
+}
+
 export interface Config {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
@@ -136,15 +192,48 @@ export interface Config {
   readonly database: DatabaseTarget
   readonly migrateOnStart: boolean
   readonly bcryptRounds: number
+  /** Passwords that may wait to be hashed or verified. */
+  readonly passwordQueueLimit: number
+  /** Processes that serve the one port. */
+  readonly webConcurrency: number
+  readonly databasePool: DatabasePool
+  /** Times in seconds. */
+  readonly headersTimeout: number
+  readonly requestTimeout: number
+  readonly keepAliveTimeout: number
+  readonly maxConnections: number
+  readonly shutdownDelay: number
+  readonly shutdownTimeout: number
+  /** Proxies in front of the service. */
+  readonly trustedProxies: number
+  /** Nothing when requests are not limited. */
+  readonly rateLimits: RateLimits | undefined
+  readonly metricsPort: number | undefined
   readonly logLevel: (typeof LOG_LEVELS)[number]
+}
+
+function configError(issues: readonly v.BaseIssue<unknown>[]): ConfigError {
+  return new ConfigError(issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`).join('\n'))
+}
+
+/**
+ * The one variable that a command needs which only has to do with the database: such a command needs no key.
+ *
+ * @throws ConfigError
+ */
+export function readDatabaseTarget(environment: Environment): DatabaseTarget {
+  const schema = v.pick(variablesOf(false), ['DATABASE_URL'])
+  const { success, output, issues } = v.safeParse(schema, withoutEmpty(environment))
+  if (!success) throw configError(issues)
+  return output.DATABASE_URL
 }
 
 /** @throws ConfigError */
 export function readConfig(environment: Environment): Config {
   const set = withoutEmpty(environment)
   const production = !NON_PRODUCTION.has(set.ENVIRONMENT ?? 'development')
-  const { success, output, issues } = v.safeParse(variablesOf(production), set)
-  if (!success) throw new ConfigError(issues.map((issue) => `${v.getDotPath(issue)} ${issue.message}`).join('\n'))
+  const { success, output, issues } = v.safeParse(environmentOf(production), set)
+  if (!success) throw configError(issues)
   return {
     projectName: output.PROJECT_NAME,
     apiPrefix: output.API_V1_PREFIX,
@@ -159,6 +248,25 @@ export function readConfig(environment: Environment): Config {
     database: output.DATABASE_URL,
     migrateOnStart: output.MIGRATE_ON_START,
     bcryptRounds: output.BCRYPT_ROUNDS,
+    passwordQueueLimit: output.PASSWORD_QUEUE_LIMIT,
+    webConcurrency: output.WEB_CONCURRENCY,
+    databasePool: { size: output.DATABASE_POOL_SIZE, preparedStatements: output.DATABASE_PREPARED_STATEMENTS },
+    headersTimeout: output.HEADERS_TIMEOUT,
+    requestTimeout: output.REQUEST_TIMEOUT,
+    keepAliveTimeout: output.KEEP_ALIVE_TIMEOUT,
+    maxConnections: output.MAX_CONNECTIONS,
+    shutdownDelay: output.SHUTDOWN_DELAY,
+    shutdownTimeout: output.SHUTDOWN_TIMEOUT,
+    trustedProxies: output.TRUST_PROXY,
+    rateLimits: output.RATE_LIMIT_ENABLED
+      ? {
+          user: output.RATE_LIMIT_USER,
+          login: output.RATE_LIMIT_LOGIN,
+          register: output.RATE_LIMIT_REGISTER,
+          failedLogins: output.RATE_LIMIT_FAILED_LOGINS,
+        }
+      : undefined,
+    metricsPort: output.METRICS_PORT,
     logLevel: output.LOG_LEVEL,
   }
 }

@@ -1,37 +1,64 @@
-import { pino } from 'pino'
-import pretty from 'pino-pretty'
-import { ListenError } from './adapters/http/server.ts'
+import cluster from 'node:cluster'
+import type { Log } from './adapters/http/access-log.ts'
+import { ListenError, type ListeningServer } from './adapters/http/server.ts'
+import { MetricsListenError, serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
 import { DatabaseUnavailable } from './adapters/mikro-orm/database.ts'
-import { startService } from './composition-root.ts'
-import { ConfigError, readConfig, readEnvironment } from './config.ts'
+import { prepareDatabase, startService } from './composition-root.ts'
+import { type Config, ConfigError, readConfig, readEnvironment } from './config.ts'
+import { createLog } from './log.ts'
+import { startWorkers, WorkerFailed } from './workers.ts'
 
 /** What an operator can mend; the message says it all, so no stack. */
-const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError]
+const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError, MetricsListenError]
 
 try {
   const config = readConfig(readEnvironment())
-  const log = pino(
-    { level: config.logLevel },
-    config.environment === 'development'
-      ? pretty({ sync: true, ignore: 'pid,hostname' })
-      : pino.destination({ sync: true }),
-  )
+  const log = createLog(config)
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'an error that nobody caught ends the process')
+    process.exit(1)
+  })
   if (config.secretKeyIsRandom) {
-    log.warn('SECRET_KEY is not set: every token ends with this process. `openssl rand -base64 48` makes a key to set.')
+    log.warn(
+      {},
+      'SECRET_KEY is not set: every token ends with this process. `openssl rand -base64 48` makes a key to set.',
+    )
   }
-  const service = await startService(config, log)
-  log.info(
-    `API on ${service.url}${config.apiPrefix}, its documentation on ${service.url}/docs and ${service.url}/redoc`,
-  )
-
-  for (const signal of ['SIGTERM', 'SIGINT']) {
-    process.once(signal, async () => {
-      log.info(`${signal}: answering the requests in flight, then stopping`)
-      await service.close()
-    })
+  const service = await start(config, log)
+  // Before anybody hears that it is there.
+  stopOnSignal(service, log)
+  if (cluster.isPrimary) {
+    const { url } = service
+    log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
   }
 } catch (error) {
+  report(error)
+  // Whatever listens already, as the metrics may, would keep the process.
+  process.exit(1)
+}
+
+function report(error: unknown): void {
+  if (error instanceof WorkerFailed) return // it has said why itself
   const expected = operatorErrors.some((kind) => error instanceof kind)
   console.error(expected ? (error as Error).message : error)
-  process.exitCode = 1
+}
+
+async function start(config: Config, log: Log): Promise<ListeningServer> {
+  if (cluster.isWorker || config.webConcurrency === 1) return startService(config, log)
+  await prepareDatabase(config, log)
+  if (config.metricsPort !== undefined) await serveWorkersMetrics({ host: config.host, port: config.metricsPort })
+  return startWorkers(config, log)
+}
+
+function stopOnSignal(service: ListeningServer, log: Log): void {
+  let stopping = false
+  const stop = async (signal: string) => {
+    if (stopping) return
+    stopping = true
+    if (cluster.isPrimary) log.info({}, `${signal}: answering the requests in flight, then stopping`)
+    await service.close()
+    process.exit(0)
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
 }

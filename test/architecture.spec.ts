@@ -71,8 +71,19 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       ],
     },
     'src/adapters/security/x.ts': {
-      allowed: ['./jwt-token-service.ts', '../../domain/ports.ts', 'node:crypto', 'bcrypt', 'jsonwebtoken'],
+      allowed: [
+        ...['./jwt-token-service.ts', '../../domain/ports.ts', 'node:crypto', 'bcrypt', 'jsonwebtoken'],
+        ...['p-queue', 'lru-cache'],
+      ],
       forbidden: ['../http/problems.ts', '../../config.ts', 'koa', '@mikro-orm/core', 'pg', 'valibot', 'tsyringe'],
+    },
+    'src/adapters/rate-limits/x.ts': {
+      allowed: ['./rate-limits.ts', '../../domain/ports.ts', 'node:crypto', 'rate-limiter-flexible'],
+      forbidden: ['../http/limits.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pg', 'tsyringe'],
+    },
+    'src/adapters/metrics/x.ts': {
+      allowed: ['./prometheus.ts', 'node:http', 'prom-client'],
+      forbidden: ['../http/observe.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pino', 'tsyringe'],
     },
     'src/adapters/cli/x.ts': {
       allowed: ['../mikro-orm/options.ts', '../../config.ts', '../../domain/ports.ts', 'node:process'],
@@ -94,8 +105,16 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['koa', '@koa/router', 'koa-helmet', 'bcrypt', 'jsonwebtoken', 'better-sqlite3', './main.ts'],
     },
     'src/main.ts': {
-      allowed: ['./composition-root.ts', './config.ts', './adapters/http/app.ts', 'node:process', 'pino'],
-      forbidden: ['koa', 'tsyringe', '@mikro-orm/core', 'kysely', 'bcrypt', 'jsonwebtoken'],
+      allowed: ['./composition-root.ts', './config.ts', './log.ts', './adapters/http/app.ts', 'node:process'],
+      forbidden: ['pino', 'koa', 'tsyringe', '@mikro-orm/core', 'kysely', 'bcrypt', 'jsonwebtoken'],
+    },
+    'src/log.ts': {
+      allowed: ['./config.ts', 'node:util', 'pino', 'pino-pretty'],
+      forbidden: ['./composition-root.ts', './adapters/http/access-log.ts', 'koa', 'tsyringe'],
+    },
+    'src/workers.ts': {
+      allowed: ['./config.ts', './adapters/http/server.ts', 'node:cluster', 'node:timers/promises'],
+      forbidden: ['./composition-root.ts', './adapters/mikro-orm/database.ts', 'koa', 'pino', 'tsyringe'],
     },
     'mikro-orm.config.ts': {
       allowed: ['./src/config.ts', './src/adapters/mikro-orm/options.ts', '@mikro-orm/migrations'],

@@ -36,6 +36,23 @@ const VARIABLES = [
   'DATABASE_URL',
   'MIGRATE_ON_START',
   'BCRYPT_ROUNDS',
+  'PASSWORD_QUEUE_LIMIT',
+  'WEB_CONCURRENCY',
+  'DATABASE_POOL_SIZE',
+  'DATABASE_PREPARED_STATEMENTS',
+  'HEADERS_TIMEOUT',
+  'REQUEST_TIMEOUT',
+  'KEEP_ALIVE_TIMEOUT',
+  'MAX_CONNECTIONS',
+  'SHUTDOWN_DELAY',
+  'SHUTDOWN_TIMEOUT',
+  'TRUST_PROXY',
+  'RATE_LIMIT_ENABLED',
+  'RATE_LIMIT_USER',
+  'RATE_LIMIT_LOGIN',
+  'RATE_LIMIT_REGISTER',
+  'RATE_LIMIT_FAILED_LOGINS',
+  'METRICS_PORT',
   'LOG_LEVEL',
 ]
 
@@ -55,6 +72,18 @@ describe('The configuration', () => {
       database: { kind: 'sqlite', path: './tasks.db' },
       migrateOnStart: true,
       bcryptRounds: 12,
+      passwordQueueLimit: 100,
+      webConcurrency: 1,
+      databasePool: { size: 10, preparedStatements: true },
+      headersTimeout: 10,
+      requestTimeout: 30,
+      keepAliveTimeout: 75,
+      maxConnections: 10_000,
+      shutdownDelay: 0,
+      shutdownTimeout: 10,
+      trustedProxies: 0,
+      rateLimits: { user: 300, login: 20, register: 30, failedLogins: 10 },
+      metricsPort: undefined,
       logLevel: 'info',
     })
     expect(secretKey).to.have.length.of.at.least(32)
@@ -116,6 +145,23 @@ describe('The configuration', () => {
     ['MIGRATE_ON_START', 'false', { migrateOnStart: false }],
     ['BCRYPT_ROUNDS', '4', { bcryptRounds: 4 }],
     ['BCRYPT_ROUNDS', '15', { bcryptRounds: 15 }],
+    ['PASSWORD_QUEUE_LIMIT', '0', { passwordQueueLimit: 0 }],
+    ['WEB_CONCURRENCY', '128', { webConcurrency: 128 }],
+    ['DATABASE_POOL_SIZE', '2', { databasePool: { size: 2, preparedStatements: true } }],
+    ['DATABASE_PREPARED_STATEMENTS', 'false', { databasePool: { size: 10, preparedStatements: false } }],
+    ['HEADERS_TIMEOUT', '1', { headersTimeout: 1 }],
+    ['REQUEST_TIMEOUT', '3600', { requestTimeout: 3_600 }],
+    ['KEEP_ALIVE_TIMEOUT', '620', { keepAliveTimeout: 620 }],
+    ['MAX_CONNECTIONS', '1', { maxConnections: 1 }],
+    ['SHUTDOWN_DELAY', '0', { shutdownDelay: 0 }],
+    ['SHUTDOWN_TIMEOUT', '1', { shutdownTimeout: 1 }],
+    ['TRUST_PROXY', '2', { trustedProxies: 2 }],
+    ['RATE_LIMIT_ENABLED', 'false', { rateLimits: undefined }],
+    ['RATE_LIMIT_USER', '1', { rateLimits: { user: 1, login: 20, register: 30, failedLogins: 10 } }],
+    ['RATE_LIMIT_LOGIN', '1', { rateLimits: { user: 300, login: 1, register: 30, failedLogins: 10 } }],
+    ['RATE_LIMIT_REGISTER', '1', { rateLimits: { user: 300, login: 20, register: 1, failedLogins: 10 } }],
+    ['RATE_LIMIT_FAILED_LOGINS', '1', { rateLimits: { user: 300, login: 20, register: 30, failedLogins: 1 } }],
+    ['METRICS_PORT', '9464', { metricsPort: 9_464 }],
     ...(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const).map(
       (level) => ['LOG_LEVEL', level, { logLevel: level }] as const,
     ),
@@ -162,6 +208,23 @@ describe('The configuration', () => {
     ],
     MIGRATE_ON_START: ['yes', '1', '0', 'TRUE', 'no', ' true'],
     BCRYPT_ROUNDS: ['3', '16', '12.0', 'x', '-4', '04'],
+    PASSWORD_QUEUE_LIMIT: ['-1', '1.5', 'none'],
+    WEB_CONCURRENCY: ['0', '129', 'auto', '-1'],
+    DATABASE_POOL_SIZE: ['0', '1', '1001', 'ten'],
+    DATABASE_PREPARED_STATEMENTS: ['no', '0'],
+    HEADERS_TIMEOUT: ['0', '3601', '10s'],
+    REQUEST_TIMEOUT: ['0', '3601', '0.5'],
+    KEEP_ALIVE_TIMEOUT: ['0', '3601', '75s'],
+    MAX_CONNECTIONS: ['0', '-1', '1e4'],
+    SHUTDOWN_DELAY: ['-1', '3601', '5s'],
+    SHUTDOWN_TIMEOUT: ['0', '3601', '10s'],
+    TRUST_PROXY: ['true', '-1', '101', '127.0.0.1'],
+    RATE_LIMIT_ENABLED: ['no', '0', 'False'],
+    RATE_LIMIT_USER: ['0', '-1', '300/min'],
+    RATE_LIMIT_LOGIN: ['0', '20.5'],
+    RATE_LIMIT_REGISTER: ['0', 'x'],
+    RATE_LIMIT_FAILED_LOGINS: ['0', '١٠'],
+    METRICS_PORT: ['0', '65536', 'yes', '-1'],
     LOG_LEVEL: ['INFO', 'verbose', 'warning', '30'],
   }
   for (const [variable, values] of Object.entries(bad)) {
@@ -180,6 +243,11 @@ describe('The configuration', () => {
         expect(namedFor({ PORT: String(port) })).to.deep.equal(port >= 0 && port <= 65_535 ? [] : ['PORT'])
       }),
     )
+  })
+
+  it('refuses several processes where each would keep its own tasks', () => {
+    expect(messageFor({ DATABASE_URL: 'memory:', WEB_CONCURRENCY: '2' })).to.match(/^WEB_CONCURRENCY must be 1 /)
+    expect(namedFor({ DATABASE_URL: 'memory:', WEB_CONCURRENCY: '1' })).to.deep.equal([])
   })
 
   it('names every wrong variable at once', () => {

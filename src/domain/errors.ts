@@ -2,7 +2,7 @@
  * What an error is, whatever reports it. A driving adapter translates each kind into its own terms
  * (HTTP: a status code), and does not compile while one is missing.
  */
-export type ErrorKind = 'invalid' | 'unauthenticated' | 'not-found' | 'conflict' | 'unavailable'
+export type ErrorKind = 'invalid' | 'unauthenticated' | 'not-found' | 'conflict' | 'too-many' | 'unavailable'
 
 /** Every error that a use case reports: its stable code, which a program may compare, and what it is. */
 export const errorKinds = {
@@ -11,7 +11,9 @@ export const errorKinds = {
   invalid_token: 'unauthenticated',
   task_not_found: 'not-found',
   email_taken: 'conflict',
+  too_many_requests: 'too-many',
   store_unavailable: 'unavailable',
+  overloaded: 'unavailable',
 } as const satisfies Record<string, ErrorKind>
 
 export type ErrorCode = keyof typeof errorKinds
@@ -90,5 +92,26 @@ export class StoreUnavailable extends DomainError {
 
   constructor(cause: unknown) {
     super('The database cannot serve this request at the moment.', { cause })
+  }
+}
+
+/** More work waits than can be done in a reasonable time. */
+export class Overloaded extends DomainError {
+  readonly code = 'overloaded'
+
+  constructor() {
+    super('Too many requests of this kind are waiting; try again in a moment.')
+  }
+}
+
+/** This was done too often lately. */
+export class TooManyRequests extends DomainError {
+  readonly code = 'too_many_requests'
+  /** Seconds until it may be done again. */
+  readonly retryAfter: number
+
+  constructor(retryAfter: number) {
+    super('There were too many requests of this kind lately; try again later.')
+    this.retryAfter = retryAfter
   }
 }

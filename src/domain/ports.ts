@@ -9,8 +9,10 @@ export interface Ports {
   readonly tasks: TaskRepository
   readonly users: UserRepository
   readonly passwords: PasswordHasher
+  readonly logins: LoginThrottle
   readonly tokens: TokenService
   readonly clock: Clock
+  readonly store: Store
 }
 
 /** The owner is part of the key: who forgets to check finds nothing, and never somebody else's task. */
@@ -65,11 +67,24 @@ export interface UserRepository {
   findByEmail(email: string): Promise<User | undefined>
 }
 
+/** Every method throws Overloaded when too many hashes wait already. */
 export interface PasswordHasher {
   /** A salted hash of at most 255 characters. Every character of the password counts. */
   hash(password: string): Promise<string>
   /** Without a hash (no such account) the answer is false, after the same work as with one: time tells nothing. */
   verify(password: string, hash: string | undefined): Promise<boolean>
+}
+
+/** Slows down who guesses passwords, without a way to keep the owner out for ever. */
+export interface LoginThrottle {
+  /**
+   * Runs a login unless too many failed lately; one that throws has failed.
+   *
+   * @param email normalised
+   * @param origin whence the login comes, for example an address
+   * @throws TooManyRequests and the login was not tried
+   */
+  attempt<Result>(email: string, origin: string, logIn: () => Promise<Result>): Promise<Result>
 }
 
 export interface AccessToken {
@@ -85,6 +100,12 @@ export interface TokenService {
    * @throws InvalidToken when the token is malformed, expired, or not signed by this service.
    */
   verify(token: string): number
+}
+
+/** The database behind the repositories. */
+export interface Store {
+  /** Asks it something. @throws StoreUnavailable */
+  ping(): Promise<void>
 }
 
 export interface Clock {

@@ -2,21 +2,30 @@ import { CompiledQuery, type Dialect, Kysely } from 'kysely'
 import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/mikro-orm-user-repository.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
-import { Store } from '#src/adapters/mikro-orm/store.ts'
+import type { Store } from '#src/adapters/mikro-orm/store.ts'
 
-/** The repositories over a dialect of theirs, with what the ports hide: any SQL beside, and the SQL that they run. */
-export function observedStore(dialect: Dialect, hasRowLocks: boolean) {
+interface Dialects {
+  readonly writer: Dialect
+  readonly reader: Dialect
+}
+
+/** The repositories over dialects of theirs, with what the ports hide: any SQL beside, and the SQL that they run. */
+export function observedStore(dialects: Dialects, storeOf: (writer: Kysely<Tables>, reader: Kysely<Tables>) => Store) {
   const ran: CompiledQuery[] = []
-  const kysely = new Kysely<Tables>({ dialect, log: ({ query }) => void ran.push(query) })
-  const store = new Store(kysely, hasRowLocks)
+  const open = (dialect: Dialect) => new Kysely<Tables>({ dialect, log: ({ query }) => void ran.push(query) })
+  const [writer, reader] = [open(dialects.writer), open(dialects.reader)]
+  const store = storeOf(writer, reader)
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
     ran,
     async sql<Row = Record<string, unknown>>(text: string, parameters: readonly unknown[] = []): Promise<Row[]> {
-      return (await kysely.executeQuery<Row>(CompiledQuery.raw(text, [...parameters]))).rows
+      return (await writer.executeQuery<Row>(CompiledQuery.raw(text, [...parameters]))).rows
     },
-    close: () => kysely.destroy(),
+    async close() {
+      await reader.destroy()
+      await writer.destroy()
+    },
   }
 }
 

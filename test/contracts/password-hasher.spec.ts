@@ -2,13 +2,18 @@ import { mock } from 'node:test'
 import bcrypt from 'bcrypt'
 import { expect } from 'chai'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
+import { BoundedPasswordHasher } from '#src/adapters/security/bounded-password-hasher.ts'
+import { Overloaded } from '#src/domain/errors.ts'
 import type { PasswordHasher } from '#src/domain/ports.ts'
+import { expectRejection } from '#test/contracts/repositories.ts'
 import { FakePasswordHasher } from '#test/use-cases/fakes.ts'
 
 const ROUNDS = 4
 
 const implementations: Readonly<Record<string, () => PasswordHasher>> = {
   bcrypt: () => new BcryptPasswordHasher(ROUNDS),
+  'bcrypt, bounded': () =>
+    new BoundedPasswordHasher(new BcryptPasswordHasher(ROUNDS), { concurrency: 1, mostWaiting: 1 }),
   'the fake of the use-case specs': () => new FakePasswordHasher(),
 }
 
@@ -84,5 +89,101 @@ describe('A bcrypt hash', () => {
     } finally {
       compare.mock.restore()
     }
+  })
+})
+
+/** Hashes when it is told to. */
+class SlowPasswordHasher implements PasswordHasher {
+  readonly #works: PromiseWithResolvers<void>[] = []
+
+  hash(password: string): Promise<string> {
+    return this.#work(`hash of ${password}`)
+  }
+
+  verify(): Promise<boolean> {
+    return this.#work(true)
+  }
+
+  get running(): number {
+    return this.#works.length
+  }
+
+  finishOne(): void {
+    this.#works.shift()?.resolve()
+  }
+
+  failOne(error: Error): void {
+    this.#works.shift()?.reject(error)
+  }
+
+  async #work<Result>(result: Result): Promise<Result> {
+    const work = Promise.withResolvers<void>()
+    this.#works.push(work)
+    await work.promise
+    return result
+  }
+}
+
+describe('A bounded password hasher', () => {
+  let slow: SlowPasswordHasher
+  const bounded = (concurrency: number, mostWaiting: number) => {
+    slow = new SlowPasswordHasher()
+    return new BoundedPasswordHasher(slow, { concurrency, mostWaiting })
+  }
+
+  it('hashes and verifies so many at a time, the others in their turn', async () => {
+    const passwords = bounded(2, 10)
+    const results = [
+      passwords.hash('a'),
+      passwords.verify('b', 'hash'),
+      passwords.hash('c'),
+      passwords.verify('d', undefined),
+    ]
+    expect(passwords.load()).to.deep.equal({ waiting: 2, running: 2 })
+    expect(slow.running).to.equal(2)
+    const order: unknown[] = []
+    for (const result of results) {
+      slow.finishOne()
+      order.push(await result)
+      expect(slow.running).to.be.at.most(2)
+    }
+    expect(order).to.deep.equal(['hash of a', true, 'hash of c', true])
+    expect(passwords.load()).to.deep.equal({ waiting: 0, running: 0 })
+  })
+
+  it('refuses what would wait too long, at once and without work, and takes more when there is room', async () => {
+    const passwords = bounded(1, 2)
+    const taken = ['a', 'b', 'c'].map((password) => passwords.hash(password))
+    await expectRejection(passwords.hash('d'), Overloaded)
+    await expectRejection(passwords.verify('d', 'hash'), Overloaded)
+    expect(slow.running).to.equal(1)
+    slow.finishOne()
+    expect(await taken[0]).to.equal('hash of a')
+    const later = passwords.hash('d')
+    for (const result of [...taken.slice(1), later]) {
+      slow.finishOne()
+      await result
+    }
+    expect(await later).to.equal('hash of d')
+  })
+
+  it('still works where nothing may wait', async () => {
+    const passwords = bounded(1, 0)
+    const first = passwords.hash('a')
+    await expectRejection(passwords.hash('b'), Overloaded)
+    slow.finishOne()
+    expect(await first).to.equal('hash of a')
+    const second = passwords.hash('c')
+    slow.finishOne()
+    expect(await second).to.equal('hash of c')
+  })
+
+  it('goes on after a hash that fails', async () => {
+    const passwords = bounded(1, 1)
+    const [first, second] = [passwords.hash('a'), passwords.hash('b')]
+    slow.failOne(new TypeError('no hash'))
+    await expectRejection(first, TypeError)
+    slow.finishOne()
+    expect(await second).to.equal('hash of b')
   })
 })

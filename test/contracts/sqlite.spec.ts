@@ -4,7 +4,8 @@ import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { CompiledQuery } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { StatementCache, sqliteDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
+import { StatementCache, sqliteDialect, sqliteReaderDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
+import { sqliteStore } from '#src/adapters/mikro-orm/store.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
@@ -25,7 +26,7 @@ describe('The store on SQLite', () => {
     const database = await openDatabase({ kind: 'sqlite', path })
     await database.migrate()
     await database.close()
-    store = observedStore(sqliteDialect(path), false)
+    store = observedStore({ writer: sqliteDialect(path), reader: sqliteReaderDialect(path) }, sqliteStore)
     ownerId = await anOwner(store)
   })
 

@@ -1,4 +1,6 @@
+import { mock } from 'node:test'
 import { expect } from 'chai'
+import jwt from 'jsonwebtoken'
 import { JwtTokenService } from '#src/adapters/security/jwt-token-service.ts'
 import { InvalidToken } from '#src/domain/errors.ts'
 import type { Clock, TokenService } from '#src/domain/ports.ts'
@@ -87,5 +89,61 @@ describe('A JSON Web Token', () => {
       if (/\d/.test(character)) expect(tokens.verify(token)).to.equal(Number(`1${character}`))
       else expect(() => tokens.verify(token), JSON.stringify(character)).to.throw(InvalidToken)
     }
+  })
+})
+
+describe('A JSON Web Token that was verified before', () => {
+  let clock: FakeClock
+  let tokens: JwtTokenService
+  let check: ReturnType<typeof mock.method>
+
+  beforeEach(() => {
+    clock = new FakeClock()
+    tokens = new JwtTokenService({ secretKey, algorithm: 'HS256', expiresIn }, clock)
+    check = mock.method(jwt, 'verify')
+  })
+  afterEach(() => mock.restoreAll())
+
+  it('has its signature checked no second time', () => {
+    const { token } = tokens.issue(7)
+    for (let use = 0; use < 3; use++) expect(tokens.verify(token)).to.equal(7)
+    expect(check.mock.callCount()).to.equal(1)
+  })
+
+  it('is refused from the second on in which it expires', () => {
+    const { token } = tokens.issue(7)
+    expect(tokens.verify(token)).to.equal(7)
+    clock.move(expiresIn - 1)
+    expect(tokens.verify(token)).to.equal(7)
+    clock.move(1)
+    for (let use = 0; use < 2; use++) expect(() => tokens.verify(token)).to.throw(InvalidToken)
+    expect(check.mock.callCount()).to.equal(1)
+  })
+
+  it('lends its trust to no other', () => {
+    const { token } = tokens.issue(7)
+    expect(tokens.verify(token)).to.equal(7)
+    const [header, , signature] = token.split('.')
+    const claims = Buffer.from(JSON.stringify({ sub: '8', exp: 9_999_999_999 })).toString('base64url')
+    for (const other of [`${header}.${claims}.${signature}`, `${token}A`, token.slice(0, -1)])
+      expect(() => tokens.verify(other)).to.throw(InvalidToken)
+  })
+
+  it('is not remembered when it was wrong', () => {
+    const token = signed({ sub: '7', exp: 9_999_999_999 }, 'another key')
+    for (let use = 0; use < 2; use++) expect(() => tokens.verify(token)).to.throw(InvalidToken)
+    expect(check.mock.callCount()).to.equal(2)
+  })
+
+  it('is forgotten when there are many newer ones', () => {
+    const [oldest, ...newer] = Array.from({ length: JwtTokenService.MOST_REMEMBERED + 1 }, (_, index) =>
+      tokens.issue(index + 1),
+    )
+    for (const each of [oldest, ...newer]) tokens.verify(each?.token ?? '')
+    check.mock.resetCalls()
+    tokens.verify(newer.at(-1)?.token ?? '')
+    expect(check.mock.callCount()).to.equal(0)
+    tokens.verify(oldest?.token ?? '')
+    expect(check.mock.callCount()).to.equal(1)
   })
 })

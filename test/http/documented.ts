@@ -32,6 +32,9 @@ export interface OpenApi {
 
 const PROBLEM = ['components', 'schemas', 'Problem']
 
+/** What is answered where nothing is, and to a page of the documentation that is asked for wrongly. */
+const UNDOCUMENTED = new Set([400, 404, 405, 422])
+
 /** Holds every answer to what the OpenAPI document says of it. What the document does not foresee fails, too. */
 export class Documented {
   readonly #document: OpenApi
@@ -61,7 +64,7 @@ export class Documented {
 
     if (template !== undefined && pathItem?.[name]) {
       this.#checkOperation(described, ['paths', template, name], method, answer)
-    } else if (pathItem ? answer.status === 405 : answer.status === 404 || answer.status === 405) {
+    } else if (pathItem ? answer.status === 405 : UNDOCUMENTED.has(answer.status)) {
       this.#checkBody(described, 'application/problem+json', PROBLEM, method, answer)
     } else if (!(isPage(path, answer) || isPreflight(method, answer))) {
       throw new AssertionError(`${described}: this is not in the document`)
@@ -78,7 +81,7 @@ export class Documented {
     const [, template, name] = pointer as [string, string, string]
     const response = this.#document.paths[template]?.[name]?.responses[answer.status]
     if (!response) throw new AssertionError(`${described}: this status is not in the document`)
-    for (const header of ['Location', 'Link', 'WWW-Authenticate', 'Retry-After']) {
+    for (const header of ['Location', 'Link', 'WWW-Authenticate', 'Retry-After', 'RateLimit', 'RateLimit-Policy']) {
       if (answer.headers[header.toLowerCase()] !== undefined && response.headers?.[header] === undefined)
         throw new AssertionError(`${described}: the header ${header} is not in the document`)
     }

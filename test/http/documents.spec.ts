@@ -4,6 +4,8 @@ import { Api, describeApi, LOGIN, ME, REGISTER, TASKS } from './api.ts'
 
 const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   '/health': ['get'],
+  '/livez': ['get'],
+  '/readyz': ['get'],
   [REGISTER]: ['post'],
   [LOGIN]: ['post'],
   [ME]: ['get'],
@@ -59,7 +61,7 @@ describeApi('Documents', (api) => {
       const [scheme] = Object.entries(securitySchemes).find(([, { type }]) => type === 'oauth2') ?? []
       expect(securitySchemes[scheme ?? '']?.flows).to.deep.equal({ password: { tokenUrl: LOGIN, scopes: {} } })
       for (const { path, method, security } of operations()) {
-        const open = ['/health', REGISTER, LOGIN].includes(path)
+        const open = ['/health', '/livez', '/readyz', REGISTER, LOGIN].includes(path)
         expect(
           security.some((each) => (scheme ?? '') in each),
           `${method} ${path}`,

@@ -1,5 +1,5 @@
 import { InvalidToken } from '#src/domain/errors.ts'
-import type { AccessToken, Clock, PasswordHasher, TokenService } from '#src/domain/ports.ts'
+import type { AccessToken, Clock, LoginThrottle, PasswordHasher, TokenService } from '#src/domain/ports.ts'
 
 /** Remembers which hashes it was asked to verify. */
 export class FakePasswordHasher implements PasswordHasher {
@@ -13,6 +13,18 @@ export class FakePasswordHasher implements PasswordHasher {
   async verify(password: string, hash: string | undefined): Promise<boolean> {
     this.verified.push(hash)
     return hash?.replace(/^hash \d+ of /, '') === password
+  }
+}
+
+/** Remembers what it was asked for, and refuses it where there is something to throw. */
+export class FakeLoginThrottle implements LoginThrottle {
+  readonly attempts: { readonly email: string; readonly origin: string }[] = []
+  refusal: Error | undefined
+
+  async attempt<Result>(email: string, origin: string, logIn: () => Promise<Result>): Promise<Result> {
+    this.attempts.push({ email, origin })
+    if (this.refusal) throw this.refusal
+    return logIn()
   }
 }
 

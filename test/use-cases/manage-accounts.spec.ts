@@ -1,12 +1,13 @@
 import { expect } from 'chai'
 import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
-import { EmailAlreadyTaken, InvalidCredentials, InvalidToken } from '#src/domain/errors.ts'
+import { EmailAlreadyTaken, InvalidCredentials, InvalidToken, TooManyRequests } from '#src/domain/errors.ts'
 import { ManageAccounts } from '#src/domain/use-cases/manage-accounts.ts'
 import { aUserDraft } from '#test/builders.ts'
 import { violationsOf } from '#test/domain/violations.ts'
-import { FakeClock, FakePasswordHasher, FakeTokenService } from './fakes.ts'
+import { FakeClock, FakeLoginThrottle, FakePasswordHasher, FakeTokenService } from './fakes.ts'
 import { rejection } from './rejections.ts'
 
+const ORIGIN = '192.0.2.1'
 const jane = { email: 'jane@example.com', password: 'correct horse' }
 
 /** What a caller may send in spite of the types. */
@@ -15,6 +16,7 @@ const pair = (email: unknown, password: unknown) => ({ email: email as string, p
 describe('Managing accounts', () => {
   let users: InMemoryUserRepository
   let passwords: FakePasswordHasher
+  let logins: FakeLoginThrottle
   let clock: FakeClock
   let tokens: FakeTokenService
   let accounts: ManageAccounts
@@ -22,9 +24,10 @@ describe('Managing accounts', () => {
   beforeEach(() => {
     users = new InMemoryUserRepository()
     passwords = new FakePasswordHasher()
+    logins = new FakeLoginThrottle()
     clock = new FakeClock()
     tokens = new FakeTokenService(clock)
-    accounts = new ManageAccounts({ users, passwords, clock, tokens })
+    accounts = new ManageAccounts({ users, passwords, logins, clock, tokens })
   })
 
   describe('registering', () => {
@@ -82,7 +85,7 @@ describe('Managing accounts', () => {
     it('issues a token that names the user', async () => {
       await accounts.register({ ...jane, email: 'john@example.com' })
       await accounts.register(jane)
-      const { token, expiresIn } = await accounts.logIn(jane)
+      const { token, expiresIn } = await accounts.logIn(jane, ORIGIN)
       expect(tokens.verify(token)).to.equal(2)
       expect(expiresIn).to.equal(3_600)
     })
@@ -90,13 +93,13 @@ describe('Managing accounts', () => {
     it('finds the address however it is spelled', async () => {
       await accounts.register(jane)
       for (const email of ['\tjane@example.com ', 'jane@Example.COM'])
-        expect(tokens.verify((await accounts.logIn({ ...jane, email })).token)).to.equal(1)
+        expect(tokens.verify((await accounts.logIn({ ...jane, email }, ORIGIN)).token)).to.equal(1)
     })
 
     it('refuses a wrong password and an unknown address in the same words', async () => {
       await accounts.register(jane)
-      const wrong = await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }))
-      const unknown = await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }))
+      const wrong = await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, ORIGIN))
+      const unknown = await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, ORIGIN))
       expect(wrong).to.be.instanceOf(InvalidCredentials)
       expect(unknown).to.be.instanceOf(InvalidCredentials)
       expect((wrong as Error).message).to.equal((unknown as Error).message)
@@ -104,8 +107,8 @@ describe('Managing accounts', () => {
 
     it('verifies a password also when there is no such address, so that both take the same time', async () => {
       await accounts.register(jane)
-      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }))
-      await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }))
+      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, ORIGIN))
+      await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, ORIGIN))
       expect(passwords.verified).to.deep.equal(['hash 1 of correct horse', undefined])
     })
 
@@ -115,17 +118,17 @@ describe('Managing accounts', () => {
         ['no address', 'short'],
         ['a'.repeat(999), 'b'.repeat(999)],
       ])
-        expect(await rejection(accounts.logIn(pair(email, password)))).to.be.instanceOf(InvalidCredentials)
+        expect(await rejection(accounts.logIn(pair(email, password), ORIGIN))).to.be.instanceOf(InvalidCredentials)
     })
 
     it('works for what was stored under an older rule', async () => {
       await users.add(aUserDraft({ email: 'root', hashedPassword: 'hash 1 of toor' }))
-      const { token } = await accounts.logIn({ email: 'root', password: 'toor' })
+      const { token } = await accounts.logIn({ email: 'root', password: 'toor' }, ORIGIN)
       expect(tokens.verify(token)).to.equal(1)
     })
 
     it('refuses what is no text before it looks or hashes', async () => {
-      expect(await violationsOf(accounts.logIn(pair(undefined, '\0')))).to.deep.equal([
+      expect(await violationsOf(accounts.logIn(pair(undefined, '\0'), ORIGIN))).to.deep.equal([
         'email: not_text',
         'password: malformed_text',
       ])
@@ -133,10 +136,34 @@ describe('Managing accounts', () => {
     })
   })
 
+  describe('a login that is throttled', () => {
+    it('is counted for the normalised address and whence it comes', async () => {
+      await accounts.register(jane)
+      await accounts.logIn({ ...jane, email: ' jane@EXAMPLE.com ' }, ORIGIN)
+      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, '198.51.100.7'))
+      expect(logins.attempts).to.deep.equal([
+        { email: 'jane@example.com', origin: ORIGIN },
+        { email: 'jane@example.com', origin: '198.51.100.7' },
+      ])
+    })
+
+    it('looks nobody up and verifies nothing', async () => {
+      await accounts.register(jane)
+      logins.refusal = new TooManyRequests(60)
+      expect(await rejection(accounts.logIn(jane, ORIGIN))).to.equal(logins.refusal)
+      expect(passwords.verified).to.deep.equal([])
+    })
+
+    it('is not counted where what was sent is no text', async () => {
+      await violationsOf(accounts.logIn(pair(undefined, '\0'), ORIGIN))
+      expect(logins.attempts).to.deep.equal([])
+    })
+  })
+
   describe('authenticating', () => {
     it('finds the user whom the token names', async () => {
       const user = await accounts.register(jane)
-      const { token } = await accounts.logIn(jane)
+      const { token } = await accounts.logIn(jane, ORIGIN)
       expect((await accounts.authenticate(token)).snapshot()).to.deep.equal(user.snapshot())
     })
 

@@ -1,9 +1,9 @@
 /** Brings the schema up to date and says what it did; for a deployment with MIGRATE_ON_START=false. */
-import { ConfigError, readConfig, readEnvironment } from '../../config.ts'
+import { ConfigError, readDatabaseTarget, readEnvironment } from '../../config.ts'
 import { DatabaseUnavailable, openDatabase } from '../mikro-orm/database.ts'
 
 try {
-  const { database: target } = readConfig(readEnvironment())
+  const target = readDatabaseTarget(readEnvironment())
   if (target.kind === 'memory') console.log('DATABASE_URL is memory: there is no schema to bring up to date.')
   else {
     const database = await openDatabase(target)

@@ -3,7 +3,8 @@ import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import { credentialRules, EMAIL_LIMITS, loginRules, PASSWORD_LIMITS, type UserSnapshot } from '../../domain/user.ts'
 import { FORM_TYPE, JSON_TYPE } from './body.ts'
 import { type Endpoint, endpoint } from './endpoint.ts'
-import { bodyOf, ruled, timestamp } from './validation.ts'
+import { timestamp, toTimestamp } from './timestamp.ts'
+import { bodyOf, ruled } from './validation.ts'
 
 const userSchema = v.pipe(
   v.strictObject({ id: v.pipe(v.number(), v.integer()), email: v.string(), created_at: timestamp }),
@@ -14,7 +15,7 @@ const userSchema = v.pipe(
 )
 
 function present({ id, email, createdAt }: UserSnapshot): v.InferOutput<typeof userSchema> {
-  return { id, email, created_at: createdAt.toISOString() }
+  return { id, email, created_at: toTimestamp(createdAt) }
 }
 
 const tokenSchema = v.pipe(
@@ -76,9 +77,10 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Register an account',
       access: 'public',
+      limit: 'register',
       body: { types: [JSON_TYPE], schema: newUser },
       response: { status: 201, description: 'The account, stored.', schema: userSchema },
-      errors: ['email_taken', 'store_unavailable'],
+      errors: ['email_taken', 'store_unavailable', 'overloaded'],
       async handle({ body }) {
         return { body: present((await accounts.register(body)).snapshot()) }
       },
@@ -90,15 +92,16 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Exchange an e-mail address and a password for an access token',
       access: 'public',
+      limit: 'login',
       body: { types: [FORM_TYPE, JSON_TYPE], schema: logIn },
       response: {
         status: 200,
         description: 'An access token, to be sent as `Authorization: Bearer <token>`.',
         schema: tokenSchema,
       },
-      errors: ['invalid_credentials', 'store_unavailable'],
-      async handle({ body }) {
-        const { token, expiresIn } = await accounts.logIn({ email: body.username, password: body.password })
+      errors: ['invalid_credentials', 'store_unavailable', 'overloaded'],
+      async handle({ body: { username: email, password }, origin }) {
+        const { token, expiresIn } = await accounts.logIn({ email, password }, origin)
         return { body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }
       },
     }),
@@ -109,6 +112,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Get the account that the token names',
       access: 'user',
+      limit: 'user',
       response: { status: 200, description: 'The account.', schema: userSchema },
       errors: [],
       async handle({ user }) {

@@ -6,12 +6,17 @@ import helmet from 'koa-helmet'
 import * as v from 'valibot'
 import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
+import type { Log } from './access-log.ts'
 import { accountEndpoints } from './account-endpoints.ts'
+import { discreet } from './discreet.ts'
 import { mountDocs } from './docs.ts'
 import { type Endpoint, endpoint, mount } from './endpoint.ts'
+import type { Limits } from './limits.ts'
+import { observe, type RequestObserver } from './observe.ts'
 import { openApiDocument } from './openapi.ts'
 import { probeEndpoints } from './probe-endpoints.ts'
 import { HttpError, toProblem } from './problems.ts'
+import type { Readiness } from './readiness.ts'
 import { taskEndpoints } from './task-endpoints.ts'
 
 export interface HttpOptions {
@@ -20,24 +25,26 @@ export interface HttpOptions {
   readonly apiPrefix: string
   readonly environment: string
   readonly corsOrigins: readonly string[]
+  /** Proxies in front of the service, each of which adds the address of its client to X-Forwarded-For. */
+  readonly trustedProxies: number
 }
 
-export interface UseCases {
+/** What the endpoints call, and who is told of what they do. */
+export interface Surroundings {
   readonly accounts: ManageAccounts
   readonly tasks: ManageTasks
-}
-
-/** The part of a logger that is needed here, as pino and others have it. */
-export interface Log {
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
+  readonly readiness: Readiness
+  readonly limits: Limits
+  readonly observers: readonly RequestObserver[]
+  readonly log: Log
 }
 
 /** Every middleware, in the order in which a request passes them. */
-export function createApp(options: HttpOptions, { accounts, tasks }: UseCases, log: Log): Koa {
-  const { projectName, version, apiPrefix, environment, corsOrigins } = options
+export function createApp(options: HttpOptions, surroundings: Surroundings): Koa {
+  const { projectName, version, apiPrefix, environment, corsOrigins, trustedProxies } = options
+  const { accounts, tasks, readiness, limits, observers, log } = surroundings
   const documented = [
-    ...probeEndpoints(environment),
+    ...probeEndpoints(environment, () => readiness.check()),
     ...accountEndpoints(apiPrefix, accounts),
     ...taskEndpoints(apiPrefix, tasks),
   ]
@@ -45,11 +52,12 @@ export function createApp(options: HttpOptions, { accounts, tasks }: UseCases, l
   const endpoints = [...documented, openApiEndpoint(openApiDocument(about, documented))]
 
   const router = new Router({ strict: true, sensitive: true })
-  for (const each of endpoints) mount(router, each, accounts)
+  for (const each of endpoints) mount(router, each, accounts, limits)
   mountDocs(router, projectName)
 
-  const app = new Koa()
-  app.on('error', (error) => log.error({ err: error }, 'an answer could not be sent'))
+  const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies })
+  app.on('error', (error, ctx: Context) => log.error({ err: discreet(error, ctx) }, 'an answer could not be sent'))
+  if (observers.length > 0) app.use(observe(observers))
   app.use(answerHeaders())
   app.use(allowOrigins(corsOrigins))
   app.use(reportProblems(log))
@@ -66,13 +74,13 @@ function answerHeaders(): Middleware {
     ...securityHeaders(),
     'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
     'Cache-Control': 'no-store',
+    Vary: 'Origin',
   })
-  return (ctx, next) => {
-    const sent = ctx.get('X-Request-Id')
-    const requestId = REQUEST_ID.test(sent) ? sent : randomUUID()
-    ctx.state.requestId = requestId
-    ctx.set('X-Request-Id', requestId)
-    for (const [name, value] of headers) ctx.set(name, value)
+  return ({ req, res, state }, next) => {
+    const sent = req.headers['x-request-id']
+    state.requestId = typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : randomUUID()
+    res.setHeader('X-Request-Id', state.requestId)
+    for (const [name, value] of headers) res.setHeader(name, value)
     return next()
   }
 }
@@ -106,31 +114,52 @@ function securityHeaders(): Record<string, string> {
 
 function allowOrigins(origins: readonly string[]): Middleware {
   const allowed = new Set(origins)
-  return cors({
+  const answerOrigin = cors({
     origin: (ctx) => (allowed.has(ctx.get('Origin')) ? ctx.get('Origin') : ''),
     credentials: true,
     allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
     allowHeaders: ['Authorization', 'Content-Type', 'X-Request-Id'],
-    exposeHeaders: ['Location', 'Link', 'X-Request-Id', 'WWW-Authenticate', 'Retry-After'],
+    exposeHeaders: [
+      'Location',
+      'Link',
+      'X-Request-Id',
+      'WWW-Authenticate',
+      'Retry-After',
+      'RateLimit',
+      'RateLimit-Policy',
+    ],
     maxAge: 600,
   })
+  // Without an origin there is nothing to answer, and most requests have none.
+  return (ctx, next) => (ctx.req.headers.origin === undefined ? next() : answerOrigin(ctx, next))
 }
 
 /** Answers each error with its problem document; what is a mistake of ours, or the store's, goes to the log. */
 function reportProblems(log: Log): Middleware {
   return async (ctx, next) => {
+    let instance = ''
     try {
+      instance = pathOf(ctx)
       await next()
     } catch (error) {
-      const { problem, headers } = toProblem(error, ctx.path)
-      const details = { requestId: ctx.state.requestId, err: error }
-      if (problem.status === 500) log.error(details, 'a request failed')
-      if (problem.status === 503) log.warn(details, 'a request could not be served')
+      const { problem, headers } = toProblem(error, instance)
+      const details = () => ({ requestId: ctx.state.requestId, err: discreet(error, ctx) })
+      if (problem.status === 500) log.error(details(), 'a request failed')
+      if (problem.status === 503) log.warn(details(), 'a request could not be served')
       ctx.status = problem.status
       ctx.set(headers)
       ctx.type = 'application/problem+json'
       ctx.body = problem
     }
+  }
+}
+
+/** A target may be a whole URL (RFC 9112, section 3.2.2), and as such no URL at all. */
+function pathOf(ctx: Context): string {
+  try {
+    return ctx.path
+  } catch {
+    throw new HttpError('malformed_target')
   }
 }
 

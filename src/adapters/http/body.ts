@@ -35,13 +35,14 @@ export function bodyReader(types: readonly BodyType[]): (ctx: Context, mistakes:
     // A coding has no case (RFC 9110, section 8.4.1), but the package that inflates compares it with one.
     const encoding = ctx.req.headers['content-encoding']
     if (encoding !== undefined) ctx.req.headers['content-encoding'] = encoding.toLowerCase()
+    if (ctx.req.headers.expect?.toLowerCase() === '100-continue') ctx.res.writeContinue()
     await read(ctx, async () => {})
     return decoders[type]((ctx.request.rawBody as string | undefined) ?? '', mistakes)
   }
 }
 
 function mediaType(ctx: Context): string {
-  return ctx.request.type.trim().toLowerCase()
+  return ctx.request.type.replace(/[ \t]+$/, '').toLowerCase()
 }
 
 function asHttpError(error: Error & { status?: number }): HttpError {

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs'
 import type Router from '@koa/router'
+import { refuseParameters } from './endpoint.ts'
 
 const POLICY = {
   'default-src': "'none'",
@@ -65,6 +66,7 @@ ${body}
       .map(([directive, sources]) => `${directive} ${sources}`)
       .join('; ')
     router.get(path, (ctx) => {
+      refuseParameters(ctx)
       ctx.set({ 'Content-Security-Policy': contentSecurityPolicy, 'Cache-Control': 'no-cache' })
       ctx.type = 'html'
       ctx.body = html
@@ -72,6 +74,7 @@ ${body}
     for (const [assetPath, asset] of Object.entries(assets)) {
       const file = 'file' in asset ? new URL(import.meta.resolve(asset.file)) : undefined
       router.get(assetPath, (ctx) => {
+        refuseParameters(ctx)
         ctx.set('Cache-Control', 'public, max-age=3600')
         ctx.type = asset.type
         ctx.body = 'text' in asset ? asset.text : createReadStream(file as URL)

@@ -5,6 +5,7 @@ import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { UserSnapshot } from '../../domain/user.ts'
 import { authenticate } from './authenticate.ts'
 import { type BodyType, bodyReader } from './body.ts'
+import { type LimitName, type Limits, limitBy, originOf } from './limits.ts'
 import type { tags } from './openapi.ts'
 import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
 import { judge, onlyOnce, type Schema } from './validation.ts'
@@ -23,6 +24,8 @@ interface Request<Who extends Access, Params, Query, Body> {
   readonly params: Params
   readonly query: Query
   readonly body: Body
+  /** Whence the request comes, as far as anybody can tell: an address, or the network of one. */
+  readonly origin: string
 }
 
 /** A route with everything that serves it, checks it and documents it. */
@@ -41,6 +44,8 @@ export interface Endpoint<
   readonly summary: string
   readonly description?: string
   readonly access: Who
+  /** What its requests are counted as. */
+  readonly limit?: LimitName
   readonly params?: Schema<Params>
   readonly query?: Schema<Query>
   readonly body?: { readonly types: readonly BodyType[]; readonly schema: Schema<Body> }
@@ -65,19 +70,28 @@ export function endpoint<Who extends Access, Params, Query, Body, Answer = undef
 }
 
 const nothing = v.strictObject({})
+const none = {}
 
 /** Everything that does not depend on the request is made here, at start-up. */
-export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts): void {
-  const { access, params = nothing, query = nothing, body, response } = endpoint
+export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts, limits: Limits): void {
+  const { access, path, params, query = nothing, body, response } = endpoint
+  const limiter = endpoint.limit && limits[endpoint.limit]
+  const limit = limiter && limitBy(limiter)
   const readBody = body && bodyReader(body.types)
 
   const serve = async (ctx: Context & { params: Record<string, string> }) => {
+    ctx.state.route = path
     const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
+    ctx.state.userId = user?.id
+    if (limit) await limit(ctx, user ? String(user.id) : originOf(ctx))
     const mistakes: InputError[] = []
     const sent = await readBody?.(ctx, mistakes)
     const request = {
       user: user as UserSnapshot,
-      params: judge(params, ctx.params, 'parameters', mistakes),
+      get origin() {
+        return originOf(ctx)
+      },
+      params: params && judge(params, ctx.params, 'parameters', mistakes),
       query: judge(query, queryOf(ctx, mistakes), 'parameters', mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),
     }
@@ -85,12 +99,18 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
     const { body: answer, headers } = await endpoint.handle(request)
     if (headers) ctx.set(headers)
     ctx.status = response.status
+    if (answer !== undefined) ctx.res.setHeader('Content-Type', 'application/json; charset=utf-8')
     ctx.body = answer
   }
   router.register(koaPath(endpoint.path), [endpoint.method], serve)
 }
 
-const none = {}
+/** @throws InvalidRequest when the query has any parameter */
+export function refuseParameters(ctx: Context): void {
+  const mistakes: InputError[] = []
+  judge(nothing, queryOf(ctx, mistakes), 'parameters', mistakes)
+  if (mistakes.length > 0) throw new InvalidRequest(mistakes)
+}
 
 function queryOf(ctx: Context, mistakes: InputError[]): Record<string, string> {
   return ctx.querystring === '' ? none : onlyOnce(new URLSearchParams(ctx.querystring), 'parameters', mistakes)

@@ -57,9 +57,12 @@ const commonHeaders = {
   'X-Request-Id': { description: 'Names this request in the log; one that was sent is kept.', schema: text },
   'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text },
   'Retry-After': { description: 'Seconds to wait before the next try.', schema: { type: 'integer' } },
+  RateLimit: { description: 'How many requests are left, and the seconds until there are more.', schema: text },
+  'RateLimit-Policy': { description: 'How many requests there may be in so many seconds.', schema: text },
 }
 const headersOfStatus: { readonly [status: number]: readonly (keyof typeof commonHeaders)[] } = {
   401: ['WWW-Authenticate'],
+  429: ['Retry-After'],
   503: ['Retry-After'],
 }
 
@@ -130,23 +133,29 @@ function parameters(place: 'path' | 'query', schema: Schema | undefined): Json[]
   }))
 }
 
-function success({ response }: Endpoint, components: Json): Json {
+/** What an answer may carry, whatever its status. */
+const headersOf = ({ limit }: Endpoint): readonly (keyof typeof commonHeaders)[] =>
+  limit ? ['X-Request-Id', 'RateLimit', 'RateLimit-Policy'] : ['X-Request-Id']
+
+function success(endpoint: Endpoint, components: Json): Json {
+  const { response } = endpoint
   const { status, description, schema, headers = {} } = response
   const own = Object.entries(headers).map(([name, holds]) => [name, { description: holds, schema: text }])
   return {
     [status]: {
       description,
-      headers: { ...headerReferences(['X-Request-Id']), ...Object.fromEntries(own) },
+      headers: { ...headerReferences(headersOf(endpoint)), ...Object.fromEntries(own) },
       ...(schema && { content: { 'application/json': { schema: hoist(convert(schema), components) } } }),
     },
   }
 }
 
 /** The errors of an endpoint: its own, and those that follow from what it takes. */
-function codesOf({ access, body, errors }: Endpoint): ProblemCode[] {
+function codesOf({ access, limit, body, errors }: Endpoint): ProblemCode[] {
   return [
     ...(body ? (['malformed_body', 'body_too_large', 'unsupported_media_type'] as const) : []),
     ...(access === 'user' ? (['not_authenticated', 'invalid_token', 'store_unavailable'] as const) : []),
+    ...(limit ? (['too_many_requests'] as const) : []),
     ...errors,
     'invalid_input',
     'internal_error',
@@ -159,7 +168,7 @@ function failures(endpoint: Endpoint): Json {
     status,
     {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
-      headers: headerReferences(['X-Request-Id', ...(headersOfStatus[status] ?? [])]),
+      headers: headerReferences([...headersOf(endpoint), ...(headersOfStatus[status] ?? [])]),
       content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
     },
   ])

@@ -1,22 +1,33 @@
 import { STATUS_CODES } from 'node:http'
-import { DomainError, type ErrorCode, type ErrorKind, errorKinds, InvalidInput } from '../../domain/errors.ts'
+import {
+  DomainError,
+  type ErrorCode,
+  type ErrorKind,
+  errorKinds,
+  InvalidInput,
+  TooManyRequests,
+} from '../../domain/errors.ts'
 
 const statusOfKind = {
   invalid: 422,
   unauthenticated: 401,
   'not-found': 404,
   conflict: 409,
+  'too-many': 429,
   unavailable: 503,
 } as const satisfies Record<ErrorKind, number>
 
 /** The errors that HTTP itself adds to those of the domain. */
 const httpErrors = {
   malformed_body: { status: 400, detail: 'The body is not what its media type says it is.' },
+  malformed_target: { status: 400, detail: 'The target of the request is neither a path nor a URL.' },
   not_authenticated: { status: 401, detail: 'This needs an access token, sent as "Authorization: Bearer <token>".' },
   route_not_found: { status: 404, detail: 'There is nothing at this path.' },
   method_not_allowed: { status: 405, detail: 'This path does not have that method; see the Allow header.' },
   body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes.' },
   unsupported_media_type: { status: 415, detail: 'The body is of a media type or encoding that is not taken here.' },
+  store_too_slow: { status: 503, detail: 'The database does not answer in time.' },
+  shutting_down: { status: 503, detail: 'This instance is stopping.' },
   internal_error: { status: 500, detail: 'Something went wrong on our side; the request id leads to the cause.' },
 } as const
 
@@ -79,6 +90,9 @@ const headersOf: { readonly [code in ProblemCode]?: Headers } = {
   invalid_credentials: { 'WWW-Authenticate': 'Bearer' },
   invalid_token: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
   store_unavailable: { 'Retry-After': RETRY_AFTER },
+  store_too_slow: { 'Retry-After': RETRY_AFTER },
+  shutting_down: { 'Retry-After': RETRY_AFTER },
+  overloaded: { 'Retry-After': RETRY_AFTER },
 }
 
 /**
@@ -99,7 +113,11 @@ export function toProblem(error: unknown, instance: string): { readonly problem:
       code: known.code,
       ...(known instanceof InvalidInput && { errors: inputErrors(known) }),
     },
-    headers: { ...headersOf[known.code], ...(known instanceof HttpError && known.headers) },
+    headers: {
+      ...headersOf[known.code],
+      ...(known instanceof HttpError && known.headers),
+      ...(known instanceof TooManyRequests && { 'Retry-After': String(known.retryAfter) }),
+    },
   }
 }
 

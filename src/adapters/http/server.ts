@@ -1,10 +1,24 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, isIPv6 } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 
-/** Where to listen; port 0 takes a free one. */
-export interface Address {
+/** Where to listen, and how patient to be. Times in seconds. */
+export interface ServerOptions {
   readonly host: string
+  /** 0 takes a free one. */
   readonly port: number
+  /** For the headers of a request to arrive. */
+  readonly headersTimeout: number
+  /** For a whole request to arrive, and for a client to take the next piece of its answer. */
+  readonly requestTimeout: number
+  /** For the next request on a connection. */
+  readonly keepAliveTimeout: number
+  /** Connections beyond these are closed at once. */
+  readonly maxConnections: number
+  /** How long requests are still served after `close`, while `whenClosing` has told the world. */
+  readonly shutdownDelay: number
+  /** How long requests in flight may still take after that. */
+  readonly shutdownTimeout: number
 }
 
 /** Why an address can't be listened on, as one line for the operator. */
@@ -13,8 +27,15 @@ export class ListenError extends Error {}
 export interface ListeningServer {
   /** Without a slash at its end. */
   readonly url: string
-  /** Takes no new connection, answers the requests in flight, then runs what was asked for at the end. */
+  /** Takes no new connection, answers the requests in flight, then closes what they needed. */
   close(): Promise<void>
+}
+
+export interface Lifecycle {
+  /** Runs as soon as the server is asked to close. */
+  whenClosing(): void
+  /** Runs once no request is left. */
+  atEnd(): Promise<void>
 }
 
 const reasons: Readonly<Record<string, string>> = {
@@ -24,27 +45,48 @@ const reasons: Readonly<Record<string, string>> = {
   ENOTFOUND: 'that host is not known here',
 }
 
-/**
- * @param atEnd runs once no request is left
- * @throws ListenError
- */
+/** Bytes of a request's line and headers; a longer one is answered with 431. */
+const MAX_HEADER_SIZE = 16 * 1024
+/** Milliseconds between two looks for what has run out of time, or is idle while the server closes. */
+const CHECK_INTERVAL = 1_000
+const CLOSING_INTERVAL = 20
+
+/** @throws ListenError */
 export async function listen(
   listener: RequestListener,
-  address: Address,
-  atEnd: () => Promise<void>,
+  options: ServerOptions,
+  lifecycle: Lifecycle,
 ): Promise<ListeningServer> {
-  const server = createServer(listener)
-  await bound(server, address)
+  const server = createServer(
+    {
+      // Node refuses to start with headers that may take longer than the whole of the request.
+      headersTimeout: Math.min(options.headersTimeout, options.requestTimeout) * 1_000,
+      requestTimeout: options.requestTimeout * 1_000,
+      keepAliveTimeout: options.keepAliveTimeout * 1_000,
+      connectionsCheckingInterval: CHECK_INTERVAL,
+      maxHeaderSize: MAX_HEADER_SIZE,
+    },
+    listener,
+  )
+  // An expectation that is not known here is none of ours (RFC 9110, section 10.1.1), and who waits for leave to send a
+  // body first learns whether it is wanted at all.
+  server.on('checkExpectation', listener)
+  server.on('checkContinue', listener)
+  server.timeout = options.requestTimeout * 1_000
+  server.maxConnections = options.maxConnections
+  await bound(server, options)
   return {
-    url: urlOf(server),
+    url: urlOf(server.address() as AddressInfo),
     async close() {
-      await new Promise((closed) => server.close(closed))
-      await atEnd()
+      lifecycle.whenClosing()
+      await delay(options.shutdownDelay * 1_000)
+      await drained(server, options.shutdownTimeout * 1_000)
+      await lifecycle.atEnd()
     },
   }
 }
 
-function bound(server: Server, { host, port }: Address): Promise<void> {
+function bound(server: Server, { host, port }: ServerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', ({ code = '' }: NodeJS.ErrnoException) => {
       reject(new ListenError(`Can't listen on HOST ${host}, PORT ${port}: ${reasons[code] ?? code}.`))
@@ -53,7 +95,15 @@ function bound(server: Server, { host, port }: Address): Promise<void> {
   })
 }
 
-function urlOf(server: Server): string {
-  const { address, family, port } = server.address() as AddressInfo
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+/** Connections end as soon as they have no request; what is left after the timeout is cut off. */
+async function drained(server: Server, timeout: number): Promise<void> {
+  const idle = setInterval(() => server.closeIdleConnections(), CLOSING_INTERVAL)
+  const patience = setTimeout(() => server.closeAllConnections(), timeout)
+  await new Promise((closed) => server.close(closed))
+  clearInterval(idle)
+  clearTimeout(patience)
+}
+
+export function urlOf({ address, port }: AddressInfo): string {
+  return `http://${isIPv6(address) ? `[${address}]` : address}:${port}`
 }

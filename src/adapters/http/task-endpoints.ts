@@ -6,7 +6,8 @@ import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from './body.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 import { type Endpoint, endpoint } from './endpoint.ts'
-import { bodyOf, numeral, ruled, timestamp } from './validation.ts'
+import { timestamp, toTimestamp } from './timestamp.ts'
+import { bodyOf, numeral, ruled } from './validation.ts'
 
 const taskSchema = v.pipe(
   v.strictObject({
@@ -42,8 +43,8 @@ function present(task: Task): v.InferOutput<typeof taskSchema> {
     description,
     completed,
     owner_id: ownerId,
-    created_at: createdAt.toISOString(),
-    updated_at: updatedAt.toISOString(),
+    created_at: toTimestamp(createdAt),
+    updated_at: toTimestamp(updatedAt),
   }
 }
 
@@ -118,6 +119,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'Create a task',
       access: 'user',
+      limit: 'user',
       body: { types: [JSON_TYPE], schema: newTask },
       response: {
         status: 201,
@@ -138,6 +140,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'List your tasks, newest first',
       access: 'user',
+      limit: 'user',
       query: range,
       response: {
         status: 200,
@@ -160,6 +163,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'Get a task',
       access: 'user',
+      limit: 'user',
       params: idParameter,
       response: { status: 200, description: 'The task.', schema: taskSchema },
       errors: ['task_not_found'],
@@ -176,6 +180,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       description:
         'A JSON Merge Patch (RFC 7396): a member that is absent stays as it is; null clears the description.',
       access: 'user',
+      limit: 'user',
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
       response: { status: 200, description: 'The task as it is now.', schema: taskSchema },
@@ -191,6 +196,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       tag: 'Tasks',
       summary: 'Delete a task',
       access: 'user',
+      limit: 'user',
       params: idParameter,
       response: { status: 204, description: 'The task is gone.' },
       errors: ['task_not_found'],

@@ -32,9 +32,6 @@ export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema
     /^(?:0|[1-9]\d*)$/.test(String(text)) ? Number(text) : undefined,
   )
 
-/** A time as it is answered: RFC 3339, UTC, milliseconds. */
-export const timestamp = v.pipe(v.string(), v.metadata({ format: 'date-time' }))
-
 /** What the API answers and nobody can set: accepted, so that what was read can be sent back, and ignored. */
 const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true, description: 'Ignored.' })))
 const readOnlyMembers = { id: readOnly, owner_id: readOnly, created_at: readOnly, updated_at: readOnly }

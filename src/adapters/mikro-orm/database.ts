@@ -1,13 +1,16 @@
 import { resolve } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
-import { sql } from 'kysely'
+import { Kysely, sql } from 'kysely'
+import type pg from 'pg'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
-import { mikroOrmOptions, type Target } from './options.ts'
+import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
+import { type PoolOptions, postgresqlPool, sharedDialect } from './postgresql-dialect.ts'
+import type { PreparedQuery } from './prepared-query.ts'
 import type { Tables } from './records.ts'
-import { Store } from './store.ts'
+import { postgresqlStore, sqliteStore } from './store.ts'
 import { reasonOf } from './store-errors.ts'
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
@@ -16,6 +19,10 @@ export class DatabaseUnavailable extends Error {}
 export interface Database {
   readonly tasks: TaskRepository
   readonly users: UserRepository
+  /** Of PostgreSQL, for who shares it. */
+  readonly pool: pg.Pool | undefined
+  /** @throws StoreUnavailable */
+  ping(): Promise<void>
   /**
    * Brings the schema up to date. Of instances that start at once on PostgreSQL one does it, and the others wait.
    *
@@ -23,6 +30,8 @@ export interface Database {
    * @throws DatabaseUnavailable
    */
   migrate(): Promise<string[]>
+  /** The names of the migrations that are still to be applied. */
+  pending(): Promise<string[]>
   close(): Promise<void>
 }
 
@@ -31,29 +40,48 @@ export interface Database {
  *
  * @throws DatabaseUnavailable
  */
-export async function openDatabase(target: Target): Promise<Database> {
-  const orm = await connect(target).catch((cause) => {
+export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): Promise<Database> {
+  const { orm, pool, groups } = await connect(target, poolOptions).catch((cause) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
   })
-  const store = new Store(orm.em.getKysely<Tables>(), target.kind === 'postgresql')
+  const reader = orm.em.getKysely<Tables>({ type: 'read' })
+  const store = groups ? postgresqlStore(groups, reader) : sqliteStore(orm.em.getKysely<Tables>(), reader)
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
+    pool,
+    async ping() {
+      await store.read(selectOne, {})
+    },
     migrate: () =>
       migrate(orm, target).catch((cause) => {
         throw new DatabaseUnavailable(`${describe(target)} cannot be migrated: ${reasonOf(cause)}`, { cause })
       }),
-    close: () => orm.close(),
+    pending: async () => namesOf(await orm.migrator.getPending()),
+    async close() {
+      await groups?.destroy()
+      await orm.close()
+    },
   }
 }
 
-async function connect(target: Target): Promise<MikroORM<AbstractSqlDriver>> {
-  const orm = await MikroORM.init(mikroOrmOptions(target))
+/** A connection for groups of writes alone: MikroORM has no name for such a one. */
+const groupsOf = (url: string, options: PoolOptions) => new Kysely<Tables>({ dialect: sharedDialect(url, options, 1) })
+
+const selectOne: PreparedQuery<object, unknown> = async (database) => (await sql`select 1`.execute(database)).rows
+
+async function connect(target: Target, poolOptions: PoolOptions) {
+  const pool = target.kind === 'postgresql' ? postgresqlPool(target.url, poolOptions) : undefined
+  const groups = target.kind === 'postgresql' ? groupsOf(target.url, poolOptions) : undefined
+  const orm = await MikroORM.init(mikroOrmOptions(target, poolOptions, pool))
   try {
     await orm.connect()
-    await sql`select 1`.execute(orm.em.getKysely())
-    return orm
+    // Kysely closes only what was used, so each kind of connection is.
+    for (const type of ['write', 'read'] as const) await sql`select 1`.execute(orm.em.getKysely({ type }))
+    if (groups) await sql`select 1`.execute(groups)
+    return { orm, pool, groups }
   } catch (error) {
+    await groups?.destroy()
     await orm.close()
     throw error
   }

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import { InvalidToken, TaskNotFound } from '../../domain/errors.ts'
 import type { TaskKey, TaskRange, TaskRepository } from '../../domain/ports.ts'
 import type { Task, TaskDraft, TaskSnapshot } from '../../domain/task.ts'
@@ -15,16 +16,21 @@ interface Page {
 
 const ABOVE_EVERY_ID = Number.MAX_SAFE_INTEGER
 
-function taskQueries({ kysely, hasRowLocks }: Store) {
+function taskQueries({ kysely }: Store) {
   const tasksOf = (ownerId: number) =>
     kysely.selectFrom('tasks').select(TASK_COLUMNS).where('owner_id', '=', wide(ownerId))
   const taskOf = ({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', wide(id))
   return {
     add: prepare((draft: TaskDraft) => kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(TASK_COLUMNS)),
     get: prepare(taskOf),
-    lock: prepare((key: TaskKey) => taskOf(key).$if(hasRowLocks, (query) => query.forUpdate())),
-    save: prepare((task: TaskSnapshot) =>
-      kysely.updateTable('tasks').set(toTaskColumns(task)).where('id', '=', wide(task.id)),
+    /** A change always moves `updated_at`, so it tells whether there was another one. */
+    save: prepare((task: TaskSnapshot & { seen: Date }) =>
+      kysely
+        .updateTable('tasks')
+        .set(toTaskColumns(task))
+        .where('id', '=', wide(task.id))
+        .where('updated_at', '=', sql<number>`${task.seen}`)
+        .returning('id'),
     ),
     older: prepare(({ ownerId, from, skip, limit }: Page) =>
       tasksOf(ownerId).where('id', '<', wide(from)).orderBy('id', 'desc').limit(wide(limit)).offset(wide(skip)),
@@ -50,36 +56,38 @@ export class MikroOrmTaskRepository implements TaskRepository {
   /** @throws InvalidToken when the owner was deleted since their token was checked. */
   async add(draft: TaskDraft): Promise<Task> {
     try {
-      return toTask(found(await this.#store.run(this.#queries.add, draft)))
+      return toTask(found(await this.#store.write(this.#queries.add, draft)))
     } catch (error) {
       throw violatesForeignKey(error) ? new InvalidToken() : error
     }
   }
 
   async get(key: TaskKey): Promise<Task> {
-    return toTask(found(await this.#store.run(this.#queries.get, key)))
+    return toTask(found(await this.#store.read(this.#queries.get, key)))
   }
 
   async update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
-    return this.#store.transaction(async (run) => {
-      const task = toTask(found(await run(this.#queries.lock, key)))
+    return this.#store.change(async (read, write) => {
+      const task = toTask(found(await read(this.#queries.get, key)))
       const before = task.snapshot()
       change(task)
-      if (task.snapshot() !== before) await run(this.#queries.save, task.snapshot())
-      return task
+      const after = task.snapshot()
+      if (after === before) return task
+      const saved = await write(this.#queries.save, { ...after, seen: before.updatedAt })
+      return saved.length > 0 ? task : undefined
     })
   }
 
   async list(ownerId: number, { newerThan, olderThan = ABOVE_EVERY_ID, skip, limit }: TaskRange): Promise<Task[]> {
     const { newer, older } = this.#queries
     if (newerThan === undefined) {
-      return (await this.#store.run(older, { ownerId, from: olderThan, skip, limit })).map(toTask)
+      return (await this.#store.read(older, { ownerId, from: olderThan, skip, limit })).map(toTask)
     }
-    return (await this.#store.run(newer, { ownerId, from: newerThan, skip, limit })).reverse().map(toTask)
+    return (await this.#store.read(newer, { ownerId, from: newerThan, skip, limit })).reverse().map(toTask)
   }
 
   async remove(key: TaskKey): Promise<void> {
-    found(await this.#store.run(this.#queries.remove, key))
+    found(await this.#store.write(this.#queries.remove, key))
   }
 }
 

@@ -1,5 +1,5 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
-import { PostgresDialect } from 'kysely'
+import { PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
 import pg from 'pg'
 
 /** All in milliseconds. A client that waits longer is better told to come back. */
@@ -11,24 +11,92 @@ const LIMITS = {
 
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 
-/** In milliseconds; longer than the server's own limit, so that it counts only when the server says nothing at all. */
+/** How connections are used. */
+export interface PoolOptions {
+  readonly size: number
+  /** Off for a pooler that gives each transaction another connection, such as PgBouncer in transaction mode. */
+  readonly preparedStatements: boolean
+  /** Milliseconds; longer than the server's own limit, so that it counts only when the server says nothing at all. */
+  readonly answerTimeout?: number
+}
+
 const ANSWER_TIMEOUT = 12_000
 
-/** Connects when the first statement needs it. */
-export function postgresqlDialect(url: string, answerTimeout = ANSWER_TIMEOUT): PostgresDialect {
-  const pool = new pg.Pool({
+/** Connections of which each serves one transaction at a time; it connects when the first statement needs it. */
+export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({ ...clientOptions(url, options), max: options.size, Client: StatementClient })
+  // A connection that the server drops must not end the process; the statement that meets it reports it.
+  pool.on('error', () => undefined)
+  pool.on('connect', (client) => client.on('error', () => undefined))
+  return pool
+}
+
+export const transactionDialect = (pool: pg.Pool): PostgresDialect => new PostgresDialect({ pool })
+
+/** Connections that everybody shares, for statements that are a transaction each. */
+export const sharedDialect = (url: string, options: PoolOptions, connections: number): PostgresDialect =>
+  new PostgresDialect({ pool: new SharedClients(url, options, connections) })
+
+function clientOptions(url: string, { preparedStatements, answerTimeout = ANSWER_TIMEOUT }: PoolOptions) {
+  return {
     ...LIMITS,
     connectionString: url,
     fallback_application_name: 'task-management-api',
     keepAlive: true,
     types: typeParsers(),
-    Client: StatementClient,
+    preparedStatements,
     query_timeout: answerTimeout,
-  })
-  // A connection that the server drops must not end the process; the statement that meets it reports it.
-  pool.on('error', () => undefined)
-  pool.on('connect', (client) => client.on('error', () => undefined))
-  return new PostgresDialect({ pool })
+  }
+}
+
+/**
+ * A few connections that everybody shares: statements are sent without waiting for the answers to those before them,
+ * so none waits for a free connection and many travel together. Never for a transaction: others' statements would be
+ * in it.
+ */
+class SharedClients implements PostgresPool {
+  readonly options: object
+  readonly #open: () => SharedClient
+  readonly #size: number
+  readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
+  #turn = 0
+  #ended = false
+
+  constructor(url: string, options: PoolOptions, size: number) {
+    this.options = options
+    this.#size = size
+    this.#open = () => new SharedClient({ ...clientOptions(url, options), pipeline: true })
+  }
+
+  async connect(): Promise<SharedClient> {
+    if (this.#ended) throw new Error('Cannot use a pool after calling end on the pool')
+    this.#turn = (this.#turn + 1) % this.#size
+    return this.#clients.get(this.#turn)?.connected ?? this.#connect(this.#turn)
+  }
+
+  #connect(place: number): Promise<SharedClient> {
+    const client = this.#open()
+    const forget = () => {
+      if (this.#clients.get(place)?.client === client) this.#clients.delete(place)
+    }
+    client.on('error', forget)
+    client.on('end', forget)
+    client.onSilence = forget
+    const connected = client.connect().then(
+      () => client,
+      (error) => {
+        forget()
+        throw error
+      },
+    )
+    this.#clients.set(place, { client, connected })
+    return connected
+  }
+
+  async end(): Promise<void> {
+    this.#ended = true
+    await Promise.all(Array.from(this.#clients.values(), ({ client }) => client.end()))
+  }
 }
 
 /** MikroORM reads dates from text. */
@@ -50,25 +118,40 @@ const TRANSACTION: ReadonlySet<unknown> = new Set(['begin', 'commit', 'rollback'
 class StatementClient extends pg.Client {
   static readonly LIMIT = 100
   readonly #names = new Map<string, string>()
+  readonly #limit: number
+  /** Called when the connection is given up, for whoever keeps it. */
+  onSilence = () => {}
+
+  constructor(config: pg.ClientConfig & { readonly preparedStatements?: boolean } = {}) {
+    super(config)
+    this.#limit = config.preparedStatements ? StatementClient.LIMIT : 0
+  }
 
   override query<Result>(...call: unknown[]): Result {
-    const [text, values] = call
+    const [text, values, ...rest] = call
     if (typeof text !== 'string') return Reflect.apply(super.query, this, call)
     const own = Array.isArray(values) && values.length > 0
     const hurry = own || TRANSACTION.has(text)
-    return Reflect.apply(super.query, this, [
-      { text, values, ...(own && { name: this.#nameOf(text) }), ...(!hurry && { query_timeout: PATIENCE }) },
-    ]).catch((error: Error) => {
-      // Left in the pool, a connection whose server says nothing would keep the next one waiting, too.
-      if (error.message === 'Query read timeout') void this.end()
-      throw error
+    const query = { text, values, ...(own && { name: this.#nameOf(text) }), ...(!hurry && { query_timeout: PATIENCE }) }
+    const answer: Promise<unknown> | undefined = Reflect.apply(super.query, this, [query, ...rest])
+    // Kept, a connection whose server says nothing would make the next one wait, too.
+    answer?.catch((error: Error) => {
+      if (error.message !== 'Query read timeout') return
+      this.onSilence()
+      void this.end()
     })
+    return answer as Result
   }
 
   #nameOf(text: string): string | undefined {
     const name = this.#names.get(text)
-    if (name !== undefined || this.#names.size >= StatementClient.LIMIT) return name
+    if (name !== undefined || this.#names.size >= this.#limit) return name
     this.#names.set(text, `q${this.#names.size}`)
     return this.#names.get(text)
   }
+}
+
+/** Everybody's, so nobody gives it back. */
+class SharedClient extends StatementClient implements PostgresPoolClient {
+  release(): void {}
 }

@@ -4,6 +4,9 @@ import type { Tables } from './records.ts'
 /** A query whose SQL is built once; each call only brings the values. */
 export type PreparedQuery<Values, Row> = (database: Kysely<Tables>, values: Values) => Promise<Row[]>
 
+/** Runs a query and gives its rows. */
+export type Run = <Values, Row>(query: PreparedQuery<Values, Row>, values: Values) => Promise<Row[]>
+
 /** @param build is called once, with a stand-in for each value: it may place them in the query, not look at them. */
 export function prepare<Values extends object, Row>(
   build: (values: Values) => { compile(): CompiledQuery<Row> },

@@ -35,6 +35,9 @@ export const TaskRecord = defineEntity({
   indexes: [{ name: 'tasks_owner_id_id_index', properties: ['owner', 'id'] }],
 })
 
+/** Nobody's aggregate: counts that rate-limiter-flexible keeps, on PostgreSQL alone. */
+export const RATE_LIMITS_TABLE = 'rate_limits'
+
 /** What a driver reads is not always what it was given: SQLite knows neither dates nor booleans. */
 type AsRead<Value> = Value extends Date ? number | string : Value extends boolean ? boolean | number : Value
 type Columns<Table> = {

@@ -2,6 +2,7 @@ import BetterSqlite3 from 'better-sqlite3'
 import {
   CompiledQuery,
   type DatabaseConnection,
+  SqliteAdapter,
   type SqliteDatabase,
   SqliteDialect,
   SqliteDriver,
@@ -15,7 +16,29 @@ const BUSY_TIMEOUT = 1_000
  * Opens the file, and creates it where there is none. Kysely runs one transaction or statement at a time on the one
  * connection: everybody else waits, and nothing slips into somebody else's transaction.
  */
-export function sqliteDialect(path: string): SqliteDialect {
+export const sqliteDialect = (path: string): SqliteDialect => new OneWriterDialect(open(path))
+
+/** A connection that only reads: what is committed, whatever the writer is about. Nobody waits for anybody there. */
+export function sqliteReaderDialect(path: string): SqliteDialect {
+  const database = open(path)
+  database.pragma('query_only = ON')
+  return new ReaderDialect({ database })
+}
+
+class ReaderDialect extends SqliteDialect {
+  override createAdapter(): SqliteAdapter {
+    return new ReaderAdapter()
+  }
+}
+
+/** There is one; but as it has no transactions, no statement has to wait for another. */
+class ReaderAdapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true
+  }
+}
+
+function open(path: string): StatementCache {
   const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT })
   try {
     database.pragma('journal_mode = WAL')
@@ -26,7 +49,7 @@ export function sqliteDialect(path: string): SqliteDialect {
     database.close()
     throw error
   }
-  return new OneWriterDialect(new StatementCache(database))
+  return new StatementCache(database)
 }
 
 class OneWriterDialect extends SqliteDialect {
@@ -61,6 +84,8 @@ class OneWriterDriver extends SqliteDriver {
   }
 }
 
+const TRANSACTION_CONTROL = /^(?:begin|commit|rollback|savepoint|release)\b/
+
 /** Compiling a statement costs more than running it. */
 export class StatementCache implements SqliteDatabase {
   static readonly LIMIT = 100
@@ -84,12 +109,16 @@ export class StatementCache implements SqliteDatabase {
     if (cached) return cached
     const statement = new Statement(this.#database.prepare(sql))
     // MikroORM writes its values into the SQL: such a statement never comes again.
-    if (sql.includes('?')) {
+    if (sql.includes('?') || TRANSACTION_CONTROL.test(sql)) {
       const [oldest] = this.#statements.keys()
       if (this.size >= StatementCache.LIMIT && oldest !== undefined) this.#statements.delete(oldest)
       this.#statements.set(sql, statement)
     }
     return statement
+  }
+
+  pragma(source: string): void {
+    this.#database.pragma(source)
   }
 
   close(): void {

@@ -1,9 +1,16 @@
 import { createSecretKey, type KeyObject } from 'node:crypto'
 import jwt from 'jsonwebtoken'
+import { LRUCache } from 'lru-cache'
 import { InvalidToken } from '../../domain/errors.ts'
 import type { AccessToken, Clock, TokenService } from '../../domain/ports.ts'
 
 const USER_ID = /^[1-9]\d{0,15}$/
+
+interface Verified {
+  readonly userId: number
+  /** Seconds since 1970. */
+  readonly exp: number
+}
 
 export interface JwtOptions {
   readonly secretKey: string
@@ -14,10 +21,18 @@ export interface JwtOptions {
 
 /** JSON Web Tokens (RFC 7519) with `sub`, `iat` and `exp`, signed by HMAC; the algorithm is pinned (RFC 8725, section 3.1). */
 export class JwtTokenService implements TokenService {
+  /** Tokens of a few hundred bytes each. */
+  static readonly MOST_REMEMBERED = 10_000
+
   readonly #options: JwtOptions
   readonly #clock: Clock
   /** Made once: jsonwebtoken would otherwise import the key at each call, which costs more than the check itself. */
   readonly #key: KeyObject
+  /**
+   * A signature that was right stays right, so it is checked once; the expiry is checked each time. Whether there still
+   * is such a user is not known here at all.
+   */
+  readonly #verified = new LRUCache<string, Verified>({ max: JwtTokenService.MOST_REMEMBERED })
 
   constructor(options: JwtOptions, clock: Clock) {
     this.#options = options
@@ -33,11 +48,19 @@ export class JwtTokenService implements TokenService {
   }
 
   verify(token: string): number {
+    const known = this.#verified.get(token)
+    const { userId, exp } = known ?? this.#check(token)
+    if (exp <= this.#now()) throw new InvalidToken()
+    if (!known) this.#verified.set(token, { userId, exp })
+    return userId
+  }
+
+  #check(token: string): Verified {
     const { sub, exp } = this.#claims(token)
     if (exp === undefined || typeof sub !== 'string' || !USER_ID.test(sub)) throw new InvalidToken()
-    const id = Number(sub)
-    if (!Number.isSafeInteger(id)) throw new InvalidToken()
-    return id
+    const userId = Number(sub)
+    if (!Number.isSafeInteger(userId)) throw new InvalidToken()
+    return { userId, exp }
   }
 
   #claims(token: string): jwt.JwtPayload {

@@ -3,7 +3,7 @@ import type { AccessToken, Ports } from '../ports.ts'
 import { enforce } from '../rules.ts'
 import { type Credentials, credentialRules, loginRules, normalizeEmail, User } from '../user.ts'
 
-type Needs = Pick<Ports, 'users' | 'passwords' | 'tokens' | 'clock'>
+type Needs = Pick<Ports, 'users' | 'passwords' | 'logins' | 'tokens' | 'clock'>
 
 export class ManageAccounts {
   readonly #ports: Needs
@@ -15,6 +15,7 @@ export class ManageAccounts {
   /**
    * @throws InvalidInput
    * @throws EmailAlreadyTaken
+   * @throws Overloaded
    */
   async register(credentials: Credentials): Promise<User> {
     const { users, passwords, clock } = this.#ports
@@ -24,14 +25,22 @@ export class ManageAccounts {
   }
 
   /**
+   * @param origin whence the login comes, for example an address
    * @throws InvalidInput when one of the two is no text at all
    * @throws InvalidCredentials
+   * @throws TooManyRequests
+   * @throws Overloaded
    */
-  async logIn(credentials: Credentials): Promise<AccessToken> {
-    const { users, passwords, tokens } = this.#ports
+  async logIn(credentials: Credentials, origin: string): Promise<AccessToken> {
     enforce(loginRules, credentials)
-    const user = (await users.findByEmail(normalizeEmail(credentials.email)))?.snapshot()
-    const right = await passwords.verify(credentials.password, user?.hashedPassword)
+    const email = normalizeEmail(credentials.email)
+    return this.#ports.logins.attempt(email, origin, () => this.#tokenFor(email, credentials.password))
+  }
+
+  async #tokenFor(email: string, password: string): Promise<AccessToken> {
+    const { users, passwords, tokens } = this.#ports
+    const user = (await users.findByEmail(email))?.snapshot()
+    const right = await passwords.verify(password, user?.hashedPassword)
     if (!user || !right) throw new InvalidCredentials()
     return tokens.issue(user.id)
   }

@@ -1,0 +1,55 @@
+import type { Context, Middleware } from 'koa'
+
+/** What is known of a request once its answer is sent, or the client is gone. */
+export interface Answered {
+  readonly method: string
+  /** Template of the route, never the path itself; nothing where no route matched. */
+  readonly route: string | undefined
+  readonly status: number
+  /** Whether the client went away before it had the whole answer. */
+  readonly aborted: boolean
+  readonly milliseconds: number
+  readonly requestId: string
+  readonly userId: number | undefined
+  /** Of the caller's trace, 32 hexadecimal digits. */
+  readonly traceId: string | undefined
+}
+
+/** Somebody who is told of every request. */
+export interface RequestObserver {
+  started?(): void
+  answered(request: Answered): void
+}
+
+/** https://www.w3.org/TR/trace-context/#traceparent-header: later versions may be longer, the first may not. */
+const TRACEPARENT = /^(?!ff|00.{54})[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
+
+/** Tells the observers of each request, from the first middleware to the last byte. */
+export function observe(observers: readonly RequestObserver[]): Middleware {
+  return (ctx, next) => {
+    const start = performance.now()
+    for (const observer of observers) observer.started?.()
+    ctx.res.once('close', () => {
+      const request = answered(ctx, performance.now() - start)
+      for (const observer of observers) observer.answered(request)
+    })
+    return next()
+  }
+}
+
+/** No standard has a status for an answer that nobody waited for; this one is nginx's. */
+const CLIENT_CLOSED_REQUEST = 499
+
+function answered({ method, res, state, req }: Context, milliseconds: number): Answered {
+  const traceparent = req.headers.traceparent
+  return {
+    method,
+    route: state.route,
+    status: res.headersSent ? res.statusCode : CLIENT_CLOSED_REQUEST,
+    aborted: !res.writableFinished,
+    milliseconds,
+    requestId: state.requestId,
+    userId: state.userId,
+    traceId: typeof traceparent === 'string' ? TRACEPARENT.exec(traceparent)?.[1] : undefined,
+  }
+}

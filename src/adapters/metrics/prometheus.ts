@@ -1,0 +1,142 @@
+import { createServer } from 'node:http'
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/** Where to answer `GET /metrics`, and nothing else. */
+interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** Why that address can't be listened on, as one line for the operator. */
+export class MetricsListenError extends Error {}
+
+/** Numbers that are read when somebody asks for the metrics. */
+export interface Gauges {
+  /** Passwords that wait to be hashed or verified, and those that are. */
+  passwords(): { readonly waiting: number; readonly running: number }
+  /** Connections of the pool by state; nothing where the database has no pool. */
+  connections(): Readonly<Record<string, number>>
+}
+
+interface Answered {
+  readonly method: string
+  readonly route: string | undefined
+  readonly status: number
+  readonly milliseconds: number
+}
+
+const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/** Metrics of one process, named as OpenTelemetry and Prometheus name them; told of each request by the HTTP adapter. */
+export class Metrics {
+  readonly registry = new Registry()
+  readonly #duration: Histogram
+  readonly #inFlight: Gauge
+  readonly #refused: Counter
+
+  constructor(version: string, gauges: Gauges) {
+    const registers = [this.registry]
+    collectDefaultMetrics({ register: this.registry })
+    this.#duration = new Histogram({
+      name: 'http_server_request_duration_seconds',
+      help: 'Time from the first byte of a request to the last of its answer.',
+      labelNames: ['method', 'route', 'status'],
+      buckets: BUCKETS,
+      registers,
+    })
+    this.#inFlight = new Gauge({
+      name: 'http_server_active_requests',
+      help: 'Requests that are being answered.',
+      registers,
+    })
+    this.#refused = new Counter({
+      name: 'rate_limit_refusals_total',
+      help: 'Requests that were refused because there were too many.',
+      labelNames: ['route'],
+      registers,
+    })
+    new Gauge({
+      name: 'password_queue',
+      help: 'Passwords that wait to be hashed or verified, and those that are.',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        for (const [state, count] of Object.entries(gauges.passwords())) this.set({ state }, count)
+      },
+    })
+    new Gauge({
+      name: 'db_client_connections',
+      help: 'Connections to the database, and requests that wait for one.',
+      labelNames: ['state'],
+      registers,
+      collect() {
+        for (const [state, count] of Object.entries(gauges.connections())) this.set({ state }, count)
+      },
+    })
+    new Gauge({
+      name: 'build_info',
+      help: 'What runs here.',
+      labelNames: ['version', 'node'],
+      registers,
+      // Of several processes it is still one.
+      aggregator: 'first',
+    }).set({ version, node: process.version }, 1)
+  }
+
+  started(): void {
+    this.#inFlight.inc()
+  }
+
+  answered({ method, route = 'none', status, milliseconds }: Answered): void {
+    this.#inFlight.dec()
+    this.#duration.observe({ method, route, status }, milliseconds / 1_000)
+    if (status === 429) this.#refused.inc({ route })
+  }
+}
+
+export interface MetricsServer {
+  close(): Promise<void>
+}
+
+/** Of this process alone. */
+export function serveMetrics({ registry }: Metrics, address: Address): Promise<MetricsServer> {
+  return serve(() => registry.metrics(), registry.contentType, address)
+}
+
+/** Lets the process that supervises this one ask for the metrics. */
+export function shareMetrics({ registry }: Metrics): void {
+  AggregatorRegistry.setRegistries(registry)
+  new AggregatorRegistry()
+}
+
+/** Of all workers, added up by the process that supervises them. */
+export function serveWorkersMetrics(address: Address): Promise<MetricsServer> {
+  const workers = new AggregatorRegistry()
+  return serve(() => workers.clusterMetrics(), workers.contentType, address)
+}
+
+/** @throws MetricsListenError */
+function serve(read: () => Promise<string>, contentType: string, { host, port }: Address): Promise<MetricsServer> {
+  const server = createServer(async ({ method, url }, response) => {
+    if (method !== 'GET' || url?.split('?')[0] !== '/metrics') {
+      response.writeHead(404).end()
+      return
+    }
+    const metrics = await read().catch(() => undefined)
+    // A worker that has just started, or is about to end, may not answer.
+    if (metrics === undefined) response.writeHead(503).end()
+    else response.writeHead(200, { 'Content-Type': contentType }).end(metrics)
+  })
+  const close = async () => {
+    const closed = new Promise((resolve) => server.close(resolve))
+    server.closeAllConnections()
+    await closed
+  }
+  return new Promise((resolve, reject) => {
+    server.once('error', ({ code }: NodeJS.ErrnoException) => {
+      const reason = code === 'EADDRINUSE' ? 'the port is in use' : code
+      reject(new MetricsListenError(`Can't listen on HOST ${host}, METRICS_PORT ${port}: ${reason}.`))
+    })
+    server.listen({ host, port }, () => resolve({ close }))
+  })
+}

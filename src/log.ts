@@ -1,0 +1,65 @@
+import { unescape as decoded } from 'node:querystring'
+import { type Logger, pino } from 'pino'
+import pretty from 'pino-pretty'
+import type { Config } from './config.ts'
+
+const REDACTED = '[redacted]'
+
+/** Members whose values are never written, however deep in a line they are. */
+const SECRET_MEMBER = /passw|secret|token|cookie|authori[sz]ation|api.?key/i
+
+/** Secrets within a text: JSON Web Tokens, hashes, credentials, passwords in URLs, and whatever follows its name. */
+const SECRET_TEXTS: readonly [RegExp, string][] = [
+  [/\beyJ[\w-]+\.[\w-]+\.[\w-]*/g, REDACTED],
+  [/\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}/g, REDACTED],
+  [/\b(bearer|basic) +[\w\-.~+/]{4,}=*/gi, `$1 ${REDACTED}`],
+  [/(\w+:\/\/[^\s:/@]*):[^\s/]*@/g, `$1:${REDACTED}@`],
+  [
+    /((?:passw\w*|secret|token|cookie|authori[sz]ation|api.?key)[\\"']*(?:\s*[=:]\s*|\s+(?=["'])))(?:\\*"[^"]*"|'[^']*'|[^\s&,;]+)/gi,
+    `$1${REDACTED}`,
+  ],
+]
+
+/** Without one of these a line holds nothing of the kind: most lines are looked at only once. */
+const SUSPICIOUS = /eyJ|\$2|:\/\/|bearer|basic|passw|secret|token|cookie|authori[sz]ation|api.?key/i
+
+/** Shorter ones would make a text illegible, and are no secrets. */
+const SHORTEST_SECRET = 4
+
+/** JSON in production, for machines; in development lines for people. No secret reaches either, at any level. */
+export function createLog(
+  { environment, logLevel, secretKey, database }: Pick<Config, 'environment' | 'logLevel' | 'secretKey' | 'database'>,
+  destination: number | string = 1,
+): Logger {
+  const sink =
+    environment === 'development'
+      ? pretty({ sync: true, destination, ignore: 'pid,hostname', singleLine: true })
+      : pino.destination({ sync: true, dest: destination })
+  const own = [secretKey, ...passwordsIn(database)].filter(({ length }) => length >= SHORTEST_SECRET)
+  return pino({ level: logLevel, hooks: { streamWrite: (line) => withoutSecrets(line, own) } }, sink)
+}
+
+/** As they are written in the URL, and as they are meant. */
+function passwordsIn(database: Config['database']): string[] {
+  if (database.kind !== 'postgresql') return []
+  const { password, searchParams } = new URL(database.url)
+  return [password, decoded(password), searchParams.get('password') ?? '']
+}
+
+/**
+ * A line of JSON without what must not be written. Looking for it in the text is many times cheaper than pino's own
+ * redaction, which takes each line apart.
+ */
+function withoutSecrets(line: string, own: readonly string[]): string {
+  if (!SUSPICIOUS.test(line) && !own.some((secret) => line.includes(secret))) return line
+  const clean = (text: string) =>
+    SECRET_TEXTS.reduce(
+      (rest, [secret, stands]) => rest.replace(secret, stands),
+      own.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text),
+    )
+  const written = JSON.parse(line, (member, value) => {
+    if (SECRET_MEMBER.test(member)) return REDACTED
+    return typeof value === 'string' ? clean(value) : value
+  })
+  return `${JSON.stringify(written)}\n`
+}

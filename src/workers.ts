@@ -1,0 +1,75 @@
+import cluster, { type Worker } from 'node:cluster'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Log } from './adapters/http/access-log.ts'
+import { type ListeningServer, urlOf } from './adapters/http/server.ts'
+import type { Config } from './config.ts'
+
+/** Milliseconds before a worker that died is replaced, so that one which dies at once does not keep a core busy. */
+const RESTART_DELAY = 500
+
+/** A worker ended before it listened. It has said why itself. */
+export class WorkerFailed extends Error {}
+
+/**
+ * Starts `config.webConcurrency` processes that serve one port, and replaces each that dies. The workers do not migrate,
+ * and get the same key, which may be a random one.
+ *
+ * @throws WorkerFailed
+ */
+export async function startWorkers(config: Config, log: Log): Promise<ListeningServer> {
+  const workers = new Set<Worker>()
+  let closing = false
+  // They accept connections themselves. Those that this process would hand to one which was just killed are lost, and
+  // hang for as long as their clients wait.
+  cluster.schedulingPolicy = cluster.SCHED_NONE
+
+  const start = async (): Promise<AddressInfo> => {
+    const worker = cluster.fork({ SECRET_KEY: config.secretKey, MIGRATE_ON_START: 'false' })
+    workers.add(worker)
+    worker.once('exit', () => workers.delete(worker))
+    const address = await listening(worker)
+    worker.once('exit', (code, signal) => {
+      if (closing) return
+      log.error({ code, signal }, 'a worker ended and is replaced')
+      void replace()
+    })
+    return address
+  }
+  const replace = async (): Promise<void> => {
+    await delay(RESTART_DELAY)
+    if (!closing) await start().catch(replace)
+  }
+  const close = async (): Promise<void> => {
+    closing = true
+    await Promise.all([...workers].map(ended))
+  }
+
+  try {
+    // The first alone, so that what is wrong with all of them is said once.
+    const address = await start()
+    await Promise.all(Array.from({ length: config.webConcurrency - 1 }, start))
+    return { url: urlOf(address), close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function listening(worker: Worker): Promise<AddressInfo> {
+  const ended = new AbortController()
+  worker.once('exit', () => ended.abort())
+  try {
+    const [address] = await once(worker, 'listening', { signal: ended.signal })
+    return address
+  } catch {
+    throw new WorkerFailed('A worker ended before it listened.')
+  }
+}
+
+async function ended(worker: Worker): Promise<void> {
+  const exit = once(worker, 'exit')
+  worker.process.kill('SIGTERM')
+  await exit
+}

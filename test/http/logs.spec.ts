@@ -1,0 +1,344 @@
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { request as httpRequest } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import type { AdapterSet } from '#src/composition-root.ts'
+import { readConfig } from '#src/config.ts'
+import { StoreUnavailable } from '#src/domain/errors.ts'
+import { createLog } from '#src/log.ts'
+import { Api, LOGIN, ME, PASSWORD, type RawRequest, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
+
+const LEVELS: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' }
+
+interface Line {
+  readonly level: number
+  readonly msg: string
+  readonly requestId?: string
+  readonly [name: string]: unknown
+}
+
+/** The lines of one request, without what differs from run to run. */
+const linesOf = (api: Api, requestId: string) =>
+  api.log.map((line) => JSON.parse(line) as Line).filter((line) => line.requestId === requestId)
+
+/** The line that every request has; it is written when the last byte is sent, so it may come after the answer. */
+async function requestLine(api: Api, requestId: string): Promise<Line> {
+  for (;;) {
+    const line = linesOf(api, requestId).find(({ msg }) => msg === 'request')
+    if (line) return line
+    await new Promise((later) => setImmediate(later))
+  }
+}
+
+const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
+const SPAN = '00f067aa0ba902b7'
+
+describe('The line of a request', () => {
+  const api = new Api()
+  let jane: User
+  before(async () => {
+    await api.start(
+      { DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '2', RATE_LIMIT_USER: '100' },
+      {},
+    )
+    jane = await api.user()
+  })
+  after(() => api.stop())
+
+  let requests = 0
+  /** Sends it under an id of its own and gives its line. */
+  async function lineOf(request: RawRequest, token?: string): Promise<Line> {
+    const requestId = `request-${++requests}`
+    const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` }
+    await api.raw({ ...request, headers: { ...authorization, ...request.headers, 'x-request-id': requestId } })
+    return requestLine(api, requestId)
+  }
+
+  it('has the method, the template of the route, the status, the time and the user, and nothing else', async () => {
+    const { id } = await jane.task()
+    const line = await lineOf({ method: 'GET', path: `${TASKS}/${id}` }, jane.token)
+    expect(line).to.include({ method: 'GET', route: `${TASKS}/{id}`, status: 200, userId: jane.id, msg: 'request' })
+    expect(line.ms).to.be.a('number').above(0)
+    expect(line).to.have.all.keys(
+      ...['level', 'time', 'pid', 'hostname', 'msg'],
+      ...['method', 'route', 'status', 'ms', 'requestId', 'userId'],
+    )
+  })
+
+  it('is one', async () => {
+    const line = await lineOf({ method: 'GET', path: TASKS }, jane.token)
+    expect(linesOf(api, line.requestId ?? '')).to.have.length(1)
+  })
+
+  const json = { 'content-type': 'application/json' }
+  const wrong = JSON.stringify({ username: 'nobody@example.com', password: PASSWORD })
+  const examples: Readonly<Record<string, readonly [RawRequest, object]>> = {
+    'no token': [
+      { method: 'GET', path: TASKS },
+      { level: 30, status: 401, route: TASKS },
+    ],
+    'an unknown path': [
+      { method: 'GET', path: '/etc/passwd' },
+      { level: 30, status: 404 },
+    ],
+    'a method that is not there': [
+      { method: 'PUT', path: TASKS },
+      { level: 30, status: 405, method: 'PUT' },
+    ],
+    'a wrong body': [
+      { method: 'POST', path: REGISTER, headers: json, body: '{' },
+      { level: 30, status: 400 },
+    ],
+    'a probe': [
+      { method: 'GET', path: '/livez' },
+      { level: 20, status: 200, route: '/livez' },
+    ],
+    'another probe': [
+      { method: 'GET', path: '/readyz' },
+      { level: 20, status: 200, route: '/readyz' },
+    ],
+    health: [
+      { method: 'HEAD', path: '/health' },
+      { level: 20, status: 200, route: '/health', method: 'HEAD' },
+    ],
+    'the document': [
+      { method: 'GET', path: '/openapi.json' },
+      { level: 30, status: 200, route: '/openapi.json' },
+    ],
+    'a wrong pair': [
+      { method: 'POST', path: LOGIN, headers: json, body: wrong },
+      { level: 30, status: 401 },
+    ],
+    'too many': [
+      { method: 'POST', path: LOGIN, headers: json, body: wrong },
+      { level: 40, status: 429 },
+    ],
+  }
+  for (const [what, [request, expected]] of Object.entries(examples)) {
+    it(`tells of ${what}: ${JSON.stringify(expected)}`, async () => {
+      const line = await lineOf(request)
+      expect(line).to.include(expected)
+      expect(line).to.not.have.property('userId')
+      if (!('route' in expected) && line.status === 404) expect(line).to.not.have.property('route')
+    })
+  }
+
+  it('never has the path or the query', async () => {
+    const line = await lineOf({ method: 'GET', path: `${TASKS}/77777?skip=88888` }, jane.token)
+    expect(JSON.stringify({ ...line, time: 0, pid: 0 })).to.not.match(/77777|88888/)
+  })
+
+  it('says 499, and that it was aborted, when the client does not wait', async () => {
+    const requestId = 'who-does-not-wait'
+    const headers = { authorization: `Bearer ${jane.token}`, ...json, 'content-length': 9, expect: '100-continue' }
+    const request = httpRequest(api.url + TASKS, {
+      method: 'POST',
+      headers: { ...headers, 'x-request-id': requestId },
+      agent: false,
+    })
+    request.on('error', () => undefined)
+    request.flushHeaders()
+    await once(request, 'continue')
+    request.destroy()
+    expect(await requestLine(api, requestId)).to.include({ status: 499, aborted: true, level: 30, route: TASKS })
+  })
+
+  describe('has the id of the trace', () => {
+    const traceIdOf = async (traceparent: string) =>
+      (await lineOf({ method: 'GET', path: '/livez', headers: { traceparent } })).traceId
+
+    const valid = [
+      `00-${TRACE}-${SPAN}-01`,
+      `00-${TRACE}-${SPAN}-00`,
+      `00-${TRACE}-${SPAN}-ff`,
+      `01-${TRACE}-${SPAN}-01`,
+      `cc-${TRACE}-${SPAN}-01-what-the-future-will-be-like`,
+    ]
+    for (const traceparent of valid) {
+      it(`of ${traceparent}`, async () => expect(await traceIdOf(traceparent)).to.equal(TRACE))
+    }
+
+    const invalid = [
+      '',
+      'nonsense',
+      TRACE,
+      `ff-${TRACE}-${SPAN}-01`,
+      `00-${TRACE}-${SPAN}-01-more`,
+      `00-${TRACE}-${SPAN}-01-`,
+      `00-${TRACE}-${SPAN}`,
+      `00-${TRACE}-${SPAN}-1`,
+      `0-${TRACE}-${SPAN}-01`,
+      `00-${'0'.repeat(32)}-${SPAN}-01`,
+      `00-${TRACE}-${'0'.repeat(16)}-01`,
+      `00-${TRACE.toUpperCase()}-${SPAN}-01`,
+      `00-${TRACE.slice(1)}-${SPAN}-01`,
+      `00-${TRACE.slice(1)}g-${SPAN}-01`,
+      `00-${TRACE}-${SPAN}-01, 00-${TRACE}-${SPAN}-01`,
+      `cc-${TRACE}-${SPAN}-01what`,
+    ]
+    for (const traceparent of invalid) {
+      it(`but not of ${JSON.stringify(traceparent)}`, async () => {
+        expect(await traceIdOf(traceparent)).to.equal(undefined)
+      })
+    }
+  })
+})
+
+describe('The lines of a request that fails', () => {
+  const api = new Api()
+  let failure: unknown
+  const tasks = {
+    list: async () => {
+      throw failure
+    },
+  } as unknown as ReturnType<AdapterSet['tasks']>
+  before(() => api.start({ DATABASE_URL: 'memory:' }, { tasks: () => tasks }))
+  after(() => api.stop())
+
+  for (const [status, level, error] of [
+    [500, 'error', new TypeError('a mistake of ours')],
+    [503, 'warn', new StoreUnavailable(new Error('connect ECONNREFUSED 127.0.0.1:5432'))],
+  ] as const) {
+    it(`say at the level ${level} that it was ${status} and why, under its id`, async () => {
+      failure = error
+      const jane = await api.user()
+      const requestId = `fails-with-${status}`
+      await jane.get(TASKS).set('X-Request-Id', requestId).expect(status)
+      await requestLine(api, requestId)
+      const lines = linesOf(api, requestId)
+      expect(lines.map((line) => LEVELS[line.level])).to.deep.equal([level, level])
+      const [cause, request] = lines as [Line, Line]
+      expect(request).to.include({ status, route: TASKS, userId: jane.id })
+      expect(cause.err).to.include.keys('type', 'message', 'stack')
+      expect(JSON.stringify(cause.err)).to.match(/a mistake of ours|ECONNREFUSED 127\.0\.0\.1:5432/)
+    })
+  }
+})
+
+/** A word that no library uses by itself. */
+const MARK = 'Qx7zKw'
+
+describe('Secrets', function () {
+  this.timeout(30_000)
+  let folder: string
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'tasks-logs-'))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  const PAIR = { email: 'jane@example.com', password: `${MARK} "horse" \\ bättery & staple` }
+  const GUESS = `${MARK}=another/guess%20`
+
+  /** Where a client may put a secret, on whatever route. */
+  function requestsTo(method: string, path: string, secrets: Readonly<Record<'token' | 'password', string>>) {
+    const { token, password } = secrets
+    const target = path.replace('{id}', '1')
+    const pair = { username: PAIR.email, email: PAIR.email, password, client_secret: password, title: 'Ship' }
+    const json = { 'content-type': 'application/json' }
+    const form = { 'content-type': 'application/x-www-form-urlencoded' }
+    const signed = { authorization: `Bearer ${token}` }
+    const body = JSON.stringify(pair)
+    const request = (given: Partial<RawRequest>): RawRequest => ({
+      method,
+      path: target,
+      ...given,
+      headers: { ...signed, ...given.headers },
+    })
+    return [
+      request({}),
+      request({ headers: { authorization: `Basic ${Buffer.from(`jane:${password}`).toString('base64')}` } }),
+      request({ headers: { authorization: token } }),
+      request({ headers: { cookie: `session=${token}; other=${encodeURIComponent(password)}` } }),
+      request({
+        headers: { 'x-api-key': token, 'proxy-authorization': `Bearer ${token}`, referer: `/?token=${token}` },
+      }),
+      request({ path: `${target}?access_token=${token}&password=${encodeURIComponent(password)}` }),
+      request({ path: `${target}/${token}` }),
+      request({ path: `/${token}%` }),
+      request({ headers: json, body }),
+      request({ headers: json, body: body.slice(0, -1) }),
+      request({ headers: json, body: `[${body}]` }),
+      request({ headers: json, body: JSON.stringify({ [password]: token }) }),
+      request({ headers: form, body: new URLSearchParams(pair).toString() }),
+      request({ headers: { 'content-type': `text/${token}` }, body }),
+      request({ headers: { ...json, 'content-encoding': 'gzip' }, body }),
+    ]
+  }
+
+  /** Ports that fail and quote what they were given, as libraries do. */
+  const quote = (...given: unknown[]): never => {
+    throw new Error(`cannot handle ${given.map((each) => JSON.stringify(each)).join()} nor ${given.join()}`, {
+      cause: new TypeError(`nor can ${given.join()}`),
+    })
+  }
+  const failing: Partial<AdapterSet> = {
+    passwords: () => ({ hash: async (...given) => quote(...given), verify: async (...given) => quote(...given) }),
+    tokens: () => ({ issue: (...given) => quote(...given), verify: (...given) => quote(...given) }),
+  }
+
+  for (const environment of ['production', 'development']) {
+    for (const [what, overrides] of Object.entries({ 'that works': {}, 'whose parts fail and quote them': failing })) {
+      it(`never reach the log of a service ${what}, wherever a client puts them (${environment})`, async () => {
+        const path = join(folder, `${environment}-${what}`)
+        const config = { ENVIRONMENT: environment, SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
+        const api = new Api()
+        await api.start({ ...config, BCRYPT_ROUNDS: '10' }, overrides, createLog(readConfig(config), path))
+        const statuses = new Set<number>()
+        const secrets = { token: `eyJ.${MARK}.${MARK}`, password: GUESS }
+        try {
+          await api.post(REGISTER).send(PAIR)
+          const login = await api.post(LOGIN).send({ username: PAIR.email, password: PAIR.password })
+          const rightOnes = { token: login.body.access_token ?? secrets.token, password: PAIR.password }
+          for (const [template, item] of Object.entries(api.document.paths)) {
+            for (const method of Object.keys(item)) {
+              for (const used of [secrets, rightOnes]) {
+                const requests = requestsTo(method.toUpperCase(), template, used)
+                for (const { status } of await Promise.all(requests.map((request) => api.raw(request)))) {
+                  statuses.add(status)
+                }
+              }
+            }
+          }
+          const log = readFileSync(path, 'utf8')
+          const told = [rightOnes.token, rightOnes.password, SECRET_KEY, GUESS, MARK, '$2b$']
+          const spellings = told.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURI(secret)])
+          for (const secret of spellings)
+            expect(log.split('\n').filter((line) => line.includes(secret))).to.deep.equal([])
+          expect(log.match(/request/g)).to.have.length.of.at.least(200)
+          expect([...statuses]).to.include.members(overrides === failing ? [500, 404] : [200, 401, 404, 422, 415, 400])
+          if (overrides === failing) expect(log).to.include('cannot handle').and.include('nor can')
+        } finally {
+          await api.stop()
+        }
+      })
+    }
+  }
+
+  it('never reach the log of a service whose database can’t be reached', async () => {
+    const api = new Api()
+    const away = async (...given: unknown[]) => {
+      throw new StoreUnavailable(new Error(`no connection to postgresql://jane:${MARK}@db/tasks for ${given.join()}`))
+    }
+    const path = join(folder, 'away')
+    const config = { SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
+    const users = { add: away, findById: away, findByEmail: away }
+    await api.start(
+      { ...config },
+      { users: () => users, store: () => ({ ping: away }) },
+      createLog(readConfig(config), path),
+    )
+    try {
+      await api.post(REGISTER).send(PAIR).expect(503)
+      await api.post(LOGIN).send({ username: PAIR.email, password: PAIR.password }).expect(503)
+      await api.get('/readyz').expect(503)
+      await api.get(ME).expect(401)
+    } finally {
+      await api.stop()
+    }
+    const log = readFileSync(path, 'utf8')
+    expect(log).to.include('no connection to')
+    expect(log).to.not.include(MARK)
+  })
+})

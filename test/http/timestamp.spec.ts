@@ -1,0 +1,19 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { toTimestamp } from '#src/adapters/http/timestamp.ts'
+
+describe('A timestamp', () => {
+  it('is what toISOString gives, for any time and in any order', () => {
+    fc.assert(
+      fc.property(fc.date({ noInvalidDate: true }), (time) => {
+        expect(toTimestamp(time)).to.equal(time.toISOString())
+      }),
+    )
+  })
+
+  it('changes its date with the day, at both ends of it', () => {
+    for (const time of ['2026-02-28T23:59:59.999Z', '2026-03-01T00:00:00.000Z', '1969-12-31T23:59:59.999Z']) {
+      expect(toTimestamp(new Date(time))).to.equal(time)
+    }
+  })
+})

@@ -1,0 +1,140 @@
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import { readConfig } from '#src/config.ts'
+import { createLog } from '#src/log.ts'
+
+const MARK = 'Qx7zKw'
+const SECRET_KEY = `${MARK}-a-key-that-signs-everything-here`
+const JWT = `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.${MARK}c2lnbmF0dXJl`
+const HASH = `$2b$12$${MARK}${'a'.repeat(53 - MARK.length)}`
+
+describe('The log', () => {
+  let folder: string
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'tasks-log-'))
+  })
+  after(() => rmSync(folder, { recursive: true }))
+
+  /** A log of that environment, and all that it has written. */
+  function aLog(environment: Readonly<Record<string, string>>) {
+    const path = join(folder, randomUUID())
+    return {
+      log: createLog(readConfig({ SECRET_KEY, LOG_LEVEL: 'trace', ...environment }), path),
+      written: () => readFileSync(path, 'utf8'),
+    }
+  }
+
+  const production = { ENVIRONMENT: 'production' }
+  const development = { ENVIRONMENT: 'development' }
+
+  it('is a line of JSON for each event in production', () => {
+    const { log, written } = aLog(production)
+    log.info({ status: 200, route: '/health' }, 'request')
+    log.error({ err: new Error('a mistake') }, 'a request\nfailed')
+    const [first, second, rest] = written().split('\n')
+    expect(JSON.parse(first ?? '')).to.include({ level: 30, status: 200, route: '/health', msg: 'request' })
+    expect(JSON.parse(second ?? '')).to.include({ level: 50, msg: 'a request\nfailed' })
+    expect(JSON.parse(second ?? '').err).to.include({ type: 'Error', message: 'a mistake' })
+    expect(rest).to.equal('')
+  })
+
+  it('is a line to read for each event in development', () => {
+    const { log, written } = aLog(development)
+    log.info({ status: 200, route: '/health' }, 'request')
+    expect(written()).to.match(/^\[.+\] INFO: request \{"status":200,"route":"\/health"\}\n$/)
+  })
+
+  it('has nothing below its level', () => {
+    const { log, written } = aLog({ ...production, LOG_LEVEL: 'warn' })
+    log.info({}, 'quiet')
+    log.warn({}, 'loud')
+    expect(written()).to.include('loud').and.not.include('quiet')
+    const silent = aLog({ ...production, LOG_LEVEL: 'silent' })
+    silent.log.fatal({}, 'nothing')
+    expect(silent.written()).to.equal('')
+  })
+
+  const members = [
+    ...['password', 'Password', 'hashedPassword', 'hashed_password', 'new_password', 'passwd', 'PGPASSWORD'],
+    ...['secret', 'secretKey', 'client_secret', 'SECRET_KEY', 'token', 'access_token', 'refreshToken', 'csrf-token'],
+    ...[
+      'authorization',
+      'Authorization',
+      'proxy-authorization',
+      'cookie',
+      'Cookie',
+      'set-cookie',
+      'x-api-key',
+      'apiKey',
+    ],
+  ]
+  const texts: Readonly<Record<string, string>> = {
+    'a token': `no such token ${JWT} here`,
+    'a token in a URL': `GET /tasks?access_token=${MARK}&skip=1`,
+    'a bearer token': `Authorization: Bearer ${MARK}/+~.abc==`,
+    'basic credentials': `basic ${MARK}=`,
+    'a hash': `Failing row contains (1, jane@example.com, ${HASH}, 2026-01-31)`,
+    'a password in a URL': `connecting to postgresql://jane:p@${MARK}@db.example:5432/tasks`,
+    'a password after its name': `password=${MARK}; host=db`,
+    'a quoted password with blanks': `{"password": "correct ${MARK} staple"}`,
+    'a password in single quotes': `password: 'correct ${MARK} staple' is wrong`,
+    'a password beside its name': `the password "correct ${MARK}" is wrong`,
+    'a cookie': `Cookie: session=${MARK}`,
+    'JSON in JSON': JSON.stringify(JSON.stringify({ token: MARK })),
+    'the key of this process': `signed with ${SECRET_KEY}.`,
+  }
+
+  for (const [what, environment] of Object.entries({ production, development })) {
+    it(`writes the value of no member that is a secret, however deep (${what})`, () => {
+      const { log, written } = aLog(environment)
+      for (const member of members) {
+        for (const value of [MARK, `${MARK} with "quotes" and blanks`, [MARK], { any: MARK }]) {
+          log.trace({ [member]: value }, 'flat')
+          log.info({ a: { b: [{ c: { [member]: value } }] } }, 'deep')
+          log.error({ err: Object.assign(new Error('x'), { [member]: value, response: { [member]: value } }) }, 'error')
+        }
+      }
+      expect(written()).to.not.include(MARK)
+      expect(written()).to.include('[redacted]')
+    })
+
+    for (const [name, text] of Object.entries(texts)) {
+      it(`writes no secret within a text: ${name} (${what})`, () => {
+        const { log, written } = aLog(environment)
+        log.trace({}, text)
+        log.debug({ detail: text, list: [{ text }] }, 'details')
+        log.warn({ err: new TypeError(text, { cause: new Error(text) }) }, 'error')
+        log.fatal({ err: text }, text)
+        expect(written().split('\n')).to.have.length.of.at.least(5)
+        expect(written()).to.not.include(MARK)
+        expect(written()).to.include('[redacted]')
+      })
+    }
+  }
+
+  it('does not write the password of the database, as it is in the URL or as it is meant', () => {
+    const passwords: Readonly<Record<string, readonly string[]>> = {
+      [`postgresql://jane:${MARK}%2F%C3%A9@db/tasks`]: [`${MARK}%2F%C3%A9`, `${MARK}/é`],
+      [`postgresql://jane@db/tasks?password=${MARK}/x`]: [`${MARK}/x`],
+      [`postgresql://jane:${MARK}%ff@db/tasks`]: [`${MARK}%ff`],
+    }
+    for (const [url, spellings] of Object.entries(passwords)) {
+      const { log, written } = aLog({ ...production, DATABASE_URL: url })
+      for (const password of spellings) log.error({ err: new Error(`jane and ${password} do not match`) }, password)
+      expect(written(), url).to.not.include(MARK)
+    }
+  })
+
+  it('leaves everything else as it is', () => {
+    const { log, written } = aLog(production)
+    const details = { requestId: 'a-token-of-mine', text: 'Tokens and cookies: 2 of them, à la carte', list: [1, null] }
+    log.info(details, 'API on http://127.0.0.1:8000/api/v1, its documentation on http://127.0.0.1:8000/docs')
+    expect(JSON.parse(written())).to.deep.include(details)
+    expect(JSON.parse(written()).msg).to.equal(
+      'API on http://127.0.0.1:8000/api/v1, its documentation on http://127.0.0.1:8000/docs',
+    )
+  })
+})
