@@ -4,9 +4,9 @@ import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { UserSnapshot } from '../../domain/user.ts'
 import { HttpError } from './problems.ts'
 
-const SCHEME = /^bearer(?: |$)/i
 /** `b64token`, RFC 6750, section 2.1; the scheme's case does not count (RFC 9110, section 11.1). */
 const BEARER = /^bearer +([\w\-.~+/]+=*)$/i
+const SCHEME = /^bearer(?: |$)/i
 
 /**
  * The user whom the request's bearer token names.
@@ -16,8 +16,7 @@ const BEARER = /^bearer +([\w\-.~+/]+=*)$/i
  */
 export async function authenticate(ctx: Context, accounts: ManageAccounts): Promise<UserSnapshot> {
   const header = ctx.req.headers.authorization
-  if (header === undefined || !SCHEME.test(header)) throw new HttpError('not_authenticated')
-  const token = BEARER.exec(header)?.[1]
-  if (token === undefined) throw new InvalidToken()
+  const token = BEARER.exec(header ?? '')?.[1]
+  if (token === undefined) throw SCHEME.test(header ?? '') ? new InvalidToken() : new HttpError('not_authenticated')
   return (await accounts.authenticate(token)).snapshot()
 }

@@ -1,6 +1,8 @@
 import { createReadStream } from 'node:fs'
 import type Router from '@koa/router'
-import { refuseParameters } from './endpoint.ts'
+import type { Context } from 'koa'
+import { refuse, refuseParameters } from './endpoint.ts'
+import type { InputError } from './problems.ts'
 
 const POLICY = {
   'default-src': "'none'",
@@ -66,7 +68,7 @@ ${body}
       .map(([directive, sources]) => `${directive} ${sources}`)
       .join('; ')
     router.get(path, (ctx) => {
-      refuseParameters(ctx)
+      refuseQuery(ctx)
       ctx.set({ 'Content-Security-Policy': contentSecurityPolicy, 'Cache-Control': 'no-cache' })
       ctx.type = 'html'
       ctx.body = html
@@ -74,13 +76,19 @@ ${body}
     for (const [assetPath, asset] of Object.entries(assets)) {
       const file = 'file' in asset ? new URL(import.meta.resolve(asset.file)) : undefined
       router.get(assetPath, (ctx) => {
-        refuseParameters(ctx)
+        refuseQuery(ctx)
         ctx.set('Cache-Control', 'public, max-age=3600')
         ctx.type = asset.type
         ctx.body = 'text' in asset ? asset.text : createReadStream(file as URL)
       })
     }
   }
+}
+
+function refuseQuery(ctx: Context): void {
+  const mistakes: InputError[] = []
+  refuseParameters(ctx, mistakes)
+  refuse(mistakes)
 }
 
 function escapeHtml(text: string): string {

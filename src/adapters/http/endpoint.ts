@@ -72,31 +72,35 @@ export function endpoint<Who extends Access, Params, Query, Body, Answer = undef
 const nothing = v.strictObject({})
 const none = {}
 
+type Routed = Context & { params: Record<string, string> }
+
 /** Everything that does not depend on the request is made here, at start-up. */
 export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts, limits: Limits): void {
-  const { access, path, params, query = nothing, body, response } = endpoint
+  const { access, path, params, query, body, response } = endpoint
   const limiter = endpoint.limit && limits[endpoint.limit]
   const limit = limiter && limitBy(limiter)
   const readBody = body && bodyReader(body.types)
 
-  const serve = async (ctx: Context & { params: Record<string, string> }) => {
-    ctx.state.route = path
-    const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
-    ctx.state.userId = user?.id
-    if (limit) await limit(ctx, user ? String(user.id) : originOf(ctx))
+  const judged = async (ctx: Routed, user: UserSnapshot | undefined, origin: string) => {
     const mistakes: InputError[] = []
     const sent = await readBody?.(ctx, mistakes)
     const request = {
       user: user as UserSnapshot,
-      get origin() {
-        return originOf(ctx)
-      },
+      origin,
       params: params && judge(params, ctx.params, 'parameters', mistakes),
-      query: judge(query, queryOf(ctx, mistakes), 'parameters', mistakes),
+      query: query ? judge(query, queryOf(ctx, mistakes), 'parameters', mistakes) : refuseParameters(ctx, mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),
     }
-    if (mistakes.length > 0) throw new InvalidRequest(mistakes)
-    const { body: answer, headers } = await endpoint.handle(request)
+    refuse(mistakes)
+    return request
+  }
+  const serve = async (ctx: Routed) => {
+    ctx.state.route = path
+    const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
+    ctx.state.userId = user?.id
+    const origin = user ? '' : originOf(ctx)
+    if (limit) await limit(ctx, user ? String(user.id) : origin)
+    const { body: answer, headers } = await endpoint.handle(await judged(ctx, user, origin))
     if (headers) ctx.set(headers)
     ctx.status = response.status
     if (answer !== undefined) ctx.res.setHeader('Content-Type', 'application/json; charset=utf-8')
@@ -105,10 +109,13 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
   router.register(koaPath(endpoint.path), [endpoint.method], serve)
 }
 
-/** @throws InvalidRequest when the query has any parameter */
-export function refuseParameters(ctx: Context): void {
-  const mistakes: InputError[] = []
-  judge(nothing, queryOf(ctx, mistakes), 'parameters', mistakes)
+/** For a route without parameters: each that is sent is a mistake. */
+export function refuseParameters(ctx: Context, mistakes: InputError[]): void {
+  if (ctx.querystring !== '') judge(nothing, queryOf(ctx, mistakes), 'parameters', mistakes)
+}
+
+/** @throws InvalidRequest when there is a mistake */
+export function refuse(mistakes: readonly InputError[]): void {
   if (mistakes.length > 0) throw new InvalidRequest(mistakes)
 }
 
