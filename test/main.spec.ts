@@ -66,6 +66,15 @@ class Main {
   }
 }
 
+async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  probe.close()
+  await once(probe, 'close')
+  return port
+}
+
 describe('The process', function () {
   this.timeout(20_000)
   this.slow(2_000)
@@ -262,6 +271,57 @@ describe('The process', function () {
     expect(response.statusCode).to.equal(201)
     expect(JSON.parse(await text(response))).to.include({ email: 'jane@example.com' })
     expect(await main.exit()).to.equal(0)
+  })
+
+  it('logs in lines of JSON in production, one for a request', async () => {
+    const main = start({ ENVIRONMENT: 'production', PORT: '0', DATABASE_URL: 'memory:', SECRET_KEY: SECRET })
+    await fetch(`${await main.url()}/openapi.json?token=${SECRET}`)
+    main.signal('SIGTERM')
+    expect(await main.exit()).to.equal(0)
+    const lines = main.output
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    const [request, ...others] = lines.filter(({ msg }) => msg === 'request')
+    expect(request).to.include({ level: 30, method: 'GET', route: '/openapi.json', status: 422 })
+    expect(others).to.deep.equal([])
+    expect(main.output).to.not.include(SECRET)
+  })
+
+  it('adds the metrics of its workers up, and ends when it is told to', async () => {
+    const METRICS_PORT = String(await freePort())
+    const main = start({
+      PORT: '0',
+      SECRET_KEY: SECRET,
+      DATABASE_URL: 'sqlite:///./tasks.db',
+      WEB_CONCURRENCY: '2',
+      METRICS_PORT,
+    })
+    const url = await main.url()
+    const requests = Array.from({ length: 10 }, () => fetch(`${url}/livez`, { headers: { connection: 'close' } }))
+    for (const answer of requests) expect((await answer).status).to.equal(200)
+    expect((await fetch(`${url}/metrics`)).status).to.equal(404)
+    const metrics = async () => (await fetch(`http://127.0.0.1:${METRICS_PORT}/metrics`)).text()
+    const counted = 'http_server_request_duration_seconds_count{method="GET",route="/livez",status="200"} 10\n'
+    while (!(await metrics()).includes(counted));
+    expect(await metrics()).to.match(/^build_info\{.*\} 1$/m)
+    main.signal('SIGTERM')
+    expect(await main.exit()).to.equal(0)
+  })
+
+  it('names a METRICS_PORT that is in use, of one process and of several', async () => {
+    const occupied = createServer().listen(0, '127.0.0.1')
+    await once(occupied, 'listening')
+    const { port } = occupied.address() as AddressInfo
+    const environment = { DATABASE_URL: 'sqlite:///./tasks.db', SECRET_KEY: SECRET, METRICS_PORT: String(port) }
+    try {
+      for (const WEB_CONCURRENCY of ['1', '2']) {
+        const message = await refusal({ ...environment, WEB_CONCURRENCY })
+        expect(message).to.equal(`Can't listen on HOST 127.0.0.1, METRICS_PORT ${port}: the port is in use.`)
+      }
+    } finally {
+      occupied.close()
+    }
   })
 
   it('serves what it kept when it is started again', async () => {

@@ -173,15 +173,15 @@ describe('The store on PostgreSQL', () => {
     const task = (await addTask()).snapshot()
     for (let round = 0; round < 2; round++) {
       await lock(task)
-      let settled = false
-      const waiting = Promise.allSettled(Array.from({ length: 20 }, () => store.tasks.update(task, retitle)))
-      const done = waiting.finally(() => {
-        settled = true
+      let told = false
+      const updates = Array.from({ length: 20 }, () => store.tasks.update(task, retitle))
+      const waiting = Promise.allSettled(updates).finally(() => {
+        told = true
       })
       await untilBlocked(1)
-      // Those that waited for their turn meet the lock on the next connection.
-      while (!settled) await signal('pg_terminate_backend')
-      for (const { status, reason } of (await done) as PromiseRejectedResult[]) {
+      // They are sent in groups: those that come in the next one wait for the row as well.
+      while (!told) await signal('pg_terminate_backend')
+      for (const { status, reason } of (await waiting) as PromiseRejectedResult[]) {
         expect(status).to.equal('rejected')
         expect(reason).to.be.an.instanceOf(StoreUnavailable)
       }

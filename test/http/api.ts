@@ -71,6 +71,7 @@ export class Api {
       SECRET_KEY,
       BCRYPT_ROUNDS: '4',
       RATE_LIMIT_ENABLED: 'false',
+      DATABASE_PREPARED_STATEMENTS: process.env.TEST_PREPARED_STATEMENTS ?? 'true',
       BACKEND_CORS_ORIGINS: `${ORIGIN},http://localhost:3000`,
       ...environment,
     })

@@ -1,5 +1,8 @@
+import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import { codeOf, describeApi, ME, SECRET_KEY, TASKS } from './api.ts'
+import pg from 'pg'
+import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { Api, codeOf, describeApi, ME, SECRET_KEY, TASKS } from './api.ts'
 import { signed, wrongTokens } from './tokens.ts'
 
 const PROTECTED = [
@@ -109,3 +112,47 @@ describeApi('A protected route', (api) => {
     })
   }
 })
+
+/** Deletes a user behind the back of the service, as an operator may. */
+const deletions: Readonly<Record<string, readonly [typeof sqlite, (url: string, id: number) => unknown]>> = {
+  SQLite: [
+    sqlite,
+    (url, id) => {
+      const database = new BetterSqlite3(url.slice('sqlite:///'.length))
+      database.pragma('foreign_keys = ON')
+      database.prepare('delete from users where id = ?').run(id)
+      database.close()
+    },
+  ],
+  PostgreSQL: [
+    postgresql,
+    async (url, id) => {
+      const client = new pg.Client(url)
+      await client.connect()
+      await client.query('delete from users where id = $1', [id])
+      await client.end()
+    },
+  ],
+}
+
+for (const [name, [{ databaseUrl }, remove]] of Object.entries(deletions)) {
+  describe(`A token of a user who is deleted (${name})`, () => {
+    const api = new Api()
+    let url: string
+    before(async () => {
+      url = await databaseUrl()
+      await api.start({ DATABASE_URL: url })
+    })
+    after(() => api.stop())
+
+    it('stops working at once, also one that was used before', async () => {
+      const [jane, john] = [await api.user(), await api.user()]
+      await jane.task()
+      await jane.get(ME).expect(200)
+      await remove(url, jane.id)
+      for (const request of [jane.get(ME), jane.get(TASKS), jane.post(TASKS).send({ title: 'Ship' })])
+        expect(codeOf(await request.expect(401))).to.equal('invalid_token')
+      await john.get(ME).expect(200)
+    })
+  })
+}

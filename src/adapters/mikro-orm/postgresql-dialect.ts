@@ -2,9 +2,11 @@ import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
 import { PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
 import pg from 'pg'
 
-/** All in milliseconds. A client that waits longer is better told to come back. */
-const LIMITS = {
-  connectionTimeoutMillis: 5_000,
+/** Milliseconds. A client that waits longer is better told to come back, here and below. */
+const CONNECTION_TIMEOUT = 5_000
+
+/** Of the server's session, in milliseconds. */
+const SESSION_LIMITS = {
   statement_timeout: 10_000,
   idle_in_transaction_session_timeout: 10_000,
 }
@@ -14,7 +16,10 @@ const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 /** How connections are used. */
 export interface PoolOptions {
   readonly size: number
-  /** Off for a pooler that gives each transaction another connection, such as PgBouncer in transaction mode. */
+  /**
+   * Off for a pooler that gives each transaction another connection, such as PgBouncer in transaction mode. Sessions are
+   * not ours then, so they get no limits from here either, which PgBouncer would refuse.
+   */
   readonly preparedStatements: boolean
   /** Milliseconds; longer than the server's own limit, so that it counts only when the server says nothing at all. */
   readonly answerTimeout?: number
@@ -39,7 +44,8 @@ export const sharedDialect = (url: string, options: PoolOptions, connections: nu
 
 function clientOptions(url: string, { preparedStatements, answerTimeout = ANSWER_TIMEOUT }: PoolOptions) {
   return {
-    ...LIMITS,
+    ...(preparedStatements && SESSION_LIMITS),
+    connectionTimeoutMillis: CONNECTION_TIMEOUT,
     connectionString: url,
     fallback_application_name: 'task-management-api',
     keepAlive: true,

@@ -60,6 +60,9 @@ export function reasonOf(error: unknown): string {
   if (known !== undefined) return known
   const message = error instanceof Error ? error.message : String(error)
   if (message.includes('directory does not exist')) return 'its folder does not exist'
+  if (message.startsWith('unsupported startup parameter')) {
+    return 'it is a pooler, which needs DATABASE_PREPARED_STATEMENTS=false'
+  }
   if (message.includes('timeout')) return 'there is no answer'
   return message.replace(/\s+/g, ' ').trim()
 }

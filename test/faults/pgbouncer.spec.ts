@@ -1,0 +1,148 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { expect } from 'chai'
+import pg from 'pg'
+import { postgresql } from '#test/adapter-sets.ts'
+import { Client, freePort, Service, until } from './service.ts'
+
+const ROOT = resolve(import.meta.dirname, '../..')
+/** Debian's own. */
+const PATH = `${process.env.PATH}:/usr/sbin`
+
+/** Connections to the server, fewer than any spec has clients: whoever relies on having one to himself is found out. */
+const SERVER_CONNECTIONS = 3
+
+/** PgBouncer in transaction mode, with its own settings otherwise, in front of every database of that server. */
+class PgBouncer {
+  readonly #folder = mkdtempSync(join(tmpdir(), 'tasks-pgbouncer-'))
+  readonly #port: number
+  #child: ChildProcess | undefined
+
+  private constructor(port: number) {
+    this.#port = port
+  }
+
+  static async started(server: URL): Promise<PgBouncer> {
+    const bouncer = new PgBouncer(await freePort())
+    await bouncer.#start(server)
+    return bouncer
+  }
+
+  /** The same database, reached through it. */
+  urlOf(direct: string): string {
+    const url = new URL(direct)
+    url.port = String(this.#port)
+    return url.href
+  }
+
+  async #start({ hostname, port, username, password }: URL): Promise<void> {
+    const file = join(this.#folder, 'pgbouncer.ini')
+    const settings = [
+      '[databases]',
+      `* = host=${hostname} port=${port} user=${username} password=${password}`,
+      '[pgbouncer]',
+      'pool_mode = transaction',
+      `default_pool_size = ${SERVER_CONNECTIONS}`,
+      'max_client_conn = 1000',
+      'listen_addr = 127.0.0.1',
+      `listen_port = ${this.#port}`,
+      'unix_socket_dir =',
+      'auth_type = any',
+    ]
+    writeFileSync(file, settings.join('\n'))
+    chmodSync(this.#folder, 0o755) // it runs as another user when this one is root, which it refuses to be
+    const child = spawn('pgbouncer', [file], { env: { PATH }, stdio: ['ignore', 'ignore', 'pipe'], ...unprivileged() })
+    this.#child = child
+    process.once('exit', () => this.stop())
+    let log = ''
+    child.stderr?.on('data', (chunk) => {
+      log += chunk
+    })
+    const failed = once(child, 'exit').then(
+      () => log,
+      (error) => `${error.message}: it is in Debian's package pgbouncer`,
+    )
+    await Promise.race([
+      until(() => log.includes('process up')),
+      failed.then((why) => Promise.reject(new Error(`PgBouncer does not start: ${why}`))),
+    ])
+  }
+
+  stop(): void {
+    this.#child?.kill('SIGKILL')
+    rmSync(this.#folder, { recursive: true, force: true })
+  }
+}
+
+/** The user that the tests' PostgreSQL runs as. */
+function unprivileged(): { uid?: number; gid?: number } {
+  if (process.getuid?.() !== 0) return {}
+  const [uid, gid] = ['-u', '-g'].map((which) =>
+    Number(spawnSync('id', [which, 'postgres'], { encoding: 'utf8' }).stdout),
+  )
+  return { uid: Number(uid), gid: Number(gid) }
+}
+
+describe('Behind PgBouncer in transaction mode', () => {
+  let direct: string
+  let bouncer: PgBouncer
+
+  before(async () => {
+    direct = await postgresql.databaseUrl()
+    bouncer = await PgBouncer.started(new URL(direct))
+  })
+  after(() => bouncer?.stop())
+
+  it('two instances migrate, and serve 100 clients over three connections', async () => {
+    const environment = { DATABASE_URL: bouncer.urlOf(direct), DATABASE_PREPARED_STATEMENTS: 'false' }
+    const services = [new Service(environment), new Service(environment)]
+    const [one = '', two = ''] = await Promise.all(services.map((service) => service.url()))
+    const clients = Array.from({ length: 50 }, async (_, index) => {
+      const client = await Client.registered(one, `user-${index}@example.com`)
+      const task = await client.at(two).task(`Task ${index}`)
+      const changes = [one, two].map((url) =>
+        client.at(url).send('PATCH', `/api/v1/tasks/${task.id}`, { completed: true }),
+      )
+      for (const { status } of await Promise.all(changes)) expect(status).to.equal(200)
+      expect(await client.missing([task])).to.deep.equal([])
+    })
+    await Promise.all(clients)
+
+    const operator = new pg.Client(new URL('/postgres', direct).href)
+    await operator.connect()
+    const { rows } = await operator.query('select 1 from pg_stat_activity where datname = $1', [
+      new URL(direct).pathname.slice(1),
+    ])
+    await operator.end()
+    expect(rows).to.have.length.of.at.most(SERVER_CONNECTIONS)
+  })
+
+  it('a start without DATABASE_PREPARED_STATEMENTS=false is told to set it', async () => {
+    const url = new URL(bouncer.urlOf(direct))
+    const message = await new Service({ DATABASE_URL: url.href }).refusal()
+    expect(message).to.equal(
+      `The PostgreSQL database at ${url.host} cannot be opened: it is a pooler, which needs DATABASE_PREPARED_STATEMENTS=false`,
+    )
+  })
+
+  it('the whole API keeps its contract', async () => {
+    const mocha = ['--no-config', '--forbid-only', '--forbid-pending', '--fail-zero', '--timeout', '30000']
+    const specs = ['--grep', '\\(PostgreSQL\\)', '--reporter', 'json', 'test/http/**/*.spec.ts']
+    const child = spawn(process.execPath, [join(ROOT, 'node_modules/mocha/bin/mocha.js'), ...mocha, ...specs], {
+      cwd: ROOT,
+      env: { PATH, NODE_NO_WARNINGS: '1', TEST_DATABASE_URL: bouncer.urlOf(direct), TEST_PREPARED_STATEMENTS: 'false' },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const report = JSON.parse(await text(child.stdout))
+    const failures = report.failures.map(({ fullTitle, err }: { fullTitle: string; err: Error }) => [
+      fullTitle,
+      err.message,
+    ])
+    expect(failures).to.deep.equal([])
+    expect(report.stats.passes).to.be.greaterThan(100)
+  })
+})

@@ -1,0 +1,116 @@
+import { expect } from 'chai'
+import pg from 'pg'
+import { postgresql } from '#test/adapter-sets.ts'
+import { PostgresqlServer } from './postgresql-server.ts'
+import { Client, Service, Storm, until } from './service.ts'
+
+/** As a stranger would, so that what counts logins in PostgreSQL is asked as well. */
+const LIMITED = {
+  RATE_LIMIT_ENABLED: 'true',
+  RATE_LIMIT_USER: '1000000',
+  RATE_LIMIT_LOGIN: '1000000',
+  RATE_LIMIT_REGISTER: '1000000',
+}
+
+async function query(url: string, sql: string): Promise<unknown[]> {
+  const client = new pg.Client(url)
+  await client.connect()
+  try {
+    return (await client.query(sql)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+describe('A PostgreSQL that stops and starts under load', () => {
+  let server: PostgresqlServer
+
+  before(async () => {
+    server = await PostgresqlServer.started()
+  })
+  after(() => server.remove())
+
+  it('is 503 meanwhile, and served again by itself when it is back; nothing acknowledged is lost', async () => {
+    const service = new Service({ DATABASE_URL: server.url, ...LIMITED })
+    const client = await Client.registered(await service.url())
+    const ready = async () => (await client.send('GET', '/readyz')).status
+    const storm = new Storm(client, 16)
+    for (let round = 0; round < 2; round++) {
+      await storm.acknowledges(200)
+      expect(await ready()).to.equal(200)
+      const before = storm.refusals.length
+
+      await server.kill()
+      await until(() => storm.refusals.length > before + 100)
+      const probe = await client.send('GET', '/readyz')
+      expect(probe.status).to.equal(503)
+      expect(await probe.json()).to.include({ code: 'store_unavailable' })
+      expect((await client.send('GET', '/livez')).status).to.equal(200)
+      expect((await Client.register(client.url, 'late@example.com')).status).to.equal(503)
+
+      await server.start()
+      await until(async () => (await ready()) === 200)
+      await storm.acknowledges(200)
+      expect((await Client.loggedIn(client.url)).token).to.be.a('string')
+    }
+    await storm.stop()
+    for (const refusal of storm.refusals) {
+      expect(refusal).to.include({ status: 503, code: 'store_unavailable' })
+      expect(refusal.retryAfter).to.match(/^\d+$/)
+    }
+    expect(await client.missing(storm.acknowledged)).to.deep.equal([])
+    expect(service.alive).to.equal(true)
+  })
+
+  it('keeps nobody waiting who stops the service meanwhile', async () => {
+    const service = new Service({ DATABASE_URL: server.url })
+    await service.url()
+    await server.kill()
+    try {
+      service.signal('SIGTERM')
+      expect(await service.exit()).to.equal(0)
+    } finally {
+      await server.start()
+    }
+  })
+})
+
+describe('A pool of two connections', () => {
+  it('serves 200 clients at once, without a deadlock and without losing a request', async () => {
+    const service = new Service({
+      DATABASE_URL: await postgresql.databaseUrl(),
+      DATABASE_POOL_SIZE: '2',
+      PASSWORD_QUEUE_LIMIT: '1000',
+      ...LIMITED,
+    })
+    const url = await service.url()
+    const clients = Array.from({ length: 200 }, async (_, index) => {
+      const client = await Client.registered(url, `user-${index}@example.com`)
+      const [first, second] = await Promise.all([client.task('first'), client.task('second')])
+      const changes = ['once', 'twice'].map((title) => client.send('PATCH', `/api/v1/tasks/${first.id}`, { title }))
+      for (const { status } of await Promise.all(changes)) expect(status).to.equal(200)
+      expect((await client.send('DELETE', `/api/v1/tasks/${second.id}`)).status).to.equal(204)
+      const [left, ...others] = await client.tasks()
+      expect(others).to.deep.equal([])
+      expect(left).to.include({ id: first.id }).and.have.property('title').that.is.oneOf(['once', 'twice'])
+    })
+    await Promise.all(clients)
+    expect(service.output).to.not.match(/"level":(?:50|60)/)
+  })
+})
+
+describe('Instances that start at once on an empty PostgreSQL', () => {
+  it('migrate it once, and serve the same accounts and tasks', async () => {
+    const DATABASE_URL = await postgresql.databaseUrl()
+    const services = Array.from({ length: 4 }, () => new Service({ DATABASE_URL }))
+    const [one = '', two = '', ...others] = await Promise.all(services.map((service) => service.url()))
+    const applied = await query(DATABASE_URL, 'select name from mikro_orm_migrations order by id')
+    expect(applied).to.deep.equal([
+      { name: 'migration-20260131000000-users-and-tasks' },
+      { name: 'migration-20260201000000-rate-limits' },
+    ])
+    const client = await Client.registered(one)
+    const task = await (await Client.loggedIn(two)).task('Ship')
+    for (const url of [one, ...others]) expect(await client.at(url).missing([task])).to.deep.equal([])
+  })
+})

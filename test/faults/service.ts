@@ -1,0 +1,285 @@
+/** The service as an operator runs it: a process of its own, which these specs hurt. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { expect } from 'chai'
+
+export type Environment = Readonly<Record<string, string>>
+
+const ROOT = resolve(import.meta.dirname, '../..')
+const SECRET_KEY = 'a secret that is known to these specs alone'
+
+/** Where everything is kept that a test makes; removed after it. */
+export let folder: string
+/** Is aborted when the test ends, whatever ends it: what goes round and round looks at it. */
+export let testEnds: AbortSignal
+let endTest: () => void
+
+const compileCache = mkdtempSync(join(tmpdir(), 'tasks-compiled-'))
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of running) end(child)
+  rmSync(compileCache, { recursive: true, force: true })
+})
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tasks-faults-'))
+  const test = new AbortController()
+  testEnds = test.signal
+  endTest = () => test.abort()
+})
+
+afterEach(async () => {
+  endTest()
+  const ends = [...running].map((child) => once(child, 'close'))
+  for (const child of running) end(child)
+  await Promise.all(ends)
+  rmSync(folder, { recursive: true, force: true })
+})
+
+/** With all that it has started: each is a group of its own. */
+function end({ pid }: ChildProcess): void {
+  try {
+    if (pid !== undefined) process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
+  }
+}
+
+/** A command of the project in a process of its own, with that environment and no other. Ends with its test. */
+export class Process {
+  readonly #child: ChildProcess
+  readonly #end: Promise<unknown>
+  /** Everything it has printed so far, both streams. */
+  output = ''
+
+  constructor(file: string, given: readonly string[], environment: Environment, launcher: readonly string[] = []) {
+    const [program = '', ...words] = [...launcher, process.execPath, join(ROOT, file), ...given]
+    this.#child = spawn(program, words, {
+      cwd: folder,
+      env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, ...environment },
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true,
+    })
+    running.add(this.#child)
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream?.setEncoding('utf8').on('data', (chunk: string) => {
+        this.output += chunk
+        this.#child.emit('printed')
+      })
+    }
+    this.#end = once(this.#child, 'close').finally(() => running.delete(this.#child))
+  }
+
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
+  get alive(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+  }
+
+  /** @throws Error when it ends without having printed that */
+  async printed(form: RegExp): Promise<RegExpExecArray> {
+    const ended = this.#end.then(() => true)
+    for (;;) {
+      const found = form.exec(this.output)
+      if (found) return found
+      if ((await Promise.race([once(this.#child, 'printed'), ended])) === true && !form.test(this.output))
+        throw new Error(`The process ended and had not printed ${form}, but:\n${this.output}`)
+    }
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal)
+  }
+
+  /** To all of its processes at once, as a terminal does. */
+  signalAll(signal: NodeJS.Signals): void {
+    process.kill(-this.pid, signal)
+  }
+
+  /** What it exits with; null when a signal killed it. */
+  async exit(): Promise<number | null> {
+    await this.#end
+    return this.#child.exitCode
+  }
+}
+
+export class Service extends Process {
+  /** @param launcher a command that runs the command after it */
+  constructor(environment: Environment, launcher?: readonly string[]) {
+    const usual = { ENVIRONMENT: 'test', PORT: '0', BCRYPT_ROUNDS: '4', RATE_LIMIT_ENABLED: 'false', SECRET_KEY }
+    super('src/main.ts', [], { ...usual, ...environment }, launcher)
+  }
+
+  /** Where it listens. */
+  async url(): Promise<string> {
+    const [, url = ''] = await this.printed(/(http:\/\/[^\s/]+:\d+)\//)
+    return url
+  }
+
+  /** The message of a start that fails: short, without stack. */
+  async refusal(): Promise<string> {
+    expect(await this.exit(), this.output).to.equal(1)
+    expect(this.output).to.not.match(/\n\s+at |node:internal|\.ts:\d|Error:/)
+    return this.output.trim()
+  }
+}
+
+export interface Task {
+  readonly id: number
+  readonly title: string
+}
+
+/** Milliseconds, more than any answer takes: one that never comes fails by itself, not as a test that takes too long. */
+export const PATIENCE = 20_000
+
+/** Somebody who has registered and logged in. Every request has a connection, or takes one that is free. */
+export class Client {
+  readonly url: string
+  readonly token: string
+
+  constructor(url: string, token: string) {
+    this.url = url
+    this.token = token
+  }
+
+  static async registered(url: string, email = 'jane@example.com'): Promise<Client> {
+    const registered = await Client.register(url, email)
+    expect(registered.status, await registered.text()).to.equal(201)
+    return Client.loggedIn(url, email)
+  }
+
+  static register(url: string, email: string): Promise<Response> {
+    const headers = { 'content-type': 'application/json' }
+    const body = JSON.stringify({ email, password: 'correct horse' })
+    return fetch(`${url}/api/v1/auth/register`, {
+      method: 'POST',
+      headers,
+      body,
+      signal: AbortSignal.timeout(PATIENCE),
+    })
+  }
+
+  static async loggedIn(url: string, email = 'jane@example.com'): Promise<Client> {
+    const body = new URLSearchParams({ username: email, password: 'correct horse' })
+    const signal = AbortSignal.timeout(PATIENCE)
+    const answer = await fetch(`${url}/api/v1/auth/login`, { method: 'POST', body, signal })
+    expect(answer.status).to.equal(200)
+    const { access_token: token } = (await answer.json()) as { access_token: string }
+    return new Client(url, token)
+  }
+
+  /** The same person at another instance, or at one that was started again. */
+  at(url: string): Client {
+    return new Client(url, this.token)
+  }
+
+  send(method: string, path: string, body?: object): Promise<Response> {
+    return fetch(this.url + path, {
+      method,
+      headers: { authorization: `Bearer ${this.token}`, ...(body && { 'content-type': 'application/json' }) },
+      ...(body && { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(PATIENCE),
+    })
+  }
+
+  addTask(title: string, description: string | null = null): Promise<Response> {
+    return this.send('POST', '/api/v1/tasks', { title, description })
+  }
+
+  async task(title: string): Promise<Task> {
+    const answer = await this.addTask(title)
+    expect(answer.status).to.equal(201)
+    return (await answer.json()) as Task
+  }
+
+  /** All of them, page by page. */
+  async tasks(): Promise<Task[]> {
+    const tasks: Task[] = []
+    let next: string | undefined = '/api/v1/tasks?limit=200'
+    while (next !== undefined) {
+      const answer = await this.send('GET', next)
+      expect(answer.status).to.equal(200)
+      tasks.push(...((await answer.json()) as Task[]))
+      next = /<([^>]+)>; rel="next"/.exec(answer.headers.get('link') ?? '')?.[1]
+    }
+    return tasks
+  }
+
+  /** Those of the given tasks that are not there any more, or are others. */
+  async missing(acknowledged: readonly Task[]): Promise<Task[]> {
+    const stored = new Map((await this.tasks()).map(({ id, title }) => [id, title]))
+    return acknowledged.filter(({ id, title }) => stored.get(id) !== title)
+  }
+}
+
+/**
+ * Writes on many connections at once, for as long as the service is there and nobody says stop.
+ * What was acknowledged is added to `acknowledged` as soon as the answer is read.
+ */
+export class Storm {
+  readonly acknowledged: Task[] = []
+  /** Answers that were not 201. */
+  readonly refusals: { readonly status: number; readonly code: string; readonly retryAfter: string | null }[] = []
+  readonly #end: Promise<unknown>
+  #stopped = false
+
+  constructor(client: Client, connections: number) {
+    this.#end = Promise.all(Array.from({ length: connections }, (_, connection) => this.#write(client, connection)))
+  }
+
+  async #write(client: Client, connection: number): Promise<void> {
+    const ends = testEnds
+    for (let number = 0; !this.#stopped && !ends.aborted; number++) {
+      const answer = await client.addTask(`${connection}/${number}`).catch(() => undefined)
+      const body = await answer?.json().catch(() => undefined)
+      if (answer === undefined || body === undefined) return
+      if (answer.status === 201) this.acknowledged.push(body as Task)
+      else {
+        const { code } = body as { code: string }
+        this.refusals.push({ status: answer.status, code, retryAfter: answer.headers.get('retry-after') })
+      }
+    }
+  }
+
+  async acknowledges(count: number): Promise<void> {
+    const enough = this.acknowledged.length + count
+    await until(() => this.acknowledged.length >= enough)
+  }
+
+  /** After the answers to what was sent. */
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#end
+  }
+
+  /** When every connection was cut. */
+  async end(): Promise<void> {
+    await this.#end
+  }
+}
+
+/** Asks again and again until it is so. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 2 * PATIENCE
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`It never comes true: ${condition}`)
+    await delay(10)
+  }
+}
+
+/** Where nobody listens. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as AddressInfo
+  probe.close()
+  await once(probe, 'close')
+  return port
+}

@@ -1,0 +1,148 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import { expect } from 'chai'
+import { variablesOf } from '#src/config.ts'
+import { Client, type Environment, freePort, Service } from './service.ts'
+
+/** No message may repeat it. */
+const SECRET = 'Qx7z-a-secret-that-nothing-may-print'
+
+/** Wrong values of every variable, by what else it takes to be wrong. */
+const wrong: readonly { readonly among: Environment; readonly values: Environment }[] = [
+  {
+    among: {},
+    values: {
+      API_V1_PREFIX: 'api/v1/',
+      PORT: '65536',
+      ALGORITHM: 'none',
+      ACCESS_TOKEN_EXPIRE_MINUTES: '0',
+      BACKEND_CORS_ORIGINS: '*',
+      DATABASE_URL: `mysql://jane:${SECRET}@db/tasks`,
+      MIGRATE_ON_START: 'yes',
+      PASSWORD_QUEUE_LIMIT: '-1',
+      DATABASE_POOL_SIZE: 'many',
+      DATABASE_PREPARED_STATEMENTS: '1',
+      HEADERS_TIMEOUT: 'ten',
+      REQUEST_TIMEOUT: '1.5',
+      KEEP_ALIVE_TIMEOUT: '75s',
+      MAX_CONNECTIONS: '0',
+      SHUTDOWN_DELAY: '-1',
+      SHUTDOWN_TIMEOUT: '0',
+      TRUST_PROXY: 'true',
+      RATE_LIMIT_ENABLED: 'off',
+      RATE_LIMIT_USER: '0',
+      RATE_LIMIT_LOGIN: '1e3',
+      RATE_LIMIT_REGISTER: '007',
+      RATE_LIMIT_FAILED_LOGINS: ' 10',
+      METRICS_PORT: '0',
+      LOG_LEVEL: 'loud',
+    },
+  },
+  { among: { ENVIRONMENT: 'production' }, values: { SECRET_KEY: SECRET.slice(0, 31), BCRYPT_ROUNDS: '9' } },
+  { among: { DATABASE_URL: 'memory:' }, values: { WEB_CONCURRENCY: '2' } },
+]
+
+/** Texts that are right whatever they hold. A wrong HOST shows when the service listens. */
+const FREE_FORM = ['PROJECT_NAME', 'ENVIRONMENT', 'HOST']
+
+describe('A start that fails', () => {
+  for (const { among, values } of wrong) {
+    const names = Object.keys(values)
+    it(`names every one of ${names.length} wrong variables, and nothing else (${names[0]}, …)`, async () => {
+      const message = await new Service({ ...among, ...values }).refusal()
+      const named = message.split('\n').map((line) => /^(\w+) must ./.exec(line)?.[1])
+      expect(named).to.have.members(names)
+      expect(message).to.not.include(SECRET.slice(0, 20))
+    })
+  }
+
+  it('leaves no variable out', () => {
+    const named = wrong.flatMap(({ values }) => Object.keys(values))
+    expect([...named, ...FREE_FORM]).to.have.members(Object.keys(variablesOf(true).entries))
+  })
+
+  it('names a HOST that is no address of this machine, and one that is not known', async () => {
+    for (const HOST of ['192.0.2.1', 'nowhere.invalid']) {
+      const message = await new Service({ DATABASE_URL: 'memory:', HOST }).refusal()
+      expect(message)
+        .to.match(/^Can't listen on HOST .+$/)
+        .and.include(HOST)
+    }
+  })
+
+  describe('where something else listens', () => {
+    let occupied: Server
+    let port: string
+
+    beforeEach(async () => {
+      occupied = createServer().listen(0, '127.0.0.1')
+      await once(occupied, 'listening')
+      port = String((occupied.address() as AddressInfo).port)
+    })
+    afterEach(() => occupied.close())
+
+    it('names the PORT that is in use', async () => {
+      const message = await new Service({ DATABASE_URL: 'memory:', PORT: port }).refusal()
+      expect(message).to.match(new RegExp(`^Can't listen on .*PORT ${port}: the port is in use\\.$`))
+    })
+
+    it('names the PORT once, however many workers want it', async () => {
+      const message = await new Service({ WEB_CONCURRENCY: '2', PORT: port }).refusal()
+      expect(message).to.match(new RegExp(`^Can't listen on .*PORT ${port}: the port is in use\\.$`))
+    })
+
+    for (const workers of ['1', '2']) {
+      it(`names the METRICS_PORT that is in use (WEB_CONCURRENCY=${workers})`, async () => {
+        const message = await new Service({ WEB_CONCURRENCY: workers, METRICS_PORT: port }).refusal()
+        expect(message).to.match(new RegExp(`^Can't listen on .*METRICS_PORT ${port}: the port is in use\\.$`))
+      })
+
+      it(`ends although the metrics have a port already (WEB_CONCURRENCY=${workers})`, async () => {
+        const metrics = { METRICS_PORT: String(await freePort()) }
+        const message = await new Service({ WEB_CONCURRENCY: workers, PORT: port, ...metrics }).refusal()
+        expect(message).to.include(`PORT ${port}: the port is in use`)
+      })
+    }
+  })
+
+  for (const workers of ['1', '2']) {
+    it(`names host and port of a PostgreSQL that nobody reaches, and no password (WEB_CONCURRENCY=${workers})`, async () => {
+      const port = await freePort()
+      const DATABASE_URL = `postgresql://jane:${SECRET}@127.0.0.1:${port}/tasks`
+      const message = await new Service({ DATABASE_URL, WEB_CONCURRENCY: workers }).refusal()
+      expect(message).to.equal(
+        `The PostgreSQL database at 127.0.0.1:${port} cannot be opened: the connection is refused`,
+      )
+    })
+  }
+})
+
+describe('A start', () => {
+  it('takes a REQUEST_TIMEOUT that is below the default of HEADERS_TIMEOUT', async () => {
+    const service = new Service({ DATABASE_URL: 'memory:', REQUEST_TIMEOUT: '1' })
+    expect((await fetch(`${await service.url()}/health`)).status).to.equal(200)
+  })
+})
+
+describe('An error that nobody caught', () => {
+  /** Throws in the middle of the service's life, as a mistake of ours would. */
+  const provoked = (mistake: string): Environment => ({
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`process.on('SIGUSR2',()=>{${mistake}})`)}`,
+  })
+
+  const mistakes = {
+    'is thrown': "setImmediate(()=>{throw new Error('a mistake')})",
+    'rejects a promise': "Promise.reject(new Error('a mistake'))",
+  }
+  for (const [name, mistake] of Object.entries(mistakes)) {
+    it(`ends the process with 1 and a line in the log where it ${name}`, async () => {
+      const service = new Service({ DATABASE_URL: 'memory:', ...provoked(mistake) })
+      await Client.registered(await service.url())
+      service.signal('SIGUSR2')
+      expect(await service.exit()).to.equal(1)
+      const last = JSON.parse(service.output.trim().split('\n').at(-1) as string)
+      expect(last).to.include({ level: 60, msg: 'an error that nobody caught ends the process' })
+      expect(last.err).to.include({ message: 'a mistake' })
+    })
+  }
+})

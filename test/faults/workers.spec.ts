@@ -1,0 +1,118 @@
+import { readFileSync } from 'node:fs'
+import { expect } from 'chai'
+import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { Client, freePort, PATIENCE, Service, Storm, type Task, testEnds, until } from './service.ts'
+
+const workersOf = ({ pid }: Service): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+
+/** One that has ended and that nobody has asked about yet is there as well, marked Z. */
+function lives(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
+  } catch {
+    return false
+  }
+}
+
+/** Asks on new connections for as long as nobody says stop. Each is answered, or cut where a worker ends; none hangs. */
+class NewConnections {
+  readonly #end: Promise<unknown>
+  answered = 0
+  #stopped = false
+
+  constructor(url: string) {
+    this.#end = Promise.all(Array.from({ length: 8 }, () => this.#ask(url)))
+  }
+
+  async #ask(url: string): Promise<void> {
+    const ends = testEnds
+    while (!this.#stopped && !ends.aborted) {
+      const answer = await fetch(`${url}/livez`, {
+        headers: { connection: 'close' },
+        signal: AbortSignal.timeout(PATIENCE),
+      }).catch((error: Error) => expect(error.name).to.not.equal('TimeoutError'))
+      if (answer instanceof Response) this.answered += Number(answer.status === 200)
+    }
+  }
+
+  async areAnswered(): Promise<void> {
+    const enough = this.answered + 50
+    await until(() => this.answered >= enough)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    await this.#end
+  }
+}
+
+describe('WEB_CONCURRENCY=2', () => {
+  it('refuses memory:, which the workers would not share', async () => {
+    const message = await new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: 'memory:' }).refusal()
+    expect(message).to.match(/^WEB_CONCURRENCY must .*memory:.*$/)
+  })
+
+  for (const { name, databaseUrl } of [sqlite, postgresql]) {
+    describe(`on ${name}`, () => {
+      let service: Service
+      let client: Client
+
+      beforeEach(async () => {
+        // A free one could be another one when the last worker was killed.
+        const PORT = String(await freePort())
+        service = new Service({ WEB_CONCURRENCY: '2', PORT, DATABASE_URL: await databaseUrl() })
+        client = await Client.registered(await service.url())
+      })
+
+      it('replaces a worker that is killed, goes on serving, and loses nothing acknowledged', async () => {
+        const acknowledged: Task[] = []
+        const others = new NewConnections(client.url)
+        for (const round of [1, 2]) {
+          const [first = 0, second = 0] = workersOf(service)
+          const storm = new Storm(client, 8)
+          await storm.acknowledges(100)
+          process.kill(first, 'SIGKILL')
+          await until(() => !lives(first))
+          await others.areAnswered()
+          await until(() => service.output.match(/a worker ended and is replaced/g)?.length === round)
+          await until(() => workersOf(service).length === 2)
+          expect(workersOf(service)).to.include(second).and.not.include(first)
+          await others.areAnswered()
+          await storm.stop()
+          acknowledged.push(...storm.acknowledged)
+        }
+        await others.stop()
+        expect(await client.missing(acknowledged)).to.deep.equal([])
+        expect(service.alive).to.equal(true)
+      })
+
+      for (const [how, stop] of [
+        ['SIGTERM', () => service.signal('SIGTERM')],
+        ['a SIGINT to all of them at once', () => service.signalAll('SIGINT')],
+      ] as const) {
+        it(`drains all workers on ${how}, and ends with 0`, async () => {
+          const workers = workersOf(service)
+          const storm = new Storm(client, 16)
+          await storm.acknowledges(100)
+          stop()
+          expect(await service.exit()).to.equal(0)
+          await storm.end()
+          expect(storm.refusals).to.deep.equal([])
+          expect(workers.filter(lives)).to.deep.equal([])
+          expect(service.output).to.not.match(/"level":(?:50|60)/)
+        })
+      }
+
+      it('leaves no worker behind when the supervisor is killed', async () => {
+        const workers = workersOf(service)
+        expect(workers.filter(lives)).to.have.lengthOf(2)
+        const storm = new Storm(client, 8)
+        await storm.acknowledges(100)
+        service.signal('SIGKILL')
+        await until(() => workers.filter(lives).length === 0)
+        await storm.end()
+      })
+    })
+  }
+})
