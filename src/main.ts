@@ -24,9 +24,11 @@ try {
       'SECRET_KEY is not set: every token ends with this process. `openssl rand -base64 48` makes a key to set.',
     )
   }
-  const service = await start(config, log)
-  // Before anybody hears that it is there.
-  stopOnSignal(service, log)
+  let service: ListeningServer | undefined
+  // A start may take long: PostgreSQL is away, another instance migrates. The first process of a container would ignore
+  // a signal that nobody handles.
+  stopOnSignal(log, async () => service?.close())
+  service = await start(config, log)
   if (cluster.isPrimary) {
     const { url } = service
     log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
@@ -50,13 +52,13 @@ async function start(config: Config, log: Log): Promise<ListeningServer> {
   return startWorkers(config, log)
 }
 
-function stopOnSignal(service: ListeningServer, log: Log): void {
+function stopOnSignal(log: Log, close: () => Promise<void>): void {
   let stopping = false
   const stop = async (signal: string) => {
     if (stopping) return
     stopping = true
     if (cluster.isPrimary) log.info({}, `${signal}: answering the requests in flight, then stopping`)
-    await service.close()
+    await close()
     process.exit(0)
   }
   process.on('SIGTERM', stop)

@@ -256,6 +256,21 @@ describe('The process', function () {
     await Promise.all(stopped)
   })
 
+  it('ends with 0 on SIGTERM while it still waits for its database', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    try {
+      const main = start({ DATABASE_URL: `postgresql://jane:secret@127.0.0.1:${port}/tasks`, SECRET_KEY: SECRET })
+      const [connection] = await once(silent, 'connection')
+      main.signal('SIGTERM')
+      expect(await main.exit()).to.equal(0)
+      connection.destroy()
+    } finally {
+      silent.close()
+    }
+  })
+
   it('answers the request that is in flight before it ends on SIGTERM', async () => {
     const main = start({ PORT: '0', SECRET_KEY: SECRET })
     const body = JSON.stringify({ email: 'jane@example.com', password: 'correct horse' })

@@ -230,14 +230,15 @@ export class Storm {
   readonly #end: Promise<unknown>
   #stopped = false
 
-  constructor(client: Client, connections: number) {
-    this.#end = Promise.all(Array.from({ length: connections }, (_, connection) => this.#write(client, connection)))
+  constructor(client: Client, connections: number, description: string | null = null) {
+    const writers = Array.from({ length: connections }, (_, writer) => this.#write(client, writer, description))
+    this.#end = Promise.all(writers)
   }
 
-  async #write(client: Client, connection: number): Promise<void> {
+  async #write(client: Client, writer: number, description: string | null): Promise<void> {
     const ends = testEnds
     for (let number = 0; !this.#stopped && !ends.aborted; number++) {
-      const answer = await client.addTask(`${connection}/${number}`).catch(() => undefined)
+      const answer = await client.addTask(`${writer}/${number}`, description).catch(() => undefined)
       const body = await answer?.json().catch(() => undefined)
       if (answer === undefined || body === undefined) return
       if (answer.status === 201) this.acknowledged.push(body as Task)

@@ -3,12 +3,13 @@ import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { Kysely, sql } from 'kysely'
 import type pg from 'pg'
+import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
 import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
 import { type PoolOptions, postgresqlPool, sharedDialect } from './postgresql-dialect.ts'
-import type { PreparedQuery } from './prepared-query.ts'
+import { prepare } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { postgresqlStore, sqliteStore } from './store.ts'
 import { reasonOf } from './store-errors.ts'
@@ -21,7 +22,7 @@ export interface Database {
   readonly users: UserRepository
   /** Of PostgreSQL, for who shares it. */
   readonly pool: pg.Pool | undefined
-  /** @throws StoreUnavailable */
+  /** Reads a table. @throws StoreUnavailable */
   ping(): Promise<void>
   /**
    * Brings the schema up to date. Of instances that start at once on PostgreSQL one does it, and the others wait.
@@ -46,12 +47,16 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
   })
   const reader = orm.em.getKysely<Tables>({ type: 'read' })
   const store = groups ? postgresqlStore(groups, reader) : sqliteStore(orm.em.getKysely<Tables>(), reader)
+  const anyUser = prepare(() => reader.selectFrom('users').select('id').limit(1))
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
     pool,
     async ping() {
-      await store.read(selectOne, {})
+      // Without its tables the database serves nobody either.
+      await store.read(anyUser, {}).catch((error) => {
+        throw error instanceof StoreUnavailable ? error : new StoreUnavailable(error)
+      })
     },
     migrate: () =>
       migrate(orm, target).catch((cause) => {
@@ -67,8 +72,6 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
 
 /** A connection for groups of writes alone: MikroORM has no name for such a one. */
 const groupsOf = (url: string, options: PoolOptions) => new Kysely<Tables>({ dialect: sharedDialect(url, options, 1) })
-
-const selectOne: PreparedQuery<object, unknown> = async (database) => (await sql`select 1`.execute(database)).rows
 
 async function connect(target: Target, poolOptions: PoolOptions) {
   const pool = target.kind === 'postgresql' ? postgresqlPool(target.url, poolOptions) : undefined

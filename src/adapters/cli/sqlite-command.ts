@@ -1,0 +1,37 @@
+import { ConfigError, readDatabaseTarget, readEnvironment } from '../../config.ts'
+import { BackupRefused, type Progress } from '../mikro-orm/sqlite-backup.ts'
+
+/**
+ * Runs a command that takes one file, and the SQLite database that is configured.
+ *
+ * @param run gives what to tell the operator
+ */
+export async function sqliteCommand(
+  name: string,
+  run: (database: string, file: string, progress: Progress) => Promise<string>,
+): Promise<void> {
+  try {
+    const [file = '', ...others] = process.argv.slice(2)
+    if (file === '' || others.length > 0) throw new BackupRefused(`Give it one file: npm run ${name} -- FILE`)
+    const target = readDatabaseTarget(readEnvironment())
+    if (target.kind === 'memory') throw new BackupRefused('DATABASE_URL is memory: nothing is kept there.')
+    if (target.kind === 'postgresql') {
+      throw new BackupRefused('DATABASE_URL is a PostgreSQL, which has commands of its own: pg_dump and pg_restore.')
+    }
+    console.log(await run(target.path, file, reportTenths()))
+  } catch (error) {
+    const expected = error instanceof ConfigError || error instanceof BackupRefused
+    console.error(expected ? error.message : error)
+    process.exitCode = 1
+  }
+}
+
+/** A line for each tenth, on stderr: the other stream is for the result. */
+function reportTenths(): Progress {
+  let reported = -1
+  return (done) => {
+    const tenths = Math.floor(done * 10)
+    if (tenths > reported) console.error(`${tenths * 10} %`)
+    reported = Math.max(reported, tenths)
+  }
+}

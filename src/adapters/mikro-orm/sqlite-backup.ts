@@ -1,0 +1,191 @@
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import BetterSqlite3 from 'better-sqlite3'
+import { codeOf, reasonOf } from './store-errors.ts'
+
+/** Its message is one line for the operator. Nothing has changed. */
+export class BackupRefused extends Error {}
+
+/** Is told now and then how much was copied, from 0 to 1. */
+export type Progress = (done: number) => void
+
+/**
+ * Copies a database as it is when the copy begins, while others read and write it. `file` is there only when the copy
+ * is complete and sound; it is one file, with nothing beside it.
+ *
+ * @throws BackupRefused
+ */
+export async function backupSqlite(database: string, file: string, progress: Progress): Promise<void> {
+  if (existsSync(file)) throw new BackupRefused(`${resolve(file)} exists already, and is left as it is.`)
+  await inOneLine(`${resolve(file)} is not written`, () =>
+    withCopy(database, `${resolve(file)}.partial`, progress, (copy) => renameDurably(copy, file)),
+  )
+}
+
+/**
+ * Puts the copy of a backup into the place of a database that nobody has open. What was there is kept beside it.
+ *
+ * @param now for the name of what is kept
+ * @returns where what was there is now; nothing where there was nothing
+ * @throws BackupRefused
+ */
+export function restoreSqlite(
+  database: string,
+  file: string,
+  now: Date,
+  progress: Progress,
+): Promise<string | undefined> {
+  const target = existsSync(database) ? realpathSync(database) : resolve(database)
+  const aside = `${target}.replaced-${now.toISOString().replace(/\W/g, '')}`
+  return inOneLine(`${target} is left as it is`, async () => {
+    const present = existsSync(target) ? heldAlone(target) : undefined
+    try {
+      return await withCopy(file, `${target}.restoring`, progress, (copy) => {
+        if (present) raiseIds(copy, present)
+        return putInPlace(copy, target, aside)
+      })
+    } finally {
+      present?.close()
+    }
+  })
+}
+
+/** @throws BackupRefused for what goes wrong on the disk or in the database */
+async function inOneLine<Result>(outcome: string, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work()
+  } catch (error) {
+    if (codeOf(error) === undefined) throw error
+    throw new BackupRefused(`${outcome}: ${reasonOf(error)}`, { cause: error })
+  }
+}
+
+/** The copy is sound when it is used, and removed when it is still there after that. */
+async function withCopy<Result>(
+  from: string,
+  copy: string,
+  progress: Progress,
+  use: (copy: string) => Result,
+): Promise<Result> {
+  for (const needed of [resolve(from), dirname(copy)]) {
+    if (!existsSync(needed)) throw new BackupRefused(`There is no ${needed}.`)
+  }
+  if (existsSync(copy)) throw new BackupRefused(`${copy} is in the way: another command writes it, or was interrupted.`)
+  // It holds what identifies people, so it is nobody else's to read.
+  closeSync(openSync(copy, 'wx', 0o600))
+  try {
+    await copyOnline(from, copy, progress)
+    checkCopy(from, copy)
+    return use(copy)
+  } finally {
+    rmSync(copy, { force: true })
+  }
+}
+
+/** Pages that are copied before anything else gets its turn. */
+const PAGES_AT_ONCE = 1_000
+
+async function copyOnline(from: string, to: string, progress: Progress): Promise<void> {
+  const source = new BetterSqlite3(from, { fileMustExist: true })
+  try {
+    // In a transaction the copy is of one moment; without one it begins anew whenever somebody writes.
+    source.exec('begin; select 1 from sqlite_schema')
+    await source.backup(to, {
+      progress({ totalPages, remainingPages }) {
+        progress(1 - remainingPages / Math.max(totalPages, 1))
+        return PAGES_AT_ONCE
+      },
+    })
+    progress(1)
+  } finally {
+    source.close()
+  }
+}
+
+function checkCopy(from: string, copy: string): void {
+  const database = new BetterSqlite3(copy)
+  try {
+    // A copy with a log of its own would be two files.
+    database.pragma('journal_mode = delete')
+    const sound =
+      database.pragma('integrity_check', { simple: true }) === 'ok' &&
+      (database.pragma('foreign_key_check') as unknown[]).length === 0
+    if (!sound) throw new BackupRefused(`${resolve(from)} is damaged.`)
+    const ours = database.prepare("select 1 from sqlite_schema where type = 'table' and name in ('users', 'tasks')")
+    if (ours.all().length < 2) throw new BackupRefused(`${resolve(from)} is no database of this service.`)
+  } finally {
+    database.close()
+  }
+}
+
+/**
+ * Opens a database that nobody else has open, and keeps it so. Nothing where it is damaged: a backup is there for that.
+ *
+ * @throws BackupRefused
+ */
+function heldAlone(path: string): BetterSqlite3.Database | undefined {
+  const database = new BetterSqlite3(path, { timeout: 0 })
+  try {
+    // It takes in its log, and is refused while another connection is open, even one that does nothing.
+    database.pragma('journal_mode = delete')
+    database.exec('begin exclusive')
+    return database
+  } catch (error) {
+    database.close()
+    const code = codeOf(error) ?? ''
+    if (/^SQLITE_(?:BUSY|LOCKED)/.test(code)) throw new BackupRefused(`${path} is in use: stop the service first.`)
+    if (!/^SQLITE_(?:CORRUPT|NOTADB)/.test(code)) throw error
+    return undefined
+  }
+}
+
+/** Ids are never used again, and neither are those given since the backup: a token may still name one. */
+function raiseIds(copy: string, present: BetterSqlite3.Database): void {
+  const given = present.prepare<[], { name: string; seq: number }>('select name, seq from sqlite_sequence').all()
+  const database = new BetterSqlite3(copy)
+  try {
+    const raise = database.prepare('update sqlite_sequence set seq = max(seq, ?) where name = ?')
+    const add = database.prepare('insert into sqlite_sequence (seq, name) values (?, ?)')
+    for (const { name, seq } of given) if (raise.run(seq, name).changes === 0) add.run(seq, name)
+  } finally {
+    database.close()
+  }
+}
+
+/** What SQLite keeps beside a database. Beside another one it would be taken for that one's. */
+const COMPANIONS = ['-wal', '-shm', '-journal']
+
+function putInPlace(copy: string, target: string, aside: string): string | undefined {
+  const replaced = existsSync(target)
+  if (replaced) {
+    const { mode, uid, gid } = statSync(target)
+    chmodSync(copy, mode)
+    chownSync(copy, uid, gid)
+    // A second name, so that there is no moment without a database, which a service would make anew.
+    linkSync(target, aside)
+  }
+  for (const companion of COMPANIONS.filter((suffix) => existsSync(target + suffix))) {
+    renameSync(target + companion, aside + companion)
+  }
+  renameDurably(copy, target)
+  return replaced ? aside : undefined
+}
+
+function renameDurably(from: string, to: string): void {
+  renameSync(from, to)
+  const folder = openSync(dirname(resolve(to)), 'r')
+  fsyncSync(folder)
+  closeSync(folder)
+}

@@ -1,0 +1,33 @@
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import type { Target } from '#src/adapters/mikro-orm/options.ts'
+import { StoreUnavailable } from '#src/domain/errors.ts'
+import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { expectRejection, targetOf } from '#test/contracts/repositories.ts'
+
+for (const { name, databaseUrl } of [sqlite, postgresql]) {
+  describe(`A store (${name})`, () => {
+    const open = async () => openDatabase(targetOf(await databaseUrl()) as Target)
+
+    it('answers while it can serve', async () => {
+      const database = await open()
+      await database.migrate()
+      await database.ping()
+      await database.close()
+    })
+
+    it('is unavailable without its tables', async () => {
+      const database = await open()
+      await expectRejection(database.ping(), StoreUnavailable)
+      await database.migrate()
+      await database.ping()
+      await database.close()
+    })
+
+    it('is unavailable once it is closed', async () => {
+      const database = await open()
+      await database.migrate()
+      await database.close()
+      await expectRejection(database.ping(), StoreUnavailable)
+    })
+  })
+}

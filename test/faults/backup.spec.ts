@@ -1,0 +1,251 @@
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import BetterSqlite3 from 'better-sqlite3'
+import { expect } from 'chai'
+import { Client, type Environment, folder, Process, Service, Storm } from './service.ts'
+
+const DATABASE_URL = 'sqlite:///tasks.db'
+
+/** What a command says; it has succeeded. */
+async function done(command: Process): Promise<string> {
+  expect(await command.exit(), command.output).to.equal(0)
+  return command.output
+}
+
+/** What a command says that fails: one line, without stack. */
+async function refusal(command: Process): Promise<string> {
+  expect(await command.exit(), command.output).to.equal(1)
+  const said = command.output
+    .trim()
+    .split('\n')
+    .filter((line) => !/^\d+ %$/.test(line))
+  expect(said).to.have.lengthOf(1)
+  return said[0] as string
+}
+
+const backup = (files: readonly string[], environment: Environment = { DATABASE_URL }) =>
+  new Process('src/adapters/cli/backup.ts', files, environment)
+
+const restore = (files: readonly string[], environment: Environment = { DATABASE_URL }) =>
+  new Process('src/adapters/cli/restore.ts', files, environment)
+
+/** Starts a service, and stops it when that is done. */
+async function whileServing<Result>(work: (url: string, service: Service) => Promise<Result>): Promise<Result> {
+  const service = new Service({ DATABASE_URL })
+  const result = await work(await service.url(), service)
+  service.signal('SIGTERM')
+  expect(await service.exit()).to.equal(0)
+  return result
+}
+
+const files = () => readdirSync(folder).sort()
+
+describe('npm run backup', () => {
+  it('copies the database while the service writes: all that was acknowledged before is in it', async () => {
+    const { client, before, after } = await whileServing(async (url) => {
+      const client = await Client.registered(url)
+      // So large that the copy takes many steps, between which others write.
+      const storm = new Storm(client, 16, 'x'.repeat(2_000))
+      await storm.acknowledges(3_000)
+      const before = [...storm.acknowledged]
+      const output = await done(backup(['backup.db']))
+      expect(output)
+        .to.match(/^0 %$/m)
+        .and.match(/^100 %$/m)
+        .and.include(join(folder, 'backup.db'))
+      expect(storm.acknowledged.length).to.be.greaterThan(before.length)
+      await storm.stop()
+      expect(storm.refusals).to.deep.equal([])
+      return { client, before, after: storm.acknowledged }
+    })
+    expect(files()).to.deep.equal(['backup.db', 'tasks.db'])
+    expect(statSync(join(folder, 'backup.db')).mode & 0o777).to.equal(0o600)
+
+    const output = await done(restore(['backup.db']))
+    const [, aside = ''] = /kept as (\S+)\.$/m.exec(output) ?? []
+    await whileServing(async (url) => {
+      expect(await client.at(url).missing(before)).to.deep.equal([])
+      expect((await Client.loggedIn(url)).token).to.be.a('string')
+    })
+
+    await done(restore([aside]))
+    await whileServing(async (url) => expect(await client.at(url).missing(after)).to.deep.equal([]))
+  })
+
+  it('leaves a file alone that exists', async () => {
+    await whileServing(async () => undefined)
+    writeFileSync(join(folder, 'precious.txt'), 'a diary')
+    expect(await refusal(backup(['precious.txt']))).to.equal(
+      `${join(folder, 'precious.txt')} exists already, and is left as it is.`,
+    )
+    expect(readFileSync(join(folder, 'precious.txt'), 'utf8')).to.equal('a diary')
+  })
+
+  it('copies what a service that was killed has left', async () => {
+    const service = new Service({ DATABASE_URL })
+    const client = await Client.registered(await service.url())
+    const task = await client.task('Ship')
+    service.signal('SIGKILL')
+    await service.exit()
+    await done(backup(['backup.db']))
+    await done(restore(['backup.db']))
+    await whileServing(async (url) => expect(await client.at(url).missing([task])).to.deep.equal([]))
+  })
+
+  it('reads .env, and asks for no key in production', async () => {
+    await whileServing(async () => undefined)
+    writeFileSync(join(folder, '.env'), `ENVIRONMENT=production\nDATABASE_URL=${DATABASE_URL}`)
+    await done(backup(['backup.db'], {}))
+    expect(files()).to.include('backup.db')
+  })
+
+  it('says in one line what is wrong, and leaves nothing behind', async () => {
+    await whileServing(async () => undefined)
+    writeFileSync(join(folder, 'text.db'), 'a diary, and rather a long one\n'.repeat(100))
+    new BetterSqlite3(join(folder, 'other.db')).exec('create table users (id)').close()
+    const before = files()
+    const sqlite = (path: string) => ({ DATABASE_URL: `sqlite:///${path}` })
+    const refused: readonly [string, readonly string[], Environment][] = [
+      ['Give it one file: npm run backup -- FILE', [], { DATABASE_URL }],
+      ['Give it one file: npm run backup -- FILE', ['one', 'two'], { DATABASE_URL }],
+      ['DATABASE_URL is memory: nothing is kept there.', ['new-1.db'], { DATABASE_URL: 'memory:' }],
+      ['pg_dump', ['new-2.db'], { DATABASE_URL: 'postgresql://jane:hidden@127.0.0.1:1/tasks' }],
+      ['DATABASE_URL must be', ['new-3.db'], { DATABASE_URL: 'mysql://jane:hidden@db/tasks' }],
+      [`There is no ${join(folder, 'missing.db')}.`, ['new-4.db'], sqlite('missing.db')],
+      ['the file is no SQLite database', ['new-5.db'], sqlite('text.db')],
+      [`${join(folder, 'other.db')} is no database of this service.`, ['new-6.db'], sqlite('other.db')],
+      [`There is no ${join(folder, 'no')}.`, ['no/new.db'], { DATABASE_URL }],
+    ]
+    const said = await Promise.all(refused.map(([, given, environment]) => refusal(backup(given, environment))))
+    for (const [index, [expected]] of refused.entries()) expect(said[index]).to.include(expected)
+    expect(said.join()).to.not.include('hidden')
+    expect(files()).to.deep.equal(before)
+  })
+})
+
+describe('npm run restore', () => {
+  /** A service has written `kept`, was backed up, has written `lost` then, and was stopped. */
+  async function backedUp() {
+    return whileServing(async (url) => {
+      const client = await Client.registered(url)
+      const kept = await client.task('kept')
+      await done(backup(['backup.db']))
+      return { client, kept, lost: await client.task('lost') }
+    })
+  }
+
+  it('puts the backup into the place of the database, and keeps what was there under a dated name', async () => {
+    const { client, kept } = await backedUp()
+    chmodSync(join(folder, 'tasks.db'), 0o640)
+    const output = await done(restore(['backup.db']))
+    const [, aside = ''] = /What was there is kept as (\S+)\.$/m.exec(output) ?? []
+    expect(aside).to.match(/tasks\.db\.replaced-\d{8}T\d{9}Z$/)
+    expect(existsSync(aside)).to.equal(true)
+    expect(statSync(join(folder, 'tasks.db')).mode & 0o777).to.equal(0o640)
+    expect(files()).to.have.lengthOf(3)
+    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
+  })
+
+  it('never lets an id be used again that was given since the backup', async () => {
+    const { client, lost } = await backedUp()
+    await done(restore(['backup.db']))
+    await whileServing(async (url) => expect((await client.at(url).task('new')).id).to.be.greaterThan(lost.id))
+  })
+
+  it('makes the database where there is none', async () => {
+    const { client, kept } = await backedUp()
+    const elsewhere = { DATABASE_URL: 'sqlite:///elsewhere.db' }
+    expect(await done(restore(['backup.db'], elsewhere))).to.not.include('What was there')
+    const service = new Service(elsewhere)
+    expect(await client.at(await service.url()).tasks()).to.deep.equal([kept])
+  })
+
+  it('refuses while a service has the database open, and disturbs it in nothing', async () => {
+    const { client, kept, lost } = await backedUp()
+    await whileServing(async (url) => {
+      expect(await refusal(restore(['backup.db']))).to.equal(
+        `${join(folder, 'tasks.db')} is in use: stop the service first.`,
+      )
+      expect(await client.at(url).missing([kept, lost, await client.at(url).task('another')])).to.deep.equal([])
+    })
+    expect(files()).to.deep.equal(['backup.db', 'tasks.db'])
+  })
+
+  it('keeps the log of a service that was killed with what it belongs to', async () => {
+    const { client, kept } = await backedUp()
+    const service = new Service({ DATABASE_URL })
+    const late = await client.at(await service.url()).task('late')
+    service.signal('SIGKILL')
+    await service.exit()
+    expect(files()).to.include('tasks.db-wal')
+
+    const [, aside = ''] = /kept as (\S+)\.$/m.exec(await done(restore(['backup.db']))) ?? []
+    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
+    await done(restore([aside]))
+    await whileServing(async (url) => expect(await client.at(url).missing([kept, late])).to.deep.equal([]))
+  })
+
+  it('replaces a database that is damaged, and keeps that, too', async () => {
+    const { client, kept } = await backedUp()
+    const damaged = 'no database at all\n'.repeat(500)
+    writeFileSync(join(folder, 'tasks.db'), damaged)
+    const [, aside = ''] = /kept as (\S+)\.$/m.exec(await done(restore(['backup.db']))) ?? []
+    expect(readFileSync(aside, 'utf8')).to.equal(damaged)
+    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
+  })
+
+  it('moves a log aside that has lost its database, and would be taken for that of the next', async () => {
+    const { client, kept } = await backedUp()
+    const service = new Service({ DATABASE_URL })
+    await client.at(await service.url()).task('late')
+    service.signal('SIGKILL')
+    await service.exit()
+    const log = readFileSync(join(folder, 'tasks.db-wal'))
+    rmSync(join(folder, 'tasks.db'))
+    await done(restore(['backup.db']))
+    const aside = files().filter((file) => /^tasks\.db\.replaced-\w+-wal$/.test(file))
+    expect(aside.map((file) => readFileSync(join(folder, file)))).to.deep.equal([log])
+    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
+  })
+
+  it('refuses what is no sound backup, in one line, and leaves everything as it was', async () => {
+    const { client, kept, lost } = await backedUp()
+    const sound = readFileSync(join(folder, 'backup.db'))
+    writeFileSync(join(folder, 'half.db'), sound.subarray(0, sound.length / 2))
+    writeFileSync(join(folder, 'overwritten.db'), Buffer.from(sound).fill(0xff, 4_096, 3 * 4_096))
+    writeFileSync(join(folder, 'text.db'), 'a diary, and rather a long one\n'.repeat(100))
+    writeFileSync(join(folder, 'empty.db'), '')
+    new BetterSqlite3(join(folder, 'other.db')).exec('create table users (id)').close()
+    mkdirSync(join(folder, 'a-folder'))
+    copyFileSync(join(folder, 'backup.db'), join(folder, 'orphaned.db'))
+    new BetterSqlite3(join(folder, 'orphaned.db')).exec('pragma foreign_keys = off; delete from users').close()
+    const before = files()
+    const refused = {
+      'missing.db': 'There is no',
+      'a-folder': 'the file can be neither opened nor made',
+      'half.db': 'damaged',
+      'overwritten.db': 'damaged',
+      'orphaned.db': 'damaged',
+      'text.db': 'the file is no SQLite database',
+      'empty.db': 'is no database of this service',
+      'other.db': 'is no database of this service',
+    }
+    for (const [file, expected] of Object.entries(refused)) {
+      expect(await refusal(restore([file])), file).to.include(expected)
+      expect(files(), file).to.deep.equal(before)
+    }
+    expect(await refusal(restore([]))).to.equal('Give it one file: npm run restore -- FILE')
+    expect(await refusal(restore(['backup.db'], { DATABASE_URL: 'postgresql://db/tasks' }))).to.include('pg_restore')
+    await whileServing(async (url) => expect(await client.at(url).missing([kept, lost])).to.deep.equal([]))
+  })
+})
