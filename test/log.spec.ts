@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
-import { readConfig } from '#src/config.ts'
-import { createLog } from '#src/log.ts'
+import { logFile } from '#test/log-file.ts'
 
 const MARK = 'Qx7zKw'
 const SECRET_KEY = `${MARK}-a-key-that-signs-everything-here`
@@ -20,11 +19,7 @@ describe('The log', () => {
 
   /** A log of that environment, and all that it has written. */
   function aLog(environment: Readonly<Record<string, string>>) {
-    const path = join(folder, randomUUID())
-    return {
-      log: createLog(readConfig({ SECRET_KEY, LOG_LEVEL: 'trace', ...environment }), path),
-      written: () => readFileSync(path, 'utf8'),
-    }
+    return logFile(join(folder, randomUUID()), { SECRET_KEY, LOG_LEVEL: 'trace', ...environment })
   }
 
   const production = { ENVIRONMENT: 'production' }

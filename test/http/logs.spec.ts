@@ -1,13 +1,12 @@
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
 import type { AdapterSet } from '#src/composition-root.ts'
-import { readConfig } from '#src/config.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
-import { createLog } from '#src/log.ts'
+import { logFile } from '#test/log-file.ts'
 import { Api, LOGIN, ME, PASSWORD, type RawRequest, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
 
 const LEVELS: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' }
@@ -284,7 +283,8 @@ describe('Secrets', function () {
         const path = join(folder, `${environment}-${what}`)
         const config = { ENVIRONMENT: environment, SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
         const api = new Api()
-        await api.start({ ...config, BCRYPT_ROUNDS: '10' }, overrides, createLog(readConfig(config), path))
+        const { log: sink, written } = logFile(path, config)
+        await api.start({ ...config, BCRYPT_ROUNDS: '10' }, overrides, sink)
         const statuses = new Set<number>()
         const secrets = { token: `eyJ.${MARK}.${MARK}`, password: GUESS }
         try {
@@ -301,7 +301,7 @@ describe('Secrets', function () {
               }
             }
           }
-          const log = readFileSync(path, 'utf8')
+          const log = written()
           const told = [rightOnes.token, rightOnes.password, SECRET_KEY, GUESS, MARK, '$2b$']
           const spellings = told.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURI(secret)])
           for (const secret of spellings)
@@ -324,11 +324,8 @@ describe('Secrets', function () {
     const path = join(folder, 'away')
     const config = { SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
     const users = { add: away, findById: away, findByEmail: away }
-    await api.start(
-      { ...config },
-      { users: () => users, store: () => ({ ping: away }) },
-      createLog(readConfig(config), path),
-    )
+    const { log: sink, written } = logFile(path, config)
+    await api.start({ ...config }, { users: () => users, store: () => ({ ping: away }) }, sink)
     try {
       await api.post(REGISTER).send(PAIR).expect(503)
       await api.post(LOGIN).send({ username: PAIR.email, password: PAIR.password }).expect(503)
@@ -337,7 +334,7 @@ describe('Secrets', function () {
     } finally {
       await api.stop()
     }
-    const log = readFileSync(path, 'utf8')
+    const log = written()
     expect(log).to.include('no connection to')
     expect(log).to.not.include(MARK)
   })
