@@ -66,6 +66,7 @@ ${body}
       .map(([directive, sources]) => `${directive} ${sources}`)
       .join('; ')
     router.get(path, (ctx) => {
+      ctx.state.route = path
       refuseParameters(ctx)
       ctx.set({ 'Content-Security-Policy': contentSecurityPolicy, 'Cache-Control': 'no-cache' })
       ctx.type = 'html'
@@ -74,6 +75,7 @@ ${body}
     for (const [assetPath, asset] of Object.entries(assets)) {
       const file = 'file' in asset ? new URL(import.meta.resolve(asset.file)) : undefined
       router.get(assetPath, (ctx) => {
+        ctx.state.route = assetPath
         refuseParameters(ctx)
         ctx.set('Cache-Control', 'public, max-age=3600')
         ctx.type = asset.type
