@@ -328,12 +328,11 @@ describe('The process', function () {
     const occupied = createServer().listen(0, '127.0.0.1')
     await once(occupied, 'listening')
     const { port } = occupied.address() as AddressInfo
-    const environment = { DATABASE_URL: 'sqlite:///./tasks.db', SECRET_KEY: SECRET, METRICS_PORT: String(port) }
+    const environment = { DATABASE_URL: await postgresql.databaseUrl(), SECRET_KEY: SECRET, METRICS_PORT: String(port) }
     try {
-      for (const WEB_CONCURRENCY of ['1', '2']) {
-        const message = await refusal({ ...environment, WEB_CONCURRENCY })
+      const started = ['1', '2'].map((WEB_CONCURRENCY) => refusal({ ...environment, WEB_CONCURRENCY }))
+      for (const message of await Promise.all(started))
         expect(message).to.equal(`Can't listen on HOST 127.0.0.1, METRICS_PORT ${port}: the port is in use.`)
-      }
     } finally {
       occupied.close()
     }

@@ -106,6 +106,10 @@ describe('The line of a request', () => {
       { method: 'GET', path: '/openapi.json' },
       { level: 30, status: 200, route: '/openapi.json' },
     ],
+    'a page': [
+      { method: 'GET', path: '/docs' },
+      { level: 30, status: 200, route: '/docs' },
+    ],
     'a wrong pair': [
       { method: 'POST', path: LOGIN, headers: json, body: wrong },
       { level: 30, status: 401 },

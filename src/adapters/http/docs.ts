@@ -68,6 +68,7 @@ ${body}
       .map(([directive, sources]) => `${directive} ${sources}`)
       .join('; ')
     router.get(path, (ctx) => {
+      ctx.state.route = path
       refuseQuery(ctx)
       ctx.set({ 'Content-Security-Policy': contentSecurityPolicy, 'Cache-Control': 'no-cache' })
       ctx.type = 'html'
@@ -76,6 +77,7 @@ ${body}
     for (const [assetPath, asset] of Object.entries(assets)) {
       const file = 'file' in asset ? new URL(import.meta.resolve(asset.file)) : undefined
       router.get(assetPath, (ctx) => {
+        ctx.state.route = assetPath
         refuseQuery(ctx)
         ctx.set('Cache-Control', 'public, max-age=3600')
         ctx.type = asset.type
