@@ -34,8 +34,7 @@ export function createLog(
   const sink =
     environment === 'development'
       ? pretty({ sync: true, destination, ignore: 'pid,hostname', singleLine: true })
-      : // Lines that come while one is written go together; what is left is written at the end of the process.
-        pino.destination({ sync: false, dest: destination })
+      : pino.destination({ sync: true, dest: destination })
   const own = [secretKey, ...passwordsIn(database)].filter(({ length }) => length >= SHORTEST_SECRET)
   return pino({ level: logLevel, hooks: { streamWrite: (line) => withoutSecrets(line, own) } }, sink)
 }
