@@ -39,6 +39,16 @@ const backup = (files: readonly string[], environment: Environment = { DATABASE_
 const restore = (files: readonly string[], environment: Environment = { DATABASE_URL }) =>
   new Process('src/adapters/cli/restore.ts', files, environment)
 
+/** Some 40 megabytes, so that a copy takes many steps, between which others write. */
+function fill(path: string): void {
+  const database = new BetterSqlite3(path)
+  database.exec(`
+    with recursive number (value) as (select 1 union all select value + 1 from number where value < 10000)
+    insert into tasks (title, description, owner_id, created_at, updated_at)
+    select 'Task ' || value, hex(zeroblob(2000)), 1, 0, 0 from number`)
+  database.close()
+}
+
 /** Starts a service, and stops it when that is done. */
 async function whileServing<Result>(work: (url: string, service: Service) => Promise<Result>): Promise<Result> {
   const service = new Service({ DATABASE_URL })
@@ -54,9 +64,9 @@ describe('npm run backup', () => {
   it('copies the database while the service writes: all that was acknowledged before is in it', async () => {
     const { client, before, after } = await whileServing(async (url) => {
       const client = await Client.registered(url)
-      // So large that the copy takes many steps, between which others write.
-      const storm = new Storm(client, 16, 'x'.repeat(2_000))
-      await storm.acknowledges(3_000)
+      fill(join(folder, 'tasks.db'))
+      const storm = new Storm(client, 16)
+      await storm.acknowledges(200)
       const before = [...storm.acknowledged]
       const output = await done(backup(['backup.db']))
       expect(output)
