@@ -1,17 +1,8 @@
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { Client, type Environment, folder, Process, Service, Storm } from './service.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
@@ -39,6 +30,41 @@ const backup = (files: readonly string[], environment: Environment = { DATABASE_
 const restore = (files: readonly string[], environment: Environment = { DATABASE_URL }) =>
   new Process('src/adapters/cli/restore.ts', files, environment)
 
+/** In the folder, as the service makes it. */
+async function makeDatabase(name: string): Promise<void> {
+  const database = await openDatabase({ kind: 'sqlite', path: join(folder, name) })
+  await database.migrate()
+  await database.close()
+  edit(name, "insert into users (email, hashed_password, created_at) values ('jane@example.com', '', 0)")
+}
+
+function edit(name: string, sql: string): void {
+  const database = new BetterSqlite3(join(folder, name), { fileMustExist: true })
+  database.exec(sql)
+  database.close()
+}
+
+const addTask = (name: string, title: string) =>
+  edit(name, `insert into tasks (title, owner_id, created_at, updated_at) values ('${title}', 1, 0, 0)`)
+
+function titlesIn(name: string): unknown[] {
+  const database = new BetterSqlite3(join(folder, name), { fileMustExist: true })
+  try {
+    return database.prepare('select title from tasks order by id').pluck().all()
+  } finally {
+    database.close()
+  }
+}
+
+/** Some 40 megabytes, so that a copy takes many steps, between which others write. */
+const fill = (name: string) =>
+  edit(
+    name,
+    `with recursive number (value) as (select 1 union all select value + 1 from number where value < 10000)
+    insert into tasks (title, description, owner_id, created_at, updated_at)
+    select 'Task ' || value, hex(zeroblob(2000)), 1, 0, 0 from number`,
+  )
+
 /** Starts a service, and stops it when that is done. */
 async function whileServing<Result>(work: (url: string, service: Service) => Promise<Result>): Promise<Result> {
   const service = new Service({ DATABASE_URL })
@@ -54,9 +80,9 @@ describe('npm run backup', () => {
   it('copies the database while the service writes: all that was acknowledged before is in it', async () => {
     const { client, before, after } = await whileServing(async (url) => {
       const client = await Client.registered(url)
-      // So large that the copy takes many steps, between which others write.
-      const storm = new Storm(client, 16, 'x'.repeat(2_000))
-      await storm.acknowledges(3_000)
+      fill('tasks.db')
+      const storm = new Storm(client, 16)
+      await storm.acknowledges(200)
       const before = [...storm.acknowledged]
       const output = await done(backup(['backup.db']))
       expect(output)
@@ -83,7 +109,7 @@ describe('npm run backup', () => {
   })
 
   it('leaves a file alone that exists', async () => {
-    await whileServing(async () => undefined)
+    await makeDatabase('tasks.db')
     writeFileSync(join(folder, 'precious.txt'), 'a diary')
     expect(await refusal(backup(['precious.txt']))).to.equal(
       `${join(folder, 'precious.txt')} exists already, and is left as it is.`,
@@ -92,27 +118,23 @@ describe('npm run backup', () => {
   })
 
   it('copies what a service that was killed has left', async () => {
-    const service = new Service({ DATABASE_URL })
-    const client = await Client.registered(await service.url())
-    const task = await client.task('Ship')
-    service.signal('SIGKILL')
-    await service.exit()
+    await killedAfter('in the log')
     await done(backup(['backup.db']))
-    await done(restore(['backup.db']))
-    await whileServing(async (url) => expect(await client.at(url).missing([task])).to.deep.equal([]))
+    expect(titlesIn('backup.db')).to.deep.equal(['in the log'])
   })
 
   it('reads .env, and asks for no key in production', async () => {
-    await whileServing(async () => undefined)
+    await makeDatabase('tasks.db')
     writeFileSync(join(folder, '.env'), `ENVIRONMENT=production\nDATABASE_URL=${DATABASE_URL}`)
     await done(backup(['backup.db'], {}))
     expect(files()).to.include('backup.db')
   })
 
   it('says in one line what is wrong, and leaves nothing behind', async () => {
-    await whileServing(async () => undefined)
+    await makeDatabase('tasks.db')
     writeFileSync(join(folder, 'text.db'), 'a diary, and rather a long one\n'.repeat(100))
-    new BetterSqlite3(join(folder, 'other.db')).exec('create table users (id)').close()
+    writeFileSync(join(folder, 'other.db'), '')
+    edit('other.db', 'create table users (id)')
     const before = files()
     const sqlite = (path: string) => ({ DATABASE_URL: `sqlite:///${path}` })
     const refused: readonly [string, readonly string[], Environment][] = [
@@ -133,102 +155,105 @@ describe('npm run backup', () => {
   })
 })
 
+/** A service that is killed before it can put its log into the database. */
+async function killedAfter(title: string): Promise<void> {
+  const service = new Service({ DATABASE_URL })
+  const client = await Client.registered(await service.url(), 'john@example.com')
+  await client.task(title)
+  service.signal('SIGKILL')
+  await service.exit()
+  expect(files()).to.include('tasks.db-wal')
+}
+
 describe('npm run restore', () => {
-  /** A service has written `kept`, was backed up, has written `lost` then, and was stopped. */
-  async function backedUp() {
-    return whileServing(async (url) => {
-      const client = await Client.registered(url)
-      const kept = await client.task('kept')
-      await done(backup(['backup.db']))
-      return { client, kept, lost: await client.task('lost') }
-    })
+  beforeEach(async () => {
+    await makeDatabase('tasks.db')
+    addTask('tasks.db', 'kept')
+    await done(backup(['backup.db']))
+    addTask('tasks.db', 'late')
+  })
+
+  /** The name of what was there. */
+  async function restored(): Promise<string> {
+    const [, aside = ''] = /What was there is kept as (\S+)\.$/m.exec(await done(restore(['backup.db']))) ?? []
+    return basename(aside)
   }
 
   it('puts the backup into the place of the database, and keeps what was there under a dated name', async () => {
-    const { client, kept } = await backedUp()
     chmodSync(join(folder, 'tasks.db'), 0o640)
-    const output = await done(restore(['backup.db']))
-    const [, aside = ''] = /What was there is kept as (\S+)\.$/m.exec(output) ?? []
-    expect(aside).to.match(/tasks\.db\.replaced-\d{8}T\d{9}Z$/)
-    expect(existsSync(aside)).to.equal(true)
+    const aside = await restored()
+    expect(aside).to.match(/^tasks\.db\.replaced-\d{8}T\d{9}Z$/)
+    expect(files()).to.deep.equal(['backup.db', 'tasks.db', aside])
     expect(statSync(join(folder, 'tasks.db')).mode & 0o777).to.equal(0o640)
-    expect(files()).to.have.lengthOf(3)
-    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
+    expect([titlesIn('tasks.db'), titlesIn(aside)]).to.deep.equal([['kept'], ['kept', 'late']])
   })
 
   it('never lets an id be used again that was given since the backup', async () => {
-    const { client, lost } = await backedUp()
-    await done(restore(['backup.db']))
-    await whileServing(async (url) => expect((await client.at(url).task('new')).id).to.be.greaterThan(lost.id))
+    const aside = await restored()
+    for (const name of ['tasks.db', aside]) addTask(name, 'new')
+    const ids = ['tasks.db', aside].map((name) => {
+      const database = new BetterSqlite3(join(folder, name))
+      const id = database.prepare("select id from tasks where title = 'new'").pluck().get()
+      database.close()
+      return id
+    })
+    expect(ids).to.deep.equal([3, 3])
   })
 
   it('makes the database where there is none', async () => {
-    const { client, kept } = await backedUp()
-    const elsewhere = { DATABASE_URL: 'sqlite:///elsewhere.db' }
-    expect(await done(restore(['backup.db'], elsewhere))).to.not.include('What was there')
-    const service = new Service(elsewhere)
-    expect(await client.at(await service.url()).tasks()).to.deep.equal([kept])
+    const output = await done(restore(['backup.db'], { DATABASE_URL: 'sqlite:///elsewhere.db' }))
+    expect(output).to.not.include('What was there')
+    expect(titlesIn('elsewhere.db')).to.deep.equal(['kept'])
   })
 
   it('refuses while a service has the database open, and disturbs it in nothing', async () => {
-    const { client, kept, lost } = await backedUp()
     await whileServing(async (url) => {
+      const client = await Client.registered(url, 'john@example.com')
       expect(await refusal(restore(['backup.db']))).to.equal(
         `${join(folder, 'tasks.db')} is in use: stop the service first.`,
       )
-      expect(await client.at(url).missing([kept, lost, await client.at(url).task('another')])).to.deep.equal([])
+      await client.task('another')
     })
     expect(files()).to.deep.equal(['backup.db', 'tasks.db'])
+    expect(titlesIn('tasks.db')).to.deep.equal(['kept', 'late', 'another'])
   })
 
   it('keeps the log of a service that was killed with what it belongs to', async () => {
-    const { client, kept } = await backedUp()
-    const service = new Service({ DATABASE_URL })
-    const late = await client.at(await service.url()).task('late')
-    service.signal('SIGKILL')
-    await service.exit()
-    expect(files()).to.include('tasks.db-wal')
-
-    const [, aside = ''] = /kept as (\S+)\.$/m.exec(await done(restore(['backup.db']))) ?? []
-    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
-    await done(restore([aside]))
-    await whileServing(async (url) => expect(await client.at(url).missing([kept, late])).to.deep.equal([]))
+    await killedAfter('in the log')
+    const aside = await restored()
+    expect(titlesIn('tasks.db')).to.deep.equal(['kept'])
+    expect(titlesIn(aside)).to.deep.equal(['kept', 'late', 'in the log'])
   })
 
   it('replaces a database that is damaged, and keeps that, too', async () => {
-    const { client, kept } = await backedUp()
     const damaged = 'no database at all\n'.repeat(500)
     writeFileSync(join(folder, 'tasks.db'), damaged)
-    const [, aside = ''] = /kept as (\S+)\.$/m.exec(await done(restore(['backup.db']))) ?? []
-    expect(readFileSync(aside, 'utf8')).to.equal(damaged)
-    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
+    const aside = await restored()
+    expect(readFileSync(join(folder, aside), 'utf8')).to.equal(damaged)
+    expect(titlesIn('tasks.db')).to.deep.equal(['kept'])
   })
 
   it('moves a log aside that has lost its database, and would be taken for that of the next', async () => {
-    const { client, kept } = await backedUp()
-    const service = new Service({ DATABASE_URL })
-    await client.at(await service.url()).task('late')
-    service.signal('SIGKILL')
-    await service.exit()
+    await killedAfter('in the log')
     const log = readFileSync(join(folder, 'tasks.db-wal'))
     rmSync(join(folder, 'tasks.db'))
     await done(restore(['backup.db']))
     const aside = files().filter((file) => /^tasks\.db\.replaced-\w+-wal$/.test(file))
     expect(aside.map((file) => readFileSync(join(folder, file)))).to.deep.equal([log])
-    await whileServing(async (url) => expect(await client.at(url).tasks()).to.deep.equal([kept]))
+    expect(titlesIn('tasks.db')).to.deep.equal(['kept'])
   })
 
   it('refuses what is no sound backup, in one line, and leaves everything as it was', async () => {
-    const { client, kept, lost } = await backedUp()
     const sound = readFileSync(join(folder, 'backup.db'))
     writeFileSync(join(folder, 'half.db'), sound.subarray(0, sound.length / 2))
     writeFileSync(join(folder, 'overwritten.db'), Buffer.from(sound).fill(0xff, 4_096, 3 * 4_096))
     writeFileSync(join(folder, 'text.db'), 'a diary, and rather a long one\n'.repeat(100))
     writeFileSync(join(folder, 'empty.db'), '')
-    new BetterSqlite3(join(folder, 'other.db')).exec('create table users (id)').close()
+    writeFileSync(join(folder, 'other.db'), '')
+    edit('other.db', 'create table users (id)')
     mkdirSync(join(folder, 'a-folder'))
     copyFileSync(join(folder, 'backup.db'), join(folder, 'orphaned.db'))
-    new BetterSqlite3(join(folder, 'orphaned.db')).exec('pragma foreign_keys = off; delete from users').close()
+    edit('orphaned.db', 'pragma foreign_keys = off; delete from users')
     const before = files()
     const refused = {
       'missing.db': 'There is no',
@@ -246,6 +271,6 @@ describe('npm run restore', () => {
     }
     expect(await refusal(restore([]))).to.equal('Give it one file: npm run restore -- FILE')
     expect(await refusal(restore(['backup.db'], { DATABASE_URL: 'postgresql://db/tasks' }))).to.include('pg_restore')
-    await whileServing(async (url) => expect(await client.at(url).missing([kept, lost])).to.deep.equal([]))
+    expect(titlesIn('tasks.db')).to.deep.equal(['kept', 'late'])
   })
 })

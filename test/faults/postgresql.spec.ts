@@ -12,6 +12,9 @@ const LIMITED = {
   RATE_LIMIT_REGISTER: '1000000',
 }
 
+/** As the service has it, in every release. */
+const MIGRATION_LOCK = 7_235_174
+
 async function query(url: string, sql: string): Promise<unknown[]> {
   const client = new pg.Client(url)
   await client.connect()
@@ -102,7 +105,15 @@ describe('A pool of two connections', () => {
 describe('Instances that start at once on an empty PostgreSQL', () => {
   it('migrate it once, and serve the same accounts and tasks', async () => {
     const DATABASE_URL = await postgresql.databaseUrl()
-    const services = Array.from({ length: 4 }, () => new Service({ DATABASE_URL }))
+    // Held until each of them waits for it: then none of them is too late to be in another's way.
+    const holder = new pg.Client(DATABASE_URL)
+    await holder.connect()
+    await holder.query(`select pg_advisory_lock(${MIGRATION_LOCK})`)
+    const services = Array.from({ length: 3 }, () => new Service({ DATABASE_URL }))
+    const waiting = `select 1 from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`
+    await until(async () => (await holder.query(waiting)).rowCount === services.length)
+    await holder.end()
+
     const [one = '', two = '', ...others] = await Promise.all(services.map((service) => service.url()))
     const applied = await query(DATABASE_URL, 'select name from mikro_orm_migrations order by id')
     expect(applied).to.deep.equal([

@@ -275,6 +275,15 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
   }
 }
 
+export async function refusesConnections(url: string): Promise<boolean> {
+  try {
+    await fetch(`${url}/livez`)
+    return false
+  } catch {
+    return true
+  }
+}
+
 /** Where nobody listens. */
 export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1')

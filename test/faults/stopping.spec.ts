@@ -1,39 +1,10 @@
 import { once } from 'node:events'
-import { type ClientRequest, type IncomingMessage, request } from 'node:http'
-import { json } from 'node:stream/consumers'
 import { expect } from 'chai'
-import { Client, Service, until } from './service.ts'
+import { finished, requestsInFlight } from './requests-in-flight.ts'
+import { Client, refusesConnections, Service, until } from './service.ts'
 
 /** Longer than a test lasts. */
 const NEVER = '3600'
-
-/** Requests whose handling has begun: each has been told to go on with its body, and keeps it back. */
-async function requestsInFlight({ url, token }: Client, count: number): Promise<ClientRequest[]> {
-  const requests = Array.from({ length: count }, (_, index) => {
-    const headers = {
-      authorization: `Bearer ${token}`,
-      'content-type': 'application/json',
-      'content-length': bodyOf(index).length,
-      expect: '100-continue',
-    }
-    return request(`${url}/api/v1/tasks`, { method: 'POST', headers, agent: false })
-  })
-  const begun = requests.map((each) => once(each, 'continue'))
-  for (const each of requests) each.flushHeaders()
-  await Promise.all(begun)
-  return requests
-}
-
-const bodyOf = (index: number) => JSON.stringify({ title: `Task ${String(index).padStart(3, '0')}` })
-
-async function refusesConnections(url: string): Promise<boolean> {
-  try {
-    await fetch(`${url}/livez`)
-    return false
-  } catch {
-    return true
-  }
-}
 
 describe('Stopping', () => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -45,17 +16,11 @@ describe('Stopping', () => {
 
       service.signal(signal)
       await until(() => refusesConnections(url))
-      const answers = requests.map(async (each, index) => {
-        each.end(bodyOf(index))
-        const [answer] = (await once(each, 'response')) as [IncomingMessage]
-        expect(answer.statusCode).to.equal(201)
-        return json(answer)
-      })
-      const acknowledged = await Promise.all(answers)
+      const acknowledged = await Promise.all(requests.map(finished))
       expect(await service.exit()).to.equal(0)
 
       const again = new Service({ DATABASE_URL: 'sqlite:///tasks.db' })
-      expect(await client.at(await again.url()).missing(acknowledged as never[])).to.deep.equal([])
+      expect(await client.at(await again.url()).missing(acknowledged)).to.deep.equal([])
     })
   }
 

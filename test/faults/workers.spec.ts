@@ -1,7 +1,18 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
-import { Client, freePort, PATIENCE, Service, Storm, type Task, testEnds, until } from './service.ts'
+import { finished, requestsInFlight } from './requests-in-flight.ts'
+import {
+  Client,
+  freePort,
+  PATIENCE,
+  refusesConnections,
+  Service,
+  Storm,
+  type Task,
+  testEnds,
+  until,
+} from './service.ts'
 
 const workersOf = ({ pid }: Service): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
@@ -93,12 +104,11 @@ describe('WEB_CONCURRENCY=2', () => {
       ] as const) {
         it(`drains all workers on ${how}, and ends with 0`, async () => {
           const workers = workersOf(service)
-          const storm = new Storm(client, 16)
-          await storm.acknowledges(100)
+          const requests = await requestsInFlight(client, 20)
           stop()
+          await until(() => refusesConnections(client.url))
+          await Promise.all(requests.map(finished))
           expect(await service.exit()).to.equal(0)
-          await storm.end()
-          expect(storm.refusals).to.deep.equal([])
           expect(workers.filter(lives)).to.deep.equal([])
           expect(service.output).to.not.match(/"level":(?:50|60)/)
         })
