@@ -5,6 +5,7 @@ import { expect } from 'chai'
 import { statusOfCode } from '#src/adapters/http/problems.ts'
 import { startService } from '#src/composition-root.ts'
 import { readConfig, variablesOf } from '#src/config.ts'
+import { createLog } from '#src/log.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
@@ -31,7 +32,8 @@ describe('The README', () => {
   })
 
   it('lists every documented route', async () => {
-    const service = await startService(readConfig({ ENVIRONMENT: 'test', DATABASE_URL: 'memory:', PORT: '0' }), console)
+    const config = readConfig({ ENVIRONMENT: 'test', DATABASE_URL: 'memory:', PORT: '0', LOG_LEVEL: 'silent' })
+    const service = await startService(config, createLog(config))
     const { paths } = (await (await fetch(`${service.url}/openapi.json`)).json()) as {
       paths: Record<string, Record<string, { security: unknown[] }>>
     }

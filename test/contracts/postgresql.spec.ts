@@ -73,6 +73,7 @@ describe('The store on PostgreSQL', () => {
 
   it('gives up a statement and an idle transaction in time', async () => {
     expect(await store.sql('show statement_timeout')).to.deep.equal([{ statement_timeout: '10s' }])
+    expect(await store.sql('show lock_timeout')).to.deep.equal([{ lock_timeout: '2s' }])
     expect(await store.sql('show idle_in_transaction_session_timeout')).to.deep.equal([
       { idle_in_transaction_session_timeout: '10s' },
     ])

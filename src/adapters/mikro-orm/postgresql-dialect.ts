@@ -11,6 +11,9 @@ const SESSION_LIMITS = {
   idle_in_transaction_session_timeout: 10_000,
 }
 
+/** Who waits for a row that somebody else keeps locked makes all wait that come after it. */
+const SHARED_LIMITS = { lock_timeout: 2_000 }
+
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 
 /** How connections are used. */
@@ -71,7 +74,12 @@ class SharedClients implements PostgresPool {
   constructor(url: string, options: PoolOptions, size: number) {
     this.options = options
     this.#size = size
-    this.#open = () => new SharedClient({ ...clientOptions(url, options), pipeline: true })
+    this.#open = () =>
+      new SharedClient({
+        ...clientOptions(url, options),
+        ...(options.preparedStatements && SHARED_LIMITS),
+        pipeline: true,
+      })
   }
 
   async connect(): Promise<SharedClient> {
