@@ -56,7 +56,22 @@ const VARIABLES = [
   'LOG_LEVEL',
 ]
 
+const LIMITS = { user: 300, login: 20, register: 30, failedLogins: 10 }
+
 describe('The configuration', () => {
+  it('limits requests in production, and elsewhere where it is told to', () => {
+    const production = { ENVIRONMENT: 'production', SECRET_KEY: 'a-key-of-more-than-thirty-two-characters' }
+    expect(readConfig(production).rateLimits).to.deep.equal(LIMITS)
+    expect(readConfig({ ...production, RATE_LIMIT_ENABLED: 'false' }).rateLimits).to.equal(undefined)
+    for (const ENVIRONMENT of ['development', 'test'])
+      expect(readConfig({ ENVIRONMENT }).rateLimits).to.equal(undefined)
+    const variables = { user: 'USER', login: 'LOGIN', register: 'REGISTER', failedLogins: 'FAILED_LOGINS' }
+    for (const [limit, variable] of Object.entries(variables)) {
+      const { rateLimits } = readConfig({ RATE_LIMIT_ENABLED: 'true', [`RATE_LIMIT_${variable}`]: '1' })
+      expect(rateLimits).to.deep.equal({ ...LIMITS, [limit]: 1 })
+    }
+  })
+
   it('has a default for every variable', () => {
     const { secretKey, ...rest } = readConfig({})
     expect(rest).to.deep.equal({
@@ -82,7 +97,7 @@ describe('The configuration', () => {
       shutdownDelay: 0,
       shutdownTimeout: 10,
       trustedProxies: 0,
-      rateLimits: { user: 300, login: 20, register: 30, failedLogins: 10 },
+      rateLimits: undefined,
       metricsPort: undefined,
       logLevel: 'info',
     })
@@ -156,11 +171,7 @@ describe('The configuration', () => {
     ['SHUTDOWN_DELAY', '0', { shutdownDelay: 0 }],
     ['SHUTDOWN_TIMEOUT', '1', { shutdownTimeout: 1 }],
     ['TRUST_PROXY', '2', { trustedProxies: 2 }],
-    ['RATE_LIMIT_ENABLED', 'false', { rateLimits: undefined }],
-    ['RATE_LIMIT_USER', '1', { rateLimits: { user: 1, login: 20, register: 30, failedLogins: 10 } }],
-    ['RATE_LIMIT_LOGIN', '1', { rateLimits: { user: 300, login: 1, register: 30, failedLogins: 10 } }],
-    ['RATE_LIMIT_REGISTER', '1', { rateLimits: { user: 300, login: 20, register: 1, failedLogins: 10 } }],
-    ['RATE_LIMIT_FAILED_LOGINS', '1', { rateLimits: { user: 300, login: 20, register: 30, failedLogins: 1 } }],
+    ['RATE_LIMIT_ENABLED', 'true', { rateLimits: LIMITS }],
     ['METRICS_PORT', '9464', { metricsPort: 9_464 }],
     ...(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const).map(
       (level) => ['LOG_LEVEL', level, { logLevel: level }] as const,
