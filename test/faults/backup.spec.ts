@@ -3,6 +3,7 @@ import { basename, join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { backupSqlite } from '#src/adapters/mikro-orm/sqlite-backup.ts'
 import { Client, type Environment, folder, Process, Service, Storm } from './service.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
@@ -106,6 +107,18 @@ describe('npm run backup', () => {
 
     await done(restore([aside]))
     await whileServing(async (url) => expect(await client.at(url).missing(after)).to.deep.equal([]))
+  })
+
+  it('ends although somebody writes between any two steps, and is of the moment when it began', async () => {
+    await makeDatabase('tasks.db')
+    fill('tasks.db')
+    let steps = 0
+    await backupSqlite(join(folder, 'tasks.db'), join(folder, 'backup.db'), () => {
+      expect(++steps).to.be.lessThan(100)
+      addTask('tasks.db', 'late')
+    })
+    expect(steps).to.be.greaterThan(5)
+    expect(titlesIn('backup.db')).to.have.lengthOf(10_000).and.not.include('late')
   })
 
   it('leaves a file alone that exists', async () => {

@@ -16,7 +16,10 @@ export async function requestsInFlight({ url, token }: Client, count: number): P
     return request(`${url}/api/v1/tasks`, { method: 'POST', headers, agent: false })
   })
   const begun = requests.map((each) => once(each, 'continue'))
-  for (const each of requests) each.flushHeaders()
+  for (const each of requests) {
+    each.on('error', () => undefined) // for who awaits its answer to say
+    each.flushHeaders()
+  }
   await Promise.all(begun)
   return requests
 }
