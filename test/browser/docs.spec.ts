@@ -6,7 +6,16 @@ import { readConfig } from '#src/config.ts'
 
 const EMAIL = 'jane@example.com'
 const PASSWORD = 'correct horse battery staple'
-const OPERATIONS = ['/health', '/auth/register', '/auth/login', '/auth/me', '/tasks', '/tasks/{id}']
+const OPERATIONS = [
+  '/health',
+  '/livez',
+  '/readyz',
+  '/auth/register',
+  '/auth/login',
+  '/auth/me',
+  '/tasks',
+  '/tasks/{id}',
+]
 
 const CHROMIUM = {
   executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
@@ -78,7 +87,7 @@ describe('In a browser', function () {
     for (const path of OPERATIONS) {
       await page.locator(`.opblock-summary-path[data-path$="${path}"]`).first().waitFor()
     }
-    expect(await page.locator('.opblock').count()).to.equal(9)
+    expect(await page.locator('.opblock').count()).to.equal(11)
 
     const list = page.locator('#operations-Tasks-listTasks')
     const listTasks = async (status: number) => {
@@ -117,7 +126,7 @@ describe('In a browser', function () {
     const { page, elsewhere, blocked, complaints } = await watch(browser, service.url)
     await page.goto(`${service.url}/redoc`)
     for (const path of OPERATIONS) await page.getByText(path, { exact: false }).first().waitFor({ state: 'attached' })
-    expect(await page.locator('[data-section-id*="operation/"]').count()).to.be.at.least(9)
+    expect(await page.locator('[data-section-id*="operation/"]').count()).to.be.at.least(11)
 
     expect([...elsewhere]).to.deep.equal([])
     for (const address of blocked) expect(address).to.match(/^https:\/\/cdn\.redoc\.ly\/.*logo/)
