@@ -78,18 +78,27 @@ export const oneAfterTheOther =
   (kysely: Kysely<Tables>): Commit =>
   (jobs) =>
     kysely.transaction().execute(async (transaction) => {
+      const [first, ...others] = jobs
+      // The transaction takes back what one alone has written.
+      if (first && others.length === 0) return [await answerOf(first, transaction)]
       const answers: (() => void)[] = []
       for (const job of jobs) answers.push(await attempt(job, transaction))
       return answers
     })
 
+async function answerOf({ work, resolve }: Job, transaction: Transaction<Tables>): Promise<() => void> {
+  const result = await work((query, values) => query(transaction, values))
+  return () => resolve(result)
+}
+
 /** @returns what to answer once the group is committed */
-async function attempt({ work, resolve, reject }: Job, transaction: Transaction<Tables>): Promise<() => void> {
+async function attempt(job: Job, transaction: Transaction<Tables>): Promise<() => void> {
+  const { reject } = job
   await transaction.executeQuery(SAVEPOINT)
   try {
-    const result = await work((query, values) => query(transaction, values))
+    const answer = await answerOf(job, transaction)
     await transaction.executeQuery(RELEASE)
-    return () => resolve(result)
+    return answer
   } catch (error) {
     try {
       await transaction.executeQuery(ROLLBACK)
