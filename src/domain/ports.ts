@@ -44,6 +44,7 @@ export interface TaskRepository {
   /**
    * Loads, changes and stores one task atomically: of two updates at once the second sees the first.
    * When `change` throws, the stored task stays as it was.
+   * `change` may run more than once, each time on the task as it is then, so it does nothing but change it.
    *
    * @throws TaskNotFound when the owner has no such task.
    */
