@@ -14,6 +14,7 @@ const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError, MetricsLi
 try {
   const config = readConfig(readEnvironment())
   const log = createLog(config)
+  process.once('exit', () => log.flush())
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'an error that nobody caught ends the process')
     process.exit(1)

@@ -4,8 +4,12 @@ import { createLog } from '#src/log.ts'
 
 /** A log of that environment into a file, and all that it has written there. */
 export function logFile(path: string, environment: Readonly<Record<string, string>>) {
+  const log = createLog(readConfig(environment), path)
   return {
-    log: createLog(readConfig(environment), path),
-    written: () => readFileSync(path, 'utf8'),
+    log,
+    written() {
+      log.flush()
+      return readFileSync(path, 'utf8')
+    },
   }
 }
