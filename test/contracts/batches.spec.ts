@@ -1,54 +1,56 @@
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import { CompiledQuery, Kysely } from 'kysely'
-import { GroupCommit, oneAfterTheOther } from '#src/adapters/mikro-orm/group-commit.ts'
-import type { PreparedQuery, Run } from '#src/adapters/mikro-orm/prepared-query.ts'
-import type { Tables } from '#src/adapters/mikro-orm/records.ts'
-import { sqliteDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
+import { CompiledQuery } from 'kysely'
+import { Batches } from '#src/adapters/mikro-orm/batches.ts'
+import { inOneCommit, inOneSnapshot, type Run, type Work } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { expectRejection, outcomes } from '#test/contracts/repositories.ts'
 
-const statement =
-  (sql: string): PreparedQuery<readonly unknown[], unknown> =>
-  async (database, values) =>
-    (await database.executeQuery(CompiledQuery.raw(sql, [...values]))).rows
-
-const insert = statement('insert into notes (text) values (?)')
+const insert = (text: string) => CompiledQuery.raw('insert into notes (text) values (?) returning id', [text])
 /** Of a parent that is not there, which SQLite finds out when it commits. */
-const insertOrphan = statement('insert into notes (text, parent) values (?, 999)')
+const insertOrphan = (text: string) =>
+  CompiledQuery.raw('insert into notes (text, parent) values (?, 999) returning id', [text])
+const allTexts = CompiledQuery.raw('select text from notes order by id')
 
-describe('Writes that share a commit', () => {
-  let kysely: Kysely<Tables>
-  let ran: string[]
-  let writes: GroupCommit
-  /** Another process, which sees only what is committed. */
-  let onlooker: BetterSqlite3.Database
+let database: BetterSqlite3.Database
+let ran: string[]
+/** Another process, which sees only what is committed. */
+let onlooker: BetterSqlite3.Database
 
+function openNotes() {
   beforeEach(async () => {
     const path = (await sqlite.databaseUrl()).slice('sqlite:///'.length)
     ran = []
-    kysely = new Kysely<Tables>({ dialect: sqliteDialect(path), log: ({ query }) => void ran.push(query.sql) })
-    await kysely.executeQuery(
-      CompiledQuery.raw(`
-        create table notes (
-          id integer primary key,
-          text text unique not null,
-          parent integer references notes (id) deferrable initially deferred
-        )`),
-    )
-    writes = new GroupCommit(oneAfterTheOther(kysely))
+    database = new BetterSqlite3(path, { verbose: (sql) => ran.push(String(sql).toLowerCase()) })
+    database.pragma('journal_mode = wal')
+    database.exec(`
+      create table notes (
+        id integer primary key,
+        text text unique not null,
+        parent integer references notes (id) deferrable initially deferred
+      )`)
     onlooker = new BetterSqlite3(path, { timeout: 0 })
   })
-
-  afterEach(async () => {
+  afterEach(() => {
     onlooker.close()
-    await kysely.destroy()
+    database.close()
+  })
+}
+
+const notes = () => onlooker.prepare('select text from notes order by id').pluck().all()
+const count = (sql: string) => ran.filter((each) => each === sql).length
+
+describe('Writes that share a commit', () => {
+  openNotes()
+
+  let writes: Batches<Work>
+
+  beforeEach(() => {
+    writes = new Batches(inOneCommit(database))
   })
 
-  const note = (text: string) => writes.add((run) => run(insert, [text]))
-  const notes = () => onlooker.prepare('select text from notes order by id').pluck().all()
-  const count = (sql: string) => ran.filter((each) => each === sql).length
+  const note = (text: string) => writes.add((run) => run(insert(text)))
 
   it('are one transaction where they come at the same time', async () => {
     await Promise.all(['one', 'two', 'three'].map(note))
@@ -57,16 +59,16 @@ describe('Writes that share a commit', () => {
   })
 
   it('are answered with what each found', async () => {
-    const texts = (run: Run) => run(statement('select text from notes'), [])
+    const texts = (run: Run) => run(allTexts)
     const answers = await Promise.all([writes.add(texts), note('one'), writes.add(texts)])
-    expect(answers).to.deep.equal([[], [], [{ text: 'one' }]])
+    expect(answers).to.deep.equal([[], [{ id: 1 }], [{ text: 'one' }]])
   })
 
   it('are answered only after the commit', async () => {
     const seen: unknown[] = []
     const first = note('one').then(() => seen.push(notes()))
-    const second = writes.add(async (run) => {
-      await run(insert, ['two'])
+    const second = writes.add((run) => {
+      run(insert('two'))
       seen.push(notes())
     })
     await Promise.all([first, second])
@@ -75,8 +77,8 @@ describe('Writes that share a commit', () => {
 
   it('harm no other when one fails, which leaves nothing behind', async () => {
     const mistake = new Error('a mistake')
-    const half = writes.add(async (run) => {
-      await run(insert, ['half'])
+    const half = writes.add((run) => {
+      run(insert('half'))
       throw mistake
     })
     const { succeeded, reasons } = await outcomes([note('one'), half, note('two'), note('one'), note('three')])
@@ -88,7 +90,7 @@ describe('Writes that share a commit', () => {
   })
 
   it('all fail when their commit does, and those after them do not', async () => {
-    const orphan = writes.add((run) => run(insertOrphan, ['two']))
+    const orphan = writes.add((run) => run(insertOrphan('two')))
     const { reasons } = await outcomes([note('one'), orphan, note('three')])
     expect(reasons).to.have.length(3)
     for (const reason of reasons) expect(reason).to.have.property('code', 'SQLITE_CONSTRAINT_FOREIGNKEY')
@@ -98,7 +100,7 @@ describe('Writes that share a commit', () => {
   })
 
   it('all fail when another process keeps the file, and those after them do not', async () => {
-    await kysely.executeQuery(CompiledQuery.raw('pragma busy_timeout = 0'))
+    database.pragma('busy_timeout = 0')
     onlooker.exec('begin immediate')
     const { reasons } = await outcomes([note('one'), note('two')])
     for (const reason of reasons) expect(reason).to.have.property('code', 'SQLITE_BUSY')
@@ -110,8 +112,8 @@ describe('Writes that share a commit', () => {
 
   it('are unavailable when SQLite takes all of them back by itself, each with its own reason', async () => {
     const noRoom = new Error('the disk is full')
-    const full = writes.add(async (run) => {
-      await run(statement('rollback'), [])
+    const full = writes.add(() => {
+      database.exec('rollback')
       throw noRoom
     })
     const [first, second, third] = [note('one'), full, note('three')].map((write) => write.catch((error) => error))
@@ -127,8 +129,8 @@ describe('Writes that share a commit', () => {
 
   it('form the next group while one is committed', async () => {
     const late: Promise<unknown>[] = []
-    await writes.add(async (run) => {
-      await run(insert, ['one'])
+    await writes.add((run) => {
+      run(insert('one'))
       late.push(note('two'), note('three'))
     })
     expect(notes()).to.deep.equal(['one'])
@@ -138,13 +140,49 @@ describe('Writes that share a commit', () => {
   })
 
   it('are bounded: in one group, and while they wait', async () => {
-    const { MOST_AT_ONCE, MOST_WAITING } = GroupCommit
-    const nothing = () => writes.add(async () => undefined)
+    const { MOST_AT_ONCE, MOST_WAITING } = Batches
+    const nothing = () => writes.add(() => undefined)
     const waiting = Promise.all(Array.from({ length: MOST_WAITING }, nothing))
     await expectRejection(nothing(), StoreUnavailable)
     await waiting
     expect(count('begin immediate')).to.equal(MOST_WAITING / MOST_AT_ONCE)
     await note('one')
     expect(notes()).to.deep.equal(['one'])
+  })
+})
+
+describe('Reads that come at the same time', () => {
+  openNotes()
+
+  let reads: Batches<Work>
+
+  beforeEach(() => {
+    reads = new Batches(inOneSnapshot(database))
+    database.exec("insert into notes (text) values ('one')")
+  })
+
+  const texts = () => reads.add((run) => run(allTexts))
+
+  it('see one moment, that at which the first of them is done', async () => {
+    const before = texts()
+    onlooker.exec("insert into notes (text) values ('two')")
+    const meanwhile = reads.add(() => onlooker.exec("insert into notes (text) values ('three')"))
+    const seen = [{ text: 'one' }, { text: 'two' }]
+    expect(await Promise.all([before, meanwhile, texts()])).to.have.deep.ordered.members([seen, onlooker, seen])
+    expect(await texts()).to.deep.equal([...seen, { text: 'three' }])
+  })
+
+  it('are in no transaction alone, and in one together', async () => {
+    await texts()
+    expect(count('begin')).to.equal(0)
+    await Promise.all([texts(), texts()])
+    expect([count('begin'), count('commit')]).to.deep.equal([1, 1])
+  })
+
+  it('harm no other when one fails', async () => {
+    const wrong = reads.add((run) => run(CompiledQuery.raw('select nothing from nowhere')))
+    const { succeeded, reasons } = await outcomes([texts(), wrong, texts()])
+    expect(succeeded).to.equal(2)
+    expect(reasons[0]).to.have.property('code', 'SQLITE_ERROR')
   })
 })

@@ -1,31 +1,38 @@
-import { CompiledQuery, type Dialect, Kysely } from 'kysely'
+import type { CompiledQuery } from 'kysely'
 import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/mikro-orm-user-repository.ts'
-import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import type { Store } from '#src/adapters/mikro-orm/store.ts'
 
-interface Dialects {
-  readonly writer: Dialect
-  readonly reader: Dialect
+interface Beside {
+  /** Any SQL, over the connection that writes. */
+  sql<Row = Record<string, unknown>>(text: string, parameters?: readonly unknown[]): Promise<Row[]>
+  close(): Promise<unknown>
 }
 
-/** The repositories over dialects of theirs, with what the ports hide: any SQL beside, and the SQL that they run. */
-export function observedStore(dialects: Dialects, storeOf: (writer: Kysely<Tables>, reader: Kysely<Tables>) => Store) {
+/** The repositories over a store, with what the ports hide: any SQL beside, and the SQL that they run. */
+export function observedStore(store: Store, { sql, close }: Beside) {
   const ran: CompiledQuery[] = []
-  const open = (dialect: Dialect) => new Kysely<Tables>({ dialect, log: ({ query }) => void ran.push(query) })
-  const [writer, reader] = [open(dialects.writer), open(dialects.reader)]
-  const store = storeOf(writer, reader)
+  const noted = <Query extends CompiledQuery>(query: Query): Query => {
+    ran.push(query)
+    return query
+  }
+  const observed: Store = {
+    kysely: store.kysely,
+    read: (query) => store.read(noted(query)),
+    write: (query) => store.write(noted(query)),
+    change: (query, decide) =>
+      store.change(noted(query), (rows) => {
+        const decision = decide(rows)
+        if (decision.write) noted(decision.write)
+        return decision
+      }),
+  }
   return {
-    tasks: new MikroOrmTaskRepository(store),
-    users: new MikroOrmUserRepository(store),
+    tasks: new MikroOrmTaskRepository(observed),
+    users: new MikroOrmUserRepository(observed),
     ran,
-    async sql<Row = Record<string, unknown>>(text: string, parameters: readonly unknown[] = []): Promise<Row[]> {
-      return (await writer.executeQuery<Row>(CompiledQuery.raw(text, [...parameters]))).rows
-    },
-    async close() {
-      await reader.destroy()
-      await writer.destroy()
-    },
+    sql,
+    close,
   }
 }
 

@@ -1,10 +1,13 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'chai'
+import { CompiledQuery, Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { type PoolOptions, sharedDialect } from '#src/adapters/mikro-orm/postgresql-dialect.ts'
-import { postgresqlStore } from '#src/adapters/mikro-orm/store.ts'
+import { type PoolOptions, postgresqlPool, SharedConnections } from '#src/adapters/mikro-orm/postgresql-connections.ts'
+import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql-store.ts'
+import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/ports.ts'
 import type { Task } from '#src/domain/task.ts'
@@ -17,12 +20,15 @@ const NOW = new Date('2026-02-01T12:00:00.000Z')
 const retitle = (task: Task) => task.edit({ title: 'new' }, NOW)
 
 const OPTIONS: PoolOptions = { size: 10, preparedStatements: true }
-const observed = (url: string, answerTimeout?: number) => {
+function observed(url: string, answerTimeout?: number): ObservedStore {
   const options = { ...OPTIONS, ...(answerTimeout && { answerTimeout }) }
-  return observedStore(
-    { writer: sharedDialect(url, options, 1), reader: sharedDialect(url, options, 2) },
-    postgresqlStore,
-  )
+  const [writer, reader] = [new SharedConnections(url, options, 1), new SharedConnections(url, options, 2)]
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: postgresqlPool(url, options) }) })
+  return observedStore(postgresqlStore(kysely, writer, reader), {
+    sql: <Row>(text: string, parameters: readonly unknown[] = []) =>
+      writer.run(CompiledQuery.raw(text, [...parameters]) as CompiledQuery<Row>),
+    close: () => Promise.all([writer.end(), reader.end()]),
+  })
 }
 
 describe('The store on PostgreSQL', () => {
@@ -64,6 +70,11 @@ describe('The store on PostgreSQL', () => {
   async function untilBlocked(count: number): Promise<void> {
     const blocked = `select 1 from pg_stat_activity where ${ours()} and wait_event_type = 'Lock'`
     while ((await operator.query(blocked)).rowCount !== count);
+  }
+
+  /** Reads take turns on the connections for them. */
+  async function openEach({ tasks }: ObservedStore, task: TaskKey): Promise<void> {
+    for (let turn = 0; turn < 10; turn++) await tasks.get(task)
   }
 
   async function lock({ id }: TaskKey): Promise<void> {
@@ -194,7 +205,7 @@ describe('The store on PostgreSQL', () => {
 
   it('outlives connections that are cut while nobody uses them', async () => {
     const task = (await addTask()).snapshot()
-    await Promise.all(Array.from({ length: 10 }, () => store.tasks.get(task)))
+    await openEach(store, task)
     await signal('pg_terminate_backend')
     for (let cut = 0; cut < 10; cut++) {
       await store.tasks.get(task).catch((error) => expect(error).to.be.an.instanceOf(StoreUnavailable))
@@ -228,11 +239,15 @@ describe('The store on PostgreSQL', () => {
     detour.port = `${proxy.port}`
     const far = observed(detour.href, 100)
     const task = (await addTask()).snapshot()
-    await Promise.all(Array.from({ length: 10 }, () => far.tasks.get(task)))
+    await openEach(far, task)
 
     proxy.silence()
-    const answers = Array.from({ length: 5 }, () => [far.tasks.get(task), far.tasks.update(task, retitle)]).flat()
-    await Promise.all(answers.map((answer) => expectRejection(answer, StoreUnavailable)))
+    const answers: Promise<unknown>[] = []
+    for (let turn = 0; turn < 10; turn++) {
+      answers.push(...[far.tasks.get(task), far.tasks.update(task, retitle)].map(refused))
+      await nextTurn()
+    }
+    await Promise.all(answers)
     for (let index = 0; index < 12; index++) await far.tasks.update(task, retitle)
     await far.close()
     await proxy.cut()
@@ -314,6 +329,8 @@ describe('Opening a PostgreSQL database', () => {
     )
   })
 })
+
+const refused = (answer: Promise<unknown>) => expectRejection(answer, StoreUnavailable)
 
 /** A way to the server that can be cut, and mended at the same port. */
 async function startProxy({ port: serverPort, hostname }: URL) {

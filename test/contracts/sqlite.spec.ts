@@ -2,10 +2,11 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import { CompiledQuery } from 'kysely'
+import { CompiledQuery, Kysely } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { StatementCache, sqliteDialect, sqliteReaderDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
-import { sqliteStore } from '#src/adapters/mikro-orm/store.ts'
+import type { Tables } from '#src/adapters/mikro-orm/records.ts'
+import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
+import { openSqlite, openSqliteReader, sqliteStore } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
@@ -15,6 +16,23 @@ import { anOwner, expectRejection } from '#test/contracts/repositories.ts'
 const NOW = new Date('2026-02-01T12:00:00.000Z')
 
 const freshPath = async () => (await sqlite.databaseUrl()).slice('sqlite:///'.length)
+
+function observed(path: string): ObservedStore {
+  const [writer, reader] = [openSqlite(path), openSqliteReader(path)]
+  const kysely = new Kysely<Tables>({ dialect: new OneWriterDialect(writer) })
+  return observedStore(sqliteStore(kysely, writer, reader), {
+    async sql<Row>(text: string, parameters: readonly unknown[] = []) {
+      const statement = writer.prepare<unknown[], Row>(text)
+      if (statement.reader) return statement.all(...parameters)
+      statement.run(...parameters)
+      return []
+    },
+    async close() {
+      reader.close()
+      writer.close()
+    },
+  })
+}
 
 describe('The store on SQLite', () => {
   let path: string
@@ -26,7 +44,7 @@ describe('The store on SQLite', () => {
     const database = await openDatabase({ kind: 'sqlite', path })
     await database.migrate()
     await database.close()
-    store = observedStore({ writer: sqliteDialect(path), reader: sqliteReaderDialect(path) }, sqliteStore)
+    store = observed(path)
     ownerId = await anOwner(store)
   })
 
@@ -75,19 +93,6 @@ describe('The store on SQLite', () => {
     }
   })
 
-  it('keeps a bounded number of statements, those with parameters', async () => {
-    const database = new BetterSqlite3(':memory:')
-    const cache = new StatementCache(database)
-    for (let index = 0; index < 3 * StatementCache.LIMIT; index++) {
-      expect(cache.prepare(`select ${index} as inlined`).all([])).to.deep.equal([{ inlined: index }])
-      expect(cache.prepare(`select ? + ${index} as sum`).all([1])).to.deep.equal([{ sum: index + 1 }])
-    }
-    expect(cache.size).to.equal(StatementCache.LIMIT)
-    expect(cache.prepare('select ? as same')).to.equal(cache.prepare('select ? as same'))
-    expect(cache.prepare('select 1 as other')).not.to.equal(cache.prepare('select 1 as other'))
-    cache.close()
-  })
-
   it('does not write a task that a change leaves alone', async () => {
     const key = (await addTask()).snapshot()
     store.ran.length = 0
@@ -109,13 +114,13 @@ describe('The store on SQLite', () => {
   })
 
   it('rolls back what SQLite has rolled back by itself, without a complaint that would hide the reason', async () => {
-    const driver = sqliteDialect(path).createDriver()
+    const driver = new OneWriterDialect(openSqlite(path)).createDriver()
     await driver.init()
     const connection = await driver.acquireConnection()
-    await driver.beginTransaction(connection, {})
+    await driver.beginTransaction(connection)
     await connection.executeQuery(CompiledQuery.raw('rollback'))
     await driver.rollbackTransaction(connection)
-    await driver.beginTransaction(connection, {})
+    await driver.beginTransaction(connection)
     await driver.rollbackTransaction(connection)
     await driver.destroy()
   })

@@ -1,17 +1,20 @@
 import { resolve } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
-import { Kysely, sql } from 'kysely'
+import { type Dialect, type Kysely, PostgresDialect } from 'kysely'
 import type pg from 'pg'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
 import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
-import { type PoolOptions, postgresqlPool, sharedDialect } from './postgresql-dialect.ts'
-import { prepare } from './prepared-query.ts'
+import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
+import { postgresqlStore } from './postgresql-store.ts'
+import { plain, prepare } from './prepared-query.ts'
 import type { Tables } from './records.ts'
-import { postgresqlStore, sqliteStore } from './store.ts'
+import { OneWriterDialect } from './sqlite-dialect.ts'
+import { openSqlite, openSqliteReader, sqliteStore } from './sqlite-store.ts'
+import type { Store } from './store.ts'
 import { reasonOf } from './store-errors.ts'
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
@@ -42,19 +45,18 @@ export interface Database {
  * @throws DatabaseUnavailable
  */
 export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): Promise<Database> {
-  const { orm, pool, groups } = await connect(target, poolOptions).catch((cause) => {
+  const { orm, connections } = await connect(target, poolOptions).catch((cause) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
   })
-  const reader = orm.em.getKysely<Tables>({ type: 'read' })
-  const store = groups ? postgresqlStore(groups, reader) : sqliteStore(orm.em.getKysely<Tables>(), reader)
-  const anyUser = prepare(() => reader.selectFrom('users').select('id').limit(1))
+  const store = connections.store(orm.em.getKysely<Tables>())
+  const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
-    pool,
+    pool: connections.pool,
     async ping() {
       // Without its tables the database serves nobody either.
-      await store.read(anyUser, {}).catch((error) => {
+      await store.read(anyUser({})).catch((error) => {
         throw error instanceof StoreUnavailable ? error : new StoreUnavailable(error)
       })
     },
@@ -64,31 +66,73 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
       }),
     pending: async () => namesOf(await orm.migrator.getPending()),
     async close() {
-      await groups?.destroy()
       await orm.close()
+      await connections.close()
     },
   }
 }
 
-/** A connection for groups of writes alone: MikroORM has no name for such a one. */
-const groupsOf = (url: string, options: PoolOptions) => new Kysely<Tables>({ dialect: sharedDialect(url, options, 1) })
-
 async function connect(target: Target, poolOptions: PoolOptions) {
-  const pool = target.kind === 'postgresql' ? postgresqlPool(target.url, poolOptions) : undefined
-  const groups = target.kind === 'postgresql' ? groupsOf(target.url, poolOptions) : undefined
-  const orm = await MikroORM.init(mikroOrmOptions(target, poolOptions, pool))
+  const connections = connectionsOf(target, poolOptions)
   try {
-    await orm.connect()
-    // Kysely closes only what was used, so each kind of connection is.
-    for (const type of ['write', 'read'] as const) await sql`select 1`.execute(orm.em.getKysely({ type }))
-    if (groups) await sql`select 1`.execute(groups)
-    return { orm, pool, groups }
+    await connections.check()
+    return { connections, orm: await MikroORM.init(mikroOrmOptions(target, () => connections.dialect)) }
   } catch (error) {
-    await groups?.destroy()
-    await orm.close()
+    await connections.close()
     throw error
   }
 }
+
+interface Connections {
+  /** For MikroORM, and what it does seldom. */
+  readonly dialect: Dialect
+  readonly pool: pg.Pool | undefined
+  /** For what each request does. */
+  store(kysely: Kysely<Tables>): Store
+  check(): Promise<unknown>
+  close(): Promise<void>
+}
+
+function connectionsOf(target: Target, poolOptions: PoolOptions): Connections {
+  return target.kind === 'sqlite' ? sqliteConnections(target.path) : postgresqlConnections(target.url, poolOptions)
+}
+
+function sqliteConnections(path: string): Connections {
+  const writer = openSqlite(path)
+  const reader = openSqliteReader(path)
+  return {
+    dialect: new OneWriterDialect(writer),
+    pool: undefined,
+    store: (kysely) => sqliteStore(kysely, writer, reader),
+    check: async () => {},
+    async close() {
+      reader.close()
+      writer.close()
+    },
+  }
+}
+
+/** Readers that keep PostgreSQL busy while answers are on their way. */
+const READERS = 2
+
+function postgresqlConnections(url: string, options: PoolOptions): Connections {
+  const pool = postgresqlPool(url, options)
+  const writer = new SharedConnections(url, options, 1)
+  const readers = new SharedConnections(url, options, READERS)
+  return {
+    dialect: new PostgresDialect({ pool }),
+    pool,
+    store: (kysely) => postgresqlStore(kysely, writer, readers),
+    check: () => Promise.all([pool.query('select 1'), writer.run(ONE), readers.run(ONE)]),
+    async close() {
+      if (!pool.ending) await pool.end()
+      await writer.end()
+      await readers.end()
+    },
+  }
+}
+
+const ONE = plain('select 1')
 
 /** Any number, as long as every release has the same. */
 const MIGRATION_LOCK = 7_235_174

@@ -56,38 +56,36 @@ export class MikroOrmTaskRepository implements TaskRepository {
   /** @throws InvalidToken when the owner was deleted since their token was checked. */
   async add(draft: TaskDraft): Promise<Task> {
     try {
-      return toTask(found(await this.#store.write(this.#queries.add, draft)))
+      return toTask(found(await this.#store.write(this.#queries.add(draft))))
     } catch (error) {
       throw violatesForeignKey(error) ? new InvalidToken() : error
     }
   }
 
   async get(key: TaskKey): Promise<Task> {
-    return toTask(found(await this.#store.read(this.#queries.get, key)))
+    return toTask(found(await this.#store.read(this.#queries.get(key))))
   }
 
-  async update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
-    return this.#store.change(async (read, write) => {
-      const task = toTask(found(await read(this.#queries.get, key)))
-      const before = task.snapshot()
-      change(task)
-      const after = task.snapshot()
-      if (after === before) return task
-      const saved = await write(this.#queries.save, { ...after, seen: before.updatedAt })
-      return saved.length > 0 ? task : undefined
+  update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
+    return this.#store.change(this.#queries.get(key), (rows) => {
+      const result = toTask(found(rows))
+      const before = result.snapshot()
+      change(result)
+      const after = result.snapshot()
+      return after === before ? { result } : { result, write: this.#queries.save({ ...after, seen: before.updatedAt }) }
     })
   }
 
   async list(ownerId: number, { newerThan, olderThan = ABOVE_EVERY_ID, skip, limit }: TaskRange): Promise<Task[]> {
     const { newer, older } = this.#queries
     if (newerThan === undefined) {
-      return (await this.#store.read(older, { ownerId, from: olderThan, skip, limit })).map(toTask)
+      return (await this.#store.read(older({ ownerId, from: olderThan, skip, limit }))).map(toTask)
     }
-    return (await this.#store.read(newer, { ownerId, from: newerThan, skip, limit })).reverse().map(toTask)
+    return (await this.#store.read(newer({ ownerId, from: newerThan, skip, limit }))).reverse().map(toTask)
   }
 
   async remove(key: TaskKey): Promise<void> {
-    found(await this.#store.write(this.#queries.remove, key))
+    found(await this.#store.write(this.#queries.remove(key)))
   }
 }
 

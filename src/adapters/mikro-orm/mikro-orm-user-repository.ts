@@ -26,7 +26,7 @@ export class MikroOrmUserRepository implements UserRepository {
 
   async add(draft: UserDraft): Promise<User> {
     try {
-      const [user] = (await this.#store.write(this.#queries.add, draft)).map(toUser)
+      const [user] = (await this.#store.write(this.#queries.add(draft))).map(toUser)
       return user as User
     } catch (error) {
       throw violatesUnique(error) ? new EmailAlreadyTaken() : error
@@ -34,12 +34,12 @@ export class MikroOrmUserRepository implements UserRepository {
   }
 
   async findById(id: number): Promise<User | undefined> {
-    const [user] = (await this.#store.read(this.#queries.byId, { id })).map(toUser)
+    const [user] = (await this.#store.read(this.#queries.byId({ id }))).map(toUser)
     return user
   }
 
   async findByEmail(email: string): Promise<User | undefined> {
-    const [user] = (await this.#store.read(this.#queries.byEmail, { email })).map(toUser)
+    const [user] = (await this.#store.read(this.#queries.byEmail({ email }))).map(toUser)
     return user
   }
 }

@@ -1,5 +1,5 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
-import { PostgresDialect, type PostgresPool, type PostgresPoolClient } from 'kysely'
+import type { CompiledQuery } from 'kysely'
 import pg from 'pg'
 
 /** Milliseconds. A client that waits longer is better told to come back, here and below. */
@@ -39,12 +39,6 @@ export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
   return pool
 }
 
-export const transactionDialect = (pool: pg.Pool): PostgresDialect => new PostgresDialect({ pool })
-
-/** Connections that everybody shares, for statements that are a transaction each. */
-export const sharedDialect = (url: string, options: PoolOptions, connections: number): PostgresDialect =>
-  new PostgresDialect({ pool: new SharedClients(url, options, connections) })
-
 function clientOptions(url: string, { preparedStatements, answerTimeout = ANSWER_TIMEOUT }: PoolOptions) {
   return {
     ...(preparedStatements && SESSION_LIMITS),
@@ -60,19 +54,18 @@ function clientOptions(url: string, { preparedStatements, answerTimeout = ANSWER
 
 /**
  * A few connections that everybody shares: statements are sent without waiting for the answers to those before them,
- * so none waits for a free connection and many travel together. Never for a transaction: others' statements would be
- * in it.
+ * so none waits for a free connection and many travel together. Never for a transaction that waits for anything:
+ * others' statements would be in it.
  */
-class SharedClients implements PostgresPool {
-  readonly options: object
+export class SharedConnections {
   readonly #open: () => SharedClient
   readonly #size: number
   readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
-  #turn = 0
+  #place = 0
+  #chosen = false
   #ended = false
 
   constructor(url: string, options: PoolOptions, size: number) {
-    this.options = options
     this.#size = size
     this.#open = () =>
       new SharedClient({
@@ -82,10 +75,24 @@ class SharedClients implements PostgresPool {
       })
   }
 
-  async connect(): Promise<SharedClient> {
+  /** Over one connection, statements that are given at the same time run in their order, with no other between them. */
+  async run<Row>({ sql, parameters }: CompiledQuery<Row>): Promise<Row[]> {
     if (this.#ended) throw new Error('Cannot use a pool after calling end on the pool')
-    this.#turn = (this.#turn + 1) % this.#size
-    return this.#clients.get(this.#turn)?.connected ?? this.#connect(this.#turn)
+    const client = await this.#current()
+    const { rows } = await client.query<Promise<{ rows: Row[] }>>(sql, parameters)
+    return rows
+  }
+
+  /** The same until the event loop has turned, so that what comes at the same time travels together. */
+  #current(): Promise<SharedClient> {
+    if (!this.#chosen) {
+      this.#chosen = true
+      this.#place = (this.#place + 1) % this.#size
+      setImmediate(() => {
+        this.#chosen = false
+      })
+    }
+    return this.#clients.get(this.#place)?.connected ?? this.#connect(this.#place)
   }
 
   #connect(place: number): Promise<SharedClient> {
@@ -133,6 +140,7 @@ class StatementClient extends pg.Client {
   static readonly LIMIT = 100
   readonly #names = new Map<string, string>()
   readonly #limit: number
+  #silent = false
   /** Called when the connection is given up, for whoever keeps it. */
   onSilence = () => {}
 
@@ -150,7 +158,8 @@ class StatementClient extends pg.Client {
     const answer: Promise<unknown> | undefined = Reflect.apply(super.query, this, [query, ...rest])
     // Kept, a connection whose server says nothing would make the next one wait, too.
     answer?.catch((error: Error) => {
-      if (error.message !== 'Query read timeout') return
+      if (this.#silent || error.message !== 'Query read timeout') return
+      this.#silent = true
       this.onSilence()
       void this.end()
     })
@@ -165,7 +174,19 @@ class StatementClient extends pg.Client {
   }
 }
 
-/** Everybody's, so nobody gives it back. */
-class SharedClient extends StatementClient implements PostgresPoolClient {
-  release(): void {}
+/** Sends in one piece what it is given before the event loop turns: each piece would wake up the other side. */
+class SharedClient extends StatementClient {
+  #collecting = false
+
+  override query<Result>(...call: unknown[]): Result {
+    if (!this.#collecting) {
+      this.#collecting = true
+      this.connection.stream.cork()
+      setImmediate(() => {
+        this.#collecting = false
+        this.connection.stream.uncork()
+      })
+    }
+    return super.query(...call)
+  }
 }

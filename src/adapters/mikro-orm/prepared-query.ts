@@ -1,25 +1,22 @@
-import { type CompiledQuery, type Kysely, type RawBuilder, sql } from 'kysely'
-import type { Tables } from './records.ts'
+import { CompiledQuery, type RawBuilder, sql } from 'kysely'
 
 /** A query whose SQL is built once; each call only brings the values. */
-export type PreparedQuery<Values, Row> = (database: Kysely<Tables>, values: Values) => Promise<Row[]>
-
-/** Runs a query and gives its rows. */
-export type Run = <Values, Row>(query: PreparedQuery<Values, Row>, values: Values) => Promise<Row[]>
+export type PreparedQuery<Values, Row> = (values: Values) => CompiledQuery<Row>
 
 /** @param build is called once, with a stand-in for each value: it may place them in the query, not look at them. */
 export function prepare<Values extends object, Row>(
   build: (values: Values) => { compile(): CompiledQuery<Row> },
 ): PreparedQuery<Values, Row> {
   const standIns = new Proxy({}, { get: (_, name) => new StandIn(name) }) as Values
-  const compiled = build(standIns).compile()
-  return async (database, values) => {
-    const parameters = compiled.parameters.map((parameter) =>
+  const { query, queryId, sql, parameters } = build(standIns).compile()
+  return (values) => ({
+    query,
+    queryId,
+    sql,
+    parameters: parameters.map((parameter) =>
       parameter instanceof StandIn ? values[parameter.name as keyof Values] : parameter,
-    )
-    const { rows } = await database.executeQuery<Row>({ ...compiled, parameters })
-    return rows
-  }
+    ),
+  })
 }
 
 class StandIn {
@@ -29,6 +26,9 @@ class StandIn {
     this.name = name
   }
 }
+
+/** Without a value. */
+export const plain = <Row>(text: string) => CompiledQuery.raw(text) as CompiledQuery<Row>
 
 /**
  * An id or a number of rows. Ids on PostgreSQL have four bytes, and it refuses a larger number where it expects one;

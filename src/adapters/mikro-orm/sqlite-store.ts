@@ -1,0 +1,109 @@
+import BetterSqlite3 from 'better-sqlite3'
+import type { CompiledQuery, Kysely } from 'kysely'
+import { StoreUnavailable } from '../../domain/errors.ts'
+import { Batches, type Job, type RunBatch } from './batches.ts'
+import type { Tables } from './records.ts'
+import { type Store, translated } from './store.ts'
+
+/** How long a statement waits for another process that writes, in milliseconds; this whole process waits with it. */
+const BUSY_TIMEOUT = 1_000
+
+/** Opens the file, and creates it where there is none. */
+export function openSqlite(path: string): BetterSqlite3.Database {
+  const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT })
+  try {
+    database.pragma('journal_mode = WAL')
+    // With WAL the default, NORMAL, may lose the last commits in a power cut.
+    database.pragma('synchronous = FULL')
+    database.pragma('foreign_keys = ON')
+    return database
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+/** A connection that only reads: what is committed, whatever the writer is about. Nobody waits for anybody there. */
+export function openSqliteReader(path: string): BetterSqlite3.Database {
+  const database = openSqlite(path)
+  database.pragma('query_only = ON')
+  return database
+}
+
+export type Run = <Row>(query: CompiledQuery<Row>) => Row[]
+export type Work = (run: Run) => unknown
+
+/** One connection writes to the file, and another reads from it meanwhile. Nothing waits within a transaction. */
+export function sqliteStore(
+  kysely: Kysely<Tables>,
+  writer: BetterSqlite3.Database,
+  reader: BetterSqlite3.Database,
+): Store {
+  const reads = new Batches(inOneSnapshot(reader))
+  const writes = new Batches(inOneCommit(writer))
+  return {
+    kysely,
+    read: (query) => translated(reads.add((run) => run(query))),
+    write: (query) => translated(writes.add((run) => run(query))),
+    change: (query, decide) =>
+      translated(
+        writes.add((run) => {
+          const { result, write } = decide(run(query))
+          if (write) run(write)
+          return result
+        }),
+      ),
+  }
+}
+
+/** Each read alone would lock the file and look for what was written since the one before it. */
+export function inOneSnapshot(database: BetterSqlite3.Database): RunBatch<Work> {
+  const run = runner(database)
+  const each = (jobs: readonly Job<Work>[]) => jobs.map((job) => attempt(job, (work) => work(run), database))
+  const together = database.transaction(each)
+  return (jobs) => (jobs.length === 1 ? each(jobs) : together(jobs))
+}
+
+/**
+ * One after the other in a transaction that takes the write lock first, each in a savepoint, so that one that fails
+ * takes back its own writes and no other's.
+ */
+export function inOneCommit(database: BetterSqlite3.Database): RunBatch<Work> {
+  const run = runner(database)
+  // Within another transaction better-sqlite3 makes a savepoint of it.
+  const alone = database.transaction((work: Work) => work(run))
+  const each = (jobs: readonly Job<Work>[]) => jobs.map((job) => attempt(job, alone.immediate, database))
+  const together = database.transaction(each)
+  return (jobs) => (jobs.length === 1 ? each(jobs) : together.immediate(jobs))
+}
+
+/** @returns what to tell the job once the transaction is over */
+function attempt(
+  { work, resolve, reject }: Job<Work>,
+  alone: (work: Work) => unknown,
+  database: BetterSqlite3.Database,
+) {
+  try {
+    const result = alone(work)
+    return () => resolve(result)
+  } catch (error) {
+    if (database.inTransaction) return () => reject(error)
+    // SQLite took back the whole transaction by itself, as it may when the disk is full: no other job is to blame.
+    reject(error)
+    throw new StoreUnavailable(error)
+  }
+}
+
+/** Compiling a statement costs more than running it. There are as many as the repositories have queries. */
+function runner(database: BetterSqlite3.Database): Run {
+  const statements = new Map<string, BetterSqlite3.Statement<unknown[]>>()
+  const prepared = (sql: string) => {
+    const statement = statements.get(sql) ?? database.prepare(sql)
+    statements.set(sql, statement)
+    return statement
+  }
+  return <Row>({ sql, parameters }: CompiledQuery<Row>) => prepared(sql).all(parameters.map(encode)) as Row[]
+}
+
+/** SQLite knows neither dates nor booleans: they are kept as milliseconds, and as 0 or 1. */
+const encode = (value: unknown) => (value instanceof Date || typeof value === 'boolean' ? Number(value) : value)
