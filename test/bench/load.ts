@@ -142,7 +142,7 @@ export interface Effort {
   readonly rounds: number
 }
 
-const WARM_UP_S = 1.5
+const WARM_UP_S = 4
 
 /** A B A B …: what disturbs the machine for a while disturbs both, and the ratio of two neighbours stays. */
 export async function compare(a: Side, b: Side, { seconds, rounds }: Effort): Promise<Comparison> {
