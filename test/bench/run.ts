@@ -1,6 +1,7 @@
 /** `npm run bench`: see `.github/BENCHMARKS.md`. */
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
+import { aloneInItsGroup } from './alone.ts'
 import { type Databases, sqlite, startPostgresql } from './databases.ts'
 import { compare, median } from './load.ts'
 import { ROUTE_CONTENT, type Row, type Scene, scenes } from './rows.ts'
@@ -14,6 +15,7 @@ A row is for example sqlite:get; a part of such a name (postgresql, get, pages) 
 const TIME_LIMIT_MS = 30 * 60_000
 const STARTS = 5
 const START_GOAL_S = 0.7
+const ALONE_GOAL = 0.9
 
 const { values: options } = parseArgs({
   options: {
@@ -33,9 +35,10 @@ const progress = (text: string) => process.stderr.write(text)
 
 const kinds = { sqlite: async () => sqlite, postgresql: startPostgresql }
 const START = 'start'
-const every = Object.keys(kinds).flatMap((kind) =>
-  [...scenes.flatMap((scene) => scene.rows), START].map((row) => `${kind}:${row}`),
-)
+const ALONE = 'sqlite:alone'
+const every = Object.keys(kinds)
+  .flatMap((kind) => [...scenes.flatMap((scene) => scene.rows), START].map((row) => `${kind}:${row}`))
+  .concat(ALONE)
 const partsOf = (name: string) => name.split(/[:-]/)
 const asked = every.filter(
   (row) =>
@@ -97,6 +100,21 @@ async function measureStart(databases: Databases, kind: string): Promise<void> {
   })
 }
 
+/** The goal leaves room for what the machine does meanwhile. */
+async function measureAlone(): Promise<void> {
+  if (!asked.includes(ALONE)) return
+  progress(`${ALONE}: `)
+  const ratio = await aloneInItsGroup(effort.rounds)
+  progress(`${ratio.toFixed(2)}\n`)
+  facts.push({
+    row: ALONE,
+    what: 'one write at a time through the group, against a commit each',
+    value: ratio.toFixed(2),
+    goal: `≥ ${ALONE_GOAL}`,
+    met: ratio >= ALONE_GOAL,
+  })
+}
+
 async function run(): Promise<void> {
   if (!pinned) progress('There are no two cores to choose from: servers and load share what there is.\n')
   if (!commitsReachADisk) {
@@ -113,6 +131,7 @@ async function run(): Promise<void> {
       await databases.close()
     }
   }
+  await measureAlone()
   const date = new Date().toISOString().slice(0, 10)
   const report: Report = { date, machine, loadAverage, results, facts }
   console.log(options.json ? JSON.stringify(report, null, 2) : printed(report))

@@ -1,0 +1,35 @@
+/** In this process and without HTTP: what sharing a commit costs a write that has nobody to share it with. */
+import { join } from 'node:path'
+import { CompiledQuery } from 'kysely'
+import { Batches } from '#src/adapters/mikro-orm/batches.ts'
+import { inOneCommit, openSqlite } from '#src/adapters/mikro-orm/sqlite-store.ts'
+import { median } from './load.ts'
+import { folder } from './servers.ts'
+
+const WRITES = 500
+const TEXT = 'Tag it, publish it, write the notes, tell the people who asked for it.'
+const INSERT = 'insert into notes (text) values (?) returning id'
+
+/** Writes a second through the group, one after the other, over those of a commit each: the median of the rounds. */
+export async function aloneInItsGroup(rounds: number): Promise<number> {
+  const database = openSqlite(join(folder, 'alone.db'))
+  database.exec('create table notes (id integer primary key, text text)')
+  const writes = new Batches(inOneCommit(database))
+  const statement = database.prepare(INSERT)
+  const ways = {
+    group: () => writes.add((run) => run(CompiledQuery.raw(INSERT, [TEXT]))),
+    commit: async () => statement.all(TEXT),
+  }
+  const milliseconds = async (write: () => Promise<unknown>) => {
+    const start = performance.now()
+    for (let written = 0; written < WRITES; written++) await write()
+    return performance.now() - start
+  }
+  const ratios: number[] = []
+  for (let round = 0; round <= rounds; round++) {
+    const inGroup = await milliseconds(ways.group)
+    ratios.push((await milliseconds(ways.commit)) / inGroup)
+  }
+  database.close()
+  return median(ratios.slice(1)) // the first warms up
+}
