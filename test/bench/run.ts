@@ -2,7 +2,7 @@
 import { loadavg } from 'node:os'
 import { parseArgs } from 'node:util'
 import { aloneInItsGroup } from './alone.ts'
-import { type Databases, sqlite, startPostgresql } from './databases.ts'
+import { type Databases, openPostgresql, sqlite } from './databases.ts'
 import { compare, median } from './load.ts'
 import { ROUTE_CONTENT, type Row, type Scene, scenes } from './rows.ts'
 import { commitsReachADisk, folder, memoryOf, moveLoad, pinned, startProduct } from './servers.ts'
@@ -33,7 +33,7 @@ const results: Result[] = []
 const facts: Fact[] = []
 const progress = (text: string) => process.stderr.write(text)
 
-const kinds = { sqlite: async () => sqlite, postgresql: startPostgresql }
+const kinds = { sqlite: async () => sqlite, postgresql: openPostgresql }
 const START = 'start'
 const ALONE = 'sqlite:alone'
 const every = Object.keys(kinds)

@@ -7,7 +7,8 @@ import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import pg from 'pg'
 import { postgresql } from '#test/adapter-sets.ts'
-import { Client, freePort, Service, until } from './service.ts'
+import { freePort } from '#test/free-port.ts'
+import { Client, Service, until } from './service.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 /** Debian's own. */

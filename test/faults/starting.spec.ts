@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { expect } from 'chai'
 import { variablesOf } from '#src/config.ts'
-import { Client, type Environment, freePort, Service } from './service.ts'
+import { freePort } from '#test/free-port.ts'
+import { Client, type Environment, Service } from './service.ts'
 
 /** No message may repeat it. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print'

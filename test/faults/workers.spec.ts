@@ -1,18 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { freePort } from '#test/free-port.ts'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
-import {
-  Client,
-  freePort,
-  PATIENCE,
-  refusesConnections,
-  Service,
-  Storm,
-  type Task,
-  testEnds,
-  until,
-} from './service.ts'
+import { Client, PATIENCE, refusesConnections, Service, Storm, type Task, testEnds, until } from './service.ts'
 
 const workersOf = ({ pid }: Service): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)

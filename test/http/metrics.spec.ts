@@ -6,17 +6,9 @@ import { expect } from 'chai'
 import { Metrics, MetricsListenError } from '#src/adapters/metrics/prometheus.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { expectRejection } from '#test/contracts/repositories.ts'
+import { freePort } from '#test/free-port.ts'
 import packageJson from '../../package.json' with { type: 'json' }
 import { Api, LOGIN, TASKS, type User } from './api.ts'
-
-async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, '127.0.0.1')
-  await once(probe, 'listening')
-  const { port } = probe.address() as AddressInfo
-  probe.close()
-  await once(probe, 'close')
-  return port
-}
 
 describe('The metrics', () => {
   const api = new Api()
