@@ -55,6 +55,7 @@ async function openStorage({ database: target, databasePool }: Config): Promise<
     tasks: new InMemoryTaskRepository(),
     users: new InMemoryUserRepository(),
     pool: undefined,
+    waiting: () => 0,
     ping: async () => {},
     migrate: async () => [],
     pending: async () => [],
@@ -120,7 +121,7 @@ interface Closable {
  */
 async function metricsOf(
   { host, metricsPort: port, webConcurrency }: Config,
-  { pool }: Database,
+  { pool, waiting }: Database,
   passwords: BoundedPasswordHasher,
   opened: Closable[],
 ): Promise<Metrics[]> {
@@ -128,6 +129,7 @@ async function metricsOf(
   const metrics = new Metrics(packageJson.version, {
     passwords: () => passwords.load(),
     connections: () => (pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}),
+    waiting,
   })
   if (webConcurrency > 1) shareMetrics(metrics)
   else opened.push(await serveMetrics(metrics, { host, port }))

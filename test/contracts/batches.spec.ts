@@ -143,8 +143,10 @@ describe('Writes that share a commit', () => {
     const { MOST_AT_ONCE, MOST_WAITING } = Batches
     const nothing = () => writes.add(() => undefined)
     const waiting = Promise.all(Array.from({ length: MOST_WAITING }, nothing))
+    expect(writes.waiting).to.equal(MOST_WAITING)
     await expectRejection(nothing(), StoreUnavailable)
     await waiting
+    expect(writes.waiting).to.equal(0)
     expect(count('begin immediate')).to.equal(MOST_WAITING / MOST_AT_ONCE)
     await note('one')
     expect(notes()).to.deep.equal(['one'])

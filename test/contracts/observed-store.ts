@@ -18,6 +18,7 @@ export function observedStore(store: Store, { sql, close }: Beside) {
   }
   const observed: Store = {
     kysely: store.kysely,
+    waiting: () => store.waiting(),
     read: (query) => store.read(noted(query)),
     write: (query) => store.write(noted(query)),
     change: (query, decide) =>

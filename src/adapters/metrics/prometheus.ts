@@ -16,6 +16,8 @@ export interface Gauges {
   passwords(): { readonly waiting: number; readonly running: number }
   /** Connections of the pool by state; nothing where the database has no pool. */
   connections(): Readonly<Record<string, number>>
+  /** Writes that wait for the database. */
+  waiting(): number
 }
 
 interface Answered {
@@ -66,11 +68,19 @@ export class Metrics {
     })
     new Gauge({
       name: 'db_client_connections',
-      help: 'Connections to the database, and requests that wait for one.',
+      help: 'Connections of the pool, which is for limits and migrations: requests share a few others.',
       labelNames: ['state'],
       registers,
       collect() {
         for (const [state, count] of Object.entries(gauges.connections())) this.set({ state }, count)
+      },
+    })
+    new Gauge({
+      name: 'db_client_pending_writes',
+      help: 'Writes that wait for the database.',
+      registers,
+      collect() {
+        this.set(gauges.waiting())
       },
     })
     new Gauge({

@@ -31,6 +31,10 @@ export class Batches<Work> {
     this.#mostRunning = mostRunning
   }
 
+  get waiting(): number {
+    return this.#waiting.length
+  }
+
   /** @throws StoreUnavailable when too many wait already */
   add(work: Work): Promise<unknown> {
     return new Promise((resolve, reject) => {

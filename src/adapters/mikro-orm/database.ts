@@ -25,6 +25,8 @@ export interface Database {
   readonly users: UserRepository
   /** Of PostgreSQL, for who shares it. */
   readonly pool: pg.Pool | undefined
+  /** How many writes wait for their turn. */
+  waiting(): number
   /** Reads a table. @throws StoreUnavailable */
   ping(): Promise<void>
   /**
@@ -54,6 +56,7 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
     pool: connections.pool,
+    waiting: () => store.waiting(),
     async ping() {
       // Without its tables the database serves nobody either.
       await store.read(anyUser({})).catch((error) => {

@@ -19,6 +19,7 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
     read: (query) => translated(read(query)),
     write: (query) => translated(write(query)),
     change: (query, decide) => translated(changed(async () => decide(await read(query)), write)),
+    waiting: () => writes.waiting,
   }
 }
 

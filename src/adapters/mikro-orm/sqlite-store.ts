@@ -53,6 +53,7 @@ export function sqliteStore(
           return result
         }),
       ),
+    waiting: () => writes.waiting,
   }
 }
 

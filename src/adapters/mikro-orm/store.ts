@@ -25,6 +25,8 @@ export interface Store {
    * It decides again when somebody wrote meanwhile.
    */
   change<Row, Result>(query: CompiledQuery<Row>, decide: (rows: Row[]) => Decision<Result>): Promise<Result>
+  /** How many writes wait for their turn. */
+  waiting(): number
 }
 
 /** Errors of a driver as the rest of the application may know them. */
