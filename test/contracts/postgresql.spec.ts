@@ -203,6 +203,17 @@ describe('The store on PostgreSQL', () => {
     expect((await store.tasks.update(task, retitle)).snapshot().title).to.equal('new')
   })
 
+  it('is unavailable for all who wait behind a table that is locked before their statement was ever prepared', async () => {
+    const task = (await addTask()).snapshot()
+    const fresh = observed(url)
+    await holder.query('begin')
+    await holder.query('lock table tasks in access exclusive mode')
+    await Promise.all(Array.from({ length: 4 }, () => refused(fresh.tasks.get(task))))
+    await holder.query('commit')
+    for (let turn = 0; turn < 4; turn++) expect((await fresh.tasks.get(task)).snapshot()).to.deep.equal(task)
+    await fresh.close()
+  })
+
   it('outlives connections that are cut while nobody uses them', async () => {
     const task = (await addTask()).snapshot()
     await openEach(store, task)
@@ -300,6 +311,17 @@ describe('Opening a PostgreSQL database', () => {
     )
   })
 
+  it('says that the encoding is not that of the service', async () => {
+    const { rows } = await query(url, "select 'latin1_' || substr(current_database(), 12, 20) as name")
+    await query(url, `create database ${rows[0].name} template template0 encoding 'LATIN1' locale 'C'`)
+    url.pathname = `/${rows[0].name}`
+    expect(await refusalOf(url)).to.equal(
+      `The PostgreSQL database at ${url.host} cannot be opened: its encoding is not UTF8`,
+    )
+    url.pathname = '/postgres'
+    await query(url, `drop database ${rows[0].name}`)
+  })
+
   it('says that the password is wrong, and not which', async () => {
     url.password = 'not-the-one'
     expect(await refusalOf(url)).to.equal(
@@ -329,6 +351,16 @@ describe('Opening a PostgreSQL database', () => {
     )
   })
 })
+
+async function query(url: URL, sql: string) {
+  const client = new pg.Client(url.href)
+  await client.connect()
+  try {
+    return await client.query(sql)
+  } finally {
+    await client.end()
+  }
+}
 
 const refused = (answer: Promise<unknown>) => expectRejection(answer, StoreUnavailable)
 

@@ -126,7 +126,11 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
     dialect: new PostgresDialect({ pool }),
     pool,
     store: (kysely) => postgresqlStore(kysely, writer, readers),
-    check: () => Promise.all([pool.query('select 1'), writer.run(ONE), readers.run(ONE)]),
+    async check() {
+      const [{ rows }] = await Promise.all([pool.query(ENCODING), writer.run(ONE), readers.run(ONE)])
+      // In any other a character is not what it is here, or can't be stored.
+      if (rows[0]?.encoding !== 'UTF8') throw new Error('its encoding is not UTF8')
+    },
     async close() {
       if (!pool.ending) await pool.end()
       await writer.end()
@@ -136,6 +140,7 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
 }
 
 const ONE = plain('select 1')
+const ENCODING = "select current_setting('server_encoding') as encoding"
 
 /** Any number, as long as every release has the same. */
 const MIGRATION_LOCK = 7_235_174
