@@ -6,10 +6,12 @@ import { DatabaseUnavailable } from './adapters/mikro-orm/database.ts'
 import { prepareDatabase, startService } from './composition-root.ts'
 import { type Config, ConfigError, readConfig, readEnvironment } from './config.ts'
 import { createLog } from './log.ts'
-import { startWorkers, WorkerFailed } from './workers.ts'
+import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
 
 /** What an operator can mend; the message says it all, so no stack. */
 const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError, MetricsListenError]
+
+let stopping = false
 
 try {
   const config = readConfig(readEnvironment())
@@ -28,16 +30,19 @@ try {
   let service: ListeningServer | undefined
   // A start may take long: PostgreSQL is away, another instance migrates. The first process of a container would ignore
   // a signal that nobody handles.
-  stopOnSignal(log, async () => service?.close())
+  stopOnSignal(log, () => (service ? service.close() : stopWorkers()))
   service = await start(config, log)
   if (cluster.isPrimary) {
     const { url } = service
     log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
   }
 } catch (error) {
-  report(error)
-  // Whatever listens already, as the metrics may, would keep the process.
-  process.exit(1)
+  // Who is told to stop while it starts may not get to its end.
+  if (!stopping) {
+    report(error)
+    // Whatever listens already, as the metrics may, would keep the process.
+    process.exit(1)
+  }
 }
 
 function report(error: unknown): void {
@@ -54,7 +59,6 @@ async function start(config: Config, log: Log): Promise<ListeningServer> {
 }
 
 function stopOnSignal(log: Log, close: () => Promise<void>): void {
-  let stopping = false
   const stop = async (signal: string) => {
     if (stopping) return
     stopping = true

@@ -12,6 +12,8 @@ const RESTART_DELAY = 500
 /** A worker ended before it listened. It has said why itself. */
 export class WorkerFailed extends Error {}
 
+let closing = false
+
 /**
  * Starts `config.webConcurrency` processes that serve one port, and replaces each that dies. The workers do not migrate,
  * and get the same key, which may be a random one.
@@ -19,16 +21,13 @@ export class WorkerFailed extends Error {}
  * @throws WorkerFailed
  */
 export async function startWorkers(config: Config, log: Log): Promise<ListeningServer> {
-  const workers = new Set<Worker>()
-  let closing = false
   // They accept connections themselves. Those that this process would hand to one which was just killed are lost, and
   // hang for as long as their clients wait.
   cluster.schedulingPolicy = cluster.SCHED_NONE
 
   const start = async (): Promise<AddressInfo> => {
+    if (closing) throw new WorkerFailed('The service stops.')
     const worker = cluster.fork({ SECRET_KEY: config.secretKey, MIGRATE_ON_START: 'false' })
-    workers.add(worker)
-    worker.once('exit', () => workers.delete(worker))
     const address = await listening(worker)
     worker.once('exit', (code, signal) => {
       if (closing) return
@@ -41,20 +40,22 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
     await delay(RESTART_DELAY)
     if (!closing) await start().catch(replace)
   }
-  const close = async (): Promise<void> => {
-    closing = true
-    await Promise.all([...workers].map(ended))
-  }
 
   try {
     // The first alone, so that what is wrong with all of them is said once.
     const address = await start()
     await Promise.all(Array.from({ length: config.webConcurrency - 1 }, start))
-    return { url: urlOf(address), close }
+    return { url: urlOf(address), close: stopWorkers }
   } catch (error) {
-    await close()
+    await stopWorkers()
     throw error
   }
+}
+
+/** Those that still start, too. Where there are none it does nothing. */
+export async function stopWorkers(): Promise<void> {
+  closing = true
+  await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && ended(worker)))
 }
 
 async function listening(worker: Worker): Promise<AddressInfo> {

@@ -31,5 +31,6 @@ export async function finished(begun: ClientRequest, index: number): Promise<Tas
   begun.end(bodyOf(index))
   const [answer] = (await once(begun, 'response')) as [IncomingMessage]
   expect(answer.statusCode).to.equal(201)
+  expect(answer.headers.connection).to.equal('close')
   return (await json(answer)) as Task
 }

@@ -55,6 +55,16 @@ describe('WEB_CONCURRENCY=2', () => {
     expect(message).to.match(/^WEB_CONCURRENCY must .*memory:.*$/)
   })
 
+  it('leaves no worker behind when it is stopped while they start, and ends with 0', async () => {
+    const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: await sqlite.databaseUrl() })
+    await until(() => workersOf(service).length > 0)
+    const workers = workersOf(service)
+    service.signal('SIGTERM')
+    expect(await service.exit()).to.equal(0)
+    expect(workers.filter(lives)).to.deep.equal([])
+    expect(service.output).to.not.match(/"level":(?:50|60)|node:/)
+  })
+
   for (const { name, databaseUrl } of [sqlite, postgresql]) {
     describe(`on ${name}`, () => {
       let service: Service

@@ -60,6 +60,7 @@ export function createApp(options: HttpOptions, surroundings: Surroundings): Koa
   if (observers.length > 0) app.use(observe(observers))
   app.use(answerHeaders())
   app.use(allowOrigins(corsOrigins))
+  app.use(endConnections(readiness))
   app.use(reportProblems(log))
   app.use(router.routes())
   app.use(refuseUnknown)
@@ -132,6 +133,14 @@ function allowOrigins(origins: readonly string[]): Middleware {
   })
   // Without an origin there is nothing to answer, and most requests have none.
   return (ctx, next) => (ctx.req.headers.origin === undefined ? next() : answerOrigin(ctx, next))
+}
+
+/** A request on a connection that is about to end would be lost, so its client is told (RFC 9112, section 9.6). */
+function endConnections(readiness: Readiness): Middleware {
+  return async ({ res }, next) => {
+    await next()
+    if (readiness.stopping) res.setHeader('Connection', 'close')
+  }
 }
 
 /** Answers each error with its problem document; what is a mistake of ours, or the store's, goes to the log. */

@@ -14,6 +14,10 @@ export class Readiness {
     this.#deadline = deadline
   }
 
+  get stopping(): boolean {
+    return this.#stopping
+  }
+
   stop(): void {
     this.#stopping = true
   }
