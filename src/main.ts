@@ -1,71 +1,8 @@
-import cluster from 'node:cluster'
-import type { Log } from './adapters/http/access-log.ts'
-import { ListenError, type ListeningServer } from './adapters/http/server.ts'
-import { MetricsListenError, serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
-import { DatabaseUnavailable } from './adapters/mikro-orm/database.ts'
-import { prepareDatabase, startService } from './composition-root.ts'
-import { type Config, ConfigError, readConfig, readEnvironment } from './config.ts'
-import { createLog } from './log.ts'
-import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
+import { enableCompileCache } from 'node:module'
+import { join } from 'node:path'
 
-/** What an operator can mend; the message says it all, so no stack. */
-const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError, MetricsListenError]
+// A quarter of a start is spent on compiling. What comes of it is kept beside the code that it comes from, which nobody can
+// write to who can't change that as well. Where the service can't either, as in the image, each start compiles anew.
+enableCompileCache({ directory: join(import.meta.dirname, '../node_modules/.cache/node') })
 
-let stopping = false
-
-try {
-  const config = readConfig(readEnvironment())
-  const log = createLog(config)
-  process.once('exit', () => log.flush())
-  process.on('uncaughtException', (error) => {
-    log.fatal({ err: error }, 'an error that nobody caught ends the process')
-    process.exit(1)
-  })
-  if (config.secretKeyIsRandom) {
-    log.warn(
-      {},
-      'SECRET_KEY is not set: every token ends with this process. `openssl rand -base64 48` makes a key to set.',
-    )
-  }
-  let service: ListeningServer | undefined
-  // A start may take long: PostgreSQL is away, another instance migrates. The first process of a container would ignore
-  // a signal that nobody handles.
-  stopOnSignal(log, () => (service ? service.close() : stopWorkers()))
-  service = await start(config, log)
-  if (cluster.isPrimary) {
-    const { url } = service
-    log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
-  }
-} catch (error) {
-  // Who is told to stop while it starts may not get to its end.
-  if (!stopping) {
-    report(error)
-    // Whatever listens already, as the metrics may, would keep the process.
-    process.exit(1)
-  }
-}
-
-function report(error: unknown): void {
-  if (error instanceof WorkerFailed) return // it has said why itself
-  const expected = operatorErrors.some((kind) => error instanceof kind)
-  console.error(expected ? (error as Error).message : error)
-}
-
-async function start(config: Config, log: Log): Promise<ListeningServer> {
-  if (cluster.isWorker || config.webConcurrency === 1) return startService(config, log)
-  await prepareDatabase(config, log)
-  if (config.metricsPort !== undefined) await serveWorkersMetrics({ host: config.host, port: config.metricsPort })
-  return startWorkers(config, log)
-}
-
-function stopOnSignal(log: Log, close: () => Promise<void>): void {
-  const stop = async (signal: string) => {
-    if (stopping) return
-    stopping = true
-    if (cluster.isPrimary) log.info({}, `${signal}: answering the requests in flight, then stopping`)
-    await close()
-    process.exit(0)
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
-}
+await import('./service.ts')

@@ -102,9 +102,13 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
         './adapters/http/app.ts',
         './domain/ports.ts',
       ],
-      forbidden: ['koa', '@koa/router', 'koa-helmet', 'bcrypt', 'jsonwebtoken', 'better-sqlite3', './main.ts'],
+      forbidden: ['koa', '@koa/router', 'koa-helmet', 'bcrypt', 'jsonwebtoken', 'better-sqlite3', './service.ts'],
     },
     'src/main.ts': {
+      allowed: ['./service.ts', 'node:module'],
+      forbidden: ['koa', 'tsyringe', '@mikro-orm/core'],
+    },
+    'src/service.ts': {
       allowed: ['./composition-root.ts', './config.ts', './log.ts', './adapters/http/app.ts', 'node:process'],
       forbidden: ['pino', 'koa', 'tsyringe', '@mikro-orm/core', 'kysely', 'bcrypt', 'jsonwebtoken'],
     },

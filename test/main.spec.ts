@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -15,10 +15,9 @@ const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 const PLACEHOLDER = 'change-me-to-a-long-random-string'
 
-/** Starts take half as long when what Node compiled is kept; coverage needs it compiled anew. */
-const compileCache = mkdtempSync(join(tmpdir(), 'tasks-compiled-'))
+/** What a coverage of the tests needs to see these processes, too. */
 const { NODE_V8_COVERAGE } = process.env
-const ours = NODE_V8_COVERAGE ? { NODE_V8_COVERAGE } : { NODE_COMPILE_CACHE: compileCache }
+const ours = NODE_V8_COVERAGE ? { NODE_V8_COVERAGE } : {}
 
 type Environment = Readonly<Record<string, string>>
 
@@ -70,8 +69,6 @@ class Main {
 describe('The process', function () {
   this.timeout(20_000)
   this.slow(2_000)
-
-  after(() => rmSync(compileCache, { recursive: true, force: true }))
 
   let folder: string
   let running: Main[]
@@ -328,6 +325,18 @@ describe('The process', function () {
     } finally {
       occupied.close()
     }
+  })
+
+  it('keeps what Node compiled where it is told to, and by itself in no folder that everybody may write to', async () => {
+    const told = join(folder, 'compiled')
+    for (const environment of [{ NODE_COMPILE_CACHE: told }, { TMPDIR: folder }]) {
+      const main = start({ PORT: '0', DATABASE_URL: 'memory:', ...environment })
+      await main.url()
+      main.signal('SIGTERM')
+      expect(await main.exit()).to.equal(0)
+    }
+    expect(readdirSync(told)).to.have.lengthOf(1)
+    expect(readdirSync(folder)).to.deep.equal(['compiled'])
   })
 
   it('serves what it kept when it is started again', async () => {

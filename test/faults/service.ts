@@ -18,11 +18,9 @@ export let folder: string
 export let testEnds: AbortSignal
 let endTest: () => void
 
-const compileCache = mkdtempSync(join(tmpdir(), 'tasks-compiled-'))
 const running = new Set<ChildProcess>()
 process.once('exit', () => {
   for (const child of running) end(child)
-  rmSync(compileCache, { recursive: true, force: true })
 })
 
 beforeEach(() => {
@@ -60,7 +58,7 @@ export class Process {
     const [program = '', ...words] = [...launcher, process.execPath, join(ROOT, file), ...given]
     this.#child = spawn(program, words, {
       cwd: folder,
-      env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: compileCache, ...environment },
+      env: { PATH: process.env.PATH, ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })
