@@ -31,6 +31,7 @@ export function observedStore(store: Store, { sql, close }: Beside) {
   return {
     tasks: new MikroOrmTaskRepository(observed),
     users: new MikroOrmUserRepository(observed),
+    write: observed.write,
     ran,
     sql,
     close,

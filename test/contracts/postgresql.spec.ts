@@ -1,5 +1,3 @@
-import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'chai'
 import { CompiledQuery, Kysely, PostgresDialect } from 'kysely'
@@ -15,6 +13,7 @@ import { postgresql } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
 import { anOwner, expectRejection } from '#test/contracts/repositories.ts'
+import { startProxy } from '#test/postgresql-proxy.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
 const retitle = (task: Task) => task.edit({ title: 'new' }, NOW)
@@ -67,8 +66,10 @@ describe('The store on PostgreSQL', () => {
   const signal = (call: 'pg_cancel_backend' | 'pg_terminate_backend') =>
     operator.query(`select ${call}(pid) from pg_stat_activity where ${ours()}`)
 
-  async function untilBlocked(count: number): Promise<void> {
-    const blocked = `select 1 from pg_stat_activity where ${ours()} and wait_event_type = 'Lock'`
+  /** By locks of that one. */
+  async function untilBlocked(count: number, by = 'holder'): Promise<void> {
+    const lockers = `select pid from pg_stat_activity where application_name = '${by}'`
+    const blocked = `select 1 from pg_stat_activity where ${ours()} and pg_blocking_pids(pid) && array(${lockers})`
     while ((await operator.query(blocked)).rowCount !== count);
   }
 
@@ -77,9 +78,9 @@ describe('The store on PostgreSQL', () => {
     for (let turn = 0; turn < 10; turn++) await tasks.get(task)
   }
 
-  async function lock({ id }: TaskKey): Promise<void> {
-    await holder.query('begin')
-    await holder.query('select 1 from tasks where id = $1 for update', [id])
+  async function lock(id: number | undefined, locker = holder): Promise<void> {
+    await locker.query('begin')
+    await locker.query('select 1 from tasks where id = $1 for update', [id])
   }
 
   it('gives up a statement and an idle transaction in time', async () => {
@@ -161,7 +162,7 @@ describe('The store on PostgreSQL', () => {
 
   it('answers everybody once the row that an update waits for is free', async () => {
     const [locked, other] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
-    await lock(locked)
+    await lock(locked.id)
     const updates = [locked, other].map((key) => store.tasks.update(key, retitle))
     const read = store.tasks.get(other)
     await untilBlocked(1)
@@ -172,7 +173,7 @@ describe('The store on PostgreSQL', () => {
 
   it('is unavailable when the server gives a statement up, and leaves the task as it was', async () => {
     const task = (await addTask()).snapshot()
-    await lock(task)
+    await lock(task.id)
     const refused = expectRejection(store.tasks.update(task, retitle), StoreUnavailable)
     await untilBlocked(1)
     await signal('pg_cancel_backend')
@@ -184,7 +185,7 @@ describe('The store on PostgreSQL', () => {
   it('is unavailable when the server cuts the connections, twenty at once too, and serves again', async () => {
     const task = (await addTask()).snapshot()
     for (let round = 0; round < 2; round++) {
-      await lock(task)
+      await lock(task.id)
       let told = false
       const updates = Array.from({ length: 20 }, () => store.tasks.update(task, retitle))
       const waiting = Promise.allSettled(updates).finally(() => {
@@ -203,15 +204,43 @@ describe('The store on PostgreSQL', () => {
     expect((await store.tasks.update(task, retitle)).snapshot().title).to.equal('new')
   })
 
-  it('is unavailable for all who wait behind a table that is locked before their statement was ever prepared', async () => {
+  it('is unavailable behind a table that is locked, and serves who came after that once it is free', async () => {
     const task = (await addTask()).snapshot()
-    const fresh = observed(url)
     await holder.query('begin')
     await holder.query('lock table tasks in access exclusive mode')
-    await Promise.all(Array.from({ length: 4 }, () => refused(fresh.tasks.get(task))))
+    const [first, second] = [refused(store.tasks.get(task)), store.tasks.get(task)]
+    await first
     await holder.query('commit')
-    for (let turn = 0; turn < 4; turn++) expect((await fresh.tasks.get(task)).snapshot()).to.deep.equal(task)
-    await fresh.close()
+    expect((await second).snapshot()).to.deep.equal(task)
+  })
+
+  it('does what was sent before it was known that a statement in front of it could not be prepared', async () => {
+    const ids = await Promise.all(Array.from({ length: 6 }, async () => (await addTask()).snapshot().id))
+    const run = (sql: string, index: number) => store.write(CompiledQuery.raw(sql, [ids[index]]))
+    const edit = (index: number) => run("update tasks set title = 'edited' where id = $1 returning id", index)
+    const orphan = (index: number) => run('update tasks set owner_id = 0 where id = $1 returning id', index)
+    const remove = (index: number) => run('delete from tasks where id = $1 returning id', index)
+    await edit(0)
+    const lockers = [0, 1, 2].map(
+      (index) => new pg.Client({ connectionString: url, application_name: `locker ${index}` }),
+    )
+    for (const [index, locker] of lockers.entries()) {
+      await locker.connect()
+      await lock(ids[index], locker)
+    }
+
+    const group = Promise.allSettled([edit(0), orphan(3), edit(2), remove(4)])
+    await untilBlocked(1, 'locker 0')
+    const next = Promise.allSettled([edit(1), remove(5)])
+    // The group fails, with the next one on its way; then that one, with the statements of the group on theirs.
+    for (const [index, locker] of lockers.entries()) {
+      await untilBlocked(1, `locker ${index}`)
+      await locker.end()
+    }
+
+    const statuses = [...(await group), ...(await next)].map(({ status }) => status)
+    expect(statuses).to.deep.equal(['fulfilled', 'rejected', ...Array(4).fill('fulfilled')])
+    expect(await store.sql('select id from tasks order by id')).to.deep.equal(ids.slice(0, 4).map((id) => ({ id })))
   })
 
   it('outlives connections that are cut while nobody uses them', async () => {
@@ -225,10 +254,8 @@ describe('The store on PostgreSQL', () => {
   })
 
   it('is unavailable while the server is away, and serves again when it is back', async () => {
-    const detour = new URL(url)
-    const proxy = await startProxy(detour)
-    detour.port = `${proxy.port}`
-    const far = observed(detour.href)
+    const proxy = await startProxy(new URL(url))
+    const far = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
     expect((await far.tasks.get(task)).snapshot()).to.deep.equal(task)
 
@@ -245,10 +272,8 @@ describe('The store on PostgreSQL', () => {
   })
 
   it('is unavailable when its connections fall silent, and serves again over new ones', async () => {
-    const detour = new URL(url)
-    const proxy = await startProxy(detour)
-    detour.port = `${proxy.port}`
-    const far = observed(detour.href, 100)
+    const proxy = await startProxy(new URL(url))
+    const far = observed(proxy.url.href, 100)
     const task = (await addTask()).snapshot()
     await openEach(far, task)
 
@@ -337,10 +362,9 @@ describe('Opening a PostgreSQL database', () => {
 
   it('says that nobody listens', async () => {
     const proxy = await startProxy(url)
-    url.port = `${proxy.port}`
     await proxy.cut()
-    expect(await refusalOf(url)).to.equal(
-      `The PostgreSQL database at ${url.host} cannot be opened: the connection is refused`,
+    expect(await refusalOf(proxy.url)).to.equal(
+      `The PostgreSQL database at ${proxy.url.host} cannot be opened: the connection is refused`,
     )
   })
 
@@ -363,40 +387,3 @@ async function query(url: URL, sql: string) {
 }
 
 const refused = (answer: Promise<unknown>) => expectRejection(answer, StoreUnavailable)
-
-/** A way to the server that can be cut, and mended at the same port. */
-async function startProxy({ port: serverPort, hostname }: URL) {
-  const sockets = new Set<Socket>()
-  const open = async (port: number): Promise<Server> => {
-    const proxy = createServer((near) => {
-      const far = connect(Number(serverPort), hostname)
-      for (const [socket, other] of [
-        [near, far],
-        [far, near],
-      ] as const) {
-        sockets.add(socket)
-        socket.on('error', () => undefined)
-        socket.on('close', () => other.destroy())
-        socket.pipe(other)
-      }
-    }).listen(port, '127.0.0.1')
-    await once(proxy, 'listening')
-    return proxy
-  }
-  let proxy = await open(0)
-  const { port } = proxy.address() as AddressInfo
-  return {
-    port,
-    async cut() {
-      proxy.close()
-      for (const socket of sockets) socket.destroy()
-      await once(proxy, 'close')
-    },
-    silence() {
-      for (const socket of sockets) socket.pause()
-    },
-    async mend() {
-      proxy = await open(port)
-    },
-  }
-}

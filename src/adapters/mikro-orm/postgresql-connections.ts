@@ -138,7 +138,9 @@ const TRANSACTION: ReadonlySet<unknown> = new Set(['begin', 'commit', 'rollback'
  */
 class StatementClient extends pg.Client {
   static readonly LIMIT = 100
-  readonly #names = new Map<string, string>()
+  /** Of statements that were answered under their name. While the first is under way, others go without one. */
+  readonly #names = new Map<string, string | undefined>()
+  #given = 0
   readonly #limit: number
   #silent = false
   /** Called when the connection is given up, for whoever keeps it. */
@@ -154,8 +156,11 @@ class StatementClient extends pg.Client {
     if (typeof text !== 'string') return Reflect.apply(super.query, this, call)
     const own = Array.isArray(values) && values.length > 0
     const hurry = own || TRANSACTION.has(text)
-    const query = { text, values, ...(own && { name: this.#nameOf(text) }), ...(!hurry && { query_timeout: PATIENCE }) }
+    const first = own && !this.#names.has(text) && this.#given < this.#limit
+    const name = first ? `q${this.#given++}` : this.#names.get(text)
+    const query = { text, values, name, ...(!hurry && { query_timeout: PATIENCE }) }
     const answer: Promise<unknown> | undefined = Reflect.apply(super.query, this, [query, ...rest])
+    if (first) this.#learn(text, name, answer)
     // Kept, a connection whose server says nothing would make the next one wait, too.
     answer?.catch((error: Error) => {
       if (this.#silent || error.message !== 'Query read timeout') return
@@ -166,11 +171,13 @@ class StatementClient extends pg.Client {
     return answer as Result
   }
 
-  #nameOf(text: string): string | undefined {
-    const name = this.#names.get(text)
-    if (name !== undefined || this.#names.size >= this.#limit) return name
-    this.#names.set(text, `q${this.#names.size}`)
-    return this.#names.get(text)
+  /** Whether the server prepared a statement that failed can't be seen, so its name is never used again. */
+  #learn(text: string, name: string | undefined, answer: Promise<unknown> | undefined): void {
+    this.#names.set(text, undefined)
+    answer?.then(
+      () => this.#names.set(text, name),
+      () => this.#names.delete(text),
+    )
   }
 }
 

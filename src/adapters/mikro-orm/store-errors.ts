@@ -5,10 +5,9 @@ const SQLITE = /^SQLITE_(?:BUSY|CANTOPEN|FULL|IOERR|LOCKED|READONLY)/
 
 /**
  * https://www.postgresql.org/docs/current/errcodes-appendix.html: the connection, the login, the database itself, a
- * server that recovers as a read-only one, resources, time limits, an operator, the server's own system calls; and a
- * named statement that pg believed to be there while preparing it failed for the one that came before.
+ * server that recovers as a read-only one, resources, time limits, an operator, the server's own system calls.
  */
-const POSTGRESQL = /^(?:08...|28...|3D000|25006|25P0[34]|26000|53...|55P03|57...|58...)$/
+const POSTGRESQL = /^(?:08...|28...|3D000|25006|25P0[34]|53...|55P03|57...|58...)$/
 
 /** Node's own, of a socket. */
 const SOCKET = /^E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)$/

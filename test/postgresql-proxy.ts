@@ -1,0 +1,41 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
+
+/** A way to the server that can be cut, and mended at the same port. */
+export async function startProxy(server: URL) {
+  const sockets = new Set<Socket>()
+  const open = async (port: number): Promise<Server> => {
+    const proxy = createServer((near) => {
+      const far = connect(Number(server.port), server.hostname)
+      for (const [socket, other] of [
+        [near, far],
+        [far, near],
+      ] as const) {
+        sockets.add(socket)
+        socket.on('error', () => undefined)
+        socket.on('close', () => other.destroy())
+        socket.pipe(other)
+      }
+    }).listen(port, '127.0.0.1')
+    await once(proxy, 'listening')
+    return proxy
+  }
+  let proxy = await open(0)
+  const { port } = proxy.address() as AddressInfo
+  const url = new URL(server)
+  url.port = `${port}`
+  return {
+    url,
+    async cut() {
+      proxy.close()
+      for (const socket of sockets) socket.destroy()
+      await once(proxy, 'close')
+    },
+    silence() {
+      for (const socket of sockets) socket.pause()
+    },
+    async mend() {
+      proxy = await open(port)
+    },
+  }
+}
