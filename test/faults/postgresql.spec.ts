@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import pg from 'pg'
 import { postgresql } from '#test/adapter-sets.ts'
+import { startProxy } from '#test/postgresql-proxy.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 import { Client, Service, Storm, until } from './service.ts'
 
@@ -75,6 +76,20 @@ describe('A PostgreSQL that stops and starts under load', () => {
     } finally {
       await server.start()
     }
+  })
+
+  it('keeps nobody waiting who stops the service while it says nothing at all', async () => {
+    const proxy = await startProxy(new URL(server.url))
+    const service = new Service({ DATABASE_URL: proxy.url.href, SHUTDOWN_TIMEOUT: '1', ...LIMITED })
+    const client = await Client.registered(await service.url())
+    proxy.silence()
+    const cut = [client.task('Task'), client.tasks(), Client.loggedIn(client.url)]
+    const answers = Promise.allSettled(cut)
+    await until(async () => (await client.send('GET', '/readyz')).status === 503)
+    service.signal('SIGTERM')
+    expect(await service.exit()).to.equal(0)
+    for (const { status } of await answers) expect(status).to.equal('rejected')
+    await proxy.cut()
   })
 })
 

@@ -17,7 +17,7 @@ export interface ServerOptions {
   readonly maxConnections: number
   /** How long requests are still served after `close`, while `whenClosing` has told the world. */
   readonly shutdownDelay: number
-  /** How long requests in flight may still take after that. */
+  /** How long it may still take after that, most of it for the requests in flight. */
   readonly shutdownTimeout: number
 }
 
@@ -27,7 +27,7 @@ export class ListenError extends Error {}
 export interface ListeningServer {
   /** Without a slash at its end. */
   readonly url: string
-  /** Takes no new connection, answers the requests in flight, then closes what they needed. */
+  /** Takes no new connection, answers the requests in flight, then closes what they needed, if it can be in time. */
   close(): Promise<void>
 }
 
@@ -50,6 +50,8 @@ const MAX_HEADER_SIZE = 16 * 1024
 /** Milliseconds between two looks for what has run out of time, or is idle while the server closes. */
 const CHECK_INTERVAL = 1_000
 const CLOSING_INTERVAL = 20
+/** Of the time to close: the rest is for what the requests needed. */
+const SHARE_OF_REQUESTS = 0.9
 
 /** @throws ListenError */
 export async function listen(
@@ -80,8 +82,10 @@ export async function listen(
     async close() {
       lifecycle.whenClosing()
       await delay(options.shutdownDelay * 1_000)
-      await drained(server, options.shutdownTimeout * 1_000)
-      await lifecycle.atEnd()
+      const timeout = options.shutdownTimeout * 1_000
+      const over = delay(timeout, undefined, { ref: false })
+      await drained(server, timeout * SHARE_OF_REQUESTS)
+      await Promise.race([lifecycle.atEnd(), over])
     },
   }
 }
