@@ -1,7 +1,8 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { CompiledQuery } from 'kysely'
-import { Batches } from '#src/adapters/mikro-orm/batches.ts'
+import { Batches, type Job } from '#src/adapters/mikro-orm/batches.ts'
 import { inOneCommit, inOneSnapshot, type Run, type Work } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
@@ -40,6 +41,55 @@ function openNotes() {
 
 const notes = () => onlooker.prepare('select text from notes order by id').pluck().all()
 const count = (sql: string) => ran.filter((each) => each === sql).length
+
+describe('Batches', () => {
+  /** The batches that began, each with how to end it. */
+  let begun: { readonly size: number; readonly end: () => void }[]
+  let batches: Batches<string>
+
+  beforeEach(() => {
+    begun = []
+    const run = async (jobs: readonly Job<string>[]) => {
+      await new Promise<void>((end) => begun.push({ size: jobs.length, end }))
+      return jobs.map(
+        ({ work, resolve }) =>
+          () =>
+            resolve(work),
+      )
+    }
+    batches = new Batches(run, 2)
+  })
+
+  const sizes = () => begun.map(({ size }) => size)
+
+  it('take what comes until the sockets that are ready were read, and begin once for it', async () => {
+    const all = [batches.add('one'), batches.add('two')]
+    await new Promise<void>((later) => process.nextTick(later))
+    await Promise.resolve()
+    all.push(batches.add('three'))
+    await nextTurn()
+    await nextTurn()
+    expect(sizes()).to.deep.equal([3])
+    begun[0]?.end()
+    expect(await Promise.all(all)).to.deep.equal(['one', 'two', 'three'])
+  })
+
+  it('are under way at a time as many as may be, and no more', async () => {
+    const all: Promise<unknown>[] = []
+    for (const work of ['one', 'two', 'three', 'four']) {
+      all.push(batches.add(work))
+      await nextTurn()
+    }
+    expect([sizes(), batches.waiting]).to.deep.equal([[1, 1], 2])
+    begun[1]?.end()
+    expect(await all[1]).to.equal('two')
+    await nextTurn()
+    await nextTurn()
+    expect([sizes(), batches.waiting]).to.deep.equal([[1, 1, 2], 0])
+    for (const { end } of begun) end()
+    await Promise.all(all)
+  })
+})
 
 describe('Writes that share a commit', () => {
   openNotes()

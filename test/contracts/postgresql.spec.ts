@@ -12,7 +12,7 @@ import type { Task } from '#src/domain/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
-import { anOwner, expectRejection } from '#test/contracts/repositories.ts'
+import { anOwner, expectRejection, outcomes } from '#test/contracts/repositories.ts'
 import { startProxy } from '#test/postgresql-proxy.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
@@ -171,6 +171,43 @@ describe('The store on PostgreSQL', () => {
     expect((await read).snapshot().id).to.equal(other.id)
   })
 
+  it('writes in one transaction what comes at the same time', async () => {
+    await Promise.all([addTask(), addTask(), addTask()])
+    expect(await store.sql('select distinct xmin from tasks')).to.have.lengthOf(1)
+  })
+
+  it('refuses a whole group when its commit fails, and none after it', async () => {
+    await store.sql(
+      `create function refuse() returns trigger language plpgsql as $$ begin raise 'not that one'; end $$`,
+    )
+    await store.sql(`create constraint trigger late after insert on tasks deferrable initially deferred
+      for each row when (new.title = 'bad') execute function refuse()`)
+    const { succeeded, reasons } = await outcomes([addTask(), addTask({ title: 'bad' }), addTask()])
+    expect(succeeded).to.equal(0)
+    for (const reason of reasons) expect(reason).to.have.property('message', 'not that one')
+    expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
+    await addTask()
+    expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
+  })
+
+  it('has the next group on its way while the server is busy with one, and no more', async () => {
+    const task = (await addTask()).snapshot()
+    const database = await openDatabase({ kind: 'postgresql', url })
+    await lock(task.id)
+    const removals: Promise<unknown>[] = []
+    const waiting: number[] = []
+    for (let group = 0; group < 4; group++) {
+      removals.push(database.tasks.remove(task))
+      await nextTurn()
+      waiting.push(database.waiting())
+    }
+    expect(waiting).to.deep.equal([0, 0, 1, 2])
+    await holder.query('commit')
+    expect((await outcomes(removals)).succeeded).to.equal(1)
+    expect(database.waiting()).to.equal(0)
+    await database.close()
+  })
+
   it('is unavailable when the server gives a statement up, and leaves the task as it was', async () => {
     const task = (await addTask()).snapshot()
     await lock(task.id)
@@ -289,11 +326,44 @@ describe('The store on PostgreSQL', () => {
     await proxy.cut()
   })
 
+  it('is unavailable for a group whose commit takes too long', async () => {
+    await store.sql(
+      `create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep(5); return null; end $$`,
+    )
+    await store.sql(`create constraint trigger late after insert on tasks deferrable initially deferred
+      for each row execute function linger()`)
+    const hasty = observed(url, 100)
+    await Promise.all([1, 2].map(() => refused(hasty.tasks.add(aTaskDraft({ ownerId })))))
+    await hasty.close()
+  })
+
   it('gives a migration time that no request gets', async () => {
     const hasty = observed(url, 50)
     await expectRejection(hasty.sql('select pg_sleep($1::float)', [5]), Error)
     expect(await hasty.sql('select pg_sleep(0.2)')).to.have.lengthOf(1)
     await hasty.close()
+  })
+
+  it('waits for the migrations of another instance longer than any statement may take', async () => {
+    await operator.query(`alter database ${holder.database} set statement_timeout = '200ms'`)
+    const database = await openDatabase({ kind: 'postgresql', url })
+    await holder.query('select pg_advisory_lock(7235174)')
+    const applied = database.migrate()
+    await untilBlocked(1)
+    await holder.query('select pg_sleep(0.5)')
+    await holder.query('select pg_advisory_unlock(7235174)')
+    expect(await applied).to.deep.equal([])
+    await database.close()
+  })
+
+  it('says that it cannot be migrated when the server cuts the connection meanwhile', async () => {
+    const database = await openDatabase({ kind: 'postgresql', url })
+    await holder.query('select pg_advisory_lock(7235174)')
+    const refused = expectRejection(database.migrate(), DatabaseUnavailable)
+    await untilBlocked(1)
+    await signal('pg_terminate_backend')
+    await refused
+    await database.close()
   })
 
   it('is unavailable when its database is gone', async () => {
@@ -313,6 +383,42 @@ describe('The store on PostgreSQL', () => {
   it('passes an error that is not of the moment as it is', async () => {
     await store.sql('drop table tasks')
     await expectRejection(addTask(), pg.DatabaseError)
+  })
+})
+
+describe('Connections that everybody shares', () => {
+  const pid = CompiledQuery.raw('select pg_backend_pid() as pid where $1 = 1', [1]) as CompiledQuery<{ pid: number }>
+  const pidOf = async (connections: SharedConnections) => (await connections.run(pid))[0]?.pid as number
+
+  it('take turns, and what comes at the same time travels together', async () => {
+    const connections = new SharedConnections(await postgresql.databaseUrl(), OPTIONS, 2)
+    const pids: number[][] = []
+    for (let turn = 0; turn < 4; turn++) {
+      pids.push(await Promise.all([pidOf(connections), pidOf(connections)]))
+      await nextTurn()
+    }
+    const [[one], [other]] = pids as [number[], number[]]
+    expect(one).to.not.equal(other)
+    expect(pids).to.deep.equal([
+      [one, one],
+      [other, other],
+      [one, one],
+      [other, other],
+    ])
+    await connections.end()
+  })
+
+  it('keep the one that takes the place of one that fell silent', async () => {
+    const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
+    const connections = new SharedConnections(proxy.url.href, { ...OPTIONS, answerTimeout: 200 }, 1)
+    const before = await pidOf(connections)
+    proxy.silence()
+    // At once, before the silent one has gone.
+    const after = await pidOf(connections).catch(() => pidOf(connections))
+    expect(after).to.not.equal(before)
+    expect(await pidOf(connections)).to.equal(after)
+    await connections.end()
+    await proxy.cut()
   })
 })
 

@@ -125,6 +125,32 @@ describe('The store on SQLite', () => {
     await driver.destroy()
   })
 
+  it('reads over a connection of its own, which sees nothing that is not committed', async () => {
+    await store.sql('begin immediate')
+    await store.sql("insert into tasks select null, 'half', null, 0, ?, 0, 0", [ownerId])
+    expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
+    await store.sql('commit')
+    expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
+  })
+
+  it('reads over a connection that cannot write', () => {
+    const reader = openSqliteReader(path)
+    expect(() => reader.exec('delete from users')).to.throw('readonly')
+    reader.close()
+  })
+
+  it('begins a migration as a writer, so that none in another process writes meanwhile', async () => {
+    const driver = new OneWriterDialect(openSqlite(path)).createDriver()
+    await driver.init()
+    const connection = await driver.acquireConnection()
+    await driver.beginTransaction(connection)
+    const other = new BetterSqlite3(path, { timeout: 0 })
+    expect(() => other.exec('begin immediate')).to.throw('database is locked')
+    other.close()
+    await driver.rollbackTransaction(connection)
+    await driver.destroy()
+  })
+
   it('is unavailable while another process writes, and serves again after it', async () => {
     const { id } = (await addTask()).snapshot()
     const other = new BetterSqlite3(path)

@@ -1,7 +1,9 @@
+import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { Target } from '#src/adapters/mikro-orm/options.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { aUserDraft } from '#test/builders.ts'
 import { expectRejection, targetOf } from '#test/contracts/repositories.ts'
 
 for (const { name, databaseUrl } of [sqlite, postgresql]) {
@@ -12,6 +14,18 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       const database = await open()
       await database.migrate()
       await database.ping()
+      await database.close()
+    })
+
+    it('tells how many writes wait, and counts no read', async () => {
+      const database = await open()
+      await database.migrate()
+      const reads = [1, 2, 3].map((id) => database.users.findById(id))
+      expect(database.waiting()).to.equal(0)
+      const writes = ['one', 'two'].map((name) => database.users.add(aUserDraft({ email: `${name}@example.com` })))
+      expect(database.waiting()).to.equal(2)
+      await Promise.all([...reads, ...writes])
+      expect(database.waiting()).to.equal(0)
       await database.close()
     })
 

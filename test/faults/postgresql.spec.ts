@@ -79,7 +79,7 @@ describe('A PostgreSQL that stops and starts under load', () => {
   })
 
   it('keeps nobody waiting who stops the service while it says nothing at all', async () => {
-    const proxy = await startProxy(new URL(server.url))
+    const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
     const service = new Service({ DATABASE_URL: proxy.url.href, SHUTDOWN_TIMEOUT: '1', ...LIMITED })
     const client = await Client.registered(await service.url())
     proxy.silence()
@@ -138,5 +138,33 @@ describe('Instances that start at once on an empty PostgreSQL', () => {
     const client = await Client.registered(one)
     const task = await (await Client.loggedIn(two)).task('Ship')
     for (const url of [one, ...others]) expect(await client.at(url).missing([task])).to.deep.equal([])
+  })
+})
+
+describe('A start that waits for another instance to migrate', () => {
+  let holder: pg.Client
+  let service: Service
+
+  beforeEach(async () => {
+    const DATABASE_URL = await postgresql.databaseUrl()
+    holder = new pg.Client(DATABASE_URL)
+    await holder.connect()
+    await holder.query(`select pg_advisory_lock(${MIGRATION_LOCK})`)
+    service = new Service({ DATABASE_URL })
+    const waiting = `select 1 from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`
+    await until(async () => (await holder.query(waiting)).rowCount === 1)
+  })
+  afterEach(() => holder.end())
+
+  it('ends with 0 when it is stopped, and with every line of its log', async () => {
+    service.signal('SIGTERM')
+    expect(await service.exit()).to.equal(0)
+    expect(service.output).to.include('SIGTERM: answering')
+  })
+
+  it('ends with 1 and a message when the server cuts the connection', async () => {
+    await holder.query(`select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and application_name = 'task-management-api'`)
+    expect(await service.refusal()).to.match(/^The PostgreSQL database at .* cannot be migrated: .*$/)
   })
 })

@@ -44,6 +44,7 @@ describe('Stopping', () => {
     const answer = await client.send('GET', '/readyz')
     expect(await answer.json()).to.include({ status: 503, code: 'shutting_down' })
     expect(answer.headers.get('retry-after')).to.match(/^\d+$/)
+    expect(answer.headers.get('connection')).to.equal('close')
     await Promise.all(Array.from({ length: 20 }, (_, index) => client.task(`Task ${index}`)))
     expect(await client.tasks()).to.have.lengthOf(20)
     expect((await client.send('GET', '/livez')).status).to.equal(200)

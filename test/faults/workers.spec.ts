@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { freePort } from '#test/free-port.ts'
+import { PostgresqlServer } from './postgresql-server.ts'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
 import { Client, PATIENCE, refusesConnections, Service, Storm, type Task, testEnds, until } from './service.ts'
 
@@ -63,6 +64,24 @@ describe('WEB_CONCURRENCY=2', () => {
     expect(await service.exit()).to.equal(0)
     expect(workers.filter(lives)).to.deep.equal([])
     expect(service.output).to.not.match(/"level":(?:50|60)|node:/)
+  })
+
+  it('replaces a worker as often as it takes, where what takes its place fails as well', async () => {
+    const server = await PostgresqlServer.started()
+    try {
+      const PORT = String(await freePort())
+      const service = new Service({ WEB_CONCURRENCY: '2', PORT, DATABASE_URL: server.url })
+      await service.url()
+      const [first = 0, second = 0] = workersOf(service)
+      await server.kill()
+      process.kill(first, 'SIGKILL')
+      await service.printed(/cannot be opened/)
+      await server.start()
+      await until(() => workersOf(service).length === 2)
+      expect(workersOf(service)).to.include(second).and.not.include(first)
+    } finally {
+      await server.remove()
+    }
   })
 
   for (const { name, databaseUrl } of [sqlite, postgresql]) {

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
-import { type Dialect, type Kysely, PostgresDialect } from 'kysely'
+import type { Dialect, Kysely } from 'kysely'
 import type pg from 'pg'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
@@ -9,6 +9,7 @@ import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
 import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
+import { ReleasingDialect } from './postgresql-dialect.ts'
 import { postgresqlStore } from './postgresql-store.ts'
 import { plain, prepare } from './prepared-query.ts'
 import type { Tables } from './records.ts'
@@ -123,7 +124,7 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
   const writer = new SharedConnections(url, options, 1)
   const readers = new SharedConnections(url, options, READERS)
   return {
-    dialect: new PostgresDialect({ pool }),
+    dialect: new ReleasingDialect({ pool }),
     pool,
     store: (kysely) => postgresqlStore(kysely, writer, readers),
     async check() {

@@ -3,10 +3,11 @@ import type { Options } from '@mikro-orm/core'
 import { Migrator } from '@mikro-orm/migrations'
 import { PostgreSqlDriver } from '@mikro-orm/postgresql'
 import { type AbstractSqlDriver, SqliteDriver } from '@mikro-orm/sqlite'
-import { type Dialect, PostgresDialect } from 'kysely'
+import type { Dialect } from 'kysely'
 import pg from 'pg'
 import { MigrationGenerator } from './migration-generator.ts'
 import { type PoolOptions, postgresqlPool } from './postgresql-connections.ts'
+import { ReleasingDialect } from './postgresql-dialect.ts'
 import { RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
 import { OneWriterDialect } from './sqlite-dialect.ts'
 import { openSqlite } from './sqlite-store.ts'
@@ -59,7 +60,7 @@ function driverOf(target: Target) {
 function dialectOf(target: Target): Dialect {
   return target.kind === 'sqlite'
     ? new OneWriterDialect(openSqlite(target.path))
-    : new PostgresDialect({ pool: postgresqlPool(target.url, COMMAND_LINE) })
+    : new ReleasingDialect({ pool: postgresqlPool(target.url, COMMAND_LINE) })
 }
 
 const kebabCase = (name: string) => name.toLowerCase().replace(/[^a-z0-9]+/g, '-')

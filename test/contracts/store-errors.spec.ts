@@ -1,0 +1,57 @@
+import { expect } from 'chai'
+import { storeError } from '#src/adapters/mikro-orm/store-errors.ts'
+import { StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+
+/** What drivers report while the database can't serve, and what they report of a mistake of ours. */
+const UNAVAILABLE = {
+  SQLite: [
+    ...['SQLITE_BUSY', 'SQLITE_BUSY_SNAPSHOT', 'SQLITE_CANTOPEN', 'SQLITE_FULL', 'SQLITE_IOERR_WRITE'],
+    ...['SQLITE_LOCKED', 'SQLITE_READONLY_DBMOVED'],
+  ],
+  PostgreSQL: [
+    ...['08006', '08P01', '28000', '28P01', '3D000', '25006', '25P03', '25P04', '53100', '53300', '55P03'],
+    ...['57014', '57P01', '57P03', '58030'],
+  ],
+  'a socket': [
+    'EAI_AGAIN',
+    'ECONNREFUSED',
+    'ECONNRESET',
+    'EHOSTUNREACH',
+    'ENETDOWN',
+    'ENOTFOUND',
+    'EPIPE',
+    'ETIMEDOUT',
+  ],
+}
+const OTHERS = ['SQLITE_ERROR', 'SQLITE_CONSTRAINT_UNIQUE', '22021', '23505', '25P02', '42601', '42P01', 'ENOENT']
+const MESSAGES = [
+  'Connection terminated',
+  'Connection terminated unexpectedly',
+  'timeout exceeded when trying to connect',
+  'Client has encountered a connection error and is not queryable',
+  'Client was closed and is not queryable',
+  'Cannot use a pool after calling end on the pool',
+  'Query read timeout',
+  'The database connection is not open',
+  'driver has already been destroyed',
+]
+
+describe('An error of a driver', () => {
+  for (const [driver, codes] of Object.entries(UNAVAILABLE)) {
+    it(`is of the moment with certain codes (${driver})`, () => {
+      for (const code of codes) {
+        expect(storeError(Object.assign(new Error('x'), { code })), code).to.be.an.instanceOf(StoreUnavailable)
+      }
+    })
+  }
+
+  it('is of the moment with certain messages where it has no code', () => {
+    for (const message of MESSAGES)
+      expect(storeError(new Error(message)), message).to.be.an.instanceOf(StoreUnavailable)
+  })
+
+  it('passes as it is otherwise', () => {
+    const others = [...OTHERS.map((code) => Object.assign(new Error('Query read timeout'), { code })), new Error('x')]
+    for (const error of [...others, new TaskNotFound(), 'no error']) expect(storeError(error)).to.equal(error)
+  })
+})
