@@ -20,9 +20,9 @@ export function observedStore(store: Store, { sql, close }: Beside) {
     kysely: store.kysely,
     waiting: () => store.waiting(),
     read: (query) => store.read(noted(query)),
-    write: (query) => store.write(noted(query)),
-    change: (query, decide) =>
-      store.change(noted(query), (rows) => {
+    write: (query, row) => store.write(noted(query), row),
+    change: (row, query, decide) =>
+      store.change(row, noted(query), (rows) => {
         const decision = decide(rows)
         if (decision.write) noted(decision.write)
         return decision

@@ -24,8 +24,8 @@ function observed(url: string, answerTimeout?: number): ObservedStore {
   const [writer, reader] = [new SharedConnections(url, options, 1), new SharedConnections(url, options, 2)]
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: postgresqlPool(url, options) }) })
   return observedStore(postgresqlStore(kysely, writer, reader), {
-    sql: <Row>(text: string, parameters: readonly unknown[] = []) =>
-      writer.run(CompiledQuery.raw(text, [...parameters]) as CompiledQuery<Row>),
+    sql: async <Row>(text: string, parameters: readonly unknown[] = []) =>
+      (await writer.run(CompiledQuery.raw(text, [...parameters]) as CompiledQuery<Row>)).rows,
     close: () => Promise.all([writer.end(), reader.end()]),
   })
 }
@@ -241,14 +241,18 @@ describe('The store on PostgreSQL', () => {
     expect((await store.tasks.update(task, retitle)).snapshot().title).to.equal('new')
   })
 
-  it('is unavailable behind a table that is locked, and serves who came after that once it is free', async () => {
-    const task = (await addTask()).snapshot()
-    await holder.query('begin')
-    await holder.query('lock table tasks in access exclusive mode')
-    const [first, second] = [refused(store.tasks.get(task)), store.tasks.get(task)]
-    await first
+  it('does again what the server took back to end a deadlock', async () => {
+    const [first, second] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
+    await operator.query(`alter database ${holder.database} set deadlock_timeout = '200ms'`)
+    const fresh = observed(url)
+    await holder.query("set deadlock_timeout = '1h'")
+    await lock(second.id)
+    const removals = Promise.all([first, second].map((task) => fresh.tasks.remove(task)))
+    await untilBlocked(1)
+    await holder.query('update tasks set completed = true where id = $1', [first.id])
     await holder.query('commit')
-    expect((await second).snapshot()).to.deep.equal(task)
+    await removals
+    await fresh.close()
   })
 
   it('does what was sent before it was known that a statement in front of it could not be prepared', async () => {
@@ -278,6 +282,37 @@ describe('The store on PostgreSQL', () => {
     const statuses = [...(await group), ...(await next)].map(({ status }) => status)
     expect(statuses).to.deep.equal(['fulfilled', 'rejected', ...Array(4).fill('fulfilled')])
     expect(await store.sql('select id from tasks order by id')).to.deep.equal(ids.slice(0, 4).map((id) => ({ id })))
+  })
+
+  it('locks rows in the order of their ids, so that no two instances wait for each other', async () => {
+    const [first, second, third] = [await addTask(), await addTask(), await addTask()].map((task) => task.snapshot())
+    await lock(third?.id)
+    const removals = Promise.all([second, third, first].map((task) => store.tasks.remove(task as TaskKey)))
+    await untilBlocked(1)
+    expect((await holder.query('select id from tasks for update skip locked')).rows).to.deep.equal([{ id: third?.id }])
+    await holder.query('commit')
+    await removals
+  })
+
+  it('refuses at once all who wait for one row that stays locked, and does what waits behind them', async () => {
+    const task = (await addTask()).snapshot()
+    await lock(task.id)
+    const refusals = Promise.all(Array.from({ length: 8 }, () => refused(store.tasks.remove(task))))
+    expect((await addTask({ title: 'behind' })).snapshot().title).to.equal('behind')
+    await refusals
+    await holder.query('commit')
+    await store.tasks.remove(task)
+  })
+
+  it('serves again when a newer release has changed the type of a column', async () => {
+    const task = (await addTask()).snapshot()
+    await openEach(store, task)
+    await holder.query('alter table tasks alter column title type text')
+    // Two connections read, and one writes.
+    for (let turn = 0; turn < 2; turn++) await refused(store.tasks.get(task))
+    await refused(addTask())
+    await openEach(store, task)
+    await addTask()
   })
 
   it('outlives connections that are cut while nobody uses them', async () => {
@@ -388,7 +423,7 @@ describe('The store on PostgreSQL', () => {
 
 describe('Connections that everybody shares', () => {
   const pid = CompiledQuery.raw('select pg_backend_pid() as pid where $1 = 1', [1]) as CompiledQuery<{ pid: number }>
-  const pidOf = async (connections: SharedConnections) => (await connections.run(pid))[0]?.pid as number
+  const pidOf = async (connections: SharedConnections) => (await connections.run(pid)).rows[0]?.pid as number
 
   it('take turns, and what comes at the same time travels together', async () => {
     const connections = new SharedConnections(await postgresql.databaseUrl(), OPTIONS, 2)

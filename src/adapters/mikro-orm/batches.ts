@@ -54,7 +54,9 @@ export class Batches<Work> {
     setImmediate(async () => {
       this.#starting = false
       this.#running++
-      await this.#do(this.#waiting.splice(0, Batches.MOST_AT_ONCE))
+      const done = this.#do(this.#waiting.splice(0, Batches.MOST_AT_ONCE))
+      this.#start()
+      await done
       this.#running--
       this.#start()
     })

@@ -67,7 +67,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
   }
 
   update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
-    return this.#store.change(this.#queries.get(key), (rows) => {
+    return this.#store.change(key.id, this.#queries.get(key), (rows) => {
       const result = toTask(found(rows))
       const before = result.snapshot()
       change(result)
@@ -85,7 +85,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
   }
 
   async remove(key: TaskKey): Promise<void> {
-    found(await this.#store.write(this.#queries.remove(key)))
+    found(await this.#store.write(this.#queries.remove(key), key.id))
   }
 }
 

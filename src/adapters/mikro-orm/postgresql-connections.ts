@@ -52,6 +52,12 @@ function clientOptions(url: string, { preparedStatements, answerTimeout = ANSWER
   }
 }
 
+export interface Result<Row> {
+  readonly rows: Row[]
+  /** What the server says that it did; of a transaction that failed, `COMMIT` makes `ROLLBACK`. */
+  readonly command: string
+}
+
 /**
  * A few connections that everybody shares: statements are sent without waiting for the answers to those before them,
  * so none waits for a free connection and many travel together. Never for a transaction that waits for anything:
@@ -76,11 +82,10 @@ export class SharedConnections {
   }
 
   /** Over one connection, statements that are given at the same time run in their order, with no other between them. */
-  async run<Row>({ sql, parameters }: CompiledQuery<Row>): Promise<Row[]> {
+  async run<Row>({ sql, parameters }: CompiledQuery<Row>): Promise<Result<Row>> {
     if (this.#ended) throw new Error('Cannot use a pool after calling end on the pool')
     const client = await this.#current()
-    const { rows } = await client.query<Promise<{ rows: Row[] }>>(sql, parameters)
-    return rows
+    return client.query<Promise<Result<Row>>>(sql, parameters)
   }
 
   /** The same until the event loop has turned, so that what comes at the same time travels together. */
@@ -102,7 +107,7 @@ export class SharedConnections {
     }
     client.on('error', forget)
     client.on('end', forget)
-    client.onSilence = forget
+    client.onGivenUp = forget
     const connected = client.connect().then(
       () => client,
       (error) => {
@@ -133,6 +138,12 @@ const PATIENCE = 2 ** 31 - 1
 const TRANSACTION: ReadonlySet<unknown> = new Set(['begin', 'commit', 'rollback'])
 
 /**
+ * What the next statement would meet over the same connection, too: a server that says nothing, or one where a newer
+ * release has changed the type of a column since the statement was prepared.
+ */
+const LASTING: ReadonlySet<string> = new Set(['Query read timeout', 'cached plan must not change result type'])
+
+/**
  * Names the statements that have parameters, so that the server parses and plans each once for a connection. MikroORM's
  * own have none, and may take their time: they are those of the migrations.
  */
@@ -142,9 +153,9 @@ class StatementClient extends pg.Client {
   readonly #names = new Map<string, string | undefined>()
   #given = 0
   readonly #limit: number
-  #silent = false
-  /** Called when the connection is given up, for whoever keeps it. */
-  onSilence = () => {}
+  #givenUp = false
+  /** For whoever keeps the connection. */
+  onGivenUp = () => {}
 
   constructor(config: pg.ClientConfig & { readonly preparedStatements?: boolean } = {}) {
     super(config)
@@ -161,11 +172,10 @@ class StatementClient extends pg.Client {
     const query = { text, values, name, ...(!hurry && { query_timeout: PATIENCE }) }
     const answer: Promise<unknown> | undefined = Reflect.apply(super.query, this, [query, ...rest])
     if (first) this.#learn(text, name, answer)
-    // Kept, a connection whose server says nothing would make the next one wait, too.
     answer?.catch((error: Error) => {
-      if (this.#silent || error.message !== 'Query read timeout') return
-      this.#silent = true
-      this.onSilence()
+      if (this.#givenUp || !LASTING.has(error.message)) return
+      this.#givenUp = true
+      this.onGivenUp()
       void this.end()
     })
     return answer as Result

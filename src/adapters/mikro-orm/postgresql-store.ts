@@ -1,10 +1,11 @@
 import type { CompiledQuery, Kysely } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
-import { Batches, type RunBatch } from './batches.ts'
+import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { SharedConnections } from './postgresql-connections.ts'
 import { plain } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { type Decision, type Store, translated } from './store.ts'
+import { codeOf } from './store-errors.ts'
 
 /** While the server is busy with one group, the next is on its way to it. */
 const GROUPS_AT_ONCE = 2
@@ -12,13 +13,19 @@ const GROUPS_AT_ONCE = 2
 /** No transaction waits for us: those of several statements would keep a connection, and rows, from everybody else. */
 export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnections, reader: SharedConnections): Store {
   const writes = new Batches(inOneCommit(writer), GROUPS_AT_ONCE)
-  const read: Store['read'] = (query) => reader.run(query)
-  const write = <Row>(query: CompiledQuery<Row>) => writes.add(query) as Promise<Row[]>
+  const read: Store['read'] = async (query) => (await reader.run(query)).rows
+  const write: Store['write'] = (query, row) => writes.add({ query, row }) as Promise<never>
   return {
     kysely,
     read: (query) => translated(read(query)),
-    write: (query) => translated(write(query)),
-    change: (query, decide) => translated(changed(async () => decide(await read(query)), write)),
+    write: (query, row) => translated(write(query, row)),
+    change: (row, query, decide) =>
+      translated(
+        changed(
+          async () => decide(await read(query)),
+          (save) => write(save, row),
+        ),
+      ),
     waiting: () => writes.waiting,
   }
 }
@@ -26,7 +33,10 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
 /** Of those who change one thing at once somebody succeeds each time, so this many tries serve as many writers. */
 const MOST_TRIES = 1_000
 
-async function changed<Result>(decision: () => Promise<Decision<Result>>, write: Store['write']): Promise<Result> {
+async function changed<Result>(
+  decision: () => Promise<Decision<Result>>,
+  write: (query: CompiledQuery<unknown>) => Promise<unknown[]>,
+): Promise<Result> {
   for (let tries = 0; tries < MOST_TRIES; tries++) {
     const { result, write: query } = await decision()
     if (!query || (await write(query)).length > 0) return result
@@ -34,26 +44,56 @@ async function changed<Result>(decision: () => Promise<Decision<Result>>, write:
   throw new StoreUnavailable(new Error('too many writers at once'))
 }
 
+export interface Work {
+  readonly query: CompiledQuery
+  /** The id of the one that it locks. */
+  readonly row?: number | undefined
+}
+
+type Outcome = PromiseSettledResult<{ readonly rows: unknown[]; readonly command: string }>
+
 const BEGIN = plain('begin')
 const COMMIT = plain('commit')
 
 /**
  * A transaction that is sent as a whole, without waiting for the answer to any statement of it, over a connection that
- * nobody else uses. When one fails, PostgreSQL takes back them all, and each is done by itself.
+ * nobody else uses. When one fails, PostgreSQL takes back them all, and the others are sent again.
  */
-export function inOneCommit(connection: SharedConnections): RunBatch<CompiledQuery> {
+export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
   const each = (queries: readonly CompiledQuery[]) => Promise.allSettled(queries.map((query) => connection.run(query)))
-  const together = async (queries: readonly CompiledQuery[]) => {
-    const outcomes = await each([BEGIN, ...queries, COMMIT])
-    for (const end of [outcomes.shift(), outcomes.pop()]) if (end?.status === 'rejected') throw end.reason
-    return outcomes.every(({ status }) => status === 'fulfilled') ? outcomes : each(queries)
+  const together = async (jobs: readonly Job<Work>[]): Promise<(() => void)[]> => {
+    const queries = jobs.map(({ work }) => work.query)
+    if (queries.length < 2) return answers(jobs, await each(queries))
+    const outcomes: Outcome[] = await each([BEGIN, ...queries, COMMIT])
+    const [end] = [outcomes.pop(), outcomes.shift()]
+    if (end?.status !== 'fulfilled') throw end?.reason
+    return end.value.command === 'ROLLBACK' ? together(leftToDo(jobs, outcomes)) : answers(jobs, outcomes)
   }
-  return async (jobs) => {
-    const queries = jobs.map(({ work }) => work)
-    const outcomes = await (queries.length === 1 ? each(queries) : together(queries))
-    return jobs.map(({ resolve, reject }, index) => {
-      const outcome = outcomes[index] as PromiseSettledResult<unknown>
-      return () => (outcome.status === 'fulfilled' ? resolve(outcome.value) : reject(outcome.reason))
-    })
-  }
+  return (jobs) => together(jobs.toSorted(byRow))
+}
+
+/** Instances that lock rows in different orders would wait for each other. */
+const byRow = (one: Job<Work>, other: Job<Work>) => (one.work.row ?? 0) - (other.work.row ?? 0)
+
+const answers = (jobs: readonly Job<Work>[], outcomes: readonly Outcome[]) =>
+  outcomes.map((outcome, index) => () => {
+    if (outcome.status === 'fulfilled') jobs[index]?.resolve(outcome.value.rows)
+    else jobs[index]?.reject(outcome.reason)
+  })
+
+const DEADLOCK = '40P01'
+const LOCK_TIMEOUT = '55P03'
+
+/** Refuses the first that failed; also who waits for the same row, which they would do one after the other. */
+function leftToDo(jobs: readonly Job<Work>[], outcomes: readonly Outcome[]): Job<Work>[] {
+  const failed = outcomes.findIndex(({ status }) => status === 'rejected')
+  const { reason } = outcomes[failed] as PromiseRejectedResult
+  const code = codeOf(reason)
+  if (code === DEADLOCK) return [...jobs]
+  const row = code === LOCK_TIMEOUT ? jobs[failed]?.work.row : undefined
+  return jobs.filter(({ work, reject }, index) => {
+    const refused = index === failed || (row !== undefined && work.row === row)
+    if (refused) reject(reason)
+    return !refused
+  })
 }

@@ -45,7 +45,7 @@ export function sqliteStore(
     kysely,
     read: (query) => translated(reads.add((run) => run(query))),
     write: (query) => translated(writes.add((run) => run(query))),
-    change: (query, decide) =>
+    change: (_row, query, decide) =>
       translated(
         writes.add((run) => {
           const { result, write } = decide(run(query))

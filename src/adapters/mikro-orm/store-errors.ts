@@ -5,9 +5,10 @@ const SQLITE = /^SQLITE_(?:BUSY|CANTOPEN|FULL|IOERR|LOCKED|READONLY)/
 
 /**
  * https://www.postgresql.org/docs/current/errcodes-appendix.html: the connection, the login, the database itself, a
- * server that recovers as a read-only one, resources, time limits, an operator, the server's own system calls.
+ * server that recovers as a read-only one, resources, deadlocks, time limits, an operator, the server's own system
+ * calls; and a statement that was prepared before a column got another type.
  */
-const POSTGRESQL = /^(?:08...|28...|3D000|25006|25P0[34]|53...|55P03|57...|58...)$/
+const POSTGRESQL = /^(?:08...|0A000|28...|3D000|25006|25P0[34]|40P01|53...|55P03|57...|58...)$/
 
 /** Node's own, of a socket. */
 const SOCKET = /^E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)$/

@@ -18,13 +18,21 @@ export interface Store {
   readonly kysely: Kysely<Tables>
   /** Runs a statement that reads what is committed. */
   read<Row>(query: CompiledQuery<Row>): Promise<Row[]>
-  /** Runs a statement that writes: committed when the promise resolves. */
-  write<Row>(query: CompiledQuery<Row>): Promise<Row[]>
   /**
-   * Reads, and writes what `decide` says, or nothing where it says so or throws: committed when the promise resolves.
-   * It decides again when somebody wrote meanwhile.
+   * Runs a statement that writes: committed when the promise resolves.
+   *
+   * @param row the id of the one that it locks, where there is one already
    */
-  change<Row, Result>(query: CompiledQuery<Row>, decide: (rows: Row[]) => Decision<Result>): Promise<Result>
+  write<Row>(query: CompiledQuery<Row>, row?: number): Promise<Row[]>
+  /**
+   * Reads the row of that id, and writes what `decide` says, or nothing where it says so or throws: committed when the
+   * promise resolves. It decides again when somebody wrote meanwhile.
+   */
+  change<Row, Result>(
+    row: number,
+    query: CompiledQuery<Row>,
+    decide: (rows: Row[]) => Decision<Result>,
+  ): Promise<Result>
   /** How many writes wait for their turn. */
   waiting(): number
 }
