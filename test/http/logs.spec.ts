@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -147,6 +148,23 @@ describe('The line of a request', () => {
     request.destroy()
     expect(await requestLine(api, requestId)).to.include({ status: 499, aborted: true, level: 30, route: TASKS })
   })
+
+  const given = { 'half a body': '{"ti', 'a chunk without a size': 'ZZ\r\n' }
+  for (const [what, body] of Object.entries(given)) {
+    for (const end of ['end', 'resetAndDestroy'] as const) {
+      it(`blames nobody here for ${what}, after which the client goes (${end})`, async () => {
+        const requestId = `${end}-${body.length}`
+        const framing = body.startsWith('{') ? 'Content-Length: 50' : 'Transfer-Encoding: chunked'
+        const socket = connect(Number(new URL(api.url).port), '127.0.0.1').on('error', () => undefined)
+        socket.write(
+          `POST ${REGISTER} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Request-Id: ${requestId}\r\n${framing}\r\n\r\n${body}`,
+          () => socket[end](),
+        )
+        expect(await requestLine(api, requestId)).to.include({ level: 30 })
+        expect(api.log.filter((line) => JSON.parse(line).level >= 50)).to.deep.equal([])
+      })
+    }
+  }
 
   describe('has the id of the trace', () => {
     const traceIdOf = async (traceparent: string) =>

@@ -10,7 +10,14 @@ describeApi('A request that is odd and well-formed', (api) => {
   })
 
   it('is refused with 400 where its target is no URL, as everything that is refused is', async () => {
-    for (const path of ['http://[::1/health', 'https://[::1/api/v1/tasks', 'x://[/health']) {
+    for (const path of [
+      'http://[::1/health',
+      'https://[::1/api/v1/tasks',
+      'x://[/health',
+      'http://',
+      'http://?a',
+      'x://',
+    ]) {
       const answer = await api.raw({ method: 'GET', path })
       expect(answer.status, path).to.equal(400)
       expect(codeOf(answer), path).to.equal('malformed_target')

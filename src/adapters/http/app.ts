@@ -56,7 +56,11 @@ export function createApp(options: HttpOptions, surroundings: Surroundings): Koa
   mountDocs(router, projectName)
 
   const app = new Koa({ proxy: trustedProxies > 0, maxIpsCount: trustedProxies })
-  app.on('error', (error, ctx: Context) => log.error({ err: discreet(error, ctx) }, 'an answer could not be sent'))
+  app.on('error', (error, ctx: Context) => {
+    // A client that is gone, or sends what is no HTTP, is in the line of its request.
+    const level = error === ctx.req.socket.errored ? 'debug' : 'error'
+    log[level]({ requestId: ctx.state.requestId, err: discreet(error, ctx) }, 'an answer could not be sent')
+  })
   if (observers.length > 0) app.use(observe(observers))
   app.use(answerHeaders())
   app.use(allowOrigins(corsOrigins))
@@ -166,10 +170,12 @@ function reportProblems(log: Log): Middleware {
 /** A target may be a whole URL (RFC 9112, section 3.2.2), and as such no URL at all. */
 function pathOf(ctx: Context): string {
   try {
-    return ctx.path
+    const path: string | null = ctx.path
+    if (path !== null) return path
   } catch {
-    throw new HttpError('malformed_target')
+    // The same.
   }
+  throw new HttpError('malformed_target')
 }
 
 function refuseUnknown(ctx: Context & { matched?: readonly { methods: string[] }[] }, next: Next): Promise<void> {
