@@ -68,4 +68,17 @@ describe('200 requests that are sent half', () => {
       expect(await client.tasks()).to.have.lengthOf(served)
     })
   }
+
+  it('are answered with 408 when nothing more comes', async () => {
+    const service = new Service({ DATABASE_URL: 'memory:', HEADERS_TIMEOUT: '1', REQUEST_TIMEOUT: '1' })
+    const client = await Client.registered(await service.url())
+    const { hostname, port } = new URL(client.url)
+    const halves = [`${start(client)}X-Slow: `, `${start(client)}${json}Content-Length: 100000\r\n\r\n{"title": "`]
+    const answers = halves.map(async (half) => {
+      const socket = connect(Number(port), hostname)
+      socket.write(half)
+      return text(socket)
+    })
+    for (const answer of await Promise.all(answers)) expect(answer).to.match(/^HTTP\/1\.1 408 /)
+  })
 })

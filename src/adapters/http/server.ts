@@ -74,7 +74,8 @@ export async function listen(
   // body first learns whether it is wanted at all.
   server.on('checkExpectation', listener)
   server.on('checkContinue', listener)
-  server.timeout = options.requestTimeout * 1_000
+  // Later than Node looks for requests that are late, which it answers with 408.
+  server.timeout = options.requestTimeout * 1_000 + 2 * CHECK_INTERVAL
   server.maxConnections = options.maxConnections
   await bound(server, options)
   return {
