@@ -15,6 +15,9 @@ const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 const PLACEHOLDER = 'change-me-to-a-long-random-string'
 
+/** What `main.ts` sets Node up for. */
+const SERVICE = fileURLToPath(new URL('../src/service.ts', import.meta.url))
+
 /** What a coverage of the tests needs to see these processes, too. */
 const { NODE_V8_COVERAGE } = process.env
 const ours = NODE_V8_COVERAGE ? { NODE_V8_COVERAGE } : {}
@@ -28,8 +31,8 @@ class Main {
   /** Everything it has printed so far, both streams. */
   output = ''
 
-  constructor(cwd: string, environment: Environment) {
-    this.#child = spawn(process.execPath, [MAIN], { cwd, env: { NO_COLOR: '1', ...ours, ...environment } })
+  constructor(cwd: string, environment: Environment, file = MAIN) {
+    this.#child = spawn(process.execPath, [file], { cwd, env: { NO_COLOR: '1', ...ours, ...environment } })
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.setEncoding('utf8').on('data', (chunk: string) => {
         this.output += chunk
@@ -83,8 +86,8 @@ describe('The process', function () {
     rmSync(folder, { recursive: true, force: true })
   })
 
-  function start(environment: Environment): Main {
-    const main = new Main(folder, environment)
+  function start(environment: Environment, file?: string): Main {
+    const main = new Main(folder, environment, file)
     running.push(main)
     return main
   }
@@ -337,6 +340,23 @@ describe('The process', function () {
     }
     expect(readdirSync(told)).to.have.lengthOf(1)
     expect(readdirSync(folder)).to.deep.equal(['compiled'])
+  })
+
+  it('lets V8 put no object among those that live long by a guess, which would never be revised', async () => {
+    const guesses = "import { setFlagsFromString } from 'node:v8'; setFlagsFromString('--trace-pretenuring-statistics')"
+    const environment = {
+      PORT: '0',
+      DATABASE_URL: 'memory:',
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(guesses)}`,
+    }
+    for (const file of [MAIN, SERVICE]) {
+      const main = start(environment, file)
+      await main.url()
+      main.signal('SIGTERM')
+      expect(await main.exit()).to.equal(0)
+      // The second shows that V8 would tell.
+      expect(/pretenuring: /.test(main.output)).to.equal(file === SERVICE)
+    }
   })
 
   it('serves what it kept when it is started again', async () => {

@@ -1,5 +1,6 @@
 /** `npm run bench`: see `.github/BENCHMARKS.md`. */
 import { loadavg } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { aloneInItsGroup } from './alone.ts'
 import { type Databases, openPostgresql, sqlite } from './databases.ts'
@@ -80,10 +81,11 @@ async function measureStart(databases: Databases, kind: string): Promise<void> {
   progress(`${row}: `)
   moveLoad('any')
   const [url = ''] = await databases.create(ROUTE_CONTENT, 1)
+  const kept = { NODE_COMPILE_CACHE: join(folder, `${kind}-compiled`) }
   const times: number[] = []
   for (let start = 0; start < STARTS; start++) {
     const before = performance.now()
-    const server = await startProduct(url, 'any')
+    const server = await startProduct(url, 'any', kept)
     const { ok } = await fetch(new URL('/health', server.url))
     if (!ok) throw new Error('/health is not well')
     times.push((performance.now() - before) / 1_000)

@@ -72,10 +72,11 @@ const UNREACHED = {
   RATE_LIMIT_FAILED_LOGINS: '1000000000',
 }
 
-/** As in production, with everything on that production has. */
+/** As in production, with everything on that production has, and as in the image with nothing compiled before. */
 export const startProduct = async (databaseUrl: string, place: Place = 'server', environment: NodeJS.ProcessEnv = {}) =>
   start(PRODUCT, place, {
     METRICS_PORT: String(await freePort()),
+    NODE_COMPILE_CACHE: mkdtempSync(join(folder, 'compiled-')),
     DATABASE_URL: databaseUrl,
     ENVIRONMENT: 'production',
     ...UNREACHED,
