@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { CompiledQuery } from 'kysely'
 import { Batches } from '#src/adapters/mikro-orm/batches.ts'
-import { inOneCommit, openSqlite } from '#src/adapters/mikro-orm/sqlite-store.ts'
+import { inOneCommit, openSqliteWriter } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { median } from './load.ts'
 import { folder } from './servers.ts'
 
@@ -12,7 +12,7 @@ const INSERT = 'insert into notes (text) values (?) returning id'
 
 /** Writes a second through the group, one after the other, over those of a commit each: the median of the rounds. */
 export async function aloneInItsGroup(rounds: number): Promise<number> {
-  const database = openSqlite(join(folder, 'alone.db'))
+  const database = openSqliteWriter(join(folder, 'alone.db'))
   database.exec('create table notes (id integer primary key, text text)')
   const writes = new Batches(inOneCommit(database))
   const statement = database.prepare(INSERT)

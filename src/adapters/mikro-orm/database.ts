@@ -14,7 +14,7 @@ import { postgresqlStore } from './postgresql-store.ts'
 import { plain, prepare } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { OneWriterDialect } from './sqlite-dialect.ts'
-import { openSqlite, openSqliteReader, sqliteStore } from './sqlite-store.ts'
+import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from './sqlite-store.ts'
 import type { Store } from './store.ts'
 import { reasonOf } from './store-errors.ts'
 
@@ -102,16 +102,16 @@ function connectionsOf(target: Target, poolOptions: PoolOptions): Connections {
 }
 
 function sqliteConnections(path: string): Connections {
-  const writer = openSqlite(path)
+  const own = openSqlite(path)
+  const writer = openSqliteWriter(path)
   const reader = openSqliteReader(path)
   return {
-    dialect: new OneWriterDialect(writer),
+    dialect: new OneWriterDialect(own),
     pool: undefined,
     store: (kysely) => sqliteStore(kysely, writer, reader),
     check: async () => {},
     async close() {
-      reader.close()
-      writer.close()
+      for (const each of [reader, writer, own]) each.close()
     },
   }
 }

@@ -1,21 +1,26 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import type { CompiledQuery, Kysely } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { Tables } from './records.ts'
 import { type Store, translated } from './store.ts'
+import { codeOf } from './store-errors.ts'
 
-/** How long a statement waits for another process that writes, in milliseconds; this whole process waits with it. */
+/** How long to wait for another process that writes, in milliseconds. */
 const BUSY_TIMEOUT = 1_000
+/** Milliseconds until the lock is asked for again. */
+const PAUSE = 1
 
-/** Opens the file, and creates it where there is none. */
-export function openSqlite(path: string): BetterSqlite3.Database {
+/** Opens the file, and creates it where there is none. While it waits for another process, this whole one does. */
+export function openSqlite(path: string, timeout = BUSY_TIMEOUT): BetterSqlite3.Database {
   const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT })
   try {
     database.pragma('journal_mode = WAL')
     // With WAL the default, NORMAL, may lose the last commits in a power cut.
     database.pragma('synchronous = FULL')
     database.pragma('foreign_keys = ON')
+    database.pragma(`busy_timeout = ${timeout}`)
     return database
   } catch (error) {
     database.close()
@@ -29,6 +34,9 @@ export function openSqliteReader(path: string): BetterSqlite3.Database {
   database.pragma('query_only = ON')
   return database
 }
+
+/** A connection for the writes of requests: it waits for nobody within SQLite, where those who only read would wait, too. */
+export const openSqliteWriter = (path: string) => openSqlite(path, 0)
 
 export type Run = <Row>(query: CompiledQuery<Row>) => Row[]
 export type Work = (run: Run) => unknown
@@ -60,9 +68,11 @@ export function sqliteStore(
 /** Each read alone would lock the file and look for what was written since the one before it. */
 export function inOneSnapshot(database: BetterSqlite3.Database): RunBatch<Work> {
   const run = runner(database)
-  const each = (jobs: readonly Job<Work>[]) => jobs.map((job) => attempt(job, (work) => work(run), database))
-  const together = database.transaction(each)
-  return (jobs) => (jobs.length === 1 ? each(jobs) : together(jobs))
+  const alone = (work: Work) => work(run)
+  const together = database.transaction((jobs: readonly Job<Work>[]) =>
+    jobs.map((job) => attempt(job, alone, database)),
+  )
+  return (jobs) => only(jobs, alone) ?? together(jobs)
 }
 
 /**
@@ -73,9 +83,17 @@ export function inOneCommit(database: BetterSqlite3.Database): RunBatch<Work> {
   const run = runner(database)
   // Within another transaction better-sqlite3 makes a savepoint of it.
   const alone = database.transaction((work: Work) => work(run))
-  const each = (jobs: readonly Job<Work>[]) => jobs.map((job) => attempt(job, alone.immediate, database))
-  const together = database.transaction(each)
-  return (jobs) => (jobs.length === 1 ? each(jobs) : together.immediate(jobs))
+  const together = database.transaction((jobs: readonly Job<Work>[]) =>
+    jobs.map((job) => attempt(job, alone, database)),
+  )
+  return (jobs) => whenUnlocked(() => only(jobs, alone.immediate) ?? together.immediate(jobs))
+}
+
+/** Who has nobody to share with needs no transaction around it. */
+function only([job, another]: readonly Job<Work>[], alone: (work: Work) => unknown) {
+  if (job === undefined || another !== undefined) return undefined
+  const result = alone(job.work)
+  return [() => job.resolve(result)]
 }
 
 /** @returns what to tell the job once the transaction is over */
@@ -94,6 +112,30 @@ function attempt(
     throw new StoreUnavailable(error)
   }
 }
+
+/** While another process writes, the lock is asked for again and again. Before it is there nothing was done. */
+function whenUnlocked<Result>(work: () => Result): Result | Promise<Result> {
+  try {
+    return work()
+  } catch (error) {
+    if (!isLocked(error)) throw error
+    return again(work)
+  }
+}
+
+async function again<Result>(work: () => Result): Promise<Result> {
+  const end = performance.now() + BUSY_TIMEOUT
+  for (;;) {
+    await delay(PAUSE)
+    try {
+      return work()
+    } catch (error) {
+      if (!isLocked(error) || performance.now() > end) throw error
+    }
+  }
+}
+
+const isLocked = (error: unknown) => codeOf(error)?.startsWith('SQLITE_BUSY')
 
 /** Compiling a statement costs more than running it. There are as many as the repositories have queries. */
 function runner(database: BetterSqlite3.Database): Run {
