@@ -211,6 +211,18 @@ describe('DEPENDENCIES.md', () => {
   })
 })
 
+describe('The lockfile', () => {
+  it('brings no script that runs at an installation, unless package.json has decided about it by name', () => {
+    const { packages } = JSON.parse(read('package-lock.json')) as {
+      packages: Record<string, { hasInstallScript?: boolean }>
+    }
+    const names = Object.entries(packages).flatMap(([path, { hasInstallScript }]) =>
+      hasInstallScript ? [path.split('node_modules/').at(-1)] : [],
+    )
+    expect(Object.keys(JSON.parse(read('package.json')).allowScripts)).to.have.members([...new Set(names)])
+  })
+})
+
 function read(file: string): string {
   return readFileSync(join(ROOT, file), 'utf8')
 }
