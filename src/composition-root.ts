@@ -1,4 +1,5 @@
 import 'reflect-metadata'
+import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import { type DependencyContainer, instanceCachingFactory, container as root } from 'tsyringe'
 import packageJson from '../package.json' with { type: 'json' }
@@ -11,7 +12,13 @@ import { InMemoryTaskRepository } from './adapters/in-memory/in-memory-task-repo
 import { InMemoryUserRepository } from './adapters/in-memory/in-memory-user-repository.ts'
 import { Metrics, serveMetrics, shareMetrics } from './adapters/metrics/prometheus.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
-import { CountingLoginThrottle, noLoginThrottle, rateLimiter } from './adapters/rate-limits/rate-limits.ts'
+import {
+  CountingLoginThrottle,
+  noLoginThrottle,
+  rateLimiter,
+  reporting,
+  type SharedStore,
+} from './adapters/rate-limits/rate-limits.ts'
 import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher.ts'
 import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
 import { JwtTokenService } from './adapters/security/jwt-token-service.ts'
@@ -29,43 +36,39 @@ export function compose(adapters: AdapterSet): DependencyContainer {
   for (const [port, build] of Object.entries(adapters)) {
     container.register(port, { useFactory: instanceCachingFactory<unknown>(build) })
   }
-  const ports = portsOf(container)
-  container.register(ManageAccounts, { useFactory: instanceCachingFactory(() => new ManageAccounts(ports)) })
-  container.register(ManageTasks, { useFactory: instanceCachingFactory(() => new ManageTasks(ports)) })
+  const resolved = Object.keys(adapters).map((port) => [port, container.resolve(port)])
+  const ports: Ports = Object.fromEntries(resolved)
+  container.register(ManageAccounts, { useValue: new ManageAccounts(ports) })
+  container.register(ManageTasks, { useValue: new ManageTasks(ports) })
   return container
 }
 
-function portsOf(container: DependencyContainer): Ports {
-  const port = <Name extends keyof Ports>(name: Name) => container.resolve<Ports[Name]>(name)
-  return {
-    tasks: port('tasks'),
-    users: port('users'),
-    passwords: port('passwords'),
-    logins: port('logins'),
-    tokens: port('tokens'),
-    clock: port('clock'),
-    store: port('store'),
-  }
-}
+/** Where tasks and users are kept. Memory needs no more than the ports do. */
+type Storage = Pick<Ports, 'tasks' | 'users' | 'store'> & Closable & { readonly database?: Database }
 
-/** Where tasks and users are kept, opened. */
-async function openStorage({ database: target, databasePool }: Config): Promise<Database> {
-  if (target.kind !== 'memory') return openDatabase(target, databasePool)
-  return {
-    tasks: new InMemoryTaskRepository(),
-    users: new InMemoryUserRepository(),
-    pool: undefined,
-    waiting: () => 0,
-    ping: async () => {},
-    migrate: async () => [],
-    pending: async () => [],
-    close: async () => {},
+async function openStorage({ database: target, databasePool }: Config): Promise<Storage> {
+  if (target.kind === 'memory') {
+    return {
+      tasks: new InMemoryTaskRepository(),
+      users: new InMemoryUserRepository(),
+      store: { ping: async () => {} },
+      close: async () => {},
+    }
   }
+  const database = await openDatabase(target, databasePool)
+  return { tasks: database.tasks, users: database.users, store: database, close: () => database.close(), database }
 }
 
 const QUARTER_OF_AN_HOUR = 15 * 60
 
-function adapters(config: Config, storage: Database, passwords: BoundedPasswordHasher): AdapterSet {
+interface Shared {
+  readonly storage: Storage
+  readonly passwords: BoundedPasswordHasher
+  /** Counts of several instances, where they have a place for them. */
+  readonly counts: SharedStore | undefined
+}
+
+function adapters(config: Config, { storage, passwords, counts }: Shared): AdapterSet {
   const { secretKey, algorithm, accessTokenExpireMinutes, rateLimits } = config
   const jwt = { secretKey, algorithm, expiresIn: accessTokenExpireMinutes * 60 }
   return {
@@ -73,12 +76,10 @@ function adapters(config: Config, storage: Database, passwords: BoundedPasswordH
     users: () => storage.users,
     passwords: () => passwords,
     logins: () =>
-      rateLimits
-        ? new CountingLoginThrottle(rateLimits.failedLogins, QUARTER_OF_AN_HOUR, storage.pool)
-        : noLoginThrottle,
+      rateLimits ? new CountingLoginThrottle(rateLimits.failedLogins, QUARTER_OF_AN_HOUR, counts) : noLoginThrottle,
     tokens: (container) => new JwtTokenService(jwt, container.resolve('clock')),
     clock: () => ({ now: () => new Date() }),
-    store: () => storage,
+    store: () => storage.store,
   }
 }
 
@@ -91,21 +92,32 @@ function boundedHasher({ bcryptRounds, passwordQueueLimit, webConcurrency }: Con
   })
 }
 
-/** Those of accounts are shared through PostgreSQL, where there is one; a count for each request would be too dear. */
-function limits({ rateLimits }: Config, { pool }: Database): Limits {
+function sharedCounts({ database }: Storage, log: Log): SharedStore | undefined {
+  return (
+    database?.pool &&
+    reporting(database.pool, (err) => {
+      log.warn({ err }, 'PostgreSQL keeps no count of logins at the moment: each process limits them by itself')
+    })
+  )
+}
+
+/** Those of accounts are shared, where they can be; a count for each request would be too dear. */
+function limits({ rateLimits }: Config, counts: SharedStore | undefined): Limits {
   if (!rateLimits) return {}
   const aMinute = (name: LimitName, allowed: number) => ({ name, allowed, window: 60 })
   return {
     user: rateLimiter(aMinute('user', rateLimits.user)),
-    login: rateLimiter(aMinute('login', rateLimits.login), pool),
-    register: rateLimiter(aMinute('register', rateLimits.register), pool),
+    login: rateLimiter(aMinute('login', rateLimits.login), counts),
+    register: rateLimiter(aMinute('register', rateLimits.register), counts),
   }
 }
 
 /** Whoever migrates by command may have forgotten it, and without tables every request fails. */
-async function prepare(storage: Database, { migrateOnStart }: Config, log: Log): Promise<void> {
-  if (migrateOnStart) await storage.migrate()
-  else if ((await storage.pending()).length > 0) {
+async function prepare({ database }: Storage, { migrateOnStart }: Config, log: Log): Promise<void> {
+  if (!database) return
+  if (migrateOnStart) await database.migrate()
+  // The supervisor of several workers has asked before it started them.
+  else if (cluster.isPrimary && !(await database.upToDate())) {
     log.warn({}, 'The schema is not up to date, and MIGRATE_ON_START is false: `npm run migrate` brings it there.')
   }
 }
@@ -114,26 +126,21 @@ interface Closable {
   close(): Promise<void>
 }
 
-/**
- * Metrics cost time at each request, so there are none unless somebody can read them.
- *
- * @param opened what has to be closed, to which their server is added
- */
-async function metricsOf(
+/** Metrics cost time at each request, so there are none unless somebody can read them. */
+async function openMetrics(
   { host, metricsPort: port, webConcurrency }: Config,
-  { pool, waiting }: Database,
-  passwords: BoundedPasswordHasher,
-  opened: Closable[],
-): Promise<Metrics[]> {
-  if (port === undefined) return []
+  { storage: { database }, passwords }: Shared,
+): Promise<{ readonly metrics: Metrics; readonly server?: Closable } | undefined> {
+  if (port === undefined) return undefined
+  const pool = database?.pool
   const metrics = new Metrics(packageJson.version, {
     passwords: () => passwords.load(),
     connections: () => (pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}),
-    waiting,
+    waiting: () => database?.waiting() ?? 0,
   })
-  if (webConcurrency > 1) shareMetrics(metrics)
-  else opened.push(await serveMetrics(metrics, { host, port }))
-  return [metrics]
+  if (webConcurrency === 1) return { metrics, server: await serveMetrics(metrics, { host, port }) }
+  shareMetrics(metrics)
+  return { metrics }
 }
 
 /**
@@ -155,17 +162,19 @@ export async function startService(
   }
   try {
     await prepare(storage, config, log)
-    const passwords = boundedHasher(config)
-    const container = compose({ ...adapters(config, storage, passwords), ...overrides })
+    const shared = { storage, passwords: boundedHasher(config), counts: sharedCounts(storage, log) }
+    const container = compose({ ...adapters(config, shared), ...overrides })
     const readiness = new Readiness(container.resolve<Store>('store'))
+    const { metrics, server } = (await openMetrics(config, shared)) ?? {}
+    if (server) opened.push(server)
     const app = createApp(
       { ...config, version: packageJson.version },
       {
         accounts: container.resolve(ManageAccounts),
         tasks: container.resolve(ManageTasks),
         readiness,
-        limits: limits(config, storage),
-        observers: [accessLog(log), ...(await metricsOf(config, storage, passwords, opened))],
+        limits: limits(config, shared.counts),
+        observers: metrics ? [accessLog(log), metrics] : [accessLog(log)],
         log,
       },
     )

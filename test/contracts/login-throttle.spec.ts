@@ -6,6 +6,7 @@ import {
   CountingLoginThrottle,
   noLoginThrottle,
   rateLimiter,
+  reporting,
   type SharedStore,
 } from '#src/adapters/rate-limits/rate-limits.ts'
 import { InvalidCredentials, Overloaded, TooManyRequests } from '#src/domain/errors.ts'
@@ -70,9 +71,9 @@ describe('Counts that PostgreSQL keeps', () => {
   it('are left alone by a flood: who is over the limit is refused without a statement', async () => {
     let statements = 0
     const counted: SharedStore = {
-      query: (sql, values) => {
+      query: (statement) => {
         statements++
-        return database.pool.query(sql, values)
+        return database.pool.query(statement)
       },
     }
     const limiter = rateLimiter({ name: 'flood', allowed: 2, window: 60 }, counted)
@@ -83,8 +84,9 @@ describe('Counts that PostgreSQL keeps', () => {
 
   it('hold no e-mail address', async () => {
     await guess(throttle(database.pool), 'somebody@example.com')
-    const { rows } = await database.pool.query('select key from rate_limits where key like $1', ['%somebody%'])
-    expect(rows).to.deep.equal([])
+    const statement = { text: 'select key from rate_limits where key like $1', query_timeout: 10_000 }
+    expect((await database.pool.query({ ...statement, values: ['failed-login:%'] })).rows).to.not.deep.equal([])
+    expect((await database.pool.query({ ...statement, values: ['%somebody%'] })).rows).to.deep.equal([])
   })
 })
 
@@ -100,6 +102,20 @@ describe('Counts while PostgreSQL is away', () => {
     const limiter = rateLimiter({ name: 'test', allowed: 1, window: 60 }, away)
     expect(await limiter.count('a')).to.include({ exceeded: false })
     expect(await limiter.count('a')).to.include({ exceeded: true })
+  })
+
+  it('are told of once each time', async () => {
+    const told: unknown[] = []
+    let reason: Error | undefined
+    const shared = reporting(
+      { query: () => (reason ? Promise.reject(reason) : Promise.resolve({ rows: [{ points: 1, expire: null }] })) },
+      (error) => told.push(error),
+    )
+    const limiter = rateLimiter({ name: 'test', allowed: 9, window: 60 }, shared)
+    const first = new Error('it is away')
+    const second = new Error('it is away again')
+    for (reason of [undefined, first, first, undefined, second]) await limiter.count('a')
+    expect(told).to.deep.equal([first, second])
   })
 })
 

@@ -18,10 +18,12 @@ const storing = adapterSets.filter((set) => set !== inMemory)
 
 for (const { name, databaseUrl } of storing) {
   describe(`The migrations (${name})`, () => {
+    let target: Target
     let orm: MikroORM<AbstractSqlDriver>
 
     beforeEach(async () => {
-      orm = await MikroORM.init(mikroOrmOptions(targetOf(await databaseUrl()) as Target))
+      target = targetOf(await databaseUrl()) as Target
+      orm = await MikroORM.init(mikroOrmOptions(target))
     })
 
     afterEach(() => orm.close())
@@ -46,6 +48,17 @@ for (const { name, databaseUrl } of storing) {
       expect(await tables()).to.deep.equal(['mikro_orm_migrations'])
       await orm.migrator.up()
       expect(await difference()).to.equal('')
+    })
+
+    it('are looked for without a trace', async () => {
+      const database = await openDatabase(target)
+      expect(await database.upToDate()).to.equal(false)
+      expect(await tables()).to.deep.equal([])
+      await database.migrate()
+      expect(await database.upToDate()).to.equal(true)
+      await orm.migrator.down()
+      expect(await database.upToDate()).to.equal(false)
+      await database.close()
     })
 
     it('leave nothing behind when one of them fails', async () => {

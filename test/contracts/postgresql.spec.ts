@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'chai'
 import { CompiledQuery, Kysely, PostgresDialect } from 'kysely'
@@ -19,10 +21,10 @@ const NOW = new Date('2026-02-01T12:00:00.000Z')
 const retitle = (task: Task) => task.edit({ title: 'new' }, NOW)
 
 const OPTIONS: PoolOptions = { size: 10, preparedStatements: true }
-function observed(url: string, answerTimeout?: number): ObservedStore {
-  const options = { ...OPTIONS, ...(answerTimeout && { answerTimeout }) }
-  const [writer, reader] = [new SharedConnections(url, options, 1), new SharedConnections(url, options, 2)]
-  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: postgresqlPool(url, options) }) })
+function observed(url: string, answer = 12_000, options = OPTIONS): ObservedStore {
+  const connections = (size: number) => new SharedConnections(url, options, size, { connect: 5_000, answer })
+  const [writer, reader] = [connections(1), connections(2)]
+  const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: postgresqlPool(url, OPTIONS) }) })
   return observedStore(postgresqlStore(kysely, writer, reader), {
     sql: async <Row>(text: string, parameters: readonly unknown[] = []) =>
       (await writer.run(CompiledQuery.raw(text, [...parameters]) as CompiledQuery<Row>)).rows,
@@ -304,6 +306,21 @@ describe('The store on PostgreSQL', () => {
     await store.tasks.remove(task)
   })
 
+  it('refuses a whole group that meets a lock for the second time, for others wait behind it', async () => {
+    await operator.query(`alter database ${holder.database} set lock_timeout = '100ms'`)
+    const pooled = observed(url, undefined, { ...OPTIONS, preparedStatements: false })
+    await holder.query('begin')
+    await holder.query('lock table tasks')
+    const { reasons } = await outcomes(Array.from({ length: 8 }, () => pooled.tasks.add(aTaskDraft({ ownerId }))))
+    expect(reasons).to.have.lengthOf(8)
+    for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
+    // That of the first try, and that of the second, which all the others share.
+    expect(new Set(reasons.map((reason) => (reason as Error).cause)).size).to.equal(2)
+    await holder.query('commit')
+    await pooled.tasks.add(aTaskDraft({ ownerId }))
+    await pooled.close()
+  })
+
   it('serves again when a newer release has changed the type of a column', async () => {
     const task = (await addTask()).snapshot()
     await openEach(store, task)
@@ -372,13 +389,6 @@ describe('The store on PostgreSQL', () => {
     await hasty.close()
   })
 
-  it('gives a migration time that no request gets', async () => {
-    const hasty = observed(url, 50)
-    await expectRejection(hasty.sql('select pg_sleep($1::float)', [5]), Error)
-    expect(await hasty.sql('select pg_sleep(0.2)')).to.have.lengthOf(1)
-    await hasty.close()
-  })
-
   it('waits for the migrations of another instance longer than any statement may take', async () => {
     await operator.query(`alter database ${holder.database} set statement_timeout = '200ms'`)
     const database = await openDatabase({ kind: 'postgresql', url })
@@ -443,9 +453,20 @@ describe('Connections that everybody shares', () => {
     await connections.end()
   })
 
+  it('are unavailable while the server takes a connection and says nothing', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    const patience = { connect: 50, answer: 12_000 }
+    const connections = new SharedConnections(`postgresql://127.0.0.1:${port}/tasks`, OPTIONS, 1, patience)
+    await expectRejection(pidOf(connections), StoreUnavailable)
+    await connections.end()
+    silent.close()
+  })
+
   it('keep the one that takes the place of one that fell silent', async () => {
     const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
-    const connections = new SharedConnections(proxy.url.href, { ...OPTIONS, answerTimeout: 200 }, 1)
+    const connections = new SharedConnections(proxy.url.href, OPTIONS, 1, { connect: 5_000, answer: 200 })
     const before = await pidOf(connections)
     proxy.silence()
     // At once, before the silent one has gone.

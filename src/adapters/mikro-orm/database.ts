@@ -7,7 +7,7 @@ import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
-import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
+import { COMMAND_LINE, MIGRATIONS_TABLE, mikroOrmOptions, type Target } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
 import { ReleasingDialect } from './postgresql-dialect.ts'
 import { postgresqlStore } from './postgresql-store.ts'
@@ -37,8 +37,8 @@ export interface Database {
    * @throws DatabaseUnavailable
    */
   migrate(): Promise<string[]>
-  /** The names of the migrations that are still to be applied. */
-  pending(): Promise<string[]>
+  /** Whether no migration is to be applied; it writes nothing. @throws DatabaseUnavailable */
+  upToDate(): Promise<boolean>
   close(): Promise<void>
 }
 
@@ -48,9 +48,10 @@ export interface Database {
  * @throws DatabaseUnavailable
  */
 export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): Promise<Database> {
-  const { orm, connections } = await connect(target, poolOptions).catch((cause) => {
-    throw new DatabaseUnavailable(`${describe(target)} cannot be opened: ${reasonOf(cause)}`, { cause })
-  })
+  const unavailable = (done: string) => (cause: unknown) => {
+    throw new DatabaseUnavailable(`${describe(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
+  }
+  const { orm, connections } = await connect(target, poolOptions).catch(unavailable('opened'))
   const store = connections.store(orm.em.getKysely<Tables>())
   const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
   return {
@@ -64,11 +65,8 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
         throw error instanceof StoreUnavailable ? error : new StoreUnavailable(error)
       })
     },
-    migrate: () =>
-      migrate(orm, target).catch((cause) => {
-        throw new DatabaseUnavailable(`${describe(target)} cannot be migrated: ${reasonOf(cause)}`, { cause })
-      }),
-    pending: async () => namesOf(await orm.migrator.getPending()),
+    migrate: () => migrate(orm, target).catch(unavailable('migrated')),
+    upToDate: () => upToDate(orm).catch(unavailable('read')),
     async close() {
       await orm.close()
       await connections.close()
@@ -156,6 +154,12 @@ async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: 
     await locked.execute(`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
     return namesOf(await migrator.up({ transaction: locked.getTransactionContext() }))
   })
+}
+
+async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>): Promise<boolean> {
+  // The migrator would make the table where it is missing.
+  const tables = await em.getKysely().introspection.getTables()
+  return tables.some(({ name }) => name === MIGRATIONS_TABLE) && (await migrator.getPending()).length === 0
 }
 
 const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ name }) => name)

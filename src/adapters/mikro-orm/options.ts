@@ -19,7 +19,10 @@ export type Target =
   /** `url` may hold a password: never print it. */
   | { readonly kind: 'postgresql'; readonly url: string }
 
-/** For who runs one command. While one connection holds the lock of the migrations, MikroORM asks on another. */
+/** Where MikroORM keeps which of them were applied. */
+export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
+
+/** For a single command. While one connection holds the lock of the migrations, MikroORM asks on another. */
 export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
 
 /**
@@ -40,6 +43,7 @@ export function mikroOrmOptions(
     ensureDatabase: false,
     schemaGenerator: { skipTables: [RATE_LIMITS_TABLE] },
     migrations: {
+      tableName: MIGRATIONS_TABLE,
       path: join(import.meta.dirname, 'migrations'),
       generator: MigrationGenerator,
       glob: 'migration-*.ts',

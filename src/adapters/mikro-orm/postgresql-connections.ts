@@ -1,11 +1,9 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
 import type { CompiledQuery } from 'kysely'
 import pg from 'pg'
+import { StoreUnavailable } from '../../domain/errors.ts'
 
-/** Milliseconds. A client that waits longer is better told to come back, here and below. */
-const CONNECTION_TIMEOUT = 5_000
-
-/** Of the server's session, in milliseconds. */
+/** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
 const SESSION_LIMITS = {
   statement_timeout: 10_000,
   idle_in_transaction_session_timeout: 10_000,
@@ -24,31 +22,38 @@ export interface PoolOptions {
    * not ours then, so they get no limits from here either, which PgBouncer would refuse.
    */
   readonly preparedStatements: boolean
-  /** Milliseconds; longer than the server's own limit, so that it counts only when the server says nothing at all. */
-  readonly answerTimeout?: number
 }
 
-const ANSWER_TIMEOUT = 12_000
+/** How long a server may say nothing, in milliseconds. It counts only beyond the server's own limit. */
+export interface Patience {
+  /** While a connection is made. */
+  readonly connect: number
+  /** To a statement. */
+  readonly answer: number
+}
 
-/** Connections of which each serves one transaction at a time; it connects when the first statement needs it. */
+const PATIENCE: Patience = { connect: 5_000, answer: 12_000 }
+
+/**
+ * Connections of which each serves one transaction at a time; it connects when the first statement needs it. A
+ * migration may take its time, so nothing here ends a statement but the server.
+ */
 export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({ ...clientOptions(url, options), max: options.size, Client: StatementClient })
+  const pool = new pg.Pool({ ...clientOptions(url, options, PATIENCE), max: options.size })
   // A connection that the server drops must not end the process; the statement that meets it reports it.
   pool.on('error', () => undefined)
   pool.on('connect', (client) => client.on('error', () => undefined))
   return pool
 }
 
-function clientOptions(url: string, { preparedStatements, answerTimeout = ANSWER_TIMEOUT }: PoolOptions) {
+function clientOptions(url: string, { preparedStatements }: PoolOptions, { connect }: Patience) {
   return {
     ...(preparedStatements && SESSION_LIMITS),
-    connectionTimeoutMillis: CONNECTION_TIMEOUT,
+    connectionTimeoutMillis: connect,
     connectionString: url,
     fallback_application_name: 'task-management-api',
     keepAlive: true,
     types: typeParsers(),
-    preparedStatements,
-    query_timeout: answerTimeout,
   }
 }
 
@@ -71,21 +76,26 @@ export class SharedConnections {
   #chosen = false
   #ended = false
 
-  constructor(url: string, options: PoolOptions, size: number) {
+  constructor(url: string, options: PoolOptions, size: number, patience = PATIENCE) {
     this.#size = size
-    this.#open = () =>
-      new SharedClient({
-        ...clientOptions(url, options),
-        ...(options.preparedStatements && SHARED_LIMITS),
-        pipeline: true,
-      })
+    const config = {
+      ...clientOptions(url, options, patience),
+      ...(options.preparedStatements && SHARED_LIMITS),
+      query_timeout: patience.answer,
+      pipeline: true,
+    }
+    this.#open = () => new SharedClient(config, options.preparedStatements)
   }
 
-  /** Over one connection, statements that are given at the same time run in their order, with no other between them. */
+  /**
+   * Over one connection, statements that are given at the same time run in their order, with no other between them.
+   *
+   * @throws StoreUnavailable when there is no connection
+   */
   async run<Row>({ sql, parameters }: CompiledQuery<Row>): Promise<Result<Row>> {
-    if (this.#ended) throw new Error('Cannot use a pool after calling end on the pool')
+    if (this.#ended) throw new StoreUnavailable(new Error('the connections are closed'))
     const client = await this.#current()
-    return client.query<Promise<Result<Row>>>(sql, parameters)
+    return client.run(sql, parameters) as Promise<Result<Row>>
   }
 
   /** The same until the event loop has turned, so that what comes at the same time travels together. */
@@ -112,7 +122,7 @@ export class SharedConnections {
       () => client,
       (error) => {
         forget()
-        throw error
+        throw new StoreUnavailable(error)
       },
     )
     this.#clients.set(place, { client, connected })
@@ -133,77 +143,64 @@ function typeParsers() {
   return types
 }
 
-/** As long as a timer can wait: 24 days, in milliseconds. */
-const PATIENCE = 2 ** 31 - 1
-const TRANSACTION: ReadonlySet<unknown> = new Set(['begin', 'commit', 'rollback'])
-
 /**
  * What the next statement would meet over the same connection, too: a server that says nothing, or one where a newer
  * release has changed the type of a column since the statement was prepared.
  */
 const LASTING: ReadonlySet<string> = new Set(['Query read timeout', 'cached plan must not change result type'])
 
-/**
- * Names the statements that have parameters, so that the server parses and plans each once for a connection. MikroORM's
- * own have none, and may take their time: they are those of the migrations.
- */
-class StatementClient extends pg.Client {
-  static readonly LIMIT = 100
+class SharedClient extends pg.Client {
+  static readonly MOST_NAMED = 100
+  readonly #mostNamed: number
   /** Of statements that were answered under their name. While the first is under way, others go without one. */
   readonly #names = new Map<string, string | undefined>()
   #given = 0
-  readonly #limit: number
+  #collecting = false
   #givenUp = false
   /** For whoever keeps the connection. */
   onGivenUp = () => {}
 
-  constructor(config: pg.ClientConfig & { readonly preparedStatements?: boolean } = {}) {
+  constructor(config: pg.ClientConfig, preparedStatements: boolean) {
     super(config)
-    this.#limit = config.preparedStatements ? StatementClient.LIMIT : 0
+    this.#mostNamed = preparedStatements ? SharedClient.MOST_NAMED : 0
   }
 
-  override query<Result>(...call: unknown[]): Result {
-    const [text, values, ...rest] = call
-    if (typeof text !== 'string') return Reflect.apply(super.query, this, call)
-    const own = Array.isArray(values) && values.length > 0
-    const hurry = own || TRANSACTION.has(text)
-    const first = own && !this.#names.has(text) && this.#given < this.#limit
-    const name = first ? `q${this.#given++}` : this.#names.get(text)
-    const query = { text, values, name, ...(!hurry && { query_timeout: PATIENCE }) }
-    const answer: Promise<unknown> | undefined = Reflect.apply(super.query, this, [query, ...rest])
-    if (first) this.#learn(text, name, answer)
-    answer?.catch((error: Error) => {
+  /** With a name where it has values, so that the server parses and plans it once for the connection. */
+  run(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
+    this.#collect()
+    const answer = values.length > 0 ? this.#named(text, values as unknown[]) : this.query(text)
+    answer.catch((error: Error) => {
       if (this.#givenUp || !LASTING.has(error.message)) return
       this.#givenUp = true
       this.onGivenUp()
       void this.end()
     })
-    return answer as Result
+    return answer
   }
 
-  /** Whether the server prepared a statement that failed can't be seen, so its name is never used again. */
-  #learn(text: string, name: string | undefined, answer: Promise<unknown> | undefined): void {
+  /** What comes before the event loop turns is sent in one piece: each piece would wake up the other side. */
+  #collect(): void {
+    if (this.#collecting) return
+    this.#collecting = true
+    this.connection.stream.cork()
+    setImmediate(() => {
+      this.#collecting = false
+      this.connection.stream.uncork()
+    })
+  }
+
+  #named(text: string, values: unknown[]): Promise<pg.QueryResult> {
+    if (this.#names.has(text) || this.#given >= this.#mostNamed) {
+      return this.query({ text, values, name: this.#names.get(text) })
+    }
+    const name = `q${this.#given++}`
     this.#names.set(text, undefined)
-    answer?.then(
+    const answer = this.query({ text, values, name })
+    // Whether the server prepared a statement that failed can't be seen, so that name is never used again.
+    answer.then(
       () => this.#names.set(text, name),
       () => this.#names.delete(text),
     )
-  }
-}
-
-/** Sends in one piece what it is given before the event loop turns: each piece would wake up the other side. */
-class SharedClient extends StatementClient {
-  #collecting = false
-
-  override query<Result>(...call: unknown[]): Result {
-    if (!this.#collecting) {
-      this.#collecting = true
-      this.connection.stream.cork()
-      setImmediate(() => {
-        this.#collecting = false
-        this.connection.stream.uncork()
-      })
-    }
-    return super.query(...call)
+    return answer
   }
 }

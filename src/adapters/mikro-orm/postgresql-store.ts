@@ -57,17 +57,24 @@ const COMMIT = plain('commit')
 
 /**
  * A transaction that is sent as a whole, without waiting for the answer to any statement of it, over a connection that
- * nobody else uses. When one fails, PostgreSQL takes back them all, and the others are sent again.
+ * nobody else uses. When one fails, PostgreSQL takes back them all, and the others are sent again; but when that
+ * was for a lock, and happens again, all are refused: others wait behind them.
  */
 export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
   const each = (queries: readonly CompiledQuery[]) => Promise.allSettled(queries.map((query) => connection.run(query)))
-  const together = async (jobs: readonly Job<Work>[]): Promise<(() => void)[]> => {
+  const together = async (jobs: readonly Job<Work>[], wasLate = false): Promise<(() => void)[]> => {
     const queries = jobs.map(({ work }) => work.query)
     if (queries.length < 2) return answers(jobs, await each(queries))
     const outcomes: Outcome[] = await each([BEGIN, ...queries, COMMIT])
     const [end] = [outcomes.pop(), outcomes.shift()]
     if (end?.status !== 'fulfilled') throw end?.reason
-    return end.value.command === 'ROLLBACK' ? together(leftToDo(jobs, outcomes)) : answers(jobs, outcomes)
+    if (end.value.command !== 'ROLLBACK') return answers(jobs, outcomes)
+    const failed = outcomes.findIndex(({ status }) => status === 'rejected')
+    const { reason } = outcomes[failed] as PromiseRejectedResult
+    const code = codeOf(reason) ?? ''
+    const late = code === DEADLOCK || TIMEOUTS.has(code)
+    if (late && wasLate) throw reason
+    return together(code === DEADLOCK ? jobs : leftToDo(jobs, failed, reason), wasLate || late)
   }
   return (jobs) => together(jobs.toSorted(byRow))
 }
@@ -82,15 +89,12 @@ const answers = (jobs: readonly Job<Work>[], outcomes: readonly Outcome[]) =>
   })
 
 const DEADLOCK = '40P01'
-const LOCK_TIMEOUT = '55P03'
+/** `lock_timeout`, and `statement_timeout`, which may be all there is behind a pooler. */
+const TIMEOUTS: ReadonlySet<string> = new Set(['55P03', '57014'])
 
-/** Refuses the first that failed; also who waits for the same row, which they would do one after the other. */
-function leftToDo(jobs: readonly Job<Work>[], outcomes: readonly Outcome[]): Job<Work>[] {
-  const failed = outcomes.findIndex(({ status }) => status === 'rejected')
-  const { reason } = outcomes[failed] as PromiseRejectedResult
-  const code = codeOf(reason)
-  if (code === DEADLOCK) return [...jobs]
-  const row = code === LOCK_TIMEOUT ? jobs[failed]?.work.row : undefined
+/** Refuses the one that failed; also those that wait for the same row, which they would do one after the other. */
+function leftToDo(jobs: readonly Job<Work>[], failed: number, reason: unknown): Job<Work>[] {
+  const row = TIMEOUTS.has(codeOf(reason) ?? '') ? jobs[failed]?.work.row : undefined
   return jobs.filter(({ work, reject }, index) => {
     const refused = index === failed || (row !== undefined && work.row === row)
     if (refused) reject(reason)

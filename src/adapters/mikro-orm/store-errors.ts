@@ -13,9 +13,9 @@ const POSTGRESQL = /^(?:08...|0A000|28...|3D000|25006|25P0[34]|40P01|53...|55P03
 /** Node's own, of a socket. */
 const SOCKET = /^E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)$/
 
-/** Errors that pg, better-sqlite3 and Kysely report without a code. */
+/** Errors that pg and better-sqlite3 report without a code. */
 const MESSAGE =
-  /^(?:Connection terminated|timeout exceeded when trying to connect|Client (?:has encountered a connection error|was closed)|Cannot use a pool after calling end|Query read timeout|The database connection is not open|driver has already been destroyed)/
+  /^(?:Connection terminated|Client (?:has encountered a connection error|was closed)|Query read timeout|The database connection is not open)/
 
 /** What the rest of the application may know of a driver's error. One that the store is not to blame for passes. */
 export function storeError(error: unknown): unknown {
@@ -57,6 +57,7 @@ const REASONS: Readonly<Record<string, string>> = {
 
 /** For an operator: one line, in our words where we have some, else in the driver's. */
 export function reasonOf(error: unknown): string {
+  if (error instanceof StoreUnavailable) return reasonOf(error.cause)
   const known = REASONS[codeOf(error)?.replace(/^(SQLITE_[A-Z]+)_.*$/, '$1') ?? '']
   if (known !== undefined) return known
   const message = error instanceof Error ? error.message : String(error)

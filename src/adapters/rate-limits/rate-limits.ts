@@ -12,7 +12,33 @@ interface Quota {
 
 /** A pool of `pg`, or what behaves like one. */
 export interface SharedStore {
-  query(sql: string, values: unknown[]): Promise<{ readonly rows: unknown[] }>
+  /** @param statement its `query_timeout` in milliseconds */
+  query(statement: {
+    readonly text: string
+    readonly values: unknown[]
+    readonly query_timeout: number
+  }): Promise<{ readonly rows: unknown[] }>
+}
+
+/** Milliseconds for the shared store to answer. After that, and while it is away, a process counts by itself. */
+const ANSWER_TIMEOUT = 2_000
+
+/** Tells once of each time for which the store is away: limits are looser then, and nothing else shows it. */
+export function reporting(shared: SharedStore, away: (error: unknown) => void): SharedStore {
+  let told = false
+  return {
+    async query(statement) {
+      try {
+        const result = await shared.query(statement)
+        told = false
+        return result
+      } catch (error) {
+        if (!told) away(error)
+        told = true
+        throw error
+      }
+    },
+  }
 }
 
 /** Made by a migration of the store. */
@@ -25,8 +51,11 @@ function counterOf({ name, allowed, window }: Quota, shared?: SharedStore, optio
   if (!shared) return own
   return new RateLimiterPostgres({
     ...quota,
-    // Whether statements have names is for who made the connections to say.
-    storeClient: { query: ({ text, values }: { text: string; values: unknown[] }) => shared.query(text, values) },
+    // Without the names that it gives its statements: a pooler may forget them.
+    storeClient: {
+      query: ({ text, values }: { text: string; values: unknown[] }) =>
+        shared.query({ text, values, query_timeout: ANSWER_TIMEOUT }),
+    },
     storeType: 'client',
     tableName: TABLE,
     tableCreated: true,
