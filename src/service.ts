@@ -30,7 +30,7 @@ try {
   let service: ListeningServer | undefined
   // A start may take long: PostgreSQL is away, another instance migrates. The first process of a container would ignore
   // a signal that nobody handles.
-  stopOnSignal(log, () => (service ? service.close() : stopWorkers()))
+  stopOnSignal(log, () => (service ? service.close() : stopWorkers(config)))
   service = await start(config, log)
   if (cluster.isPrimary) {
     const { url } = service

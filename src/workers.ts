@@ -8,6 +8,8 @@ import type { Config } from './config.ts'
 
 /** Milliseconds before a worker that died is replaced, so that one which dies at once does not keep a core busy. */
 const RESTART_DELAY = 500
+/** Milliseconds for a worker to end once its own time is over. */
+const MARGIN = 500
 
 /** A worker ended before it listened. It has said why itself. */
 export class WorkerFailed extends Error {}
@@ -45,17 +47,18 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
     // The first alone, so that what is wrong with all of them is said once.
     const address = await start()
     await Promise.all(Array.from({ length: config.webConcurrency - 1 }, start))
-    return { url: urlOf(address), close: stopWorkers }
+    return { url: urlOf(address), close: () => stopWorkers(config) }
   } catch (error) {
-    await stopWorkers()
+    await stopWorkers(config)
     throw error
   }
 }
 
-/** Those that still start, too. Where there are none it does nothing. */
-export async function stopWorkers(): Promise<void> {
+/** Those that still start, too, and one that is stuck by force. Where there are none it does nothing. */
+export async function stopWorkers({ shutdownDelay, shutdownTimeout }: Config): Promise<void> {
   closing = true
-  await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && ended(worker)))
+  const patience = (shutdownDelay + shutdownTimeout) * 1_000 + MARGIN
+  await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && ended(worker, patience)))
 }
 
 async function listening(worker: Worker): Promise<AddressInfo> {
@@ -69,8 +72,11 @@ async function listening(worker: Worker): Promise<AddressInfo> {
   }
 }
 
-async function ended(worker: Worker): Promise<void> {
+async function ended(worker: Worker, patience: number): Promise<void> {
+  if (worker.isDead()) return
   const exit = once(worker, 'exit')
   worker.process.kill('SIGTERM')
+  const force = setTimeout(() => worker.process.kill('SIGKILL'), patience)
   await exit
+  clearTimeout(force)
 }

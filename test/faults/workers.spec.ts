@@ -56,6 +56,26 @@ describe('WEB_CONCURRENCY=2', () => {
     expect(message).to.match(/^WEB_CONCURRENCY must .*memory:.*$/)
   })
 
+  it('warns once that the schema is not up to date, however many workers there are', async () => {
+    const DATABASE_URL = await sqlite.databaseUrl()
+    const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL, MIGRATE_ON_START: 'false' })
+    await service.url()
+    service.signal('SIGTERM')
+    expect(await service.exit()).to.equal(0)
+    expect(service.output.match(/not up to date/g)).to.have.lengthOf(1)
+  })
+
+  it('ends within its time though a worker is stuck', async () => {
+    const DATABASE_URL = await sqlite.databaseUrl()
+    const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL, SHUTDOWN_TIMEOUT: '1' })
+    await service.url()
+    const [stuck = 0] = workersOf(service)
+    process.kill(stuck, 'SIGSTOP')
+    service.signal('SIGTERM')
+    expect(await service.exit()).to.equal(0)
+    expect(lives(stuck)).to.equal(false)
+  })
+
   it('leaves no worker behind when it is stopped while they start, and ends with 0', async () => {
     const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: await sqlite.databaseUrl() })
     await until(() => workersOf(service).length > 0)
