@@ -1,7 +1,7 @@
 /** In this process and without HTTP: what sharing a commit costs a write that has nobody to share it with. */
 import { join } from 'node:path'
-import { CompiledQuery } from 'kysely'
 import { Batches } from '#src/adapters/mikro-orm/batches.ts'
+import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import { inOneCommit, openSqliteWriter } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { median } from './load.ts'
 import { folder } from './servers.ts'
@@ -15,10 +15,10 @@ export async function aloneInItsGroup(rounds: number): Promise<number> {
   const database = openSqliteWriter(join(folder, 'alone.db'))
   database.exec('create table notes (id integer primary key, text text)')
   const writes = new Batches(inOneCommit(database))
-  const statement = database.prepare(INSERT)
+  const insert = database.prepare(INSERT)
   const ways = {
-    group: () => writes.add((run) => run(CompiledQuery.raw(INSERT, [TEXT]))),
-    commit: async () => statement.all(TEXT),
+    group: () => writes.add((run) => run(statement(INSERT, [TEXT]))),
+    commit: async () => insert.all(TEXT),
   }
   const milliseconds = async (write: () => Promise<unknown>) => {
     const start = performance.now()

@@ -1,18 +1,18 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import { CompiledQuery } from 'kysely'
 import { Batches, type Job } from '#src/adapters/mikro-orm/batches.ts'
+import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import { inOneCommit, inOneSnapshot, type Run, type Work } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { expectRejection, outcomes } from '#test/contracts/repositories.ts'
 
-const insert = (text: string) => CompiledQuery.raw('insert into notes (text) values (?) returning id', [text])
+const insert = (text: string) => statement('insert into notes (text) values (?) returning id', [text])
 /** Of a parent that is not there, which SQLite finds out when it commits. */
 const insertOrphan = (text: string) =>
-  CompiledQuery.raw('insert into notes (text, parent) values (?, 999) returning id', [text])
-const allTexts = CompiledQuery.raw('select text from notes order by id')
+  statement('insert into notes (text, parent) values (?, 999) returning id', [text])
+const allTexts = statement('select text from notes order by id')
 
 let database: BetterSqlite3.Database
 let ran: string[]
@@ -232,7 +232,7 @@ describe('Reads that come at the same time', () => {
   })
 
   it('harm no other when one fails', async () => {
-    const wrong = reads.add((run) => run(CompiledQuery.raw('select nothing from nowhere')))
+    const wrong = reads.add((run) => run(statement('select nothing from nowhere')))
     const { succeeded, reasons } = await outcomes([texts(), wrong, texts()])
     expect(succeeded).to.equal(2)
     expect(reasons[0]).to.have.property('code', 'SQLITE_ERROR')

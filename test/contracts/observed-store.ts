@@ -1,6 +1,6 @@
-import type { CompiledQuery } from 'kysely'
 import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/mikro-orm-user-repository.ts'
+import type { Statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Store } from '#src/adapters/mikro-orm/store.ts'
 
 interface Beside {
@@ -11,8 +11,8 @@ interface Beside {
 
 /** The repositories over a store, with what the ports hide: any SQL beside, and the SQL that they run. */
 export function observedStore(store: Store, { sql, close }: Beside) {
-  const ran: CompiledQuery[] = []
-  const noted = <Query extends CompiledQuery>(query: Query): Query => {
+  const ran: Statement[] = []
+  const noted = <Query extends Statement>(query: Query): Query => {
     ran.push(query)
     return query
   }

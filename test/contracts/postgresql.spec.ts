@@ -2,11 +2,12 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'chai'
-import { CompiledQuery, Kysely, PostgresDialect } from 'kysely'
+import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from '#src/adapters/mikro-orm/postgresql-connections.ts'
 import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql-store.ts'
+import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/ports.ts'
@@ -27,7 +28,7 @@ function observed(url: string, answer = 12_000, options = OPTIONS): ObservedStor
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: postgresqlPool(url, OPTIONS) }) })
   return observedStore(postgresqlStore(kysely, writer, reader), {
     sql: async <Row>(text: string, parameters: readonly unknown[] = []) =>
-      (await writer.run(CompiledQuery.raw(text, [...parameters]) as CompiledQuery<Row>)).rows,
+      (await writer.run(statement<Row>(text, parameters))).rows,
     close: () => Promise.all([writer.end(), reader.end()]),
   })
 }
@@ -259,7 +260,7 @@ describe('The store on PostgreSQL', () => {
 
   it('does what was sent before it was known that a statement in front of it could not be prepared', async () => {
     const ids = await Promise.all(Array.from({ length: 6 }, async () => (await addTask()).snapshot().id))
-    const run = (sql: string, index: number) => store.write(CompiledQuery.raw(sql, [ids[index]]))
+    const run = (sql: string, index: number) => store.write(statement(sql, [ids[index]]))
     const edit = (index: number) => run("update tasks set title = 'edited' where id = $1 returning id", index)
     const orphan = (index: number) => run('update tasks set owner_id = 0 where id = $1 returning id', index)
     const remove = (index: number) => run('delete from tasks where id = $1 returning id', index)
@@ -432,7 +433,7 @@ describe('The store on PostgreSQL', () => {
 })
 
 describe('Connections that everybody shares', () => {
-  const pid = CompiledQuery.raw('select pg_backend_pid() as pid where $1 = 1', [1]) as CompiledQuery<{ pid: number }>
+  const pid = statement<{ pid: number }>('select pg_backend_pid() as pid where $1 = 1', [1])
   const pidOf = async (connections: SharedConnections) => (await connections.run(pid)).rows[0]?.pid as number
 
   it('take turns, and what comes at the same time travels together', async () => {

@@ -11,7 +11,7 @@ import { COMMAND_LINE, MIGRATIONS_TABLE, mikroOrmOptions, type Target } from './
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
 import { ReleasingDialect } from './postgresql-dialect.ts'
 import { postgresqlStore } from './postgresql-store.ts'
-import { plain, prepare } from './prepared-query.ts'
+import { prepare, statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { OneWriterDialect } from './sqlite-dialect.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from './sqlite-store.ts'
@@ -138,7 +138,7 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
   }
 }
 
-const ONE = plain('select 1')
+const ONE = statement('select 1')
 const ENCODING = "select current_setting('server_encoding') as encoding"
 
 /** Any number, as long as every release has the same. */

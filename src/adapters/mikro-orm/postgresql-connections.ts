@@ -1,7 +1,7 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
-import type { CompiledQuery } from 'kysely'
 import pg from 'pg'
 import { StoreUnavailable } from '../../domain/errors.ts'
+import type { Statement } from './prepared-query.ts'
 
 /** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
 const SESSION_LIMITS = {
@@ -92,7 +92,7 @@ export class SharedConnections {
    *
    * @throws StoreUnavailable when there is no connection
    */
-  async run<Row>({ sql, parameters }: CompiledQuery<Row>): Promise<Result<Row>> {
+  async run<Row>({ sql, parameters }: Statement<Row>): Promise<Result<Row>> {
     if (this.#ended) throw new StoreUnavailable(new Error('the connections are closed'))
     const client = await this.#current()
     return client.run(sql, parameters) as Promise<Result<Row>>

@@ -1,8 +1,8 @@
-import type { CompiledQuery, Kysely } from 'kysely'
+import type { Kysely } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { SharedConnections } from './postgresql-connections.ts'
-import { plain } from './prepared-query.ts'
+import { type Statement, statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { type Decision, type Store, translated } from './store.ts'
 import { codeOf } from './store-errors.ts'
@@ -35,7 +35,7 @@ const MOST_TRIES = 1_000
 
 async function changed<Result>(
   decision: () => Promise<Decision<Result>>,
-  write: (query: CompiledQuery<unknown>) => Promise<unknown[]>,
+  write: (query: Statement<unknown>) => Promise<unknown[]>,
 ): Promise<Result> {
   for (let tries = 0; tries < MOST_TRIES; tries++) {
     const { result, write: query } = await decision()
@@ -45,15 +45,15 @@ async function changed<Result>(
 }
 
 export interface Work {
-  readonly query: CompiledQuery
+  readonly query: Statement
   /** The id of the one that it locks. */
   readonly row?: number | undefined
 }
 
 type Outcome = PromiseSettledResult<{ readonly rows: unknown[]; readonly command: string }>
 
-const BEGIN = plain('begin')
-const COMMIT = plain('commit')
+const BEGIN = statement('begin')
+const COMMIT = statement('commit')
 
 /**
  * A transaction that is sent as a whole, without waiting for the answer to any statement of it, over a connection that
@@ -61,7 +61,7 @@ const COMMIT = plain('commit')
  * was for a lock, and happens again, all are refused: others wait behind them.
  */
 export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
-  const each = (queries: readonly CompiledQuery[]) => Promise.allSettled(queries.map((query) => connection.run(query)))
+  const each = (queries: readonly Statement[]) => Promise.allSettled(queries.map((query) => connection.run(query)))
   const together = async (jobs: readonly Job<Work>[], wasLate = false): Promise<(() => void)[]> => {
     const queries = jobs.map(({ work }) => work.query)
     if (queries.length < 2) return answers(jobs, await each(queries))

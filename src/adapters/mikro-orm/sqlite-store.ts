@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
-import type { CompiledQuery, Kysely } from 'kysely'
+import type { Kysely } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
+import type { Statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { type Store, translated } from './store.ts'
 import { codeOf } from './store-errors.ts'
@@ -38,7 +39,7 @@ export function openSqliteReader(path: string): BetterSqlite3.Database {
 /** A connection for the writes of requests: it waits for nobody within SQLite, where those who only read would wait, too. */
 export const openSqliteWriter = (path: string) => openSqlite(path, 0)
 
-export type Run = <Row>(query: CompiledQuery<Row>) => Row[]
+export type Run = <Row>(query: Statement<Row>) => Row[]
 export type Work = (run: Run) => unknown
 
 /** One connection writes to the file, and another reads from it meanwhile. Nothing waits within a transaction. */
@@ -145,7 +146,7 @@ function runner(database: BetterSqlite3.Database): Run {
     statements.set(sql, statement)
     return statement
   }
-  return <Row>({ sql, parameters }: CompiledQuery<Row>) => prepared(sql).all(parameters.map(encode)) as Row[]
+  return <Row>({ sql, parameters }: Statement<Row>) => prepared(sql).all(parameters.map(encode)) as Row[]
 }
 
 /** SQLite knows neither dates nor booleans: they are kept as milliseconds, and as 0 or 1. */

@@ -1,4 +1,5 @@
-import type { CompiledQuery, Kysely } from 'kysely'
+import type { Kysely } from 'kysely'
+import type { Statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { storeError } from './store-errors.ts'
 
@@ -6,7 +7,7 @@ import { storeError } from './store-errors.ts'
 export interface Decision<Result> {
   readonly result: Result
   /** Does nothing, and gives no row, if somebody wrote since. */
-  readonly write?: CompiledQuery<unknown>
+  readonly write?: Statement<unknown>
 }
 
 /**
@@ -17,22 +18,18 @@ export interface Store {
   /** To build queries with. */
   readonly kysely: Kysely<Tables>
   /** Runs a statement that reads what is committed. */
-  read<Row>(query: CompiledQuery<Row>): Promise<Row[]>
+  read<Row>(query: Statement<Row>): Promise<Row[]>
   /**
    * Runs a statement that writes: committed when the promise resolves.
    *
    * @param row the id of the one that it locks, where there is one already
    */
-  write<Row>(query: CompiledQuery<Row>, row?: number): Promise<Row[]>
+  write<Row>(query: Statement<Row>, row?: number): Promise<Row[]>
   /**
    * Reads the row of that id, and writes what `decide` says, or nothing where it says so or throws: committed when the
    * promise resolves. It decides again when somebody wrote meanwhile.
    */
-  change<Row, Result>(
-    row: number,
-    query: CompiledQuery<Row>,
-    decide: (rows: Row[]) => Decision<Result>,
-  ): Promise<Result>
+  change<Row, Result>(row: number, query: Statement<Row>, decide: (rows: Row[]) => Decision<Result>): Promise<Result>
   /** How many writes wait for their turn. */
   waiting(): number
 }
