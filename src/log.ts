@@ -38,8 +38,17 @@ export function createLog(
     environment === 'development'
       ? pretty({ sync: true, destination, ignore: 'pid,hostname', singleLine: true })
       : inTurns(pino.destination({ sync: true, dest: destination }))
-  const own = [secretKey, ...passwordsIn(database)].filter(({ length }) => length >= SHORTEST_SECRET)
+  const own = [secretKey, ...passwordsIn(database)]
+    .filter(({ length }) => length >= SHORTEST_SECRET)
+    .map((text): OwnSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
   return pino({ level: logLevel, hooks: { streamWrite: (line) => withoutSecrets(line, own) } }, sink)
+}
+
+/** Of this service, by its configuration. */
+interface OwnSecret {
+  readonly text: string
+  /** As a line has it. */
+  readonly inJson: string
 }
 
 /** Lines of one turn of the event loop are written together: a system call for each costs more than the line does. */
@@ -70,12 +79,12 @@ function passwordsIn(database: Config['database']): string[] {
  * A line of JSON without what must not be written. Looking for it in the text is many times cheaper than pino's own
  * redaction, which takes each line apart.
  */
-function withoutSecrets(line: string, own: readonly string[]): string {
-  if (!SUSPICIOUS.test(line) && !own.some((secret) => line.includes(secret))) return line
+function withoutSecrets(line: string, own: readonly OwnSecret[]): string {
+  if (!SUSPICIOUS.test(line) && !own.some(({ inJson }) => line.includes(inJson))) return line
   const clean = (text: string) =>
     SECRET_TEXTS.reduce(
       (rest, [secret, stands]) => rest.replace(secret, stands),
-      own.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text),
+      own.reduce((rest, secret) => rest.replaceAll(secret.text, REDACTED), text),
     )
   const written = JSON.parse(line, (member, value) => {
     if (SECRET_MEMBER.test(member)) return REDACTED

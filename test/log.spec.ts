@@ -115,10 +115,14 @@ describe('The log', () => {
       [`postgresql://jane:${MARK}%2F%C3%A9@db/tasks`]: [`${MARK}%2F%C3%A9`, `${MARK}/é`],
       [`postgresql://jane@db/tasks?password=${MARK}/x`]: [`${MARK}/x`],
       [`postgresql://jane:${MARK}%ff@db/tasks`]: [`${MARK}%ff`],
+      [`postgresql://jane:${MARK}%22%5C@db/tasks`]: [`${MARK}"\\`],
     }
     for (const [url, spellings] of Object.entries(passwords)) {
       const { log, written } = aLog({ ...production, DATABASE_URL: url })
-      for (const password of spellings) log.error({ err: new Error(`jane and ${password} do not match`) }, password)
+      for (const password of spellings) {
+        log.error({ err: new Error(`jane and ${password} do not match`) }, password)
+        log.info({}, password)
+      }
       expect(written(), url).to.not.include(MARK)
     }
   })
