@@ -11,6 +11,9 @@ import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
 /** What an operator can mend; the message says it all, so no stack. */
 const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError, MetricsListenError]
 
+/** Of the time to stop; requests and the database have most of it. */
+const SHARE_OF_TRACES = 0.05
+
 let stopping = false
 
 try {
@@ -30,7 +33,14 @@ try {
   let service: ListeningServer | undefined
   // A start may take long: PostgreSQL is away, another instance migrates. The first process of a container would ignore
   // a signal that nobody handles.
-  stopOnSignal(log, () => (service ? service.close() : stopWorkers(config)))
+  stopOnSignal(log, async () => {
+    if (!service) {
+      await stopWorkers(config)
+      process.exit(0)
+    }
+    await service.close()
+    endWithin(config.shutdownTimeout * SHARE_OF_TRACES)
+  })
   service = await start(config, log)
   if (cluster.isPrimary) {
     const { url } = service
@@ -58,13 +68,23 @@ async function start(config: Config, log: Log): Promise<ListeningServer> {
   return startWorkers(config, log)
 }
 
+/**
+ * Nothing of the service keeps the process any more, but what traces it may have something to send.
+ *
+ * @param seconds after which the process ends all the same
+ */
+function endWithin(seconds: number): void {
+  cluster.worker?.disconnect()
+  process.exitCode = 0
+  setTimeout(() => process.exit(0), seconds * 1_000).unref()
+}
+
 function stopOnSignal(log: Log, close: () => Promise<void>): void {
   const stop = async (signal: string) => {
     if (stopping) return
     stopping = true
     if (cluster.isPrimary) log.info({}, `${signal}: answering the requests in flight, then stopping`)
     await close()
-    process.exit(0)
   }
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)

@@ -152,6 +152,7 @@ describe('npm run backup', () => {
     const sqlite = (path: string) => ({ DATABASE_URL: `sqlite:///${path}` })
     const refused: readonly [string, readonly string[], Environment][] = [
       ['Give it one file: npm run backup -- FILE', [], { DATABASE_URL }],
+      ['Give it one file: npm run backup -- FILE', ['--help'], { DATABASE_URL }],
       ['Give it one file: npm run backup -- FILE', ['one', 'two'], { DATABASE_URL }],
       ['DATABASE_URL is memory: nothing is kept there.', ['new-1.db'], { DATABASE_URL: 'memory:' }],
       ['pg_dump', ['new-2.db'], { DATABASE_URL: 'postgresql://jane:hidden@127.0.0.1:1/tasks' }],

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
-import { Client, type Environment, Service } from './service.ts'
+import { Client, type Environment, Service, until } from './service.ts'
 
 /** Milliseconds between two bytes: no connection is ever idle. */
 const DRIP = 200
@@ -80,5 +80,8 @@ describe('200 requests that are sent half', () => {
       return text(socket)
     })
     for (const answer of await Promise.all(answers)) expect(answer).to.match(/^HTTP\/1\.1 408 /)
+    // Of headers that are late there is no request yet.
+    await until(() => /"status":(?:408|499)/.test(service.output))
+    expect(service.output.match(/"status":(?:408|499)/g)).to.deep.equal(['"status":408'])
   })
 })

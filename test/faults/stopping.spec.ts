@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import { expect } from 'chai'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
 import { Client, refusesConnections, Service, until } from './service.ts'
@@ -33,6 +34,32 @@ describe('Stopping', () => {
     for (const [error] of await Promise.all(cut)) expect(error).to.have.property('code', 'ECONNRESET')
     expect(await service.exit()).to.equal(0)
   })
+
+  it('does not wait for a connection that has sent nothing', async () => {
+    const service = new Service({ DATABASE_URL: 'memory:', SHUTDOWN_TIMEOUT: NEVER, HEADERS_TIMEOUT: NEVER })
+    const { hostname, port } = new URL(await service.url())
+    const socket = connect(Number(port), hostname)
+    await once(socket, 'connect')
+    service.signal('SIGTERM')
+    await once(socket.resume(), 'close')
+    expect(await service.exit()).to.equal(0)
+  })
+
+  for (const { name, environment } of [
+    { name: 'one process', environment: { DATABASE_URL: 'memory:' } },
+    { name: 'workers', environment: { DATABASE_URL: 'sqlite:///tasks.db', WEB_CONCURRENCY: '2' } },
+  ]) {
+    it(`leaves time for what a trace still has to send, and not for ever (${name})`, async () => {
+      const sending = "process.on('SIGTERM',()=>setTimeout(()=>console.log('sent'),200));"
+      const endless = "process.on('SIGTERM',()=>setInterval(()=>{},1e3))"
+      const hook = `data:text/javascript,${encodeURIComponent(sending + endless)}`
+      const service = new Service({ ...environment, NODE_OPTIONS: `--import=${hook}` })
+      await service.url()
+      service.signal('SIGTERM')
+      expect(await service.exit()).to.equal(0)
+      expect(service.output.match(/^sent$/gm)).to.have.lengthOf(name === 'workers' ? 3 : 1)
+    })
+  }
 
   it('tells a load balancer for SHUTDOWN_DELAY that it stops, and serves meanwhile', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', SHUTDOWN_DELAY: NEVER })

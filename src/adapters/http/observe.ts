@@ -39,13 +39,22 @@ export function observe(observers: readonly RequestObserver[]): Middleware {
 
 /** No standard has a status for an answer that nobody waited for; this one is nginx's. */
 const CLIENT_CLOSED_REQUEST = 499
+/** What Node answers by itself when a request takes too long to arrive. */
+const REQUEST_TIMEOUT = 408
 
-function answered({ method, res, state, req }: Context, milliseconds: number): Answered {
+function statusOf({ req, res }: Context): number {
+  if (res.headersSent) return res.statusCode
+  const { code } = (req.socket.errored ?? {}) as NodeJS.ErrnoException
+  return code === 'ERR_HTTP_REQUEST_TIMEOUT' ? REQUEST_TIMEOUT : CLIENT_CLOSED_REQUEST
+}
+
+function answered(ctx: Context, milliseconds: number): Answered {
+  const { method, res, state, req } = ctx
   const traceparent = req.headers.traceparent
   return {
     method,
     route: state.route,
-    status: res.headersSent ? res.statusCode : CLIENT_CLOSED_REQUEST,
+    status: statusOf(ctx),
     aborted: !res.writableFinished,
     milliseconds,
     requestId: state.requestId,

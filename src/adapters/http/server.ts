@@ -1,5 +1,5 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
-import { type AddressInfo, isIPv6 } from 'node:net'
+import { type AddressInfo, isIPv6, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Where to listen, and how patient to be. Times in seconds. */
@@ -50,8 +50,9 @@ const MAX_HEADER_SIZE = 16 * 1024
 /** Milliseconds between two looks for what has run out of time, or is idle while the server closes. */
 const CHECK_INTERVAL = 1_000
 const CLOSING_INTERVAL = 20
-/** Of the time to close: the rest is for what the requests needed. */
+/** Of the time to close. Then comes what the requests needed, and a rest is left to whoever ends the process. */
 const SHARE_OF_REQUESTS = 0.9
+const SHARE_OF_CLOSING = 0.95
 
 /** @throws ListenError */
 export async function listen(
@@ -77,6 +78,11 @@ export async function listen(
   // Later than Node looks for requests that are late, which it answers with 408.
   server.timeout = options.requestTimeout * 1_000 + 2 * CHECK_INTERVAL
   server.maxConnections = options.maxConnections
+  const connections = new Set<Socket>()
+  server.on('connection', (connection) => {
+    connections.add(connection)
+    connection.once('close', () => connections.delete(connection))
+  })
   await bound(server, options)
   return {
     url: urlOf(server.address() as AddressInfo),
@@ -84,8 +90,8 @@ export async function listen(
       lifecycle.whenClosing()
       await delay(options.shutdownDelay * 1_000)
       const timeout = options.shutdownTimeout * 1_000
-      const over = delay(timeout, undefined, { ref: false })
-      await drained(server, timeout * SHARE_OF_REQUESTS)
+      const over = delay(timeout * SHARE_OF_CLOSING, undefined, { ref: false })
+      await drained(server, connections, timeout * SHARE_OF_REQUESTS)
       await Promise.race([lifecycle.atEnd(), over])
     },
   }
@@ -101,8 +107,12 @@ function bound(server: Server, { host, port }: ServerOptions): Promise<void> {
 }
 
 /** Connections end as soon as they have no request; what is left after the timeout is cut off. */
-async function drained(server: Server, timeout: number): Promise<void> {
-  const idle = setInterval(() => server.closeIdleConnections(), CLOSING_INTERVAL)
+async function drained(server: Server, connections: ReadonlySet<Socket>, timeout: number): Promise<void> {
+  const idle = setInterval(() => {
+    server.closeIdleConnections()
+    // One that never had a request is not idle to Node, but waits for one.
+    for (const connection of connections) if (connection.bytesRead === 0) connection.destroy()
+  }, CLOSING_INTERVAL)
   const patience = setTimeout(() => server.closeAllConnections(), timeout)
   await new Promise((closed) => server.close(closed))
   clearInterval(idle)
