@@ -53,6 +53,8 @@ export type DatabaseTarget =
 const DATABASE_URL =
   'must be sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:port/database or memory:'
 
+const isPort = (text: string) => /^[1-9]\d{0,4}$/.test(text) && Number(text) <= 65_535
+
 function databaseTarget(url: string): DatabaseTarget | undefined {
   if (url === 'memory:') return { kind: 'memory' }
   const [, scheme = '', rest = ''] = /^([a-z]+)(?:\+[a-z0-9_]+)?:\/\/(.*)$/s.exec(url) ?? []
@@ -62,7 +64,7 @@ function databaseTarget(url: string): DatabaseTarget | undefined {
   const postgresql = `postgresql://${rest}`
   if (!/^postgres(?:ql)?$/.test(scheme) || !URL.canParse(postgresql)) return undefined
   const { hostname, pathname, searchParams } = new URL(postgresql)
-  const reachable = hostname !== '' || searchParams.has('host')
+  const reachable = (hostname !== '' || searchParams.has('host')) && isPort(searchParams.get('port') ?? '5432')
   return reachable && pathname.length > 1 ? { kind: 'postgresql', url: postgresql } : undefined
 }
 

@@ -211,6 +211,8 @@ describe('The configuration', () => {
       'mysql://u:p@h/tasks',
       'postgresql://',
       'postgresql://u:p@h:port/tasks',
+      'postgresql://u:p@h/tasks?port=abc',
+      'postgresql://u:p@h/tasks?port=65536',
       'postgresql+://h/tasks',
       'memory',
       'memory://',

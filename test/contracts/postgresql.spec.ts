@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
@@ -7,7 +8,7 @@ import pg from 'pg'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from '#src/adapters/mikro-orm/postgresql-connections.ts'
 import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql-store.ts'
-import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
+import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/ports.ts'
@@ -191,24 +192,6 @@ describe('The store on PostgreSQL', () => {
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
     await addTask()
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
-  })
-
-  it('has the next group on its way while the server is busy with one, and no more', async () => {
-    const task = (await addTask()).snapshot()
-    const database = await openDatabase({ kind: 'postgresql', url })
-    await lock(task.id)
-    const removals: Promise<unknown>[] = []
-    const waiting: number[] = []
-    for (let group = 0; group < 4; group++) {
-      removals.push(database.tasks.remove(task))
-      await nextTurn()
-      waiting.push(database.waiting())
-    }
-    expect(waiting).to.deep.equal([0, 0, 1, 2])
-    await holder.query('commit')
-    expect((await outcomes(removals)).succeeded).to.equal(1)
-    expect(database.waiting()).to.equal(0)
-    await database.close()
   })
 
   it('is unavailable when the server gives a statement up, and leaves the task as it was', async () => {
@@ -432,6 +415,43 @@ describe('The store on PostgreSQL', () => {
   })
 })
 
+describe('Writes on PostgreSQL', () => {
+  /** A store over connections that answer when they are told to. */
+  function overConnection(run: (sent: Statement) => Promise<unknown>) {
+    const connections = { run } as unknown as SharedConnections
+    return postgresqlStore({} as Kysely<Tables>, connections, connections)
+  }
+
+  it('have the next group on its way while the server is busy with one, and no more', async () => {
+    const sent: string[] = []
+    const { promise: answered, resolve: answer } = Promise.withResolvers<unknown>()
+    const store = overConnection(({ sql }) => {
+      sent.push(sql)
+      return answered
+    })
+    const writes: Promise<unknown>[] = []
+    for (const group of ['one', 'two', 'three', 'four']) {
+      writes.push(store.write(statement(group)))
+      await nextTurn()
+    }
+    expect(sent).to.deep.equal(['one', 'two'])
+    answer({ rows: [], command: 'INSERT' })
+    await Promise.all(writes)
+    expect(sent).to.deep.equal(['one', 'two', 'begin', 'three', 'four', 'commit'])
+  })
+
+  it('are each sent as a part of their own request, by which traces go', async () => {
+    const request = new AsyncLocalStorage<string>()
+    const seen: Record<string, string | undefined> = {}
+    const store = overConnection(async ({ sql }) => {
+      seen[sql] = request.getStore()
+      return { rows: [], command: 'COMMIT' }
+    })
+    await Promise.all(['one', 'two'].map((name) => request.run(name, () => store.write(statement(name)))))
+    expect(seen).to.include({ one: 'one', two: 'two' })
+  })
+})
+
 describe('Connections that everybody shares', () => {
   const pid = statement<{ pid: number }>('select pg_backend_pid() as pid where $1 = 1', [1])
   const pidOf = async (connections: SharedConnections) => (await connections.run(pid)).rows[0]?.pid as number
@@ -532,9 +552,10 @@ describe('Opening a PostgreSQL database', () => {
   })
 
   it('says that a host is not known', async () => {
-    url.host = 'nowhere.invalid:5432'
+    url.host = 'nowhere.invalid'
+    url.searchParams.set('port', '5433')
     expect(await refusalOf(url)).to.match(
-      /^The PostgreSQL database at nowhere\.invalid:5432 cannot be opened: the host name (?:is not known|cannot be looked up)$/,
+      /^The PostgreSQL database at nowhere\.invalid:5433 cannot be opened: the host name (?:is not known|cannot be looked up)$/,
     )
   })
 })

@@ -12,7 +12,8 @@ export async function sqliteCommand(
 ): Promise<void> {
   try {
     const [file = '', ...others] = process.argv.slice(2)
-    if (file === '' || others.length > 0) throw new BackupRefused(`Give it one file: npm run ${name} -- FILE`)
+    if (file === '' || file.startsWith('-') || others.length > 0)
+      throw new BackupRefused(`Give it one file: npm run ${name} -- FILE`)
     const target = readDatabaseTarget(readEnvironment())
     if (target.kind === 'memory') throw new BackupRefused('DATABASE_URL is memory: nothing is kept there.')
     if (target.kind === 'postgresql') {
