@@ -136,7 +136,7 @@ async function openMetrics(
   const metrics = new Metrics(packageJson.version, {
     passwords: () => passwords.load(),
     connections: () => (pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}),
-    waiting: () => database?.waiting() ?? 0,
+    statements: () => ({ ...database?.pending() }),
   })
   if (webConcurrency === 1) return { metrics, server: await serveMetrics(metrics, { host, port }) }
   shareMetrics(metrics)

@@ -17,15 +17,14 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       await database.close()
     })
 
-    it('tells how many writes wait, and counts no read', async () => {
+    it('tells how many statements are not answered yet', async () => {
       const database = await open()
       await database.migrate()
       const reads = [1, 2, 3].map((id) => database.users.findById(id))
-      expect(database.waiting()).to.equal(0)
       const writes = ['one', 'two'].map((name) => database.users.add(aUserDraft({ email: `${name}@example.com` })))
-      expect(database.waiting()).to.equal(2)
+      expect(database.pending()).to.deep.equal({ reads: 3, writes: 2 })
       await Promise.all([...reads, ...writes])
-      expect(database.waiting()).to.equal(0)
+      expect(database.pending()).to.deep.equal({ reads: 0, writes: 0 })
       await database.close()
     })
 

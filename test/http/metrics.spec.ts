@@ -141,7 +141,8 @@ describe('The metrics', () => {
     expect(all).to.include({
       'password_queue{state="waiting"}': 0,
       'password_queue{state="running"}': 0,
-      db_client_pending_writes: 0,
+      'db_client_pending_statements{kind="reads"}': 0,
+      'db_client_pending_statements{kind="writes"}': 0,
       [`build_info{node="${process.version}",version="${packageJson.version}"}`]: 1,
     })
   })

@@ -16,8 +16,8 @@ export interface Gauges {
   passwords(): { readonly waiting: number; readonly running: number }
   /** Connections of the pool by state; nothing where the database has no pool. */
   connections(): Readonly<Record<string, number>>
-  /** Writes that wait for the database. */
-  waiting(): number
+  /** Statements that the database has not answered yet, by kind; nothing where there is no database. */
+  statements(): Readonly<Record<string, number>>
 }
 
 interface Answered {
@@ -57,32 +57,31 @@ export class Metrics {
       labelNames: ['route'],
       registers,
     })
-    new Gauge({
-      name: 'password_queue',
-      help: 'Passwords that wait to be hashed or verified, and those that are.',
-      labelNames: ['state'],
-      registers,
-      collect() {
-        for (const [state, count] of Object.entries(gauges.passwords())) this.set({ state }, count)
-      },
-    })
-    new Gauge({
-      name: 'db_client_connections',
-      help: 'Connections of the pool, which is for limits and migrations: requests share a few others.',
-      labelNames: ['state'],
-      registers,
-      collect() {
-        for (const [state, count] of Object.entries(gauges.connections())) this.set({ state }, count)
-      },
-    })
-    new Gauge({
-      name: 'db_client_pending_writes',
-      help: 'Writes that wait for the database.',
-      registers,
-      collect() {
-        this.set(gauges.waiting())
-      },
-    })
+    const gauge = (name: string, label: string, help: string, read: () => Readonly<Record<string, number>>) =>
+      new Gauge({
+        name,
+        help,
+        labelNames: [label],
+        registers,
+        collect() {
+          for (const [value, count] of Object.entries(read())) this.set({ [label]: value }, count)
+        },
+      })
+    gauge('password_queue', 'state', 'Passwords that wait to be hashed or verified, and those that are.', () => ({
+      ...gauges.passwords(),
+    }))
+    gauge(
+      'db_client_pending_statements',
+      'kind',
+      'Statements that the database has not answered yet.',
+      gauges.statements,
+    )
+    gauge(
+      'db_client_connections',
+      'state',
+      'Connections of the pool, which is for limits and migrations: requests share a few others.',
+      gauges.connections,
+    )
     new Gauge({
       name: 'build_info',
       help: 'What runs here.',

@@ -23,6 +23,7 @@ export class Batches<Work> {
   readonly #waiting: Job<Work>[] = []
   readonly #mostRunning: number
   #running = 0
+  #unanswered = 0
   #starting = false
 
   /** @param mostRunning batches that are under way at a time */
@@ -35,6 +36,11 @@ export class Batches<Work> {
     return this.#waiting.length
   }
 
+  /** Those that wait, and those that are under way. */
+  get unanswered(): number {
+    return this.#unanswered
+  }
+
   /** @throws StoreUnavailable when too many wait already */
   add(work: Work): Promise<unknown> {
     return new Promise((resolve, reject) => {
@@ -43,6 +49,7 @@ export class Batches<Work> {
         return
       }
       this.#waiting.push({ work, resolve, reject })
+      this.#unanswered++
       this.#start()
     })
   }
@@ -67,6 +74,8 @@ export class Batches<Work> {
       for (const answer of await this.#run(jobs)) answer()
     } catch (error) {
       for (const { reject } of jobs) reject(error)
+    } finally {
+      this.#unanswered -= jobs.length
     }
   }
 }

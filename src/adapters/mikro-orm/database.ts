@@ -15,7 +15,7 @@ import { prepare, statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { OneWriterDialect } from './sqlite-dialect.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from './sqlite-store.ts'
-import type { Store } from './store.ts'
+import type { Pending, Store } from './store.ts'
 import { reasonOf } from './store-errors.ts'
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
@@ -26,8 +26,7 @@ export interface Database {
   readonly users: UserRepository
   /** Of PostgreSQL, for who shares it. */
   readonly pool: pg.Pool | undefined
-  /** How many writes wait for their turn. */
-  waiting(): number
+  pending(): Pending
   /** Reads a table. @throws StoreUnavailable */
   ping(): Promise<void>
   /**
@@ -58,7 +57,7 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
     pool: connections.pool,
-    waiting: () => store.waiting(),
+    pending: () => store.pending(),
     async ping() {
       // Without its tables the database serves nobody either.
       await store.read(anyUser({})).catch((error) => {
@@ -167,5 +166,5 @@ const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ n
 function describe(target: Target): string {
   if (target.kind === 'sqlite') return `The SQLite database ${resolve(target.path)}`
   const { hostname, port, searchParams } = new URL(target.url)
-  return `The PostgreSQL database at ${searchParams.get('host') ?? hostname}:${port || 5432}`
+  return `The PostgreSQL database at ${searchParams.get('host') ?? hostname}:${searchParams.get('port') ?? (port || 5432)}`
 }

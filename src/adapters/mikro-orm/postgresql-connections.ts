@@ -73,6 +73,7 @@ export class SharedConnections {
   readonly #size: number
   readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
   #place = 0
+  #unanswered = 0
   #chosen = false
   #ended = false
 
@@ -94,8 +95,17 @@ export class SharedConnections {
    */
   async run<Row>({ sql, parameters }: Statement<Row>): Promise<Result<Row>> {
     if (this.#ended) throw new StoreUnavailable(new Error('the connections are closed'))
-    const client = await this.#current()
-    return client.run(sql, parameters) as Promise<Result<Row>>
+    this.#unanswered++
+    try {
+      const client = await this.#current()
+      return (await client.run(sql, parameters)) as Result<Row>
+    } finally {
+      this.#unanswered--
+    }
+  }
+
+  get unanswered(): number {
+    return this.#unanswered
   }
 
   /** The same until the event loop has turned, so that what comes at the same time travels together. */

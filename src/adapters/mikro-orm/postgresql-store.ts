@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Kysely } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
@@ -14,7 +15,8 @@ const GROUPS_AT_ONCE = 2
 export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnections, reader: SharedConnections): Store {
   const writes = new Batches(inOneCommit(writer), GROUPS_AT_ONCE)
   const read: Store['read'] = async (query) => (await reader.run(query)).rows
-  const write: Store['write'] = (query, row) => writes.add({ query, row }) as Promise<never>
+  const write: Store['write'] = (query, row) =>
+    writes.add({ query, row, within: AsyncLocalStorage.snapshot() }) as Promise<never>
   return {
     kysely,
     read: (query) => translated(read(query)),
@@ -26,7 +28,7 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
           (save) => write(save, row),
         ),
       ),
-    waiting: () => writes.waiting,
+    pending: () => ({ reads: reader.unanswered, writes: writes.unanswered }),
   }
 }
 
@@ -48,6 +50,8 @@ export interface Work {
   readonly query: Statement
   /** The id of the one that it locks. */
   readonly row?: number | undefined
+  /** Runs what it is given as a part of the request that this work is for: a trace shows it there. */
+  within<Result>(send: () => Result): Result
 }
 
 type Outcome = PromiseSettledResult<{ readonly rows: unknown[]; readonly command: string }>
@@ -61,11 +65,10 @@ const COMMIT = statement('commit')
  * was for a lock, and happens again, all are refused: others wait behind them.
  */
 export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
-  const each = (queries: readonly Statement[]) => Promise.allSettled(queries.map((query) => connection.run(query)))
   const together = async (jobs: readonly Job<Work>[], wasLate = false): Promise<(() => void)[]> => {
-    const queries = jobs.map(({ work }) => work.query)
-    if (queries.length < 2) return answers(jobs, await each(queries))
-    const outcomes: Outcome[] = await each([BEGIN, ...queries, COMMIT])
+    const send = () => jobs.map(({ work }) => work.within(() => connection.run(work.query)))
+    if (jobs.length < 2) return answers(jobs, await Promise.allSettled(send()))
+    const outcomes: Outcome[] = await Promise.allSettled([connection.run(BEGIN), ...send(), connection.run(COMMIT)])
     const [end] = [outcomes.pop(), outcomes.shift()]
     if (end?.status !== 'fulfilled') throw end?.reason
     if (end.value.command !== 'ROLLBACK') return answers(jobs, outcomes)

@@ -62,7 +62,7 @@ export function sqliteStore(
           return result
         }),
       ),
-    waiting: () => writes.waiting,
+    pending: () => ({ reads: reads.unanswered, writes: writes.unanswered }),
   }
 }
 

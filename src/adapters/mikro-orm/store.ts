@@ -10,6 +10,12 @@ export interface Decision<Result> {
   readonly write?: Statement<unknown>
 }
 
+/** How many statements are not answered yet. */
+export interface Pending {
+  readonly reads: number
+  readonly writes: number
+}
+
 /**
  * Where the repositories' statements run. Every method throws StoreUnavailable when the database can't serve it; any
  * other error of the driver passes.
@@ -30,8 +36,7 @@ export interface Store {
    * promise resolves. It decides again when somebody wrote meanwhile.
    */
   change<Row, Result>(row: number, query: Statement<Row>, decide: (rows: Row[]) => Decision<Result>): Promise<Result>
-  /** How many writes wait for their turn. */
-  waiting(): number
+  pending(): Pending
 }
 
 /** Errors of a driver as the rest of the application may know them. */
