@@ -1,10 +1,9 @@
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { expect } from 'chai'
+import { allowProcesses, Service } from './process.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 
@@ -17,32 +16,14 @@ interface Step {
 describe('The README’s walk with curl', function () {
   this.slow(2000)
 
-  let folder: string
-  let service: ChildProcess
-  let url: string
-
-  before(async () => {
-    folder = mkdtempSync(join(tmpdir(), 'walk-'))
-    service = spawn(process.execPath, [join(ROOT, 'src/main.ts')], {
-      // A folder of its own, so that nobody's .env has a say.
-      cwd: folder,
-      env: { ENVIRONMENT: 'test', DATABASE_URL: 'memory:', PORT: '0', BCRYPT_ROUNDS: '4' },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    url = await listeningUrl(service)
-  })
-
-  after(async () => {
-    service.kill()
-    if (service.exitCode === null) await once(service, 'exit')
-    rmSync(folder, { recursive: true })
-  })
+  allowProcesses()
 
   it('gets the answers that it shows', async () => {
     const steps = walk(readFileSync(join(ROOT, 'README.md'), 'utf8'))
     const script = steps.map(({ commands }) => `${commands}\nprintf '\\f'`).join('\n')
+    const service = new Service({ DATABASE_URL: 'memory:' })
     const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], {
-      env: { PATH: process.env.PATH, BASE: url },
+      env: { PATH: process.env.PATH, BASE: await service.url() },
     })
     const answers = stdout.split('\f').slice(0, -1)
     expect(answers).to.have.lengthOf(steps.length)
@@ -52,16 +33,6 @@ describe('The README’s walk with curl', function () {
     }
   })
 })
-
-async function listeningUrl({ stdout }: ChildProcess): Promise<string> {
-  let log = ''
-  for await (const chunk of stdout ?? []) {
-    log += chunk
-    const [, found] = /API on (http:\/\/[^/]+)/.exec(log) ?? []
-    if (found) return found
-  }
-  throw new Error(`The service did not start: ${log}`)
-}
 
 function walk(readme: string): readonly Step[] {
   const [, section = ''] = /^## A walk with curl\n(.*?)^## /ms.exec(readme) ?? []

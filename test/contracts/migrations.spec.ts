@@ -1,9 +1,6 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { text } from 'node:stream/consumers'
+import { join } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { expect } from 'chai'
@@ -11,6 +8,7 @@ import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions, type Target } from '#src/adapters/mikro-orm/options.ts'
 import { adapterSets, inMemory, postgresql, sqlite } from '#test/adapter-sets.ts'
 import { targetOf } from '#test/contracts/repositories.ts'
+import { allowProcesses, Process } from '#test/process.ts'
 
 const FIRST = 'migration-20260131000000-users-and-tasks'
 const ALL = [FIRST, 'migration-20260201000000-rate-limits']
@@ -146,18 +144,12 @@ describe('Instances that start at the same time on PostgreSQL', () => {
 })
 
 describe('The migrate command', () => {
+  allowProcesses()
+
   const migrate = async (databaseUrl: string) => {
-    const command = spawn(process.execPath, [resolve(import.meta.dirname, '../../src/adapters/cli/migrate.ts')], {
-      // Another folder than the project's, as an init container may have it.
-      cwd: tmpdir(),
-      env: { ...process.env, ENVIRONMENT: 'test', DATABASE_URL: databaseUrl },
-    })
-    const [stdout, stderr, [status]] = await Promise.all([
-      text(command.stdout),
-      text(command.stderr),
-      once(command, 'exit') as Promise<[number | null]>,
-    ])
-    return { status, stdout, stderr }
+    const command = new Process('src/adapters/cli/migrate.ts', { ENVIRONMENT: 'test', DATABASE_URL: databaseUrl })
+    const status = await command.exit()
+    return { status, stdout: command.stdout, stderr: command.stderr }
   }
 
   for (const { name, databaseUrl } of storing) {

@@ -4,7 +4,8 @@ import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { backupSqlite } from '#src/adapters/mikro-orm/sqlite-backup.ts'
-import { Client, type Environment, folder, Process, Service, Storm } from './service.ts'
+import { allowProcesses, type Environment, folder, Process, Service } from '#test/process.ts'
+import { Client, Storm } from './client.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
 
@@ -14,22 +15,18 @@ async function done(command: Process): Promise<string> {
   return command.output
 }
 
-/** What a command says that fails: one line, without stack. */
+/** What a command says that fails: one line. */
 async function refusal(command: Process): Promise<string> {
-  expect(await command.exit(), command.output).to.equal(1)
-  const said = command.output
-    .trim()
-    .split('\n')
-    .filter((line) => !/^\d+ %$/.test(line))
+  const said = (await command.refusal()).split('\n').filter((line) => !/^\d+ %$/.test(line))
   expect(said).to.have.lengthOf(1)
   return said[0] as string
 }
 
-const backup = (files: readonly string[], environment: Environment = { DATABASE_URL }) =>
-  new Process('src/adapters/cli/backup.ts', files, environment)
+const backup = (words: readonly string[], environment: Environment = { DATABASE_URL }) =>
+  new Process('src/adapters/cli/backup.ts', environment, { words })
 
-const restore = (files: readonly string[], environment: Environment = { DATABASE_URL }) =>
-  new Process('src/adapters/cli/restore.ts', files, environment)
+const restore = (words: readonly string[], environment: Environment = { DATABASE_URL }) =>
+  new Process('src/adapters/cli/restore.ts', environment, { words })
 
 /** In the folder, as the service makes it. */
 async function makeDatabase(name: string): Promise<void> {
@@ -70,14 +67,15 @@ const fill = (name: string) =>
 async function whileServing<Result>(work: (url: string, service: Service) => Promise<Result>): Promise<Result> {
   const service = new Service({ DATABASE_URL })
   const result = await work(await service.url(), service)
-  service.signal('SIGTERM')
-  expect(await service.exit()).to.equal(0)
+  await service.stop()
   return result
 }
 
 const files = () => readdirSync(folder).sort()
 
 describe('npm run backup', () => {
+  allowProcesses()
+
   it('copies the database while the service writes: all that was acknowledged before is in it', async () => {
     const { client, before, after } = await whileServing(async (url) => {
       const client = await Client.registered(url)
@@ -180,6 +178,8 @@ async function killedAfter(title: string): Promise<void> {
 }
 
 describe('npm run restore', () => {
+  allowProcesses()
+
   beforeEach(async () => {
     await makeDatabase('tasks.db')
     addTask('tasks.db', 'kept')

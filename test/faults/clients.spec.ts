@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
-import { Client, type Environment, Service, until } from './service.ts'
+import { allowProcesses, type Environment, Service } from '#test/process.ts'
+import { Client, until } from './client.ts'
 
 /** Milliseconds between two bytes: no connection is ever idle. */
 const DRIP = 200
@@ -21,6 +22,8 @@ async function drip(socket: Socket, first: string): Promise<string> {
 }
 
 describe('200 requests that are sent half', () => {
+  allowProcesses()
+
   const NEVER = '3600'
   const start = ({ token }: Client) =>
     `POST /api/v1/tasks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n`

@@ -8,7 +8,8 @@ import { expect } from 'chai'
 import pg from 'pg'
 import { postgresql } from '#test/adapter-sets.ts'
 import { freePort } from '#test/free-port.ts'
-import { Client, Service, until } from './service.ts'
+import { allowProcesses, Service } from '#test/process.ts'
+import { Client, until } from './client.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 /** Debian's own. */
@@ -89,6 +90,8 @@ function unprivileged(): { uid?: number; gid?: number } {
 }
 
 describe('Behind PgBouncer in transaction mode', () => {
+  allowProcesses()
+
   let direct: string
   let bouncer: PgBouncer
 

@@ -2,8 +2,9 @@ import { expect } from 'chai'
 import pg from 'pg'
 import { postgresql } from '#test/adapter-sets.ts'
 import { startProxy } from '#test/postgresql-proxy.ts'
+import { allowProcesses, Service } from '#test/process.ts'
+import { Client, Storm, until } from './client.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
-import { Client, Service, Storm, until } from './service.ts'
 
 /** As a stranger would, so that what counts logins in PostgreSQL is asked as well. */
 const LIMITED = {
@@ -27,6 +28,8 @@ async function query(url: string, sql: string): Promise<unknown[]> {
 }
 
 describe('A PostgreSQL that stops and starts under load', () => {
+  allowProcesses()
+
   let server: PostgresqlServer
 
   before(async () => {
@@ -94,6 +97,8 @@ describe('A PostgreSQL that stops and starts under load', () => {
 })
 
 describe('A pool of two connections', () => {
+  allowProcesses()
+
   it('serves 200 clients at once, without a deadlock and without losing a request', async () => {
     const service = new Service({
       DATABASE_URL: await postgresql.databaseUrl(),
@@ -118,6 +123,8 @@ describe('A pool of two connections', () => {
 })
 
 describe('Instances that start at once on an empty PostgreSQL', () => {
+  allowProcesses()
+
   it('migrate it once, and serve the same accounts and tasks', async () => {
     const DATABASE_URL = await postgresql.databaseUrl()
     // Held until each of them waits for it: then none of them is too late to be in another's way.
@@ -142,6 +149,8 @@ describe('Instances that start at once on an empty PostgreSQL', () => {
 })
 
 describe('A start that waits for another instance to migrate', () => {
+  allowProcesses()
+
   let holder: pg.Client
   let service: Service
 

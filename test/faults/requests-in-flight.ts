@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { json } from 'node:stream/consumers'
 import { expect } from 'chai'
-import type { Client, Task } from './service.ts'
+import type { Client, Task } from './client.ts'
 
 /** Requests whose handling has begun: each has been told to go on with its body, and keeps it back. */
 export async function requestsInFlight({ url, token }: Client, count: number): Promise<ClientRequest[]> {

@@ -3,7 +3,8 @@ import { copyFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import { Client, folder, Service, Storm, type Task, until } from './service.ts'
+import { allowProcesses, folder, Service } from '#test/process.ts'
+import { Client, Storm, type Task, until } from './client.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
 const CONNECTIONS = 32
@@ -18,6 +19,8 @@ function integrityOf(path: string): unknown {
 }
 
 describe('kill -9 in a storm of writes on SQLite', () => {
+  allowProcesses()
+
   it('loses no task that was acknowledged, and leaves a sound database', async () => {
     let service = new Service({ DATABASE_URL })
     const client = await Client.registered(await service.url())
@@ -82,6 +85,8 @@ function run(command: string, ...words: string[]): void {
 }
 
 describe('A disk that is full', () => {
+  allowProcesses()
+
   for (const disk of mountable ? [limitedFiles, tmpfs] : [limitedFiles]) {
     it(`refuses writes, serves reads, loses nothing, and recovers when there is room (${disk.name})`, async () => {
       const service = new Service({ DATABASE_URL }, disk.launcher())

@@ -3,7 +3,8 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { expect } from 'chai'
 import { variablesOf } from '#src/config.ts'
 import { freePort } from '#test/free-port.ts'
-import { Client, type Environment, Service } from './service.ts'
+import { allowProcesses, type Environment, Service } from '#test/process.ts'
+import { Client } from './client.ts'
 
 /** No message may repeat it. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print'
@@ -47,6 +48,8 @@ const wrong: readonly { readonly among: Environment; readonly values: Environmen
 const FREE_FORM = ['PROJECT_NAME', 'ENVIRONMENT', 'HOST']
 
 describe('A start that fails', () => {
+  allowProcesses()
+
   for (const { among, values } of wrong) {
     const names = Object.keys(values)
     it(`names every one of ${names.length} wrong variables, and nothing else (${names[0]}, …)`, async () => {
@@ -119,6 +122,8 @@ describe('A start that fails', () => {
 })
 
 describe('A start', () => {
+  allowProcesses()
+
   it('takes a REQUEST_TIMEOUT that is below the default of HEADERS_TIMEOUT', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', REQUEST_TIMEOUT: '1' })
     expect((await fetch(`${await service.url()}/health`)).status).to.equal(200)
@@ -126,6 +131,8 @@ describe('A start', () => {
 })
 
 describe('An error that nobody caught', () => {
+  allowProcesses()
+
   /** Throws in the middle of the service's life, as a mistake of ours would. */
   const provoked = (mistake: string): Environment => ({
     NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`process.on('SIGUSR2',()=>{${mistake}})`)}`,

@@ -1,13 +1,16 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect } from 'chai'
+import { allowProcesses, Service } from '#test/process.ts'
+import { Client, refusesConnections, until } from './client.ts'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
-import { Client, refusesConnections, Service, until } from './service.ts'
 
 /** Longer than a test lasts. */
 const NEVER = '3600'
 
 describe('Stopping', () => {
+  allowProcesses()
+
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     it(`answers the requests in flight on ${signal}, takes no new ones, and ends with 0`, async () => {
       const service = new Service({ DATABASE_URL: 'sqlite:///tasks.db', SHUTDOWN_TIMEOUT: NEVER })

@@ -2,9 +2,10 @@ import { readFileSync } from 'node:fs'
 import { expect } from 'chai'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { freePort } from '#test/free-port.ts'
+import { allowProcesses, Service, testEnds } from '#test/process.ts'
+import { Client, PATIENCE, refusesConnections, Storm, type Task, until } from './client.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
-import { Client, PATIENCE, refusesConnections, Service, Storm, type Task, testEnds, until } from './service.ts'
 
 const workersOf = ({ pid }: Service): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
@@ -51,6 +52,8 @@ class NewConnections {
 }
 
 describe('WEB_CONCURRENCY=2', () => {
+  allowProcesses()
+
   it('refuses memory:, which the workers would not share', async () => {
     const message = await new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: 'memory:' }).refusal()
     expect(message).to.match(/^WEB_CONCURRENCY must .*memory:.*$/)
