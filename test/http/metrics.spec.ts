@@ -1,9 +1,8 @@
 import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
 import { mock } from 'node:test'
 import { expect } from 'chai'
-import { Metrics, MetricsListenError } from '#src/adapters/metrics/prometheus.ts'
+import { Metrics } from '#src/adapters/metrics/prometheus.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { expectRejection } from '#test/contracts/repositories.ts'
 import { freePort } from '#test/free-port.ts'
@@ -164,21 +163,6 @@ describe('The port of the metrics', () => {
     expect((await fetch(url)).status).to.equal(200)
     await api.stop()
     await expectRejection(fetch(url), TypeError)
-  })
-
-  it('is named when it is in use', async () => {
-    const occupied = createServer().listen(0, '127.0.0.1')
-    await once(occupied, 'listening')
-    const { port } = occupied.address() as AddressInfo
-    try {
-      const start = new Api().start({ DATABASE_URL: 'memory:', METRICS_PORT: String(port) })
-      await expectRejection(start, MetricsListenError)
-      await start.catch(({ message }) => {
-        expect(message).to.equal(`Can't listen on HOST 127.0.0.1, METRICS_PORT ${port}: the port is in use.`)
-      })
-    } finally {
-      occupied.close()
-    }
   })
 })
 
