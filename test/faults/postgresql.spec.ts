@@ -88,7 +88,8 @@ describe('A PostgreSQL that stops and starts under load', () => {
     proxy.silence()
     const cut = [client.task('Task'), client.tasks(), Client.loggedIn(client.url)]
     const answers = Promise.allSettled(cut)
-    await until(async () => (await client.send('GET', '/readyz')).status === 503)
+    const codeOfProbe = async () => ((await (await client.send('GET', '/readyz')).json()) as { code?: string }).code
+    await until(async () => (await codeOfProbe()) === 'store_too_slow')
     service.signal('SIGTERM')
     expect(await service.exit()).to.equal(0)
     for (const { status } of await answers) expect(status).to.equal('rejected')
