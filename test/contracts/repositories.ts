@@ -15,16 +15,19 @@ export interface Repositories {
 
 /** Empty ones. */
 export async function openRepositories({ databaseUrl }: AdapterSet): Promise<Repositories> {
-  const target = targetOf(await databaseUrl())
+  const { database: target, databasePool } = configOf(await databaseUrl())
   if (target.kind === 'memory') {
     return { tasks: new InMemoryTaskRepository(), users: new InMemoryUserRepository(), close: async () => undefined }
   }
-  const database = await openDatabase(target)
+  // What a command opens has neither prepared statements nor limits, and serves nobody.
+  const database = await openDatabase(target, databasePool)
   await database.migrate()
   return database
 }
 
-export const targetOf = (databaseUrl: string) => readConfig({ ENVIRONMENT: 'test', DATABASE_URL: databaseUrl }).database
+const configOf = (databaseUrl: string) => readConfig({ ENVIRONMENT: 'test', DATABASE_URL: databaseUrl })
+
+export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database
 
 let people = 0
 
