@@ -338,6 +338,24 @@ describe('Secrets', function () {
     }
   }
 
+  it('are not even given to the log, which would hide the forms that it knows', async () => {
+    const api = new Api()
+    await api.start({ DATABASE_URL: 'memory:' })
+    const secrets = [PASSWORD, GUESS, SECRET_KEY, '$2b$']
+    try {
+      const jane = await api.user()
+      secrets.push(jane.token)
+      await jane.get(ME).expect(200)
+      await api.post(LOGIN).send({ username: jane.email, password: GUESS }).expect(401)
+      await api.post(REGISTER).send({ email: 'x', password: GUESS }).expect(422)
+      await api.get(`${ME}?access_token=${jane.token}`).expect(401)
+    } finally {
+      await api.stop()
+    }
+    expect(api.log.filter((line) => JSON.parse(line).msg === 'request')).to.have.length.of.at.least(6)
+    for (const secret of secrets) expect(api.log.join('\n')).to.not.include(secret)
+  })
+
   it('never reach the log of a service whose database can’t be reached', async () => {
     const api = new Api()
     const away = async (...given: unknown[]) => {
