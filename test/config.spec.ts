@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { ConfigError, type Environment, readConfig } from '#src/config.ts'
+import { ConfigError, type Environment, readConfig, variablesOf } from '#src/config.ts'
 
 const PLACEHOLDER = 'change-me-to-a-long-random-string'
 const production = { ENVIRONMENT: 'production', SECRET_KEY: 'k'.repeat(32) }
@@ -22,39 +22,6 @@ const namedFor = (environment: Environment) =>
     .split('\n')
     .map((line) => line.split(' ')[0])
     .filter(Boolean)
-
-const VARIABLES = [
-  'PROJECT_NAME',
-  'API_V1_PREFIX',
-  'ENVIRONMENT',
-  'HOST',
-  'PORT',
-  'SECRET_KEY',
-  'ALGORITHM',
-  'ACCESS_TOKEN_EXPIRE_MINUTES',
-  'BACKEND_CORS_ORIGINS',
-  'DATABASE_URL',
-  'MIGRATE_ON_START',
-  'BCRYPT_ROUNDS',
-  'PASSWORD_QUEUE_LIMIT',
-  'WEB_CONCURRENCY',
-  'DATABASE_POOL_SIZE',
-  'DATABASE_PREPARED_STATEMENTS',
-  'HEADERS_TIMEOUT',
-  'REQUEST_TIMEOUT',
-  'KEEP_ALIVE_TIMEOUT',
-  'MAX_CONNECTIONS',
-  'SHUTDOWN_DELAY',
-  'SHUTDOWN_TIMEOUT',
-  'TRUST_PROXY',
-  'RATE_LIMIT_ENABLED',
-  'RATE_LIMIT_USER',
-  'RATE_LIMIT_LOGIN',
-  'RATE_LIMIT_REGISTER',
-  'RATE_LIMIT_FAILED_LOGINS',
-  'METRICS_PORT',
-  'LOG_LEVEL',
-]
 
 const LIMITS = { user: 300, login: 20, register: 30, failedLogins: 10 }
 
@@ -105,7 +72,7 @@ describe('The configuration', () => {
   })
 
   it('takes an empty variable for one that is not set', () => {
-    const empty = Object.fromEntries(VARIABLES.map((name) => [name, '']))
+    const empty = Object.fromEntries(Object.keys(variablesOf(false).entries).map((name) => [name, '']))
     expect({ ...readConfig(empty), secretKey: '' }).to.deep.equal({ ...readConfig({}), secretKey: '' })
   })
 

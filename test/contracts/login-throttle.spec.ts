@@ -84,8 +84,7 @@ describe('Counts that PostgreSQL keeps', () => {
 
   it('hold no e-mail address', async () => {
     const allKeys = { text: 'select key from rate_limits', values: [], query_timeout: 10_000 }
-    const keys = async () =>
-      (await database.pool.query(allKeys)).rows.map((row) => (row as { key: string }).key)
+    const keys = async () => (await database.pool.query(allKeys)).rows.map((row) => (row as { key: string }).key)
     const others = new Set(await keys())
     const logins = throttle(database.pool)
     await logins.attempt('somebody@example.com', HOME, right)
