@@ -126,6 +126,9 @@ export const variablesOf = (production: boolean) =>
     LOG_LEVEL: choice('info', LOG_LEVELS),
   })
 
+const apart = ({ PORT, METRICS_PORT }: { PORT: number; METRICS_PORT?: number | undefined }) =>
+  PORT === 0 || METRICS_PORT !== PORT
+
 /** Two processes share a file or a server, but no memory. */
 const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
   WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
@@ -137,6 +140,7 @@ const environmentOf = (production: boolean) =>
       v.partialCheck([['DATABASE_URL'], ['WEB_CONCURRENCY']], shareable, 'must be 1 with DATABASE_URL memory:'),
       ['WEB_CONCURRENCY'],
     ),
+    v.forward(v.partialCheck([['PORT'], ['METRICS_PORT']], apart, 'must be another port than PORT'), ['METRICS_PORT']),
   )
 
 /**
@@ -150,7 +154,8 @@ export function readEnvironment(): Environment {
 
 function readEnvFile(path: string): Environment {
   try {
-    return parseEnv(readFileSync(path, 'utf8'))
+    // Some editors put a byte order mark first, which would be a part of the first name.
+    return parseEnv(readFileSync(path, 'utf8').replace(/^\uFEFF/, ''))
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') return {}

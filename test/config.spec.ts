@@ -230,6 +230,12 @@ describe('The configuration', () => {
     expect(namedFor({ DATABASE_URL: 'memory:', WEB_CONCURRENCY: '1' })).to.deep.equal([])
   })
 
+  it('has metrics on another port', () => {
+    expect(messageFor({ PORT: '9000', METRICS_PORT: '9000' })).to.equal('METRICS_PORT must be another port than PORT')
+    expect(namedFor({ PORT: '9000', METRICS_PORT: '9001' })).to.deep.equal([])
+    expect(namedFor({ PORT: '9000' })).to.deep.equal([])
+  })
+
   it('names every wrong variable at once', () => {
     const wrong = Object.fromEntries(Object.entries(bad).map(([variable, [value]]) => [variable, value]))
     expect(namedFor(wrong)).to.have.members(Object.keys(bad))

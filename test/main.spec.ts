@@ -90,7 +90,8 @@ describe('The process', function () {
       'PORT=0',
       'DATABASE_URL=memory:',
     ]
-    writeFileSync(join(folder, '.env'), lines.join('\n'))
+    // As some editors write it, with a byte order mark.
+    writeFileSync(join(folder, '.env'), `\uFEFF${lines.join('\n')}`)
     const main = new Process(MAIN, { ENVIRONMENT: 'from-the-environment', PROJECT_NAME: '' })
     const url = await main.url()
     const [health, document] = await Promise.all(
