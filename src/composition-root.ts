@@ -15,15 +15,15 @@ import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
 import {
   CountingLoginThrottle,
   noLoginThrottle,
+  type Queryable,
   rateLimiter,
   reporting,
-  type SharedStore,
 } from './adapters/rate-limits/rate-limits.ts'
 import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher.ts'
 import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
 import { JwtTokenService } from './adapters/security/jwt-token-service.ts'
 import type { Config } from './config.ts'
-import type { Ports, Store } from './domain/ports.ts'
+import type { HealthCheck, Ports } from './domain/ports.ts'
 import { ManageAccounts } from './domain/use-cases/manage-accounts.ts'
 import { ManageTasks } from './domain/use-cases/manage-tasks.ts'
 
@@ -44,19 +44,19 @@ export function compose(adapters: AdapterSet): DependencyContainer {
 }
 
 /** Where tasks and users are kept. Memory needs no more than the ports do. */
-type Storage = Pick<Ports, 'tasks' | 'users' | 'store'> & Closable & { readonly database?: Database }
+type Storage = Pick<Ports, 'tasks' | 'users' | 'health'> & Closable & { readonly database?: Database }
 
 async function openStorage({ database: target, databasePool }: Config): Promise<Storage> {
   if (target.kind === 'memory') {
     return {
       tasks: new InMemoryTaskRepository(),
       users: new InMemoryUserRepository(),
-      store: { ping: async () => {} },
+      health: { ping: async () => {} },
       close: async () => {},
     }
   }
   const database = await openDatabase(target, databasePool)
-  return { tasks: database.tasks, users: database.users, store: database, close: () => database.close(), database }
+  return { tasks: database.tasks, users: database.users, health: database, close: () => database.close(), database }
 }
 
 const QUARTER_OF_AN_HOUR = 15 * 60
@@ -65,7 +65,7 @@ interface Shared {
   readonly storage: Storage
   readonly passwords: BoundedPasswordHasher
   /** Counts of several instances, where they have a place for them. */
-  readonly counts: SharedStore | undefined
+  readonly counts: Queryable | undefined
 }
 
 function adapters(config: Config, { storage, passwords, counts }: Shared): AdapterSet {
@@ -79,7 +79,7 @@ function adapters(config: Config, { storage, passwords, counts }: Shared): Adapt
       rateLimits ? new CountingLoginThrottle(rateLimits.failedLogins, QUARTER_OF_AN_HOUR, counts) : noLoginThrottle,
     tokens: (container) => new JwtTokenService(jwt, container.resolve('clock')),
     clock: () => ({ now: () => new Date() }),
-    store: () => storage.store,
+    health: () => storage.health,
   }
 }
 
@@ -92,7 +92,7 @@ function boundedHasher({ bcryptRounds, passwordQueueLimit, webConcurrency }: Con
   })
 }
 
-function sharedCounts({ database }: Storage, log: Log): SharedStore | undefined {
+function sharedCounts({ database }: Storage, log: Log): Queryable | undefined {
   return (
     database?.pool &&
     reporting(database.pool, (err) => {
@@ -102,7 +102,7 @@ function sharedCounts({ database }: Storage, log: Log): SharedStore | undefined 
 }
 
 /** Those of accounts are shared, where they can be; a count for each request would be too dear. */
-function limits({ rateLimits }: Config, counts: SharedStore | undefined): Limits {
+function limits({ rateLimits }: Config, counts: Queryable | undefined): Limits {
   if (!rateLimits) return {}
   const aMinute = (name: LimitName, allowed: number) => ({ name, allowed, window: 60 })
   return {
@@ -164,7 +164,7 @@ export async function startService(
     await prepare(storage, config, log)
     const shared = { storage, passwords: boundedHasher(config), counts: sharedCounts(storage, log) }
     const container = compose({ ...adapters(config, shared), ...overrides })
-    const readiness = new Readiness(container.resolve<Store>('store'))
+    const readiness = new Readiness(container.resolve<HealthCheck>('health'))
     const { metrics, server } = (await openMetrics(config, shared)) ?? {}
     if (server) opened.push(server)
     const app = createApp(

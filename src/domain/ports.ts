@@ -12,7 +12,7 @@ export interface Ports {
   readonly logins: LoginThrottle
   readonly tokens: TokenService
   readonly clock: Clock
-  readonly store: Store
+  readonly health: HealthCheck
 }
 
 /** The owner is part of the key: who forgets to check finds nothing, and never somebody else's task. */
@@ -103,9 +103,9 @@ export interface TokenService {
   verify(token: string): number
 }
 
-/** The database behind the repositories. */
-export interface Store {
-  /** Asks it something. @throws StoreUnavailable */
+/** Of the store behind the repositories. */
+export interface HealthCheck {
+  /** Asks the store something. @throws StoreUnavailable */
   ping(): Promise<void>
 }
 

@@ -5,9 +5,9 @@ import type { Target } from '#src/adapters/mikro-orm/options.ts'
 import {
   CountingLoginThrottle,
   noLoginThrottle,
+  type Queryable,
   rateLimiter,
   reporting,
-  type SharedStore,
 } from '#src/adapters/rate-limits/rate-limits.ts'
 import { InvalidCredentials, Overloaded, TooManyRequests } from '#src/domain/errors.ts'
 import type { LoginThrottle } from '#src/domain/ports.ts'
@@ -26,14 +26,14 @@ const wrong = async () => {
 }
 
 /** The tables of rate limits are made by a migration of the store. */
-async function sharedDatabase(): Promise<Database & { readonly pool: SharedStore }> {
+async function sharedDatabase(): Promise<Database & { readonly pool: Queryable }> {
   const database = await openDatabase(targetOf(await postgresql.databaseUrl()) as Target)
   await database.migrate()
-  return database as Database & { readonly pool: SharedStore }
+  return database as Database & { readonly pool: Queryable }
 }
 
 describe('Counts that PostgreSQL keeps', () => {
-  let database: Database & { readonly pool: SharedStore }
+  let database: Database & { readonly pool: Queryable }
   before(async () => {
     database = await sharedDatabase()
   })
@@ -70,7 +70,7 @@ describe('Counts that PostgreSQL keeps', () => {
 
   it('are left alone by a flood: who is over the limit is refused without a statement', async () => {
     let statements = 0
-    const counted: SharedStore = {
+    const counted: Queryable = {
       query: (statement) => {
         statements++
         return database.pool.query(statement)
@@ -97,7 +97,7 @@ describe('Counts that PostgreSQL keeps', () => {
 
 describe('Counts while PostgreSQL is away', () => {
   it('go on in the memory of each instance', async () => {
-    const away: SharedStore = { query: () => Promise.reject(new Error('connect ECONNREFUSED 127.0.0.1:5432')) }
+    const away: Queryable = { query: () => Promise.reject(new Error('connect ECONNREFUSED 127.0.0.1:5432')) }
     const logins = throttle(away)
     await logins.attempt(JANE, HOME, right)
     await guess(logins)
@@ -134,7 +134,7 @@ describe('No login throttle', () => {
   })
 })
 
-function throttle(shared: SharedStore | undefined): LoginThrottle {
+function throttle(shared: Queryable | undefined): LoginThrottle {
   return new CountingLoginThrottle(ALLOWED, WINDOW, shared)
 }
 
@@ -145,11 +145,7 @@ async function guess(logins: LoginThrottle, email = JANE): Promise<void> {
 }
 
 /** @param clock what has to be a fake for the time to be one */
-function describeThrottle(
-  title: string,
-  clock: ('Date' | 'setTimeout')[],
-  shared: () => SharedStore | undefined,
-): void {
+function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], shared: () => Queryable | undefined): void {
   describe(title, () => {
     let logins: LoginThrottle
     let people = 0

@@ -365,7 +365,7 @@ describe('Secrets', function () {
     const config = { SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
     const users = { add: away, findById: away, findByEmail: away }
     const { log: sink, written } = logFile(path, config)
-    await api.start({ ...config }, { users: () => users, store: () => ({ ping: away }) }, sink)
+    await api.start({ ...config }, { users: () => users, health: () => ({ ping: away }) }, sink)
     try {
       await api.post(REGISTER).send(PAIR).expect(503)
       await api.post(LOGIN).send({ username: PAIR.email, password: PAIR.password }).expect(503)

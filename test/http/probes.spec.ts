@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { toProblem } from '#src/adapters/http/problems.ts'
 import { Readiness } from '#src/adapters/http/readiness.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
-import type { Store } from '#src/domain/ports.ts'
+import type { HealthCheck } from '#src/domain/ports.ts'
 import { Api, codeOf, describeApi } from './api.ts'
 
 describeApi('Probes', (api) => {
@@ -35,7 +35,7 @@ describe('A service that isn’t ready', () => {
   let ping: () => Promise<void>
   before(async () => {
     api = new Api()
-    await api.start({ DATABASE_URL: 'memory:' }, { store: () => ({ ping: () => ping() }) })
+    await api.start({ DATABASE_URL: 'memory:' }, { health: () => ({ ping: () => ping() }) })
   })
   after(() => api.stop())
 
@@ -69,9 +69,9 @@ describe('Readiness', () => {
         return problem.code
       },
     )
-  const answering: Store = { ping: async () => undefined }
-  const silent: Store = { ping: () => new Promise(() => undefined) }
-  const failing: Store = { ping: () => Promise.reject(new StoreUnavailable(new Error('away'))) }
+  const answering: HealthCheck = { ping: async () => undefined }
+  const silent: HealthCheck = { ping: () => new Promise(() => undefined) }
+  const failing: HealthCheck = { ping: () => Promise.reject(new StoreUnavailable(new Error('away'))) }
 
   it('needs an answer of the store', async () => {
     expect(await codeOfFailure(new Readiness(answering))).to.equal(undefined)

@@ -4,6 +4,7 @@ import Router from '@koa/router'
 import Koa, { type Context, type Middleware, type Next } from 'koa'
 import helmet from 'koa-helmet'
 import * as v from 'valibot'
+import { StoreUnavailable } from '../../domain/errors.ts'
 import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
 import type { Log } from './access-log.ts'
@@ -158,7 +159,8 @@ function reportProblems(log: Log): Middleware {
       const { problem, headers } = toProblem(error, instance)
       const details = () => ({ requestId: ctx.state.requestId, err: discreet(error, ctx) })
       if (problem.status === 500) log.error(details(), 'a request failed')
-      if (problem.status === 503) log.warn(details(), 'a request could not be served')
+      // The other reasons for a 503 are known without a stack.
+      if (error instanceof StoreUnavailable) log.warn(details(), 'a request could not be served')
       ctx.status = problem.status
       ctx.set(headers)
       ctx.type = 'application/problem+json'

@@ -1,16 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Store } from '../../domain/ports.ts'
+import type { HealthCheck } from '../../domain/ports.ts'
 import { HttpError } from './problems.ts'
 
 /** Whether requests can be served: not any more once the service stops, and not while the store can't answer. */
 export class Readiness {
-  readonly #store: Store
+  readonly #health: HealthCheck
   readonly #deadline: number
   #stopping = false
 
   /** @param deadline milliseconds for the store to answer */
-  constructor(store: Store, deadline = 2_000) {
-    this.#store = store
+  constructor(health: HealthCheck, deadline = 2_000) {
+    this.#health = health
     this.#deadline = deadline
   }
 
@@ -31,7 +31,7 @@ export class Readiness {
     const deadline = new AbortController()
     const late = delay(this.#deadline, true, { signal: deadline.signal }).catch(() => false)
     try {
-      if (await Promise.race([this.#store.ping().then(() => false), late])) throw new HttpError('store_too_slow')
+      if (await Promise.race([this.#health.ping().then(() => false), late])) throw new HttpError('store_too_slow')
     } finally {
       deadline.abort()
     }

@@ -11,7 +11,7 @@ interface Quota {
 }
 
 /** A pool of `pg`, or what behaves like one. */
-export interface SharedStore {
+export interface Queryable {
   /** @param statement its `query_timeout` in milliseconds */
   query(statement: {
     readonly text: string
@@ -24,7 +24,7 @@ export interface SharedStore {
 const ANSWER_TIMEOUT = 2_000
 
 /** Tells once of each time for which the store is away: limits are looser then, and nothing else shows it. */
-export function reporting(shared: SharedStore, away: (error: unknown) => void): SharedStore {
+export function reporting(shared: Queryable, away: (error: unknown) => void): Queryable {
   let told = false
   return {
     async query(statement) {
@@ -45,7 +45,7 @@ export function reporting(shared: SharedStore, away: (error: unknown) => void): 
 const TABLE = 'rate_limits'
 
 /** Counts in PostgreSQL where instances share one, and goes on by itself while that can't be reached. */
-function counterOf({ name, allowed, window }: Quota, shared?: SharedStore, options = {}): RateLimiterAbstract {
+function counterOf({ name, allowed, window }: Quota, shared?: Queryable, options = {}): RateLimiterAbstract {
   const quota = { keyPrefix: name, points: allowed, duration: window }
   const own = new RateLimiterMemory(quota)
   if (!shared) return own
@@ -66,7 +66,7 @@ function counterOf({ name, allowed, window }: Quota, shared?: SharedStore, optio
 
 const seconds = (milliseconds: number) => Math.max(1, Math.ceil(milliseconds / 1_000))
 
-export function rateLimiter(quota: Quota, shared?: SharedStore) {
+export function rateLimiter(quota: Quota, shared?: Queryable) {
   // Who is over it is refused from memory: a flood writes nothing.
   const counter = counterOf(quota, shared, { inMemoryBlockOnConsumed: quota.allowed + 1 })
   return {
@@ -102,7 +102,7 @@ export class CountingLoginThrottle implements LoginThrottle {
   readonly #known: RateLimiterAbstract
 
   /** @param window seconds */
-  constructor(allowed: number, window: number, shared?: SharedStore) {
+  constructor(allowed: number, window: number, shared?: Queryable) {
     this.#failures = counterOf({ name: 'failed-login', allowed, window }, shared)
     this.#known = counterOf({ name: 'known-origin', allowed: 1, window: KNOWN_FOR }, shared)
   }
