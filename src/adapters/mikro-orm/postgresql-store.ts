@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
+import { AsyncResource } from 'node:async_hooks'
 import type { Kysely } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
@@ -16,7 +16,7 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
   const writes = new Batches(inOneCommit(writer), GROUPS_AT_ONCE)
   const read: Store['read'] = async (query) => (await reader.run(query)).rows
   const write: Store['write'] = (query, row) =>
-    writes.add({ query, row, within: AsyncLocalStorage.snapshot() }) as Promise<never>
+    writes.add({ query, row, request: new AsyncResource('WRITE') }) as Promise<never>
   return {
     kysely,
     read: (query) => translated(read(query)),
@@ -50,8 +50,8 @@ export interface Work {
   readonly query: Statement
   /** The id of the one that it locks. */
   readonly row?: number | undefined
-  /** Runs what it is given as a part of the request that this work is for: a trace shows it there. */
-  within<Result>(send: () => Result): Result
+  /** Of which it is a part, so that a trace shows it there. */
+  readonly request: AsyncResource
 }
 
 type Outcome = PromiseSettledResult<{ readonly rows: unknown[]; readonly command: string }>
@@ -66,7 +66,7 @@ const COMMIT = statement('commit')
  */
 export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
   const together = async (jobs: readonly Job<Work>[], wasLate = false): Promise<(() => void)[]> => {
-    const send = () => jobs.map(({ work }) => work.within(() => connection.run(work.query)))
+    const send = () => jobs.map(({ work: { request, query } }) => request.runInAsyncScope(() => connection.run(query)))
     if (jobs.length < 2) return answers(jobs, await Promise.allSettled(send()))
     const outcomes: Outcome[] = await Promise.allSettled([connection.run(BEGIN), ...send(), connection.run(COMMIT)])
     const [end] = [outcomes.pop(), outcomes.shift()]
