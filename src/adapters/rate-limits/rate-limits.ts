@@ -92,44 +92,80 @@ async function consume(counter: RateLimiterAbstract, key: string) {
 /** Seconds for which an origin is known as the account's own; a timer of Node can't be set for much longer. */
 const KNOWN_FOR = 20 * 24 * 3_600
 
+/** So many times what is allowed, origins that have not failed yet may still try; more of them are one guesser's. */
+const FIRST_TRIES = 10
+
+/** Failed logins of a window, those before the one in question. */
+interface Failures {
+  readonly account: number
+  readonly origin: number
+  /** Whether the account has logged in from there lately. */
+  readonly known: boolean
+  /** Milliseconds until it ends. */
+  readonly reset: number
+}
+
 /**
- * Counts failed logins by account, so that guessing from many addresses is slow as well. What is refused is not
- * counted, so a window ends at its time. An origin from which the account has logged in lately has a count of its own:
- * who guesses from elsewhere can't keep the owner out.
+ * Counts failed logins by account, so that guessing from many addresses is slow as well, and can't keep the owner out:
+ * an origin from which the account has logged in lately has a count of its own, and any other one still has a first try
+ * when there were too many. What is refused is not counted, so a window ends at its time.
  */
 export class CountingLoginThrottle implements LoginThrottle {
+  readonly #allowed: number
   readonly #failures: RateLimiterAbstract
   readonly #known: RateLimiterAbstract
 
   /** @param window seconds */
   constructor(allowed: number, window: number, shared?: Queryable) {
+    this.#allowed = allowed
     this.#failures = counterOf({ name: 'failed-login', allowed, window }, shared)
     this.#known = counterOf({ name: 'known-origin', allowed: 1, window: KNOWN_FOR }, shared)
   }
 
   async attempt<Result>(email: string, origin: string, logIn: () => Promise<Result>): Promise<Result> {
+    const account = digest(email)
     const pair = digest(email, origin)
-    const key = (await this.#known.get(pair)) ? pair : digest(email)
-    await this.#refuseGuesser(key)
-    const answer = await logIn().catch((error) => this.#failed(key, error))
+    this.#refuse(await this.#failuresOf(account, pair))
+    const answer = await logIn().catch(async (error) => {
+      // In the same words as a right one that came too late.
+      if (error instanceof InvalidCredentials) this.#refuse(await this.#count(account, pair))
+      throw error
+    })
     // Of guesses at the same time the first few count as well: the right one may be among those that came too late.
-    await this.#refuseGuesser(key)
-    await this.#failures.delete(key)
+    const { known } = this.#refuse(await this.#failuresOf(account, pair))
+    await this.#failures.delete(pair)
+    if (!known) await this.#failures.delete(account)
     await this.#known.set(pair, 1, KNOWN_FOR)
     return answer
   }
 
-  async #refuseGuesser(key: string): Promise<void> {
-    const failed = await this.#failures.get(key)
-    if (failed && failed.consumedPoints >= this.#failures.points)
-      throw new TooManyRequests(seconds(failed.msBeforeNext))
+  /** @throws TooManyRequests */
+  #refuse(failures: Failures): Failures {
+    const { account, origin, known, reset } = failures
+    const allowed = this.#allowed
+    const mayTry = known ? origin < allowed : account < allowed || (account < FIRST_TRIES * allowed && origin === 0)
+    if (!mayTry) throw new TooManyRequests(seconds(reset))
+    return failures
   }
 
-  async #failed(key: string, error: unknown): Promise<never> {
-    if (!(error instanceof InvalidCredentials)) throw error
-    const { exceeded, msBeforeNext } = await consume(this.#failures, key)
-    // In the same words as a right one that came too late.
-    throw exceeded ? new TooManyRequests(seconds(msBeforeNext)) : error
+  async #failuresOf(account: string, pair: string): Promise<Failures> {
+    const known = (await this.#known.get(pair)) !== null
+    const ofOrigin = await this.#failures.get(pair)
+    const ofAccount = known ? null : await this.#failures.get(account)
+    return {
+      account: ofAccount?.consumedPoints ?? 0,
+      origin: ofOrigin?.consumedPoints ?? 0,
+      known,
+      reset: (ofAccount ?? ofOrigin)?.msBeforeNext ?? 0,
+    }
+  }
+
+  /** @returns the failures before this one */
+  async #count(account: string, pair: string): Promise<Failures> {
+    const known = (await this.#known.get(pair)) !== null
+    const origin = await this.#failures.penalty(pair)
+    const { consumedPoints, msBeforeNext } = known ? origin : await this.#failures.penalty(account)
+    return { account: consumedPoints - 1, origin: origin.consumedPoints - 1, known, reset: msBeforeNext }
   }
 }
 
