@@ -203,7 +203,8 @@ class SharedClient extends pg.Client {
     if (this.#names.has(text) || this.#given >= this.#mostNamed) {
       return this.query({ text, values, name: this.#names.get(text) })
     }
-    const name = `q${this.#given++}`
+    // Traces show it.
+    const name = `${text.split(' ', 1)[0]}-${this.#given++}`
     this.#names.set(text, undefined)
     const answer = this.query({ text, values, name })
     // Whether the server prepared a statement that failed can't be seen, so that name is never used again.
