@@ -64,8 +64,16 @@ function report(error: unknown): void {
 async function start(config: Config, log: Log): Promise<ListeningServer> {
   if (cluster.isWorker || config.webConcurrency === 1) return startService(config, log)
   await prepareDatabase(config, log)
-  if (config.metricsPort !== undefined) await serveWorkersMetrics({ host: config.host, port: config.metricsPort })
-  return startWorkers(config, log)
+  const { host, metricsPort: port } = config
+  const metrics = port === undefined ? undefined : await serveWorkersMetrics({ host, port })
+  const workers = await startWorkers(config, log)
+  return {
+    url: workers.url,
+    async close() {
+      await workers.close()
+      await metrics?.close()
+    },
+  }
 }
 
 /**
