@@ -115,10 +115,18 @@ function limits({ rateLimits }: Config, counts: Queryable | undefined): Limits {
 /** Whoever migrates by command may have forgotten it, and without tables every request fails. */
 async function prepare({ database }: Storage, { migrateOnStart }: Config, log: Log): Promise<void> {
   if (!database) return
-  if (migrateOnStart) await database.migrate()
+  if (migrateOnStart) {
+    await database.migrate()
+    return
+  }
   // The supervisor of several workers has asked before it started them.
-  else if (cluster.isPrimary && !(await database.upToDate())) {
+  if (cluster.isWorker) return
+  try {
+    if (await database.upToDate()) return
     log.warn({}, 'The schema is not up to date, and MIGRATE_ON_START is false: `npm run migrate` brings it there.')
+  } catch (error) {
+    // Another role may have made the tables, and keep its notes to itself.
+    log.warn({ err: error }, 'It cannot be told whether the schema is up to date.')
   }
 }
 

@@ -1,8 +1,11 @@
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect } from 'chai'
+import pg from 'pg'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { postgresql } from './adapter-sets.ts'
 import { freePort } from './free-port.ts'
 import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service } from './process.ts'
@@ -173,6 +176,29 @@ describe('The process', function () {
       await main.stop()
       // The second shows that V8 would tell.
       expect(/pretenuring: /.test(main.output)).to.equal(file === SERVICE)
+    }
+  })
+
+  it('starts as a role that may not see which migrations were applied, where it is not to apply any', async () => {
+    const url = new URL(await postgresql.databaseUrl())
+    const database = await openDatabase({ kind: 'postgresql', url: url.href })
+    await database.migrate()
+    await database.close()
+    const role = `tasks_${randomUUID().replaceAll('-', '')}`
+    const owner = new pg.Client(url.href)
+    await owner.connect()
+    await owner.query(`create role ${role} login password '${SECRET}'`)
+    await owner.query(`grant select, insert, update, delete on users, tasks to ${role}`)
+    try {
+      url.username = role
+      url.password = SECRET
+      const service = new Service({ DATABASE_URL: url.href, MIGRATE_ON_START: 'false' })
+      expect((await fetch(`${await service.url()}/readyz`)).status).to.equal(200)
+      await service.stop()
+      expect(service.output).to.include('It cannot be told whether the schema is up to date')
+    } finally {
+      await owner.query(`drop owned by ${role}; drop role ${role}`)
+      await owner.end()
     }
   })
 

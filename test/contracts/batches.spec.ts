@@ -80,12 +80,12 @@ describe('Batches', () => {
       all.push(batches.add(work))
       await nextTurn()
     }
-    expect([sizes(), batches.waiting]).to.deep.equal([[1, 1], 2])
+    expect([sizes(), batches.unanswered]).to.deep.equal([[1, 1], 4])
     begun[1]?.end()
     expect(await all[1]).to.equal('two')
     await nextTurn()
     await nextTurn()
-    expect([sizes(), batches.waiting]).to.deep.equal([[1, 1, 2], 0])
+    expect([sizes(), batches.unanswered]).to.deep.equal([[1, 1, 2], 3])
     for (const { end } of begun) end()
     await Promise.all(all)
   })
@@ -193,10 +193,10 @@ describe('Writes that share a commit', () => {
     const { MOST_AT_ONCE, MOST_WAITING } = Batches
     const nothing = () => writes.add(() => undefined)
     const waiting = Promise.all(Array.from({ length: MOST_WAITING }, nothing))
-    expect(writes.waiting).to.equal(MOST_WAITING)
+    expect(writes.unanswered).to.equal(MOST_WAITING)
     await expectRejection(nothing(), StoreUnavailable)
     await waiting
-    expect(writes.waiting).to.equal(0)
+    expect(writes.unanswered).to.equal(0)
     expect(count('begin immediate')).to.equal(MOST_WAITING / MOST_AT_ONCE)
     await note('one')
     expect(notes()).to.deep.equal(['one'])

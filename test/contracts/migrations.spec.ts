@@ -133,6 +133,45 @@ describe('The tables on PostgreSQL', () => {
   })
 })
 
+describe('The schema on PostgreSQL', () => {
+  /** A database with a schema of our own, and where its tables of that name are. */
+  async function withSchema() {
+    const url = new URL(await postgresql.databaseUrl())
+    const orm = await MikroORM.init(mikroOrmOptions({ kind: 'postgresql', url: url.href }))
+    const execute = (sql: string) => orm.em.fork().execute(sql)
+    await execute('create schema ours')
+    const schemasOf = async (table: string) =>
+      (await execute(`select schemaname from pg_tables where tablename = '${table}' order by 1`)).map(
+        ({ schemaname }) => schemaname,
+      )
+    url.searchParams.set('options', '-c search_path=ours')
+    const ours: Target = { kind: 'postgresql', url: url.href }
+    return { orm, execute, schemasOf, ours }
+  }
+
+  it('is the one that the server looks in, at each start', async () => {
+    const { orm, schemasOf, ours } = await withSchema()
+    for (const applied of [ALL, []]) {
+      const database = await openDatabase(ours)
+      expect(await database.migrate()).to.deep.equal(applied)
+      expect(await database.upToDate()).to.equal(true)
+      await database.close()
+    }
+    for (const table of ['users', 'mikro_orm_migrations']) expect(await schemasOf(table), table).to.deep.equal(['ours'])
+    await orm.close()
+  })
+
+  it('is not taken for up to date because another one is', async () => {
+    const { orm, execute, schemasOf, ours } = await withSchema()
+    await execute('create table mikro_orm_migrations (id integer)')
+    const database = await openDatabase(ours)
+    expect(await database.upToDate()).to.equal(false)
+    expect(await schemasOf('mikro_orm_migrations')).to.deep.equal(['public'])
+    await database.close()
+    await orm.close()
+  })
+})
+
 describe('Instances that start at the same time on PostgreSQL', () => {
   it('make the tables once', async () => {
     const target = targetOf(await postgresql.databaseUrl()) as Target

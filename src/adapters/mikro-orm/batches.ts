@@ -32,11 +32,7 @@ export class Batches<Work> {
     this.#mostRunning = mostRunning
   }
 
-  get waiting(): number {
-    return this.#waiting.length
-  }
-
-  /** Those that wait, and those that are under way. */
+  /** Jobs that wait, and those that are under way. */
   get unanswered(): number {
     return this.#unanswered
   }

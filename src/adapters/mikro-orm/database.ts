@@ -8,7 +8,7 @@ import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
 import { COMMAND_LINE, MIGRATIONS_TABLE, mikroOrmOptions, type Target } from './options.ts'
-import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
+import { PATIENCE, type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
 import { ReleasingDialect } from './postgresql-dialect.ts'
 import { postgresqlStore } from './postgresql-store.ts'
 import { prepare, statement } from './prepared-query.ts'
@@ -50,7 +50,7 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
   const unavailable = (done: string) => (cause: unknown) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
   }
-  const { orm, connections } = await connect(target, poolOptions).catch(unavailable('opened'))
+  const { orm, connections, schema } = await connect(target, poolOptions).catch(unavailable('opened'))
   const store = connections.store(orm.em.getKysely<Tables>())
   const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
   return {
@@ -65,7 +65,7 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
       })
     },
     migrate: () => migrate(orm, target).catch(unavailable('migrated')),
-    upToDate: () => upToDate(orm).catch(unavailable('read')),
+    upToDate: () => upToDate(orm, schema).catch(unavailable('read')),
     async close() {
       await orm.close()
       await connections.close()
@@ -76,8 +76,9 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
 async function connect(target: Target, poolOptions: PoolOptions) {
   const connections = connectionsOf(target, poolOptions)
   try {
-    await connections.check()
-    return { connections, orm: await MikroORM.init(mikroOrmOptions(target, () => connections.dialect)) }
+    const schema = await connections.check()
+    const orm = await MikroORM.init(mikroOrmOptions(target, () => connections.dialect, schema))
+    return { orm, connections, schema }
   } catch (error) {
     await connections.close()
     throw error
@@ -90,7 +91,8 @@ interface Connections {
   readonly pool: pg.Pool | undefined
   /** For what each request does. */
   store(kysely: Kysely<Tables>): Store
-  check(): Promise<unknown>
+  /** @returns the schema in which tables are looked for and made, where there are several */
+  check(): Promise<string | undefined>
   close(): Promise<void>
 }
 
@@ -106,7 +108,7 @@ function sqliteConnections(path: string): Connections {
     dialect: new OneWriterDialect(own),
     pool: undefined,
     store: (kysely) => sqliteStore(kysely, writer, reader),
-    check: async () => {},
+    check: async () => undefined,
     async close() {
       for (const each of [reader, writer, own]) each.close()
     },
@@ -125,9 +127,12 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
     pool,
     store: (kysely) => postgresqlStore(kysely, writer, readers),
     async check() {
-      const [{ rows }] = await Promise.all([pool.query(ENCODING), writer.run(ONE), readers.run(ONE)])
+      const asked = { text: SERVER, query_timeout: PATIENCE.answer }
+      const [{ rows }] = await Promise.all([pool.query(asked), writer.run(ONE), readers.run(ONE)])
+      const [{ encoding, schema }] = rows
       // In any other a character is not what it is here, or can't be stored.
-      if (rows[0]?.encoding !== 'UTF8') throw new Error('its encoding is not UTF8')
+      if (encoding !== 'UTF8') throw new Error('its encoding is not UTF8')
+      return schema ?? undefined
     },
     async close() {
       if (!pool.ending) await pool.end()
@@ -138,7 +143,7 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
 }
 
 const ONE = statement('select 1')
-const ENCODING = "select current_setting('server_encoding') as encoding"
+const SERVER = "select current_setting('server_encoding') as encoding, current_schema() as schema"
 
 /** Any number, as long as every release has the same. */
 const MIGRATION_LOCK = 7_235_174
@@ -155,10 +160,11 @@ async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: 
   })
 }
 
-async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>): Promise<boolean> {
+async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>, schema?: string): Promise<boolean> {
   // The migrator would make the table where it is missing.
   const tables = await em.getKysely().introspection.getTables()
-  return tables.some(({ name }) => name === MIGRATIONS_TABLE) && (await migrator.getPending()).length === 0
+  const there = tables.some((table) => table.name === MIGRATIONS_TABLE && table.schema === schema)
+  return there && (await migrator.getPending()).length === 0
 }
 
 const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ name }) => name)
@@ -166,5 +172,5 @@ const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ n
 function describe(target: Target): string {
   if (target.kind === 'sqlite') return `The SQLite database ${resolve(target.path)}`
   const { hostname, port, searchParams } = new URL(target.url)
-  return `The PostgreSQL database at ${searchParams.get('host') ?? hostname}:${searchParams.get('port') ?? (port || 5432)}`
+  return `The PostgreSQL database at ${searchParams.get('host') ?? hostname}:${searchParams.get('port') || port || 5432}`
 }

@@ -29,10 +29,12 @@ export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
  * For the service and for the command line of MikroORM alike.
  *
  * @param dialect makes connections, which MikroORM closes
+ * @param schema where the tables are, if not in the default one of the database
  */
 export function mikroOrmOptions(
   target: Target,
   dialect = () => dialectOf(target),
+  schema?: string,
 ): Partial<Options<AbstractSqlDriver>> {
   return {
     ...driverOf(target),
@@ -43,7 +45,8 @@ export function mikroOrmOptions(
     ensureDatabase: false,
     schemaGenerator: { skipTables: [RATE_LIMITS_TABLE] },
     migrations: {
-      tableName: MIGRATIONS_TABLE,
+      // It would look for its table elsewhere than it makes it.
+      tableName: schema === undefined ? MIGRATIONS_TABLE : `${schema}.${MIGRATIONS_TABLE}`,
       path: join(import.meta.dirname, 'migrations'),
       generator: MigrationGenerator,
       glob: 'migration-*.ts',

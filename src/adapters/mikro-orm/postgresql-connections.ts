@@ -32,7 +32,7 @@ export interface Patience {
   readonly answer: number
 }
 
-const PATIENCE: Patience = { connect: 5_000, answer: 12_000 }
+export const PATIENCE: Patience = { connect: 5_000, answer: 12_000 }
 
 /**
  * Connections of which each serves one transaction at a time; it connects when the first statement needs it. A
