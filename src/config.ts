@@ -63,8 +63,8 @@ function databaseTarget(url: string): DatabaseTarget | undefined {
   }
   const postgresql = `postgresql://${rest}`
   if (!/^postgres(?:ql)?$/.test(scheme) || !URL.canParse(postgresql)) return undefined
-  const { hostname, pathname, searchParams } = new URL(postgresql)
-  const reachable = (hostname !== '' || searchParams.has('host')) && isPort(searchParams.get('port') ?? '5432')
+  const { hostname, pathname, port, searchParams } = new URL(postgresql)
+  const reachable = (hostname !== '' || searchParams.has('host')) && isPort(searchParams.get('port') || port || '5432')
   return reachable && pathname.length > 1 ? { kind: 'postgresql', url: postgresql } : undefined
 }
 

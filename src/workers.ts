@@ -8,8 +8,6 @@ import type { Config } from './config.ts'
 
 /** Milliseconds before a worker that died is replaced, so that one which dies at once does not keep a core busy. */
 const RESTART_DELAY = 500
-/** Milliseconds for a worker to end once its own time is over. */
-const MARGIN = 500
 
 /** A worker ended before it listened. It has said why itself. */
 export class WorkerFailed extends Error {}
@@ -57,7 +55,7 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
 /** Those that still start, too, and one that is stuck by force. Where there are none it does nothing. */
 export async function stopWorkers({ shutdownDelay, shutdownTimeout }: Config): Promise<void> {
   closing = true
-  const patience = (shutdownDelay + shutdownTimeout) * 1_000 + MARGIN
+  const patience = (shutdownDelay + shutdownTimeout) * 1_000
   await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && ended(worker, patience)))
 }
 

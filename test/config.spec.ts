@@ -180,6 +180,7 @@ describe('The configuration', () => {
       'postgresql://u:p@h:port/tasks',
       'postgresql://u:p@h/tasks?port=abc',
       'postgresql://u:p@h/tasks?port=65536',
+      'postgresql://u:p@h:0/tasks',
       'postgresql+://h/tasks',
       'memory',
       'memory://',

@@ -68,7 +68,7 @@ describe('WEB_CONCURRENCY=2', () => {
     expect(service.output.match(/not up to date/g)).to.have.lengthOf(1)
   })
 
-  it('ends within its time though a worker is stuck', async () => {
+  it('ends though a worker is stuck', async () => {
     const DATABASE_URL = await sqlite.databaseUrl()
     const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL, SHUTDOWN_TIMEOUT: '1' })
     await service.url()

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible'
 import { InvalidCredentials, TooManyRequests } from '../../domain/errors.ts'
 import type { LoginThrottle } from '../../domain/ports.ts'
@@ -44,6 +45,12 @@ export function reporting(shared: Queryable, away: (error: unknown) => void): Qu
 /** Made by a migration of the store. */
 const TABLE = 'rate_limits'
 
+/** Whoever waits for a connection waits for that, too. */
+async function tooLate(): Promise<never> {
+  await delay(ANSWER_TIMEOUT, undefined, { ref: false })
+  throw new Error('there is no answer')
+}
+
 /** Counts in PostgreSQL where instances share one, and goes on by itself while that can't be reached. */
 function counterOf({ name, allowed, window }: Quota, shared?: Queryable, options = {}): RateLimiterAbstract {
   const quota = { keyPrefix: name, points: allowed, duration: window }
@@ -54,7 +61,7 @@ function counterOf({ name, allowed, window }: Quota, shared?: Queryable, options
     // Without the names that it gives its statements: a pooler may forget them.
     storeClient: {
       query: ({ text, values }: { text: string; values: unknown[] }) =>
-        shared.query({ text, values, query_timeout: ANSWER_TIMEOUT }),
+        Promise.race([shared.query({ text, values, query_timeout: ANSWER_TIMEOUT }), tooLate()]),
     },
     storeType: 'client',
     tableName: TABLE,
@@ -149,14 +156,17 @@ export class CountingLoginThrottle implements LoginThrottle {
   }
 
   async #failuresOf(account: string, pair: string): Promise<Failures> {
-    const known = (await this.#known.get(pair)) !== null
-    const ofOrigin = await this.#failures.get(pair)
-    const ofAccount = known ? null : await this.#failures.get(account)
+    const [logIn, ofOrigin, ofAccount] = await Promise.all([
+      this.#known.get(pair),
+      this.#failures.get(pair),
+      this.#failures.get(account),
+    ])
+    const known = logIn !== null
     return {
       account: ofAccount?.consumedPoints ?? 0,
       origin: ofOrigin?.consumedPoints ?? 0,
       known,
-      reset: (ofAccount ?? ofOrigin)?.msBeforeNext ?? 0,
+      reset: (known ? ofOrigin : ofAccount)?.msBeforeNext ?? 0,
     }
   }
 
