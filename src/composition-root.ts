@@ -13,11 +13,11 @@ import { InMemoryUserRepository } from './adapters/in-memory/in-memory-user-repo
 import { Metrics, serveMetrics, shareMetrics } from './adapters/metrics/prometheus.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
 import {
+  answeringInTime,
   CountingLoginThrottle,
   noLoginThrottle,
   type Queryable,
   rateLimiter,
-  reporting,
 } from './adapters/rate-limits/rate-limits.ts'
 import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher.ts'
 import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
@@ -95,7 +95,7 @@ function boundedHasher({ bcryptRounds, passwordQueueLimit, webConcurrency }: Con
 function sharedCounts({ database }: Storage, log: Log): Queryable | undefined {
   return (
     database?.pool &&
-    reporting(database.pool, (err) => {
+    answeringInTime(database.pool, (err) => {
       log.warn({ err }, 'PostgreSQL keeps no count of logins at the moment: each process limits them by itself')
     })
   )

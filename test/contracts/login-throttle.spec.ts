@@ -3,11 +3,11 @@ import { expect } from 'chai'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { Target } from '#src/adapters/mikro-orm/options.ts'
 import {
+  answeringInTime,
   CountingLoginThrottle,
   noLoginThrottle,
   type Queryable,
   rateLimiter,
-  reporting,
 } from '#src/adapters/rate-limits/rate-limits.ts'
 import { InvalidCredentials, Overloaded, TooManyRequests } from '#src/domain/errors.ts'
 import type { LoginThrottle } from '#src/domain/ports.ts'
@@ -84,7 +84,7 @@ describe('Counts that PostgreSQL keeps', () => {
   })
 
   it('hold no e-mail address', async () => {
-    const allKeys = { text: 'select key from rate_limits', values: [], query_timeout: 10_000 }
+    const allKeys = { text: 'select key from rate_limits', values: [] }
     const keys = async () => (await database.pool.query(allKeys)).rows.map((row) => (row as { key: string }).key)
     const others = new Set(await keys())
     const logins = throttle(database.pool)
@@ -110,10 +110,20 @@ describe('Counts while PostgreSQL is away', () => {
     expect(await limiter.count('a')).to.include({ exceeded: true })
   })
 
+  it('go on by themselves when it says nothing, which is told as well', async () => {
+    const told: unknown[] = []
+    const silent = { query: () => new Promise<never>(() => undefined) }
+    const shared = answeringInTime(silent, (error) => told.push(error), 1)
+    const limiter = rateLimiter({ name: 'test', allowed: 1, window: 60 }, shared)
+    expect(await limiter.count('a')).to.include({ exceeded: false })
+    expect(await limiter.count('a')).to.include({ exceeded: true })
+    expect(told).to.have.lengthOf(1)
+  })
+
   it('are told of once each time', async () => {
     const told: unknown[] = []
     let reason: Error | undefined
-    const shared = reporting(
+    const shared = answeringInTime(
       { query: () => (reason ? Promise.reject(reason) : Promise.resolve({ rows: [{ points: 1, expire: null }] })) },
       (error) => told.push(error),
     )

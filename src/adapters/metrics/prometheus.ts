@@ -67,9 +67,12 @@ export class Metrics {
           for (const [value, count] of Object.entries(read())) this.set({ [label]: value }, count)
         },
       })
-    gauge('password_queue', 'state', 'Passwords that wait to be hashed or verified, and those that are.', () => ({
-      ...gauges.passwords(),
-    }))
+    gauge(
+      'password_queue',
+      'state',
+      'Passwords that wait to be hashed or verified, and those that are.',
+      gauges.passwords,
+    )
     gauge(
       'db_client_pending_statements',
       'kind',

@@ -15,6 +15,7 @@ const PAUSE = 1
 
 /** Opens the file, and creates it where there is none. While it waits for another process, this whole one does. */
 export function openSqlite(path: string, timeout = BUSY_TIMEOUT): BetterSqlite3.Database {
+  // To become a database with a log, it waits whatever it does later.
   const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT })
   try {
     database.pragma('journal_mode = WAL')

@@ -17,20 +17,26 @@ export interface Queryable {
   query(statement: {
     readonly text: string
     readonly values: unknown[]
-    readonly query_timeout: number
+    readonly query_timeout?: number
   }): Promise<{ readonly rows: unknown[] }>
 }
 
-/** Milliseconds for the shared store to answer. After that, and while it is away, a process counts by itself. */
-const ANSWER_TIMEOUT = 2_000
-
-/** Tells once of each time for which the store is away: limits are looser then, and nothing else shows it. */
-export function reporting(shared: Queryable, away: (error: unknown) => void): Queryable {
+/**
+ * A store that answers in time or not at all: until then a login waits, and after it a process counts by itself.
+ *
+ * @param away is told once of each time for which there is no answer: limits are looser then, and nothing else shows it
+ * @param patience milliseconds
+ */
+export function answeringInTime(shared: Queryable, away: (error: unknown) => void, patience = 2_000): Queryable {
   let told = false
   return {
-    async query(statement) {
+    async query({ text, values }) {
+      const late = delay(patience, undefined, { ref: false }).then(() =>
+        Promise.reject(new Error('there is no answer')),
+      )
       try {
-        const result = await shared.query(statement)
+        // Its own timeout gives a silent connection up, but begins only when there is one.
+        const result = await Promise.race([shared.query({ text, values, query_timeout: patience }), late])
         told = false
         return result
       } catch (error) {
@@ -45,12 +51,6 @@ export function reporting(shared: Queryable, away: (error: unknown) => void): Qu
 /** Made by a migration of the store. */
 const TABLE = 'rate_limits'
 
-/** Whoever waits for a connection waits for that, too. */
-async function tooLate(): Promise<never> {
-  await delay(ANSWER_TIMEOUT, undefined, { ref: false })
-  throw new Error('there is no answer')
-}
-
 /** Counts in PostgreSQL where instances share one, and goes on by itself while that can't be reached. */
 function counterOf({ name, allowed, window }: Quota, shared?: Queryable, options = {}): RateLimiterAbstract {
   const quota = { keyPrefix: name, points: allowed, duration: window }
@@ -59,10 +59,7 @@ function counterOf({ name, allowed, window }: Quota, shared?: Queryable, options
   return new RateLimiterPostgres({
     ...quota,
     // Without the names that it gives its statements: a pooler may forget them.
-    storeClient: {
-      query: ({ text, values }: { text: string; values: unknown[] }) =>
-        Promise.race([shared.query({ text, values, query_timeout: ANSWER_TIMEOUT }), tooLate()]),
-    },
+    storeClient: { query: ({ text, values }: { text: string; values: unknown[] }) => shared.query({ text, values }) },
     storeType: 'client',
     tableName: TABLE,
     tableCreated: true,
