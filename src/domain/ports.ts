@@ -82,10 +82,10 @@ export interface LoginThrottle {
    * Runs a login unless too many failed lately; one that throws has failed.
    *
    * @param email normalised
-   * @param origin whence the login comes, for example an address
+   * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
    * @throws TooManyRequests and the login was not tried
    */
-  attempt<Result>(email: string, origin: string, logIn: () => Promise<Result>): Promise<Result>
+  attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result>
 }
 
 export interface AccessToken {

@@ -2,7 +2,7 @@ import { mock } from 'node:test'
 import { expect } from 'chai'
 import type { Context } from 'koa'
 import type { Response, Test } from 'supertest'
-import { originOf } from '#src/adapters/http/limits.ts'
+import { clientNetworkOf } from '#src/adapters/http/client-network.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, TASKS, type User } from './api.ts'
 
@@ -264,9 +264,10 @@ describe('Without limits', () => {
   })
 })
 
-describe('The origin of a request', () => {
+describe('The client network of a request', () => {
   const PEER = '198.51.100.1'
-  const origin = (ip: string) => originOf({ ip, req: { socket: { remoteAddress: PEER } } } as unknown as Context)
+  const clientNetwork = (ip: string) =>
+    clientNetworkOf({ ip, req: { socket: { remoteAddress: PEER } } } as unknown as Context)
 
   const same: Readonly<Record<string, readonly string[]>> = {
     '192.0.2.1': ['192.0.2.1', '::ffff:192.0.2.1', '::FFFF:c000:201', '192.0.2.1:54321', '[::ffff:192.0.2.1]:54321'],
@@ -285,7 +286,7 @@ describe('The origin of a request', () => {
   }
   for (const [expected, addresses] of Object.entries(same)) {
     it(`is ${expected} for ${addresses.map((address) => address.slice(0, 30)).join(', ')}`, () => {
-      for (const address of addresses) expect(origin(address), address).to.equal(expected)
+      for (const address of addresses) expect(clientNetwork(address), address).to.equal(expected)
     })
   }
 })

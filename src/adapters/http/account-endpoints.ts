@@ -100,8 +100,8 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
         schema: tokenSchema,
       },
       errors: ['invalid_credentials', 'store_unavailable', 'overloaded'],
-      async handle({ body: { username: email, password }, origin }) {
-        const { token, expiresIn } = await accounts.logIn({ email, password }, origin)
+      async handle({ body: { username: email, password }, clientNetwork }) {
+        const { token, expiresIn } = await accounts.logIn({ email, password }, clientNetwork)
         return { body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }
       },
     }),

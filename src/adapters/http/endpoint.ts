@@ -5,7 +5,8 @@ import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { UserSnapshot } from '../../domain/user.ts'
 import { authenticate } from './authenticate.ts'
 import { type BodyType, bodyReader } from './body.ts'
-import { type LimitName, type Limits, limitBy, originOf } from './limits.ts'
+import { clientNetworkOf } from './client-network.ts'
+import { type LimitName, type Limits, limitBy } from './limits.ts'
 import type { tags } from './openapi.ts'
 import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
 import { judge, onlyOnce, type Schema } from './validation.ts'
@@ -24,8 +25,8 @@ interface Request<Who extends Access, Params, Query, Body> {
   readonly params: Params
   readonly query: Query
   readonly body: Body
-  /** Whence the request comes, as far as anybody can tell: an address, or the network of one. */
-  readonly origin: string
+  /** An IPv4 address or an IPv6 /64; empty for an authenticated request. */
+  readonly clientNetwork: string
 }
 
 /** A route with everything that serves it, checks it and documents it. */
@@ -81,12 +82,12 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
   const limit = limiter && limitBy(limiter)
   const readBody = body && bodyReader(body.types)
 
-  const judged = async (ctx: Routed, user: UserSnapshot | undefined, origin: string) => {
+  const judged = async (ctx: Routed, user: UserSnapshot | undefined, clientNetwork: string) => {
     const mistakes: InputError[] = []
     const sent = await readBody?.(ctx, mistakes)
     const request = {
       user: user as UserSnapshot,
-      origin,
+      clientNetwork,
       params: params && judge(params, ctx.params, 'parameters', mistakes),
       query: query ? judge(query, queryOf(ctx, mistakes), 'parameters', mistakes) : refuseParameters(ctx, mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),
@@ -98,9 +99,9 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
     ctx.state.route = path
     const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
     ctx.state.userId = user?.id
-    const origin = user ? '' : originOf(ctx)
-    if (limit) await limit(ctx, user ? String(user.id) : origin)
-    const { body: answer, headers } = await endpoint.handle(await judged(ctx, user, origin))
+    const clientNetwork = user ? '' : clientNetworkOf(ctx)
+    if (limit) await limit(ctx, user ? String(user.id) : clientNetwork)
+    const { body: answer, headers } = await endpoint.handle(await judged(ctx, user, clientNetwork))
     if (headers) ctx.set(headers)
     ctx.status = response.status
     if (answer !== undefined) ctx.res.setHeader('Content-Type', 'application/json; charset=utf-8')

@@ -1,4 +1,3 @@
-import { isIP, SocketAddress } from 'node:net'
 import type { Context } from 'koa'
 import { TooManyRequests } from '../../domain/errors.ts'
 
@@ -33,28 +32,4 @@ export function limitBy({ quota, count }: RateLimiter): (ctx: Context, key: stri
     ctx.set('RateLimit', `"${quota.name}";r=${remaining};t=${reset}`)
     if (exceeded) throw new TooManyRequests(reset)
   }
-}
-
-/** Who sends from one address; of IPv6 the first half, for a subscriber commonly has all addresses of a /64. */
-export function originOf({ ip, req }: Context): string {
-  return networkOf(ip) ?? networkOf(req.socket.remoteAddress ?? '') ?? ''
-}
-
-/** Some proxies add the port of their client. */
-const ADDRESS = /^(?:\[([^\]]+)\]|([\d.]+))(?::\d+)?$/
-const MAPPED = /^::ffff:([\d.]+)$/
-
-function networkOf(text: string): string | undefined {
-  const [, six, four] = ADDRESS.exec(text) ?? []
-  const address = six ?? four ?? text
-  const family = isIP(address)
-  if (family !== 6) return family === 4 ? address : undefined
-  const canonical = new SocketAddress({ address, family: 'ipv6' }).address
-  return MAPPED.exec(canonical)?.[1] ?? firstHalf(canonical)
-}
-
-function firstHalf(address: string): string {
-  const [before = [], after = []] = address.split('::').map((groups) => groups.split(':').filter(Boolean))
-  const zeros = new Array(8 - before.length - after.length).fill('0')
-  return [...before, ...zeros, ...after].slice(0, 4).join(':')
 }

@@ -25,16 +25,16 @@ export class ManageAccounts {
   }
 
   /**
-   * @param origin whence the login comes, for example an address
+   * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
    * @throws InvalidInput when one of the two is no text at all
    * @throws InvalidCredentials
    * @throws TooManyRequests
    * @throws Overloaded
    */
-  async logIn(credentials: Credentials, origin: string): Promise<AccessToken> {
+  async logIn(credentials: Credentials, clientNetwork: string): Promise<AccessToken> {
     enforce(loginRules, credentials)
     const email = normalizeEmail(credentials.email)
-    return this.#ports.logins.attempt(email, origin, () => this.#tokenFor(email, credentials.password))
+    return this.#ports.logins.attempt(email, clientNetwork, () => this.#tokenFor(email, credentials.password))
   }
 
   async #tokenFor(email: string, password: string): Promise<AccessToken> {
