@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { parseEnv } from 'node:util'
 import * as v from 'valibot'
+import { EnvFileError, parseEnvFile } from './env-file.ts'
 
 /** A variable that is set to the empty string counts as not set; one that is not listed here is ignored. */
 export type Environment = Readonly<Record<string, string | undefined>>
@@ -146,7 +146,7 @@ const environmentOf = (production: boolean) =>
 /**
  * The variables of the process, over those of the file `.env` in the working directory if there is one.
  *
- * @throws ConfigError when there is such a file and it can't be read
+ * @throws ConfigError when the file cannot be read, or is not understood
  */
 export function readEnvironment(): Environment {
   return { ...readEnvFile('.env'), ...withoutEmpty(process.env) }
@@ -154,9 +154,9 @@ export function readEnvironment(): Environment {
 
 function readEnvFile(path: string): Environment {
   try {
-    // Some editors put a byte order mark first, which would be a part of the first name.
-    return parseEnv(readFileSync(path, 'utf8').replace(/^\uFEFF/, ''))
+    return parseEnvFile(readFileSync(path))
   } catch (error) {
+    if (error instanceof EnvFileError) throw new ConfigError(`${path}, ${error.message}`)
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') return {}
     throw new ConfigError(`The file ${path} can't be read (${code}).`)

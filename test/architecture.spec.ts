@@ -89,8 +89,12 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       allowed: ['../mikro-orm/options.ts', '../../config.ts', '../../domain/ports.ts', 'node:process'],
       forbidden: ['../security/jwt-token-service.ts', '../../main.ts', 'koa', '@mikro-orm/core', 'kysely', 'tsyringe'],
     },
+    'src/env-file.ts': {
+      allowed: ['node:buffer'],
+      forbidden: ['./config.ts', './log.ts', 'valibot', 'dotenv'],
+    },
     'src/config.ts': {
-      allowed: ['node:crypto', 'valibot'],
+      allowed: ['node:crypto', 'valibot', './env-file.ts'],
       forbidden: ['./composition-root.ts', './adapters/http/app.ts', 'koa', 'tsyringe'],
     },
     'src/composition-root.ts': {

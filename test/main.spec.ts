@@ -111,6 +111,25 @@ describe('The process', function () {
       .and.not.include(SECRET)
   })
 
+  it('refuses a .env that is not understood, names the line and repeats none of it', async () => {
+    const refused = {
+      'line 3': `# a comment\n\nSECRET_KEY: ${SECRET}`,
+      'line 2': Buffer.from(`PORT=0\nPROJECT_NAME=caf\xe9 ${SECRET}`, 'latin1'),
+      'line 1': Buffer.from(`\uFEFFSECRET_KEY=${SECRET}\n`, 'utf16le'),
+    }
+    const start = { [MAIN]: [], 'src/adapters/cli/migrate.ts': [], 'src/adapters/cli/backup.ts': ['backup.db'] }
+    for (const [line, content] of Object.entries(refused)) {
+      writeFileSync(join(folder, '.env'), content)
+      const commands = Object.entries(start).map(([file, words]) => new Process(file, {}, { words }))
+      for (const message of await Promise.all(commands.map((command) => command.refusal()))) {
+        expect(message)
+          .to.match(new RegExp(`^\\.env, ${line}: must be .+$`))
+          .and.not.include(SECRET)
+      }
+    }
+    expect(readdirSync(folder)).to.deep.equal(['.env'])
+  })
+
   it('ends with 0 on SIGTERM while it still waits for its database', async () => {
     const silent = createServer().listen(0, '127.0.0.1')
     await once(silent, 'listening')

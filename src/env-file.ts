@@ -1,0 +1,43 @@
+import { isUtf8 } from 'node:buffer'
+
+/** Names the first line that is not understood and what it must be, never what it holds. */
+export class EnvFileError extends Error {}
+
+/** An assignment whose value is quoted, and may then span lines, or unquoted; a comment; or a blank line. */
+const STATEMENT =
+  /[ \t]*(?:(?:export[ \t]+)?(?<name>[\w.-]+)[ \t]*=(?:[ \t]*(?<quote>["'`])(?<quoted>(?:(?!\k<quote>)[\s\S])*)\k<quote>[ \t]*(?:#[^\n]*)?|(?![ \t]*["'`])(?<unquoted>[^\n]*))|(?:#[^\n]*)?)(?:\n|$)/gy
+
+/**
+ * Parses a `.env` file. Node's `parseEnv` skips what it does not understand and cuts an unquoted value at any `#`; like
+ * Compose, this keeps a `#` that follows a non-blank.
+ *
+ * @throws EnvFileError
+ */
+export function parseEnvFile(content: Buffer): Readonly<Record<string, string>> {
+  const notText = splitLines(content).findIndex((line) => !isUtf8(line) || line.includes(0))
+  if (notText !== -1) throw new EnvFileError(`line ${notText + 1}: must be UTF-8 text; save the file as UTF-8`)
+  // The decoder removes a byte order mark.
+  const text = new TextDecoder().decode(content).replace(/\r\n?/g, '\n')
+  const statements = [...text.matchAll(STATEMENT)]
+  const end = statements.reduce((sum, [statement]) => sum + statement.length, 0)
+  if (end < text.length) {
+    const line = text.slice(0, end).split('\n').length
+    throw new EnvFileError(
+      `line ${line}: must be NAME=value; a value that begins with a quote ends with the same quote`,
+    )
+  }
+  return Object.fromEntries(statements.flatMap(({ groups }) => (groups?.name ? [[groups.name, unquote(groups)]] : [])))
+}
+
+function unquote({ quote, quoted = '', unquoted = '' }: Readonly<Record<string, string | undefined>>): string {
+  if (quote !== undefined) return quote === '"' ? quoted.replaceAll('\\n', '\n') : quoted
+  return unquoted.replace(/[ \t]#.*$/s, '').replace(/^[ \t]+|[ \t]+$/g, '')
+}
+
+/** No character of several bytes holds the byte of a line feed. */
+function splitLines(content: Buffer): Buffer[] {
+  return content
+    .toString('latin1')
+    .split('\n')
+    .map((line) => Buffer.from(line, 'latin1'))
+}
