@@ -216,6 +216,13 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right, HOME)).to.equal('a token')
     })
 
+    it('leaves the count of the account when the owner logs in from a known network', async () => {
+      await attempt(right, HOME)
+      await guess(logins, email)
+      expect(await attempt(right, HOME)).to.equal('a token')
+      await refusal(GUESSER)
+    })
+
     it('lets the owner in from anywhere: where nobody has failed yet there is one try', async () => {
       await guess(logins, email)
       await expectRejection(attempt(wrong, ELSEWHERE), InvalidCredentials)

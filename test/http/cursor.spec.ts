@@ -1,0 +1,31 @@
+import { expect } from 'chai'
+import fc from 'fast-check'
+import { decodeCursor, encodeCursor } from '#src/adapters/http/cursor.ts'
+import type { Position } from '#src/domain/page.ts'
+
+describe('A cursor', () => {
+  const positions: fc.Arbitrary<Position> = fc.oneof(
+    fc.record({ olderThan: fc.maxSafeNat() }),
+    fc.record({ newerThan: fc.maxSafeNat() }),
+  )
+
+  it('decodes to the position that it was made from (property-based)', () => {
+    fc.assert(
+      fc.property(positions, (position) => {
+        expect(decodeCursor(encodeCursor(position))).to.deep.equal(position)
+      }),
+    )
+  })
+
+  it('has one spelling: another text that base64 reads as the same bytes is refused', () => {
+    const cursor = encodeCursor({ olderThan: 7 })
+    const bytes = Buffer.from(cursor, 'base64url')
+    // Padding, bits beyond the last byte, and characters that Node skips.
+    const spellings = [`${cursor}=`, 'PDd', ` ${cursor}`, `${cursor}\n`, `${cursor}.`, `P*${cursor.slice(1)}`]
+    for (const spelling of spellings) {
+      expect(Buffer.from(spelling, 'base64url'), spelling).to.deep.equal(bytes)
+      expect(decodeCursor(spelling), spelling).to.equal(undefined)
+    }
+    expect(decodeCursor(cursor)).to.deep.equal({ olderThan: 7 })
+  })
+})
