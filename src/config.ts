@@ -11,7 +11,9 @@ export class ConfigError extends Error {}
 
 const PLACEHOLDER_SECRET = 'change-me-to-a-long-random-string'
 const PRODUCTION_SECRET =
-  'must be set in production, to at least 32 characters and not to the placeholder; `openssl rand -base64 48` makes one'
+  'must be set in production, to at least 32 characters (48 bytes with ALGORITHM HS384, 64 with HS512) and not to the placeholder; `openssl rand -base64 48` makes one'
+/** A key is as long as the hash (RFC 7518, section 3.2). */
+const FEWEST_KEY_BYTES = { HS256: 0, HS384: 48, HS512: 64 } as const
 /** Some two million years; the seconds of more would be no exact number. */
 const MOST_MINUTES = 1_000_000_000_000
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
@@ -133,9 +135,24 @@ const apart = ({ PORT, METRICS_PORT }: { PORT: number; METRICS_PORT?: number | u
 const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
   WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
 
+interface Signing {
+  readonly SECRET_KEY?: string | undefined
+  readonly ALGORITHM: keyof typeof FEWEST_KEY_BYTES
+}
+
+const longEnough = ({ SECRET_KEY = '', ALGORITHM }: Signing) =>
+  Buffer.byteLength(SECRET_KEY) >= FEWEST_KEY_BYTES[ALGORITHM]
+
+const tooShort = ({ input: { ALGORITHM } }: { readonly input: Signing }) =>
+  `must be at least ${FEWEST_KEY_BYTES[ALGORITHM]} bytes in production with ALGORITHM ${ALGORITHM}; \`openssl rand -base64 48\` makes one`
+
 const environmentOf = (production: boolean) =>
   v.pipe(
     variablesOf(production),
+    v.forward(
+      v.partialCheck([['SECRET_KEY'], ['ALGORITHM']], (key) => !production || longEnough(key), tooShort),
+      ['SECRET_KEY'],
+    ),
     v.forward(
       v.partialCheck([['DATABASE_URL'], ['WEB_CONCURRENCY']], shareable, 'must be 1 with DATABASE_URL memory:'),
       ['WEB_CONCURRENCY'],

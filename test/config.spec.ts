@@ -271,6 +271,25 @@ describe('The configuration of production', () => {
       expect(readConfig({ ...production, SECRET_KEY })).to.include({ secretKey: SECRET_KEY, secretKeyIsRandom: false })
   })
 
+  it('demands a key as long as the hash of HS384 and HS512 in production (RFC 7518, section 3.2)', () => {
+    for (const [ALGORITHM, bytes] of [
+      ['HS384', 48],
+      ['HS512', 64],
+    ] as const) {
+      const read = (SECRET_KEY: string, ENVIRONMENT = 'production') =>
+        readConfig({ ENVIRONMENT, ALGORITHM, SECRET_KEY }).secretKey
+      const short = 'k'.repeat(bytes - 1)
+      expect(() => read(short)).to.throw(
+        ConfigError,
+        new RegExp(`^SECRET_KEY must be at least ${bytes} bytes in production with ALGORITHM ${ALGORITHM}`),
+      )
+      expect(() => read('')).to.throw(ConfigError, String(bytes))
+      // 32 characters or more, of two bytes each.
+      for (const key of ['k'.repeat(bytes), 'é'.repeat(bytes / 2 + 8)]) expect(read(key)).to.equal(key)
+      expect(read(short, 'test')).to.equal(short)
+    }
+  })
+
   it('needs 10 rounds of bcrypt or more', () => {
     expect(namedFor({ ...production, BCRYPT_ROUNDS: '9' })).to.deep.equal(['BCRYPT_ROUNDS'])
     expect(readConfig({ ...production, BCRYPT_ROUNDS: '10' }).bcryptRounds).to.equal(10)
