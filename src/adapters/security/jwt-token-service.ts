@@ -65,9 +65,13 @@ export class JwtTokenService implements TokenService {
 
   #claims(token: string): jwt.JwtPayload {
     try {
-      const options = { algorithms: [this.#options.algorithm], clockTimestamp: this.#now() }
-      const payload = jwt.verify(token, this.#key, options)
-      return typeof payload === 'string' ? {} : payload
+      const { header, payload } = jwt.verify(token, this.#key, {
+        algorithms: [this.#options.algorithm],
+        clockTimestamp: this.#now(),
+        complete: true,
+      })
+      // No extension is known here, so none may be critical (RFC 7515, section 4.1.11).
+      return typeof payload === 'string' || 'crit' in header ? {} : payload
     } catch {
       throw new InvalidToken()
     }
