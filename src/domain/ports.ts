@@ -94,13 +94,17 @@ export interface AccessToken {
   readonly expiresIn: number
 }
 
+/** What a valid access token says; it does not say whether there is such a user. */
+export interface VerifiedToken {
+  readonly userId: number
+  /** In whole seconds, rounded down; the service's own tokens always have it. */
+  readonly issuedAt: Date | undefined
+}
+
 export interface TokenService {
   issue(userId: number): AccessToken
-  /**
-   * @returns the id of the user whom the token names; whether there is such a user is not known here.
-   * @throws InvalidToken when the token is malformed, expired, or not signed by this service.
-   */
-  verify(token: string): number
+  /** @throws InvalidToken when the token is malformed, expired, or not signed by this service. */
+  verify(token: string): VerifiedToken
 }
 
 /** Of the store behind the repositories. */

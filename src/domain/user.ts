@@ -56,6 +56,9 @@ export interface UserSnapshot {
 /** A user that the store has not yet given an id. */
 export type UserDraft = Omit<UserSnapshot, 'id'>
 
+/** Seconds by which the clocks of two instances may differ. */
+const MAX_CLOCK_SKEW = 10
+
 export class User {
   readonly #state: UserSnapshot
 
@@ -76,5 +79,16 @@ export class User {
 
   snapshot(): UserSnapshot {
     return this.#state
+  }
+
+  /**
+   * Whether the user was created after a token was issued. After a restore an id can belong to a new user while the
+   * tokens of the lost one are still valid.
+   *
+   * @param issuedAt in whole seconds, rounded down
+   */
+  isNewerThan(issuedAt: Date): boolean {
+    const created = Math.floor(this.#state.createdAt.getTime() / 1_000)
+    return created - issuedAt.getTime() / 1_000 > MAX_CLOCK_SKEW
   }
 }

@@ -29,18 +29,26 @@ for (const [name, build] of Object.entries(implementations)) {
 
     it('names the user for whom it issued a token', () => {
       for (const id of [1, 42, 2_147_483_647, Number.MAX_SAFE_INTEGER])
-        expect(tokens.verify(tokens.issue(id).token)).to.equal(id)
+        expect(tokens.verify(tokens.issue(id).token).userId).to.equal(id)
+    })
+
+    it('yields the second in which it issued the token', () => {
+      clock.time = new Date('2026-01-31T09:30:00.999Z')
+      const { token } = tokens.issue(1)
+      clock.move(60)
+      for (let use = 0; use < 2; use++)
+        expect(tokens.verify(token)).to.deep.equal({ userId: 1, issuedAt: new Date('2026-01-31T09:30:00.000Z') })
     })
 
     it('accepts a token that another instance of it issued', () => {
-      expect(build(clock).verify(tokens.issue(1).token)).to.equal(1)
+      expect(build(clock).verify(tokens.issue(1).token).userId).to.equal(1)
     })
 
     it('accepts a token until it expires, and from that second on no more', () => {
       const { token, expiresIn } = tokens.issue(1)
       expect(expiresIn).to.equal(3_600)
       clock.move(expiresIn - 1)
-      expect(tokens.verify(token)).to.equal(1)
+      expect(tokens.verify(token).userId).to.equal(1)
       clock.move(1)
       expect(() => tokens.verify(token)).to.throw(InvalidToken)
       clock.move(1_000_000)
@@ -69,7 +77,12 @@ describe('A JSON Web Token', () => {
   })
 
   it('is accepted whoever made it with the key', () => {
-    expect(tokens.verify(signed(claims, secretKey))).to.equal(7)
+    expect(tokens.verify(signed(claims, secretKey)).userId).to.equal(7)
+  })
+
+  it('need not say when it was issued', () => {
+    const { iat: _, ...withoutIat } = claims
+    expect(tokens.verify(signed(withoutIat, secretKey))).to.deep.equal({ userId: 7, issuedAt: undefined })
   })
 
   for (const [what, token] of Object.entries(wrongTokens(7, secretKey, clock.time))) {
@@ -86,7 +99,7 @@ describe('A JSON Web Token', () => {
     for (let code = 0; code < 128; code++) {
       const character = String.fromCharCode(code)
       const token = signed({ ...claims, sub: `1${character}` }, secretKey)
-      if (/\d/.test(character)) expect(tokens.verify(token)).to.equal(Number(`1${character}`))
+      if (/\d/.test(character)) expect(tokens.verify(token).userId).to.equal(Number(`1${character}`))
       else expect(() => tokens.verify(token), JSON.stringify(character)).to.throw(InvalidToken)
     }
   })
@@ -106,15 +119,15 @@ describe('A JSON Web Token that was verified before', () => {
 
   it('has its signature checked no second time', () => {
     const { token } = tokens.issue(7)
-    for (let use = 0; use < 3; use++) expect(tokens.verify(token)).to.equal(7)
+    for (let use = 0; use < 3; use++) expect(tokens.verify(token).userId).to.equal(7)
     expect(check.mock.callCount()).to.equal(1)
   })
 
   it('is refused from the second on in which it expires', () => {
     const { token } = tokens.issue(7)
-    expect(tokens.verify(token)).to.equal(7)
+    expect(tokens.verify(token).userId).to.equal(7)
     clock.move(expiresIn - 1)
-    expect(tokens.verify(token)).to.equal(7)
+    expect(tokens.verify(token).userId).to.equal(7)
     clock.move(1)
     for (let use = 0; use < 2; use++) expect(() => tokens.verify(token)).to.throw(InvalidToken)
     expect(check.mock.callCount()).to.equal(1)
@@ -122,7 +135,7 @@ describe('A JSON Web Token that was verified before', () => {
 
   it('lends its trust to no other', () => {
     const { token } = tokens.issue(7)
-    expect(tokens.verify(token)).to.equal(7)
+    expect(tokens.verify(token).userId).to.equal(7)
     const [header, , signature] = token.split('.')
     const claims = Buffer.from(JSON.stringify({ sub: '8', exp: 9_999_999_999 })).toString('base64url')
     for (const other of [`${header}.${claims}.${signature}`, `${token}A`, token.slice(0, -1)])

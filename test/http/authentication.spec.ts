@@ -17,8 +17,8 @@ const PROTECTED = [
 const json = { 'content-type': 'application/json' }
 
 describeApi('A protected route', (api) => {
-  const seconds = Math.floor(Date.now() / 1_000)
-  const claims = { iat: seconds, exp: seconds + 600 }
+  const claimsAt = (seconds: number) => ({ iat: seconds, exp: seconds + 600 })
+  const claims = () => claimsAt(Math.floor(Date.now() / 1_000))
   const withToken = (token: string) => api.get(ME).set('Authorization', `Bearer ${token}`)
 
   for (const [method, path] of PROTECTED) {
@@ -33,7 +33,7 @@ describeApi('A protected route', (api) => {
     })
 
     it(`${method} ${path} answers 401 to a forged token`, async () => {
-      const token = signed({ sub: '1', ...claims }, 'another key')
+      const token = signed({ sub: '1', ...claims() }, 'another key')
       const answer = await api.raw({ method, path, headers: { authorization: `Bearer ${token}` } })
       expect(answer.status).to.equal(401)
       expect(codeOf(answer)).to.equal('invalid_token')
@@ -43,7 +43,7 @@ describeApi('A protected route', (api) => {
 
   it('accepts a token that was signed with the key, whoever made it', async () => {
     const { id } = await api.user()
-    const { body } = await withToken(signed({ sub: String(id), ...claims }, SECRET_KEY)).expect(200)
+    const { body } = await withToken(signed({ sub: String(id), ...claims() }, SECRET_KEY)).expect(200)
     expect(body.id).to.equal(id)
   })
 
@@ -64,9 +64,24 @@ describeApi('A protected route', (api) => {
     }
   })
 
+  it('refuses a token that was issued more than 10 s before its user was created, and so names another one', async () => {
+    const { id, token } = await api.user()
+    const { body } = await withToken(token).expect(200)
+    const created = Math.floor(Date.parse(body.created_at) / 1_000)
+    const issued = (seconds: number) => signed({ sub: String(id), ...claimsAt(seconds) }, SECRET_KEY)
+    // The second time it is known as a token with the right signature.
+    for (let use = 0; use < 2; use++) {
+      for (const early of [11, 300]) {
+        const answer = await withToken(issued(created - early)).expect(401)
+        expect(codeOf(answer)).to.equal('invalid_token')
+      }
+      await withToken(issued(created - 10)).expect(200)
+    }
+  })
+
   it('refuses the token of a user who is gone, whatever its id', async () => {
     for (const id of [999_999, 2_147_483_647, 2_147_483_648, 4_294_967_297, Number.MAX_SAFE_INTEGER]) {
-      const answer = await withToken(signed({ sub: String(id), ...claims }, SECRET_KEY)).expect(401)
+      const answer = await withToken(signed({ sub: String(id), ...claims() }, SECRET_KEY)).expect(401)
       expect(codeOf(answer)).to.equal('invalid_token')
     }
   })

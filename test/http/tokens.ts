@@ -81,6 +81,8 @@ export function wrongTokens(userId: number, key: string, now: Date): Readonly<Re
     'without exp': signed(withoutExp, key),
     'whose exp is text': signed({ ...claims, exp: String(claims.exp) }, key),
     'whose exp is null': signed({ ...claims, exp: null }, key),
+    'whose iat is text': signed({ ...claims, iat: String(claims.iat) }, key),
+    'whose iat is null': signed({ ...claims, iat: null }, key),
     'that has expired': signed({ ...claims, exp: seconds - 1 }, key),
     'that expires now': signed({ ...claims, exp: seconds }, key),
     'that is not valid yet': signed({ ...claims, nbf: seconds + 300 }, key),

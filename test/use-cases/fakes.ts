@@ -1,5 +1,12 @@
 import { InvalidToken } from '#src/domain/errors.ts'
-import type { AccessToken, Clock, LoginThrottle, PasswordHasher, TokenService } from '#src/domain/ports.ts'
+import type {
+  AccessToken,
+  Clock,
+  LoginThrottle,
+  PasswordHasher,
+  TokenService,
+  VerifiedToken,
+} from '#src/domain/ports.ts'
 
 /** Remembers which hashes it was asked to verify. */
 export class FakePasswordHasher implements PasswordHasher {
@@ -38,14 +45,18 @@ export class FakeTokenService implements TokenService {
   }
 
   issue(userId: number): AccessToken {
-    const expiry = this.#clock.now().getTime() + LIFETIME * 1_000
-    return { token: `user ${userId} until ${expiry}`, expiresIn: LIFETIME }
+    const seconds = Math.floor(this.#clock.now().getTime() / 1_000)
+    return { token: `${this.undated(userId)} from ${seconds}`, expiresIn: LIFETIME }
   }
 
-  verify(token: string): number {
-    const [, id, expiry] = /^user (\d+) until (\d+)$/.exec(token) ?? []
+  undated(userId: number): string {
+    return `user ${userId} until ${this.#clock.now().getTime() + LIFETIME * 1_000}`
+  }
+
+  verify(token: string): VerifiedToken {
+    const [, id, expiry, issued] = /^user (\d+) until (\d+)(?: from (\d+))?$/.exec(token) ?? []
     if (id === undefined || this.#clock.now().getTime() >= Number(expiry)) throw new InvalidToken()
-    return Number(id)
+    return { userId: Number(id), issuedAt: issued === undefined ? undefined : new Date(Number(issued) * 1_000) }
   }
 }
 

@@ -86,14 +86,14 @@ describe('Managing accounts', () => {
       await accounts.register({ ...jane, email: 'john@example.com' })
       await accounts.register(jane)
       const { token, expiresIn } = await accounts.logIn(jane, ORIGIN)
-      expect(tokens.verify(token)).to.equal(2)
+      expect(tokens.verify(token).userId).to.equal(2)
       expect(expiresIn).to.equal(3_600)
     })
 
     it('finds the address however it is spelled', async () => {
       await accounts.register(jane)
       for (const email of ['\tjane@example.com ', 'jane@Example.COM'])
-        expect(tokens.verify((await accounts.logIn({ ...jane, email }, ORIGIN)).token)).to.equal(1)
+        expect(tokens.verify((await accounts.logIn({ ...jane, email }, ORIGIN)).token).userId).to.equal(1)
     })
 
     it('refuses a wrong password and an unknown address in the same words', async () => {
@@ -124,7 +124,7 @@ describe('Managing accounts', () => {
     it('works for what was stored under an older rule', async () => {
       await users.add(aUserDraft({ email: 'root', hashedPassword: 'hash 1 of toor' }))
       const { token } = await accounts.logIn({ email: 'root', password: 'toor' }, ORIGIN)
-      expect(tokens.verify(token)).to.equal(1)
+      expect(tokens.verify(token).userId).to.equal(1)
     })
 
     it('refuses what is no text before it looks or hashes', async () => {
@@ -165,6 +165,23 @@ describe('Managing accounts', () => {
       const user = await accounts.register(jane)
       const { token } = await accounts.logIn(jane, ORIGIN)
       expect((await accounts.authenticate(token)).snapshot()).to.deep.equal(user.snapshot())
+    })
+
+    it('refuses a token that was issued more than 10 s before its user was created', async () => {
+      const issued = new Date('2026-01-31T09:30:00.900Z')
+      const created = { [jane.email]: '2026-01-31T09:30:10.999Z', 'john@example.com': '2026-01-31T09:30:11.000Z' }
+      for (const [email, time] of Object.entries(created)) {
+        clock.time = new Date(time)
+        await accounts.register({ ...jane, email })
+      }
+      clock.time = issued
+      expect((await accounts.authenticate(tokens.issue(1).token)).snapshot().id).to.equal(1)
+      expect(await rejection(accounts.authenticate(tokens.issue(2).token))).to.be.instanceOf(InvalidToken)
+    })
+
+    it('accepts a token that does not say when it was issued', async () => {
+      await accounts.register(jane)
+      expect((await accounts.authenticate(tokens.undated(1))).snapshot().id).to.equal(1)
     })
 
     it('refuses a token that is not valid and one of a user who is gone alike', async () => {

@@ -2,12 +2,12 @@ import { createSecretKey, type KeyObject } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import { LRUCache } from 'lru-cache'
 import { InvalidToken } from '../../domain/errors.ts'
-import type { AccessToken, Clock, TokenService } from '../../domain/ports.ts'
+import type { AccessToken, Clock, TokenService, VerifiedToken } from '../../domain/ports.ts'
 
 const USER_ID = /^[1-9]\d{0,15}$/
 
-interface Verified {
-  readonly userId: number
+interface Remembered {
+  readonly verified: VerifiedToken
   /** Seconds since 1970. */
   readonly exp: number
 }
@@ -32,7 +32,7 @@ export class JwtTokenService implements TokenService {
    * A signature that was right stays right, so it is checked once; the expiry is checked each time. Whether there still
    * is such a user is not known here at all.
    */
-  readonly #verified = new LRUCache<string, Verified>({ max: JwtTokenService.MOST_REMEMBERED })
+  readonly #remembered = new LRUCache<string, Remembered>({ max: JwtTokenService.MOST_REMEMBERED })
 
   constructor(options: JwtOptions, clock: Clock) {
     this.#options = options
@@ -47,20 +47,21 @@ export class JwtTokenService implements TokenService {
     return { token, expiresIn }
   }
 
-  verify(token: string): number {
-    const known = this.#verified.get(token)
-    const { userId, exp } = known ?? this.#check(token)
+  verify(token: string): VerifiedToken {
+    const remembered = this.#remembered.get(token)
+    const { verified, exp } = remembered ?? this.#check(token)
     if (exp <= this.#now()) throw new InvalidToken()
-    if (!known) this.#verified.set(token, { userId, exp })
-    return userId
+    if (!remembered) this.#remembered.set(token, { verified, exp })
+    return verified
   }
 
-  #check(token: string): Verified {
-    const { sub, exp } = this.#claims(token)
+  #check(token: string): Remembered {
+    const { sub, exp, iat } = this.#claims(token)
     if (exp === undefined || typeof sub !== 'string' || !USER_ID.test(sub)) throw new InvalidToken()
+    if (iat !== undefined && typeof iat !== 'number') throw new InvalidToken()
     const userId = Number(sub)
     if (!Number.isSafeInteger(userId)) throw new InvalidToken()
-    return { userId, exp }
+    return { verified: { userId, issuedAt: iat === undefined ? iat : new Date(iat * 1_000) }, exp }
   }
 
   #claims(token: string): jwt.JwtPayload {

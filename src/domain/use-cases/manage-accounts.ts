@@ -52,8 +52,9 @@ export class ManageAccounts {
    */
   async authenticate(token: string): Promise<User> {
     const { users, tokens } = this.#ports
-    const user = await users.findById(tokens.verify(token))
-    if (!user) throw new InvalidToken()
+    const { userId, issuedAt } = tokens.verify(token)
+    const user = await users.findById(userId)
+    if (!user || (issuedAt && user.isNewerThan(issuedAt))) throw new InvalidToken()
     return user
   }
 }
