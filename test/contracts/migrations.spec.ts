@@ -228,14 +228,13 @@ describe('The migrate command', () => {
   })
 
   it('says in one line what it cannot migrate', async () => {
-    const url = await sqlite.databaseUrl()
-    const path = url.slice('sqlite:///'.length)
-    const orm = await MikroORM.init(mikroOrmOptions({ kind: 'sqlite', path }))
+    const url = await postgresql.databaseUrl()
+    const orm = await MikroORM.init(mikroOrmOptions({ kind: 'postgresql', url }))
     await orm.em.fork().execute('create table tasks (id integer)')
     await orm.close()
     const { status, stderr } = await migrate(url)
     expect(status).to.equal(1)
-    expect(stderr).to.match(/^The SQLite database .+ cannot be migrated: .*table "tasks" already exists\n$/)
+    expect(stderr).to.match(/^The PostgreSQL database at .+ cannot be migrated: .*relation "tasks" already exists\n$/)
   })
 
   it('says which variable is wrong', async () => {

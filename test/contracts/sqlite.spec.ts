@@ -1,11 +1,14 @@
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { MikroORM } from '@mikro-orm/core'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { CompiledQuery, Kysely } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
+import { ForeignFile } from '#src/adapters/mikro-orm/sqlite-file.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
@@ -251,6 +254,104 @@ describe('Opening an SQLite database', () => {
     expect(await refusalOf(path)).to.equal(
       `The SQLite database ${path} cannot be opened: the file can be neither opened nor made`,
     )
+  })
+
+  describe('of another program', () => {
+    /** The content of the database and of everything beside it, but for the index of the log, which readers mark. */
+    const contentsOf = (path: string) =>
+      Object.fromEntries(
+        readdirSync(dirname(path))
+          .filter((name) => name.startsWith(basename(path)) && !name.endsWith('-shm'))
+          .map((name) => [name, readFileSync(join(dirname(path), name), 'hex')]),
+      )
+
+    async function foreign(sql: string): Promise<{ readonly path: string; readonly database: BetterSqlite3.Database }> {
+      const path = await freshPath()
+      const database = new BetterSqlite3(path)
+      database.exec(sql)
+      return { path, database }
+    }
+
+    async function expectForeign(path: string): Promise<void> {
+      const before = contentsOf(path)
+      expect(await refusalOf(path)).to.equal(
+        `The SQLite database ${path} cannot be opened: the file belongs to another program`,
+      )
+      // As MikroORM's command line opens it.
+      const error = await MikroORM.init(mikroOrmOptions({ kind: 'sqlite', path }))
+        .then((orm) => orm.connect())
+        .catch((error: unknown) => error)
+      expect(error).to.be.an.instanceOf(ForeignFile)
+      expect(contentsOf(path)).to.deep.equal(before)
+    }
+
+    const OTHERS_MIGRATIONS = `
+      create table mikro_orm_migrations (id integer primary key autoincrement, name text, executed_at datetime);
+      insert into mikro_orm_migrations (name) values ('Migration20240101000000');`
+    const kinds = {
+      'with a rollback journal': 'create table notes (text)',
+      'with a write-ahead log': 'pragma journal_mode = wal; create table notes (text)',
+      'with tables of the same names': 'create table users (id); create table tasks (id)',
+      'with tables of the same names and migrations of its own': `create table users (id); create table tasks (id); ${OTHERS_MIGRATIONS}`,
+      'with nothing but a view': 'create view answer as select 42',
+      'with an application id and nothing else': 'pragma application_id = 1196444487; pragma user_version = 1',
+    }
+    for (const [kind, sql] of Object.entries(kinds)) {
+      it(`refuses the file unchanged and leaves nothing beside it (${kind})`, async () => {
+        const { path, database } = await foreign(sql)
+        database.close()
+        await expectForeign(path)
+        expect(Object.keys(contentsOf(path))).to.deep.equal([basename(path)])
+        expect(existsSync(`${path}-shm`)).to.equal(false)
+      })
+    }
+
+    it('refuses the file unchanged while that program has it open, and disturbs it in nothing', async () => {
+      const { path, database } = await foreign('pragma journal_mode = wal; create table notes (text)')
+      await expectForeign(path)
+      database.exec("insert into notes values ('mine')")
+      expect(database.prepare('select text from notes').pluck().all()).to.deep.equal(['mine'])
+      database.close()
+    })
+
+    it('refuses the file, and its log, unchanged when that program was killed', async () => {
+      const { path, database } = await foreign('pragma journal_mode = wal; create table notes (text)')
+      const left = await freshPath()
+      for (const companion of ['', '-wal', '-shm']) copyFileSync(path + companion, left + companion)
+      database.close()
+      await expectForeign(left)
+      expect(Object.keys(contentsOf(left))).to.have.lengthOf(2)
+    })
+  })
+
+  it('takes an empty file, one without tables, and its own without the tables of a migration', async () => {
+    const [empty, bare, own] = [await freshPath(), await freshPath(), await freshPath()]
+    writeFileSync(empty, '')
+    const database = new BetterSqlite3(bare)
+    database.pragma('user_version = 1')
+    database.close()
+    const { migrate, close } = await openDatabase({ kind: 'sqlite', path: own })
+    await migrate()
+    await close()
+    const down = new BetterSqlite3(own)
+    down.exec('drop table tasks; drop table users; delete from mikro_orm_migrations')
+    down.close()
+    for (const path of [empty, bare, own]) {
+      const database = await openDatabase({ kind: 'sqlite', path })
+      expect(await database.migrate(), path).to.have.length.of.at.least(1)
+      await database.close()
+    }
+  })
+
+  it('takes its own that was left with a log, by a service that was killed', async () => {
+    const [path, left] = [await freshPath(), await freshPath()]
+    const database = await openDatabase({ kind: 'sqlite', path })
+    await database.migrate()
+    for (const companion of ['', '-wal']) copyFileSync(path + companion, left + companion)
+    await database.close()
+    const recovered = await openDatabase({ kind: 'sqlite', path: left })
+    expect(await recovered.upToDate()).to.equal(true)
+    await recovered.close()
   })
 
   it('names a relative path in full', async () => {

@@ -1,11 +1,13 @@
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { variablesOf } from '#src/config.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { freePort } from '#test/free-port.ts'
-import { allowProcesses, type Environment, folder, Service } from '#test/process.ts'
+import { allowProcesses, type Environment, folder, Process, Service } from '#test/process.ts'
 import { Client } from './client.ts'
 
 /** No message may repeat it. */
@@ -49,6 +51,9 @@ const wrong: readonly { readonly among: Environment; readonly values: Environmen
 /** Texts that are right whatever they hold. A wrong HOST shows when the service listens. */
 const FREE_FORM = ['PROJECT_NAME', 'ENVIRONMENT', 'HOST']
 
+/** What is said of a SQLite file of another program. */
+const FOREIGN = /the file belongs to another program|is no database of this service/
+
 describe('A start that fails', () => {
   allowProcesses()
 
@@ -75,6 +80,45 @@ describe('A start that fails', () => {
         .to.match(/^Can't listen on HOST .+$/)
         .and.include(HOST)
     }
+  })
+
+  it('refuses a SQLite file of another program unchanged, as every command does', async () => {
+    const names = ['notes.db', 'notes-wal.db']
+    for (const name of names) {
+      const notes = new BetterSqlite3(join(folder, name))
+      if (name.includes('wal')) notes.pragma('journal_mode = wal')
+      notes.exec('create table notes (text)')
+      notes.close()
+    }
+    const own = new Process('src/adapters/cli/migrate.ts', { DATABASE_URL: 'sqlite:///tasks.db' })
+    expect(await own.exit(), own.output).to.equal(0)
+    const contents = () =>
+      readdirSync(folder).map((file) => [file, names.includes(file) && readFileSync(join(folder, file), 'hex')])
+    const before = contents()
+    for (const name of names) {
+      const environment = { DATABASE_URL: `sqlite:///${name}` }
+      const command = (file: string, words: readonly string[] = []) => new Process(file, environment, { words })
+      const commands = [
+        new Service(environment),
+        new Service({ ...environment, WEB_CONCURRENCY: '2' }),
+        command('src/adapters/cli/migrate.ts'),
+        command('src/adapters/cli/backup.ts', ['backup.db']),
+        command('src/adapters/cli/restore.ts', ['tasks.db']),
+      ]
+      for (const message of await Promise.all(commands.map((each) => each.refusal()))) {
+        expect(message.split('\n')).to.have.lengthOf(1)
+        expect(message).to.include(join(folder, name)).and.match(FOREIGN)
+      }
+    }
+    const restored = new Process(
+      'src/adapters/cli/restore.ts',
+      { DATABASE_URL: 'sqlite:///tasks.db' },
+      { words: names.slice(0, 1) },
+    )
+    expect(await restored.refusal())
+      .to.include(join(folder, 'notes.db'))
+      .and.match(FOREIGN)
+    expect(contents()).to.deep.equal(before)
   })
 
   describe('where something else listens', () => {

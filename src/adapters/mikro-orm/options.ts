@@ -8,7 +8,7 @@ import pg from 'pg'
 import { MigrationGenerator } from './migration-generator.ts'
 import { type PoolOptions, postgresqlPool } from './postgresql-connections.ts'
 import { ReleasingDialect } from './postgresql-dialect.ts'
-import { RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
+import { MIGRATIONS_TABLE, RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
 import { OneWriterDialect } from './sqlite-dialect.ts'
 import { openSqlite } from './sqlite-store.ts'
 
@@ -18,9 +18,6 @@ export type Target =
   | { readonly kind: 'sqlite'; readonly path: string }
   /** `url` may hold a password: never print it. */
   | { readonly kind: 'postgresql'; readonly url: string }
-
-/** Where MikroORM keeps which of them were applied. */
-export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
 
 /** For a single command. While one connection holds the lock of the migrations, MikroORM asks on another. */
 export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }

@@ -35,6 +35,11 @@ export const TaskRecord = defineEntity({
   indexes: [{ name: 'tasks_owner_id_id_index', properties: ['owner', 'id'] }],
 })
 
+/** Where MikroORM keeps the names of the migrations that were applied. */
+export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
+/** Marks a SQLite file as this service's: never rename it. */
+export const FIRST_MIGRATION = 'migration-20260131000000-users-and-tasks'
+
 /** Nobody's aggregate: counts that rate-limiter-flexible keeps, on PostgreSQL alone. */
 export const RATE_LIMITS_TABLE = 'rate_limits'
 

@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
+import { ForeignFile, refuseForeign } from './sqlite-file.ts'
 import { codeOf, reasonOf } from './store-errors.ts'
 
 /** Its message is one line for the operator. Nothing has changed. */
@@ -72,6 +73,17 @@ async function inOneLine<Result>(outcome: string, work: () => Promise<Result>): 
   }
 }
 
+const notOwn = (path: string) => new BackupRefused(`${resolve(path)} is no database of this service.`)
+
+/** @throws BackupRefused */
+function requireOwn(path: string): void {
+  try {
+    refuseForeign(path)
+  } catch (error) {
+    throw error instanceof ForeignFile ? notOwn(path) : error
+  }
+}
+
 /** The copy is sound when it is used, and removed when it is still there after that. */
 async function withCopy<Result>(
   from: string,
@@ -83,6 +95,7 @@ async function withCopy<Result>(
     if (!existsSync(needed)) throw new BackupRefused(`There is no ${needed}.`)
   }
   if (existsSync(copy)) throw new BackupRefused(`${copy} is in the way: another command writes it, or was interrupted.`)
+  requireOwn(from)
   // It holds what identifies people, so it is nobody else's to read.
   closeSync(openSync(copy, 'wx', 0o600))
   try {
@@ -124,7 +137,7 @@ function checkCopy(from: string, copy: string): void {
       (database.pragma('foreign_key_check') as unknown[]).length === 0
     if (!sound) throw new BackupRefused(`${resolve(from)} is damaged.`)
     const ours = database.prepare("select 1 from sqlite_schema where type = 'table' and name in ('users', 'tasks')")
-    if (ours.all().length < 2) throw new BackupRefused(`${resolve(from)} is no database of this service.`)
+    if (ours.all().length < 2) throw notOwn(from)
   } finally {
     database.close()
   }
@@ -138,6 +151,7 @@ function checkCopy(from: string, copy: string): void {
 function heldAlone(path: string): BetterSqlite3.Database | undefined {
   const database = new BetterSqlite3(path, { timeout: 0 })
   try {
+    requireOwn(path)
     // It takes in its log, and is refused while another connection is open, even one that does nothing.
     database.pragma('journal_mode = delete')
     database.exec('begin exclusive')

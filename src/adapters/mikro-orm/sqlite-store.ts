@@ -5,16 +5,20 @@ import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { Statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
+import { BUSY_TIMEOUT, refuseForeign } from './sqlite-file.ts'
 import { type Store, translated } from './store.ts'
 import { codeOf } from './store-errors.ts'
 
-/** How long to wait for another process that writes, in milliseconds. */
-const BUSY_TIMEOUT = 1_000
 /** Milliseconds until the lock is asked for again. */
 const PAUSE = 1
 
-/** Opens the file, and creates it where there is none. While it waits for another process, this whole one does. */
+/**
+ * Opens the file, and creates it where there is none. While it waits for another process, this whole one does.
+ *
+ * @throws ForeignFile
+ */
 export function openSqlite(path: string, timeout = BUSY_TIMEOUT): BetterSqlite3.Database {
+  refuseForeign(path)
   // To become a database with a log, it waits whatever it does later.
   const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT })
   try {
