@@ -18,6 +18,7 @@ export function observedStore(store: Store, { sql, close }: Beside) {
   }
   const observed: Store = {
     kysely: store.kysely,
+    milliseconds: store.milliseconds,
     pending: () => store.pending(),
     read: (query) => store.read(noted(query)),
     write: (query, row) => store.write(noted(query), row),

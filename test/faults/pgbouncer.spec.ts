@@ -6,7 +6,9 @@ import { join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import pg from 'pg'
+import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { postgresql } from '#test/adapter-sets.ts'
+import { alterDatabase, DANGEROUS, expectConcurrentEdits, expectContract } from '#test/contracts/operator-settings.ts'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, Service } from '#test/process.ts'
 import { Client, until } from './client.ts'
@@ -131,6 +133,28 @@ describe('Behind PgBouncer in transaction mode', () => {
     expect(message).to.equal(
       `The PostgreSQL database at ${url.host} cannot be opened: it is a pooler, which needs DATABASE_PREPARED_STATEMENTS=false`,
     )
+  })
+
+  it('values, edits and durability do not depend on the settings of the sessions', async () => {
+    const changed = new URL(await postgresql.databaseUrl())
+    const target = { kind: 'postgresql', url: bouncer.urlOf(changed.href) } as const
+    const operator = new pg.Client(changed.href)
+    await operator.connect()
+    await alterDatabase(operator, changed.pathname.slice(1), DANGEROUS)
+    const databases = await Promise.all([1, 2].map(() => openDatabase(target)))
+    const [first] = databases as [Database]
+    await first.migrate()
+    await operator.query(`
+      create table commits (wait text);
+      create function note() returns trigger language plpgsql as $$ begin
+        insert into public.commits values (current_setting('synchronous_commit')); return coalesce(new, old);
+      end $$;
+      create trigger note before insert or update or delete on tasks for each row execute function note()`)
+    await Promise.all(databases.map(expectContract))
+    await expectConcurrentEdits(databases)
+    expect((await operator.query('select distinct wait from commits')).rows).to.deep.equal([{ wait: 'on' }])
+    await operator.end()
+    await Promise.all(databases.map((database) => database.close()))
   })
 
   it('the whole API keeps its contract', async () => {

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
-import { MikroORM } from '@mikro-orm/core'
-import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
+import { IsolationLevel, MikroORM } from '@mikro-orm/core'
+import type { AbstractSqlDriver, SqlEntityManager } from '@mikro-orm/sqlite'
 import type { Dialect, Kysely } from 'kysely'
 import type pg from 'pg'
 import { StoreUnavailable } from '../../domain/errors.ts'
@@ -51,7 +51,9 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
     throw new DatabaseUnavailable(`${describe(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
   }
   const { orm, connections, schema } = await connect(target, poolOptions).catch(unavailable('opened'))
-  const store = connections.store(orm.em.getKysely<Tables>())
+  const kysely = orm.em.getKysely<Tables>()
+  // Later sessions may have another search_path.
+  const store = connections.store(schema === undefined ? kysely : kysely.withSchema(schema))
   const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
   return {
     tasks: new MikroOrmTaskRepository(store),
@@ -127,12 +129,9 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
     pool,
     store: (kysely) => postgresqlStore(kysely, writer, readers),
     async check() {
-      const asked = { text: SERVER, query_timeout: PATIENCE.answer }
+      const asked = { text: SCHEMA, query_timeout: PATIENCE.answer }
       const [{ rows }] = await Promise.all([pool.query(asked), writer.run(ONE), readers.run(ONE)])
-      const [{ encoding, schema }] = rows
-      // In any other a character is not what it is here, or can't be stored.
-      if (encoding !== 'UTF8') throw new Error('its encoding is not UTF8')
-      return schema ?? undefined
+      return rows[0].schema ?? undefined
     },
     async close() {
       if (!pool.ending) await pool.end()
@@ -143,7 +142,7 @@ function postgresqlConnections(url: string, options: PoolOptions): Connections {
 }
 
 const ONE = statement('select 1')
-const SERVER = "select current_setting('server_encoding') as encoding, current_schema() as schema"
+const SCHEMA = 'select current_schema() as schema'
 
 /** Any number, as long as every release has the same. */
 const MIGRATION_LOCK = 7_235_174
@@ -151,14 +150,18 @@ const MIGRATION_LOCK = 7_235_174
 async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: Target): Promise<string[]> {
   // Another process may just have made MikroORM's own table; the second time it is there.
   if (kind === 'sqlite') return namesOf(await migrator.up().catch(() => migrator.up()))
-  return em.fork().transactional(async (locked) => {
-    // A migration takes as long as it takes, and so does the wait for another instance's.
-    await locked.execute('set local statement_timeout = 0')
-    await locked.execute('set local idle_in_transaction_session_timeout = 0')
+  const migrateUnderLock = async (locked: SqlEntityManager) => {
+    await locked.execute(WITHOUT_TIMEOUTS)
     await locked.execute(`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
     return namesOf(await migrator.up({ transaction: locked.getTransactionContext() }))
-  })
+  }
+  // Under any other isolation it would not see what another instance applied while this one waited for the lock.
+  return em.fork().transactional(migrateUnderLock, { isolationLevel: IsolationLevel.READ_COMMITTED })
 }
+
+/** A migration takes as long as it takes, and so does the wait for another instance's. */
+const WITHOUT_TIMEOUTS = `select set_config(name, '0', true) from pg_settings where name in
+  ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`
 
 async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>, schema?: string): Promise<boolean> {
   // The migrator would make the table where it is missing.

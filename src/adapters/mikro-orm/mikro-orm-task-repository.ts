@@ -3,7 +3,7 @@ import { InvalidToken, TaskNotFound } from '../../domain/errors.ts'
 import type { TaskKey, TaskRange, TaskRepository } from '../../domain/ports.ts'
 import type { Task, TaskDraft, TaskSnapshot } from '../../domain/task.ts'
 import { prepare, wide } from './prepared-query.ts'
-import { TASK_COLUMNS, toTask, toTaskColumns } from './records.ts'
+import { taskColumns, toTask, toTaskColumns } from './records.ts'
 import type { Store } from './store.ts'
 import { violatesForeignKey } from './store-errors.ts'
 
@@ -16,12 +16,12 @@ interface Page {
 
 const ABOVE_EVERY_ID = Number.MAX_SAFE_INTEGER
 
-function taskQueries({ kysely }: Store) {
-  const tasksOf = (ownerId: number) =>
-    kysely.selectFrom('tasks').select(TASK_COLUMNS).where('owner_id', '=', wide(ownerId))
+function taskQueries({ kysely, milliseconds }: Store) {
+  const columns = taskColumns(milliseconds)
+  const tasksOf = (ownerId: number) => kysely.selectFrom('tasks').select(columns).where('owner_id', '=', wide(ownerId))
   const taskOf = ({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', wide(id))
   return {
-    add: prepare((draft: TaskDraft) => kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(TASK_COLUMNS)),
+    add: prepare((draft: TaskDraft) => kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(columns)),
     get: prepare(taskOf),
     /** A change always moves `updated_at`, so it tells whether there was another one. */
     save: prepare((task: TaskSnapshot & { seen: Date }) =>

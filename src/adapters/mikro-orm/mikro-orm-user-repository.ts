@@ -2,14 +2,15 @@ import { EmailAlreadyTaken } from '../../domain/errors.ts'
 import type { UserRepository } from '../../domain/ports.ts'
 import type { User, UserDraft } from '../../domain/user.ts'
 import { prepare, wide } from './prepared-query.ts'
-import { toUser, toUserColumns, USER_COLUMNS } from './records.ts'
+import { toUser, toUserColumns, userColumns } from './records.ts'
 import type { Store } from './store.ts'
 import { violatesUnique } from './store-errors.ts'
 
-function userQueries({ kysely }: Store) {
-  const users = kysely.selectFrom('users').select(USER_COLUMNS)
+function userQueries({ kysely, milliseconds }: Store) {
+  const columns = userColumns(milliseconds)
+  const users = kysely.selectFrom('users').select(columns)
   return {
-    add: prepare((draft: UserDraft) => kysely.insertInto('users').values(toUserColumns(draft)).returning(USER_COLUMNS)),
+    add: prepare((draft: UserDraft) => kysely.insertInto('users').values(toUserColumns(draft)).returning(columns)),
     byId: prepare(({ id }: { id: number }) => users.where('id', '=', wide(id))),
     byEmail: prepare(({ email }: { email: string }) => users.where('email', '=', email)),
   }

@@ -1,6 +1,7 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
 import pg from 'pg'
 import { StoreUnavailable } from '../../domain/errors.ts'
+import { SessionClient } from './postgresql-session.ts'
 import type { Statement } from './prepared-query.ts'
 
 /** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
@@ -39,7 +40,12 @@ export const PATIENCE: Patience = { connect: 5_000, answer: 12_000 }
  * migration may take its time, so nothing here ends a statement but the server.
  */
 export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
-  const pool = new pg.Pool({ ...clientOptions(url, options, PATIENCE), max: options.size })
+  const pool = new pg.Pool({
+    ...clientOptions(url, options, PATIENCE),
+    max: options.size,
+    Client: SessionClient,
+    onConnect: (client) => (client as SessionClient).prepareSession(PATIENCE.connect),
+  })
   // A connection that the server drops must not end the process; the statement that meets it reports it.
   pool.on('error', () => undefined)
   pool.on('connect', (client) => client.on('error', () => undefined))
@@ -72,13 +78,16 @@ export class SharedConnections {
   readonly #open: () => SharedClient
   readonly #size: number
   readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
+  readonly #connectTimeout: number
   #place = 0
   #unanswered = 0
   #chosen = false
   #ended = false
+  #sharesSessions = true
 
   constructor(url: string, options: PoolOptions, size: number, patience = PATIENCE) {
     this.#size = size
+    this.#connectTimeout = patience.connect
     const config = {
       ...clientOptions(url, options, patience),
       ...(options.preparedStatements && SHARED_LIMITS),
@@ -120,6 +129,11 @@ export class SharedConnections {
     return this.#clients.get(this.#place)?.connected ?? this.#connect(this.#place)
   }
 
+  /** Whether other clients use the sessions too, as behind a pooler; also until the first connection is there. */
+  get sharesSessions(): boolean {
+    return this.#sharesSessions
+  }
+
   #connect(place: number): Promise<SharedClient> {
     const client = this.#open()
     const forget = () => {
@@ -128,15 +142,20 @@ export class SharedConnections {
     client.on('error', forget)
     client.on('end', forget)
     client.onGivenUp = forget
-    const connected = client.connect().then(
-      () => client,
-      (error) => {
-        forget()
-        throw new StoreUnavailable(error)
-      },
-    )
+    const connected = this.#prepare(client).catch((error) => {
+      forget()
+      void client.end()
+      throw new StoreUnavailable(error)
+    })
     this.#clients.set(place, { client, connected })
     return connected
+  }
+
+  async #prepare(client: SharedClient): Promise<SharedClient> {
+    await client.connect()
+    await client.prepareSession(this.#connectTimeout)
+    this.#sharesSessions = client.sharesSession
+    return client
   }
 
   async end(): Promise<void> {
@@ -145,9 +164,12 @@ export class SharedConnections {
   }
 }
 
-/** MikroORM reads dates from text. */
+const BIGINT = 20
+
+/** MikroORM reads dates from text. Each bigint that is read is below 2^53. */
 function typeParsers() {
   const types = new pg.TypeOverrides()
+  types.setTypeParser(BIGINT, Number)
   const parsers = createPostgreSqlTypeParsers(pg.types.getTypeParser(TEXT_ARRAY))
   for (const [oid, parse] of Object.entries(parsers)) types.setTypeParser(Number(oid), parse)
   return types
@@ -159,7 +181,7 @@ function typeParsers() {
  */
 const LASTING: ReadonlySet<string> = new Set(['Query read timeout', 'cached plan must not change result type'])
 
-class SharedClient extends pg.Client {
+class SharedClient extends SessionClient {
   static readonly MOST_NAMED = 100
   readonly #mostNamed: number
   /** Of statements that were answered under their name. While the first is under way, others go without one. */

@@ -1,8 +1,9 @@
 import { AsyncResource } from 'node:async_hooks'
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { SharedConnections } from './postgresql-connections.ts'
+import { BEGIN_IN_SHARED_SESSION } from './postgresql-session.ts'
 import { type Statement, statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { type Decision, type Store, translated } from './store.ts'
@@ -19,6 +20,8 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
     writes.add({ query, row, request: new AsyncResource('WRITE') }) as Promise<never>
   return {
     kysely,
+    // The text of a timestamp depends on DateStyle and TimeZone, that of a float on extra_float_digits.
+    milliseconds: (column) => sql`cast(date_part('epoch', ${sql.ref(column)}) * 1000 as bigint)`,
     read: (query) => translated(read(query)),
     write: (query, row) => translated(write(query, row)),
     change: (row, query, decide) =>
@@ -57,6 +60,7 @@ export interface Work {
 type Outcome = PromiseSettledResult<{ readonly rows: unknown[]; readonly command: string }>
 
 const BEGIN = statement('begin')
+const BEGIN_SHARED = statement(BEGIN_IN_SHARED_SESSION)
 const COMMIT = statement('commit')
 
 /**
@@ -65,13 +69,22 @@ const COMMIT = statement('commit')
  * was for a lock, and happens again, all are refused: others wait behind them.
  */
 export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
+  const send = (jobs: readonly Job<Work>[]) =>
+    jobs.map(({ work: { request, query } }) => request.runInAsyncScope(() => connection.run(query)))
+  const sendAll = (jobs: readonly Job<Work>[]): Promise<Outcome[]> => {
+    const begin = connection.sharesSessions ? BEGIN_SHARED : BEGIN
+    return Promise.allSettled([connection.run(begin), ...send(jobs), connection.run(COMMIT)])
+  }
   const together = async (jobs: readonly Job<Work>[], wasLate = false): Promise<(() => void)[]> => {
-    const send = () => jobs.map(({ work: { request, query } }) => request.runInAsyncScope(() => connection.run(query)))
-    if (jobs.length < 2) return answers(jobs, await Promise.allSettled(send()))
-    const outcomes: Outcome[] = await Promise.allSettled([connection.run(BEGIN), ...send(), connection.run(COMMIT)])
+    if (jobs.length === 0) return []
+    if (jobs.length === 1 && !connection.sharesSessions) return answers(jobs, await Promise.allSettled(send(jobs)))
+    const outcomes = await sendAll(jobs)
     const [end] = [outcomes.pop(), outcomes.shift()]
     if (end?.status !== 'fulfilled') throw end?.reason
     if (end.value.command !== 'ROLLBACK') return answers(jobs, outcomes)
+    return again(jobs, outcomes, wasLate)
+  }
+  const again = (jobs: readonly Job<Work>[], outcomes: readonly Outcome[], wasLate: boolean) => {
     const failed = outcomes.findIndex(({ status }) => status === 'rejected')
     const { reason } = outcomes[failed] as PromiseRejectedResult
     const code = codeOf(reason) ?? ''

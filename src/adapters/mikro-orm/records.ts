@@ -7,6 +7,7 @@ import type { InferKyselyTable } from '@mikro-orm/sqlite'
 import type { ColumnType, Insertable, InsertType, Selectable, SelectType, UpdateType } from 'kysely'
 import { Task, type TaskDraft } from '../../domain/task.ts'
 import { User, type UserDraft } from '../../domain/user.ts'
+import type { Store } from './store.ts'
 
 export const UserRecord = defineEntity({
   name: 'UserRecord',
@@ -43,8 +44,8 @@ export const FIRST_MIGRATION = 'migration-20260131000000-users-and-tasks'
 /** Nobody's aggregate: counts that rate-limiter-flexible keeps, on PostgreSQL alone. */
 export const RATE_LIMITS_TABLE = 'rate_limits'
 
-/** What a driver reads is not always what it was given: SQLite knows neither dates nor booleans. */
-type AsRead<Value> = Value extends Date ? number | string : Value extends boolean ? boolean | number : Value
+/** What a driver reads is not always what it was given: times are read as milliseconds, and SQLite knows no booleans. */
+type AsRead<Value> = Value extends Date ? number : Value extends boolean ? boolean | number : Value
 type Columns<Table> = {
   [Name in keyof Table]: ColumnType<AsRead<SelectType<Table[Name]>>, InsertType<Table[Name]>, UpdateType<Table[Name]>>
 }
@@ -58,9 +59,15 @@ type Row<Name extends keyof Tables> = Selectable<Tables[Name]>
 /** Every column but the key, those that have a default or may be null, too. */
 type NewRow<Name extends keyof Tables> = Required<Omit<Insertable<Tables[Name]>, 'id'>>
 
-export const USER_COLUMNS = ['id', 'email', 'hashed_password', 'created_at'] as const satisfies (keyof Row<'users'>)[]
+/** Selects a column as milliseconds. */
+type Milliseconds = Store['milliseconds']
 
-export const toUser = (row: Pick<Row<'users'>, (typeof USER_COLUMNS)[number]>): User =>
+const time = <Name extends string>(milliseconds: Milliseconds, name: Name) => milliseconds(name).as(name)
+
+export const userColumns = (milliseconds: Milliseconds) =>
+  ['id', 'email', 'hashed_password', time(milliseconds, 'created_at')] as const
+
+export const toUser = (row: Row<'users'>): User =>
   User.restore({
     id: row.id,
     email: row.email,
@@ -74,17 +81,14 @@ export const toUserColumns = (user: UserDraft): NewRow<'users'> => ({
   created_at: user.createdAt,
 })
 
-export const TASK_COLUMNS = [
-  'id',
-  'title',
-  'description',
-  'completed',
-  'owner_id',
-  'created_at',
-  'updated_at',
-] as const satisfies (keyof Row<'tasks'>)[]
+export const taskColumns = (milliseconds: Milliseconds) =>
+  [
+    ...(['id', 'title', 'description', 'completed', 'owner_id'] as const),
+    time(milliseconds, 'created_at'),
+    time(milliseconds, 'updated_at'),
+  ] as const
 
-export const toTask = (row: Pick<Row<'tasks'>, (typeof TASK_COLUMNS)[number]>): Task =>
+export const toTask = (row: Row<'tasks'>): Task =>
   Task.restore({
     id: row.id,
     title: row.title,

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { Statement } from './prepared-query.ts'
@@ -57,6 +57,7 @@ export function sqliteStore(
   const writes = new Batches(inOneCommit(writer))
   return {
     kysely,
+    milliseconds: (column) => sql.ref(column),
     read: (query) => translated(reads.add((run) => run(query))),
     write: (query) => translated(writes.add((run) => run(query))),
     change: (_row, query, decide) =>

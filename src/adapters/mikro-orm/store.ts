@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import type { Kysely, RawBuilder } from 'kysely'
 import type { Statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { storeError } from './store-errors.ts'
@@ -23,6 +23,8 @@ export interface Pending {
 export interface Store {
   /** To build queries with. */
   readonly kysely: Kysely<Tables>
+  /** Selects a time as milliseconds since 1970, a form that no setting of a session changes. */
+  milliseconds(column: string): RawBuilder<number>
   /** Runs a statement that reads what is committed. */
   read<Row>(query: Statement<Row>): Promise<Row[]>
   /**

@@ -1,0 +1,88 @@
+/** What every repository promises of values and of edits at the same time, for specs that change the settings below it. */
+import { expect } from 'chai'
+import type pg from 'pg'
+import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
+import { aTaskDraft, aUserDraft } from '#test/builders.ts'
+
+type Settings = Readonly<Record<string, string>>
+
+/** Settings of a session that change what is sent, read or promised, with values that an operator may choose. */
+export const DANGEROUS: Settings = {
+  datestyle: 'SQL, DMY',
+  timezone: 'Asia/Kathmandu',
+  intervalstyle: 'sql_standard',
+  default_transaction_isolation: 'repeatable read',
+  default_transaction_deferrable: 'on',
+  synchronous_commit: 'off',
+  standard_conforming_strings: 'off',
+  backslash_quote: 'off',
+  extra_float_digits: '-15',
+  bytea_output: 'escape',
+  client_encoding: 'LATIN1',
+  search_path: 'nowhere, public, pg_catalog',
+  row_security: 'off',
+  array_nulls: 'off',
+  transform_null_equals: 'on',
+  client_min_messages: 'debug5',
+  idle_session_timeout: '1min',
+  enable_indexscan: 'off',
+  plan_cache_mode: 'force_generic_plan',
+  quote_all_identifiers: 'on',
+}
+
+/** Other values of some of them. */
+export const ALTERNATIVES: readonly Settings[] = [
+  { datestyle: 'German', default_transaction_isolation: 'serializable', client_encoding: 'SQL_ASCII' },
+  { datestyle: 'Postgres, MDY', synchronous_commit: 'local' },
+]
+
+/** @param operator a connection that may alter the database, whose later sessions begin with the settings */
+export async function alterDatabase(operator: pg.Client, name: string, settings: Settings): Promise<void> {
+  for (const [setting, value] of Object.entries(settings)) {
+    const given = setting === 'search_path' ? value : `'${value}'`
+    await operator.query(`alter database ${name} set ${setting} = ${given}`)
+  }
+}
+
+const EARLY = new Date('2026-03-05T06:07:08.009Z')
+const LATE = new Date('2026-11-12T23:59:59.999Z')
+
+interface Repositories {
+  readonly tasks: TaskRepository
+  readonly users: UserRepository
+}
+
+let people = 0
+
+/** Everything that the repositories promise of values, and of edits at the same time. */
+export async function expectContract({ tasks, users }: Repositories): Promise<void> {
+  const email = `o'neil\\${people++}@例え.jp`
+  const draft = aUserDraft({ email, createdAt: EARLY })
+  const user = (await users.add(draft)).snapshot()
+  expect(user).to.deep.equal({ ...draft, id: user.id })
+  expect((await users.findByEmail(email))?.snapshot()).to.deep.equal(user)
+
+  const ownerId = user.id
+  const taskDraft = aTaskDraft({ ownerId, title: "\\n' ü 😀", description: null, createdAt: EARLY, updatedAt: LATE })
+  const task = (await tasks.add(taskDraft)).snapshot()
+  expect(task).to.deep.equal({ ...taskDraft, id: task.id })
+  expect((await tasks.get(task)).snapshot()).to.deep.equal(task)
+  expect((await tasks.list(ownerId, { skip: 0, limit: 9 })).map((each) => each.snapshot())).to.deep.equal([task])
+
+  const times = Array.from({ length: 12 }, (_, index) => new Date(LATE.getTime() + 1_000 * index))
+  await Promise.all(times.map((time) => tasks.update(task, (each) => each.edit({ description: String(time) }, time))))
+  expect((await tasks.get(task)).snapshot().updatedAt.getTime()).to.be.at.least(LATE.getTime() + times.length)
+  await tasks.remove(task)
+}
+
+/** Of one task, through several instances. */
+export async function expectConcurrentEdits(instances: readonly Repositories[]): Promise<void> {
+  const [{ tasks, users }] = instances as [Repositories]
+  const ownerId = (await users.add(aUserDraft({ email: `person-${people++}@example.com` }))).snapshot().id
+  const task = (await tasks.add(aTaskDraft({ ownerId }))).snapshot()
+  const edits = Array.from({ length: 32 }, (_, index) => {
+    const { tasks } = instances[index % instances.length] as Repositories
+    return tasks.update(task, (each) => each.edit({ title: `${index}` }, LATE))
+  })
+  await Promise.all(edits)
+}
