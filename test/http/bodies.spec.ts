@@ -2,6 +2,7 @@ import { brotliCompressSync, constants, deflateSync, gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER, TASKS, type User } from './api.ts'
+import { RawConnection } from './raw-connection.ts'
 
 const LIMIT = 1_048_576
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -68,6 +69,14 @@ describeApi('A body', (api) => {
       })
     }
 
+    it('is refused in words that say so', async () => {
+      const detailOf = async (...given: Parameters<typeof post>) => JSON.parse((await post(...given)).text).detail
+      expect(await detailOf('{')).to.equal('The body is not valid JSON.')
+      expect(await detailOf(Buffer.from([0x22, 0xff, 0x22]))).to.equal('The body is not valid UTF-8.')
+      for (const encoding of Object.keys(compress))
+        expect(await detailOf('{}', encoded(encoding)), encoding).to.equal('The compression of the body is broken.')
+    })
+
     it('is refused with 400 whatever bytes it is of', async () => {
       const isJson = (bytes: Uint8Array) => {
         try {
@@ -103,6 +112,15 @@ describeApi('A body', (api) => {
       expect(answer.status).to.equal(201)
       expect(JSON.parse(answer.text)).to.include({ title: 'Last', completed: false })
       expect(mistakes(await post('{"title":"Ship","title":null}'))).to.deep.equal(['/title: not_text'])
+    })
+
+    it('may begin with a byte order mark, and only one (RFC 8259, section 8.1)', async () => {
+      expect((await post(`\ufeff${taskOf(100)}`)).status).to.equal(201)
+      expect((await patch(`\ufeff{}`)).status).to.equal(200)
+      expect((await post(`\ufeff\ufeff${taskOf(100)}`)).status).to.equal(400)
+      expect((await post(`{"title":\ufeff"Ship"}`)).status).to.equal(400)
+      const answer = await post('{"title":"\ufeffShip"}')
+      expect(JSON.parse(answer.text)).to.include({ title: '\ufeffShip' })
     })
 
     it('takes __proto__ and constructor for unknown members, in whatever place', async () => {
@@ -198,6 +216,18 @@ describeApi('A body', (api) => {
       expect((await post(gzipSync(taskOf(100)), encoded('GZIP'))).status).to.equal(201)
     })
 
+    it('may be called x-gzip, which is gzip (RFC 9110, section 8.4.1.3)', async () => {
+      expect((await post(gzipSync(taskOf(100)), encoded('x-gzip'))).status).to.equal(201)
+      expect((await post(gzipSync(taskOf(20 * LIMIT)), encoded('X-GZip'))).status).to.equal(413)
+    })
+
+    it('is refused with 413 when it never ends but decodes to nothing', async () => {
+      const emptyMember = gzipSync('')
+      const body = Buffer.concat(Array.from({ length: (3 * LIMIT) / emptyMember.length }, () => emptyMember))
+      const chunks = { ...encoded('gzip'), 'transfer-encoding': 'chunked' }
+      for (const headers of [encoded('gzip'), chunks]) expect((await post(body, headers)).status).to.equal(413)
+    })
+
     it('may say that it is not', async () => {
       expect((await post(taskOf(100), encoded('identity'))).status).to.equal(201)
     })
@@ -207,6 +237,8 @@ describeApi('A body', (api) => {
         const answer = await post(taskOf(100), encoded(encoding))
         expect(answer.status, encoding).to.equal(415)
         expect(codeOf(answer)).to.equal('unsupported_media_type')
+        expect(answer.headers['accept-encoding']).to.equal('gzip, deflate, br')
+        expect(answer.headers).to.not.have.property('accept')
       }
     })
   })
@@ -236,6 +268,20 @@ describeApi('A body', (api) => {
         }
       })
     }
+
+    it('is refused with the types that the route takes', async () => {
+      const headers = { 'content-type': 'text/plain' }
+      const [created, edited, login] = [
+        await post(task, headers),
+        await patch(task, headers),
+        await logIn('', 'text/plain'),
+      ]
+      expect(created.headers.accept).to.equal('application/json')
+      expect(created.headers).to.not.have.any.keys('accept-patch', 'accept-encoding')
+      expect(edited.headers['accept-patch']).to.equal('application/json, application/merge-patch+json')
+      expect(edited.headers).to.not.have.any.keys('accept', 'accept-encoding')
+      expect(login.headers.accept).to.equal('application/x-www-form-urlencoded, application/json')
+    })
 
     it('is refused with 415 when it has no type', async () => {
       for (const answer of [await post(task, {}), await patch(task, {}), await post(task, { 'content-type': '' })])
@@ -290,6 +336,61 @@ describeApi('A body', (api) => {
         const answer = await logIn(`username=a&password=b&${encodeURIComponent(field)}=x`)
         expect(mistakes(answer)).to.deep.equal([`/${field}: unknown`])
       }
+    })
+  })
+
+  describe('of which the client asks whether to send it (Expect: 100-continue)', () => {
+    const signed = () => `Authorization: Bearer ${jane.token}`
+    const requests: Readonly<Record<string, () => readonly [string, number, ...string[]]>> = {
+      'that is too long': () => [TASKS, 413, signed(), json, `Content-Length: ${LIMIT + 1}`],
+      'of an unsupported media type': () => [TASKS, 415, signed(), 'Content-Type: text/plain', 'Content-Length: 100'],
+      'of an unknown coding': () => [TASKS, 415, signed(), json, 'Content-Encoding: zstd', 'Content-Length: 100'],
+      'that is too long even when compressed': () => [
+        ...([TASKS, 413, signed(), json, 'Content-Encoding: br'] as const),
+        `Content-Length: ${10 * LIMIT}`,
+      ],
+      'without a token': () => [TASKS, 401, json, 'Content-Length: 100'],
+      'with a wrong token': () => [TASKS, 401, 'Authorization: Bearer x', json, 'Transfer-Encoding: chunked'],
+      'for no route': () => ['/nowhere', 404, json, 'Content-Length: 100'],
+      'for a host that is none': () => [TASKS, 400, 'Host: other', signed(), json, 'Content-Length: 100'],
+    }
+    const json = 'Content-Type: application/json'
+    const ask = async (path: string, lines: readonly string[], version = '1.1') => {
+      const connection = new RawConnection(api.url)
+      const head = [`POST ${path} HTTP/${version}`, 'Host: localhost', 'Expect: 100-continue', ...lines]
+      await connection.send(`${head.join('\r\n')}\r\n\r\n`)
+      return connection
+    }
+
+    for (const [what, request] of Object.entries(requests)) {
+      it(`is refused at once ${what}`, async () => {
+        const [path, status, ...lines] = request()
+        const connection = await ask(path, lines)
+        const answer = await connection.answer()
+        expect(answer?.status).to.equal(status)
+        // The client may send the body nevertheless or leave it out, so nothing that follows can be told from it.
+        expect(answer?.headers.connection).to.equal('close')
+        await connection.send('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        expect(await connection.end()).to.equal('')
+        connection.close()
+      })
+    }
+
+    it('is asked for when only the body can decide', async () => {
+      for (const framing of ['Content-Length: 16', 'Content-Length: 16\r\nContent-Encoding: identity']) {
+        const connection = await ask(TASKS, [signed(), json, framing])
+        expect(await connection.answer()).to.include({ status: 100 })
+        await connection.send('{"title":"Ship"}')
+        expect(await connection.answer()).to.include({ status: 201 })
+        connection.close()
+      }
+    })
+
+    it('is not asked for in HTTP/1.0, which has no such answer (RFC 9110, section 10.1.1)', async () => {
+      const connection = await ask(TASKS, [signed(), json, 'Content-Length: 16'], '1.0')
+      await connection.send('{"title":"Ship"}')
+      expect(await connection.answer()).to.include({ status: 201 })
+      connection.close()
     })
   })
 

@@ -35,6 +35,12 @@ const PROBLEM = ['components', 'schemas', 'Problem']
 /** What is answered where nothing is, and to a page of the documentation that is asked for wrongly. */
 const UNDOCUMENTED = new Set([400, 404, 405, 422])
 
+/** Headers that an answer may have only where the document says so. */
+const DOCUMENTED_HEADERS = [
+  ...['Location', 'Link', 'WWW-Authenticate', 'Retry-After', 'RateLimit', 'RateLimit-Policy'],
+  ...['Accept', 'Accept-Patch', 'Accept-Encoding'],
+]
+
 /** Holds every answer to what the OpenAPI document says of it. What the document does not foresee fails, too. */
 export class Documented {
   readonly #document: OpenApi
@@ -81,7 +87,7 @@ export class Documented {
     const [, template, name] = pointer as [string, string, string]
     const response = this.#document.paths[template]?.[name]?.responses[answer.status]
     if (!response) throw new AssertionError(`${described}: this status is not in the document`)
-    for (const header of ['Location', 'Link', 'WWW-Authenticate', 'Retry-After', 'RateLimit', 'RateLimit-Policy']) {
+    for (const header of DOCUMENTED_HEADERS) {
       if (answer.headers[header.toLowerCase()] !== undefined && response.headers?.[header] === undefined)
         throw new AssertionError(`${described}: the header ${header} is not in the document`)
     }

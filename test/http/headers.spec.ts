@@ -54,6 +54,7 @@ describeApi('Headers', (api) => {
           'x-request-id',
           'www-authenticate',
           'retry-after',
+          ...['accept', 'accept-patch', 'accept-encoding'],
         ])
       })
 

@@ -19,6 +19,7 @@ import { probeEndpoints } from './probe-endpoints.ts'
 import { HttpError, toProblem } from './problems.ts'
 import type { Readiness } from './readiness.ts'
 import { taskEndpoints } from './task-endpoints.ts'
+import { settleUnreadBody } from './unread-body.ts'
 
 export interface HttpOptions {
   readonly projectName: string
@@ -133,6 +134,9 @@ function allowOrigins(origins: readonly string[]): Middleware {
       'Retry-After',
       'RateLimit',
       'RateLimit-Policy',
+      'Accept',
+      'Accept-Patch',
+      'Accept-Encoding',
     ],
     maxAge: 600,
   })
@@ -140,11 +144,12 @@ function allowOrigins(origins: readonly string[]): Middleware {
   return (ctx, next) => (ctx.req.headers.origin === undefined ? next() : answerOrigin(ctx, next))
 }
 
-/** A request on a connection that is about to end would be lost, so its client is told (RFC 9112, section 9.6). */
+/** Whether another request may follow on this connection (RFC 9112, sections 9.3 and 9.6). */
 function endConnections(readiness: Readiness): Middleware {
-  return async ({ res }, next) => {
+  return async ({ req, res }, next) => {
     await next()
     if (readiness.stopping) res.setHeader('Connection', 'close')
+    if (!req.complete) settleUnreadBody(req, res)
   }
 }
 

@@ -1,4 +1,7 @@
-import type { Context } from 'koa'
+import type { IncomingMessage } from 'node:http'
+import type { Transform } from 'node:stream'
+import { createBrotliDecompress, createUnzip } from 'node:zlib'
+import type { Context, Middleware } from 'koa'
 import bodyParser from 'koa-bodyparser'
 import { HttpError, type InputError } from './problems.ts'
 import { onlyOnce } from './validation.ts'
@@ -14,30 +17,81 @@ const decoders: Readonly<Record<BodyType, (bytes: string, mistakes: InputError[]
   [FORM_TYPE]: decodeForm,
 }
 
+/** Bytes of a body, after decompression. */
+export const BODY_LIMIT = 1_048_576
+/** Bytes of a compressed body: no compression doubles what it is given, but a longer one can decode to nothing. */
+const COMPRESSED_LIMIT = 2 * BODY_LIMIT
+
+const decompressors: ReadonlyMap<string, () => Transform> = new Map([
+  ['gzip', createUnzip],
+  ['x-gzip', createUnzip],
+  ['deflate', createUnzip],
+  ['br', createBrotliDecompress],
+])
+/** The header that lists the types when another one is refused (RFC 9110, section 15.5.16; RFC 5789, section 2.2). */
+export const acceptHeaderOf = (method: string) => (method === 'PATCH' ? 'Accept-Patch' : 'Accept')
+const acceptedCodings = { 'Accept-Encoding': 'gzip, deflate, br' }
+
 /**
- * Reads the body of a request strictly, by its media type alone: koa-bodyparser limits, inflates and reads the bytes
- * (as Latin-1, which keeps each of them), and what they mean is decided here.
+ * Reads the body of a request strictly, by its media type alone: koa-bodyparser limits and reads the bytes (as Latin-1,
+ * which keeps each of them), and what they mean is decided here.
  */
-export function bodyReader(types: readonly BodyType[]): (ctx: Context, mistakes: InputError[]) => Promise<unknown> {
+export function bodyReader(
+  types: readonly BodyType[],
+  method: string,
+): (ctx: Context, mistakes: InputError[]) => Promise<unknown> {
   const options: bodyParser.Options & { encoding: 'latin1' } = {
     encoding: 'latin1',
     enableTypes: ['text'],
     extendTypes: { text: [...types] },
-    textLimit: '1mb',
+    textLimit: String(BODY_LIMIT),
     onerror(error) {
       throw asHttpError(error)
     },
   }
   const read = bodyParser(options)
+  const acceptedTypes = { [acceptHeaderOf(method)]: types.join(', ') }
   return async (ctx, mistakes) => {
+    const { req, res } = ctx
     const type = types.find((taken) => taken === mediaType(ctx))
-    if (type === undefined) throw new HttpError('unsupported_media_type')
-    // A coding has no case (RFC 9110, section 8.4.1), but the package that inflates compares it with one.
-    const encoding = ctx.req.headers['content-encoding']
-    if (encoding !== undefined) ctx.req.headers['content-encoding'] = encoding.toLowerCase()
-    if (ctx.req.headers.expect?.toLowerCase() === '100-continue') ctx.res.writeContinue()
-    await read(ctx, async () => {})
+    if (type === undefined) throw new HttpError('unsupported_media_type', acceptedTypes)
+    const decompressor = decompressorFor(req)
+    if (Number(req.headers['content-length']) > (decompressor ? COMPRESSED_LIMIT : BODY_LIMIT))
+      throw new HttpError('body_too_large')
+    if (req.headers.expect?.toLowerCase() === '100-continue' && req.httpVersion === '1.1') res.writeContinue()
+    if (decompressor) await readCompressed(ctx, decompressor(), read)
+    else await read(ctx, nothing)
     return decoders[type]((ctx.request.rawBody as string | undefined) ?? '', mistakes)
+  }
+}
+
+const nothing = async () => {}
+
+/** Content codings are case-insensitive (RFC 9110, section 8.4.1); koa-bodyparser compares case-sensitively. */
+function decompressorFor({ headers }: IncomingMessage): (() => Transform) | undefined {
+  if (!headers['content-encoding']) return undefined
+  const coding = headers['content-encoding'].toLowerCase()
+  headers['content-encoding'] = coding
+  if (coding === 'identity') return undefined
+  const decompressor = decompressors.get(coding)
+  if (!decompressor) throw new HttpError('unsupported_media_type', acceptedCodings)
+  return decompressor
+}
+
+async function readCompressed({ req, request }: Context, decompressor: Transform, read: Middleware): Promise<void> {
+  let left = COMPRESSED_LIMIT
+  const count = ({ length }: Buffer) => {
+    left -= length
+    if (left < 0) decompressor.destroy(new HttpError('body_too_large'))
+  }
+  const abort = (error: Error) => decompressor.destroy(error)
+  req.on('data', count).once('error', abort).pipe(decompressor)
+  try {
+    const decompressed = Object.assign(decompressor, { headers: {} })
+    await read({ request, req: decompressed } as unknown as Context, nothing)
+  } finally {
+    req.off('data', count).off('error', abort).unpipe(decompressor)
+    decompressor.destroy()
   }
 }
 
@@ -45,31 +99,38 @@ function mediaType(ctx: Context): string {
   return ctx.request.type.replace(/[ \t]+$/, '').toLowerCase()
 }
 
-function asHttpError(error: Error & { status?: number }): HttpError {
+function asHttpError(error: Error & { status?: number; code?: string }): HttpError {
+  if (error instanceof HttpError) return error
   if (error.status === 413) return new HttpError('body_too_large')
-  if (error.status === 415) return new HttpError('unsupported_media_type')
+  if (/^(?:Z|ERR)_/.test(error.code ?? '')) return malformed('The compression of the body is broken.')
   return new HttpError('malformed_body')
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const malformed = (detail: string) => new HttpError('malformed_body', {}, detail)
+
+/** A byte order mark before JSON may be ignored (RFC 8259, section 8.1). */
+const jsonText = new TextDecoder('utf-8', { fatal: true })
+const formText = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 function decodeJson(bytes: string): unknown {
+  const text = decodeUtf8(bytes, jsonText)
   try {
-    return JSON.parse(decodeUtf8(bytes))
+    return JSON.parse(text)
   } catch {
-    throw new HttpError('malformed_body')
+    throw malformed('The body is not valid JSON.')
   }
 }
 
 function decodeForm(bytes: string, mistakes: InputError[]): Record<string, string> {
-  decodeUtf8(bytes.replace(/%([\da-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))))
-  return onlyOnce(new URLSearchParams(decodeUtf8(bytes)), 'body', mistakes)
+  const unescaped = bytes.replace(/%([\da-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)))
+  decodeUtf8(unescaped, formText)
+  return onlyOnce(new URLSearchParams(decodeUtf8(bytes, formText)), 'body', mistakes)
 }
 
-function decodeUtf8(bytes: string): string {
+function decodeUtf8(bytes: string, decoder: typeof jsonText): string {
   try {
-    return utf8.decode(Buffer.from(bytes, 'latin1'))
+    return decoder.decode(Buffer.from(bytes, 'latin1'))
   } catch {
-    throw new HttpError('malformed_body')
+    throw malformed('The body is not valid UTF-8.')
   }
 }

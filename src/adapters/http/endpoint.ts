@@ -80,7 +80,7 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
   const { access, path, params, query, body, response } = endpoint
   const limiter = endpoint.limit && limits[endpoint.limit]
   const limit = limiter && limitBy(limiter)
-  const readBody = body && bodyReader(body.types)
+  const readBody = body && bodyReader(body.types, endpoint.method)
 
   const judged = async (ctx: Routed, user: UserSnapshot | undefined, clientNetwork: string) => {
     const mistakes: InputError[] = []

@@ -1,5 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import { toJsonSchema } from '@valibot/to-json-schema'
+import { acceptHeaderOf } from './body.ts'
 import type { Endpoint } from './endpoint.ts'
 import { type ProblemCode, statusOfCode } from './problems.ts'
 import type { JsonSchema, Schema } from './validation.ts'
@@ -56,12 +57,16 @@ const text = { type: 'string' }
 const commonHeaders = {
   'X-Request-Id': { description: 'Names this request in the log; one that was sent is kept.', schema: text },
   'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text },
+  Accept: { description: 'The supported media types, when another was sent.', schema: text },
+  'Accept-Patch': { description: 'The supported patch formats, when another was sent (RFC 5789).', schema: text },
+  'Accept-Encoding': { description: 'The supported content codings, when another was sent.', schema: text },
   'Retry-After': { description: 'Seconds to wait before the next try.', schema: { type: 'integer' } },
   RateLimit: { description: 'How many requests are left, and the seconds until there are more.', schema: text },
   'RateLimit-Policy': { description: 'How many requests there may be in so many seconds.', schema: text },
 }
 const headersOfStatus: { readonly [status: number]: readonly (keyof typeof commonHeaders)[] } = {
   401: ['WWW-Authenticate'],
+  415: ['Accept-Encoding'],
   429: ['Retry-After'],
   503: ['Retry-After'],
 }
@@ -168,7 +173,11 @@ function failures(endpoint: Endpoint): Json {
     status,
     {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
-      headers: headerReferences([...headersOf(endpoint), ...(headersOfStatus[status] ?? [])]),
+      headers: headerReferences([
+        ...headersOf(endpoint),
+        ...(headersOfStatus[status] ?? []),
+        ...(status === 415 ? ([acceptHeaderOf(endpoint.method)] as const) : []),
+      ]),
       content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
     },
   ])

@@ -19,13 +19,16 @@ const statusOfKind = {
 
 /** The errors that HTTP itself adds to those of the domain. */
 const httpErrors = {
-  malformed_body: { status: 400, detail: 'The body is not what its media type says it is.' },
+  malformed_body: { status: 400, detail: 'The body could not be parsed as its Content-Type.' },
   malformed_target: { status: 400, detail: 'The target of the request is neither a path nor a URL.' },
   not_authenticated: { status: 401, detail: 'This needs an access token, sent as "Authorization: Bearer <token>".' },
   route_not_found: { status: 404, detail: 'There is nothing at this path.' },
   method_not_allowed: { status: 405, detail: 'This path does not have that method; see the Allow header.' },
   body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes.' },
-  unsupported_media_type: { status: 415, detail: 'The body is of a media type or encoding that is not taken here.' },
+  unsupported_media_type: {
+    status: 415,
+    detail: 'The body has an unsupported media type or content coding; a header lists the supported ones.',
+  },
   store_too_slow: { status: 503, detail: 'The database does not answer in time.' },
   shutting_down: { status: 503, detail: 'This instance is stopping.' },
   internal_error: { status: 500, detail: 'Something went wrong on our side; the request id leads to the cause.' },
@@ -54,8 +57,8 @@ export class HttpError extends Error {
   readonly code: HttpErrorCode
   readonly headers: Headers
 
-  constructor(code: HttpErrorCode, headers: Headers = {}) {
-    super(httpErrors[code].detail)
+  constructor(code: HttpErrorCode, headers: Headers = {}, detail: string = httpErrors[code].detail) {
+    super(detail)
     this.code = code
     this.headers = headers
   }

@@ -1,0 +1,190 @@
+import { gzipSync } from 'node:zlib'
+import { expect } from 'chai'
+import { Api, LOGIN, ME, TASKS } from './api.ts'
+import { RawConnection } from './raw-connection.ts'
+
+const KIB = 1_024
+const LIMIT = 1_048_576
+
+const JSON_TYPE = 'Content-Type: application/json'
+
+/** A request whose body is refused, or never read. */
+interface Refused {
+  readonly method: string
+  readonly path: string
+  readonly headers: readonly string[]
+  readonly body: Buffer
+  readonly status: number
+}
+
+/** Concatenated gzip members: 20 MiB each after decompression. */
+const bomb = (bytes: number) => {
+  const member = gzipSync(Buffer.alloc(20 * LIMIT, ' '))
+  return Buffer.concat(Array.from({ length: Math.ceil(bytes / member.length) }, () => member)).subarray(0, bytes)
+}
+const text = (bytes: number) => Buffer.from('{"title":"Ship"}'.padEnd(bytes))
+
+const CHUNK = 64 * KIB
+function chunked(body: Buffer): Buffer {
+  const parts: (string | Buffer)[] = []
+  for (let start = 0; start < body.length; start += CHUNK) {
+    const chunk = body.subarray(start, start + CHUNK)
+    parts.push(`${chunk.length.toString(16)}\r\n`, chunk, '\r\n')
+  }
+  return Buffer.concat([...parts, '0\r\n\r\n'].map((part) => Buffer.from(part)))
+}
+
+const framings: Readonly<Record<string, (body: Buffer) => { readonly header: string; readonly bytes: Buffer }>> = {
+  'with its length': (body) => ({ header: `Content-Length: ${body.length}`, bytes: body }),
+  'in chunks': (body) => ({ header: 'Transfer-Encoding: chunked', bytes: chunked(body) }),
+}
+
+describe('A connection whose request body is refused', () => {
+  const api = new Api()
+  const limited = new Api()
+  let token: string
+  before(async () => {
+    await api.start({ DATABASE_URL: 'memory:' })
+    await limited.start({ DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '1' })
+    token = (await api.user()).token
+    await limited.post(LOGIN).send({ username: 'nobody@example.com', password: 'wrong' }).expect(401)
+  })
+  after(async () => {
+    await api.stop()
+    await limited.stop()
+  })
+
+  const signed = () => `Authorization: Bearer ${token}`
+  const SMALL = 100 * KIB
+  const LARGE = 40 * CHUNK
+  const refusals: Readonly<Record<string, () => Refused>> = {
+    'over the limit': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE], body: text(LARGE) },
+      status: 413,
+    }),
+    'over the limit after decompression': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: gzip'], body: bomb(SMALL) },
+      status: 413,
+    }),
+    'over the limit after decompression, and large before': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: gzip'], body: bomb(LARGE) },
+      status: 413,
+    }),
+    'of broken compression': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: gzip'], body: text(SMALL) },
+      status: 400,
+    }),
+    'of broken Brotli': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: br'] },
+      body: Buffer.alloc(LIMIT, 0xff),
+      status: 400,
+    }),
+    'of an unknown compression': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: zstd'], body: text(LARGE) },
+      status: 415,
+    }),
+    'of a wrong media type': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [signed(), 'Content-Type: text/plain'], body: text(LARGE) },
+      status: 415,
+    }),
+    'without a token': () => ({
+      ...{ method: 'POST', path: TASKS, headers: [JSON_TYPE], body: text(SMALL) },
+      status: 401,
+    }),
+    'without a token, and large': () => ({
+      ...{ method: 'PATCH', path: `${TASKS}/1`, headers: [JSON_TYPE], body: text(LARGE) },
+      status: 401,
+    }),
+    'on a path that is not there': () => ({
+      ...{ method: 'POST', path: '/nowhere', headers: [JSON_TYPE], body: text(LARGE) },
+      status: 404,
+    }),
+    'with a method that is not there': () => ({
+      ...{ method: 'PUT', path: TASKS, headers: [JSON_TYPE], body: text(SMALL) },
+      status: 405,
+    }),
+    'of a GET': () => ({
+      ...{ method: 'GET', path: ME, headers: [signed()], body: text(SMALL) },
+      status: 200,
+    }),
+    'of a GET, and large': () => ({
+      ...{ method: 'GET', path: ME, headers: [signed()], body: text(LARGE) },
+      status: 200,
+    }),
+    'of a login too many': () => ({
+      ...{ method: 'POST', path: LOGIN, headers: [JSON_TYPE], body: text(SMALL) },
+      status: 429,
+    }),
+  }
+
+  const next = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n'
+
+  /** The request that follows is answered, or the answer to the refused one has said that it would not be. */
+  async function isUsableOrClosed(connection: RawConnection, closes: boolean): Promise<void> {
+    const answer = await connection.answer()
+    if (closes) expect(answer).to.equal(undefined)
+    else expect(answer).to.include({ status: 200, text: '{"status":"ok"}' })
+  }
+
+  for (const [what, refused] of Object.entries(refusals)) {
+    for (const [how, frame] of Object.entries(framings)) {
+      describe(`${what}, ${how}`, () => {
+        let connection: RawConnection
+        let head: string
+        let bytes: Buffer
+        let status: number
+        const start = (extra: readonly string[] = []) => {
+          const { method, path, headers, body, ...rest } = refused()
+          const framed = frame(body)
+          status = rest.status
+          bytes = framed.bytes
+          connection = new RawConnection((status === 429 ? limited : api).url)
+          const lines = [`${method} ${path} HTTP/1.1`, 'Host: localhost', ...headers, framed.header, ...extra]
+          head = `${lines.join('\r\n')}\r\n\r\n`
+        }
+        afterEach(() => connection.close())
+
+        it('is usable or closed when the whole request comes before the answer is read', async () => {
+          start()
+          await connection.send(Buffer.concat([Buffer.from(head), bytes]))
+          const answer = await connection.answer()
+          expect(answer).to.include({ status })
+          await connection.send(next)
+          await isUsableOrClosed(connection, answer?.headers.connection === 'close')
+        })
+
+        it('is usable or closed when another request follows at once', async () => {
+          start()
+          await connection.send(Buffer.concat([Buffer.from(head), bytes, Buffer.from(next)]))
+          const answer = await connection.answer()
+          expect(answer).to.include({ status })
+          await isUsableOrClosed(connection, answer?.headers.connection === 'close')
+        })
+
+        it('is closed after the answer, and not reset, when the client has asked for that', async () => {
+          start(['Connection: close'])
+          let reset = false
+          connection.socket.on('error', () => {
+            reset = true
+          })
+          await connection.send(head)
+          await connection.send(bytes)
+          expect(await connection.answer()).to.include({ status })
+          expect(await connection.end()).to.equal('')
+          expect(reset).to.equal(false)
+        })
+
+        if (!what.includes('compression') && what !== 'over the limit' && what !== 'of broken Brotli') {
+          it('is usable or closed when the body comes after the answer', async () => {
+            start()
+            await connection.send(head)
+            const answer = await connection.answer()
+            expect(answer).to.include({ status })
+            await connection.send(Buffer.concat([bytes, Buffer.from(next)]))
+            await isUsableOrClosed(connection, answer?.headers.connection === 'close')
+          })
+        }
+      })
+    }
+  }
+})
