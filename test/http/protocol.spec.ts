@@ -1,6 +1,7 @@
 import { METHODS } from 'node:http'
 import { expect } from 'chai'
 import { codeOf, describeApi, LOGIN, ME, mistakes, REGISTER, TASKS, type User } from './api.ts'
+import { RawConnection } from './raw-connection.ts'
 
 /** Every known path with the methods that it has. */
 const ROUTES: Readonly<Record<string, readonly string[]>> = {
@@ -133,3 +134,120 @@ describeApi('A path', (api) => {
 function taskPathOf(id: number): string {
   return `${TASKS}/${id}`
 }
+
+describeApi('The head of a request', (api) => {
+  let jane: User
+  before(async () => {
+    jane = await api.user()
+  })
+
+  /** Sends the bytes on a connection of their own; the answer is held to the OpenAPI document. */
+  async function answerTo(method: string, path: string, lines: readonly string[], body = '', version = '1.1') {
+    const connection = new RawConnection(api.url)
+    const head = [`${method} ${path} HTTP/${version}`, ...lines]
+    await connection.send(`${head.join('\r\n')}\r\n\r\n${body}`)
+    const answer = await connection.answer(method)
+    connection.close()
+    if (answer?.headers['content-type'] !== undefined) api.documented.check(method, path, answer)
+    return answer
+  }
+
+  const wrongHosts = [
+    ['Host: localhost', 'Host: localhost'],
+    ['Host: localhost', 'hOST: evil.example'],
+    ['Host: local host'],
+    ['Host: localhost/'],
+    ['Host: jane@localhost'],
+    ['Host: localhost, evil.example'],
+    ['Host: http://localhost'],
+    ['Host: localhost:80a'],
+    ['Host: localhost:80:80'],
+    ['Host: [::1'],
+    ['Host: ::1'],
+    ['Host: a%zzb'],
+    ['Host: a\\b'],
+    ['Host: t\u00e2ches.example'],
+  ]
+  for (const lines of wrongHosts) {
+    it(`is refused with 400 malformed_host when it has ${lines.join(' and ')}`, async () => {
+      for (const [method, path] of [
+        ['GET', '/livez'],
+        ['POST', TASKS],
+        ['DELETE', `${TASKS}/1`],
+        ['GET', '/docs'],
+        ['GET', '/nowhere'],
+      ] as const) {
+        const answer = await answerTo(method, path, [...lines, `Authorization: Bearer ${jane.token}`])
+        expect(answer?.status, path).to.equal(400)
+        expect(JSON.parse(answer?.text ?? '')).to.include({ code: 'malformed_host', instance: path })
+      }
+      expect(await answerTo('GET', 'http://localhost/livez', lines)).to.include({ status: 400 })
+      expect(await answerTo('GET', '/livez', lines, '', '1.0')).to.include({ status: 400 })
+    })
+  }
+
+  const rightHosts = [
+    'localhost',
+    'localhost:',
+    'LOCALHOST:8000',
+    '127.0.0.1:80',
+    '[::1]:8000',
+    '[fe80::1]',
+    'a_b-c.d~e',
+    '%41',
+    '',
+  ]
+  for (const host of rightHosts) {
+    it(`may have the host ${JSON.stringify(host)}`, async () => {
+      expect(await answerTo('GET', '/livez', [`Host: ${host}`])).to.include({ status: 200 })
+    })
+  }
+
+  it('needs no host in HTTP/1.0', async () => {
+    expect(await answerTo('GET', '/livez', [], '', '1.0')).to.include({ status: 200 })
+  })
+
+  const host = 'Host: localhost'
+  const json = 'Content-Type: application/json'
+  const chunk = '10\r\n{"title":"Ship"}\r\n0\r\n\r\n'
+  for (const coding of [
+    'gzip, chunked',
+    'identity, chunked',
+    'x, chunked',
+    'deflate,chunked',
+    'gzip\r\nTransfer-Encoding: chunked',
+  ]) {
+    it(`is refused with 501 unsupported_transfer_coding when it has ${JSON.stringify(coding)}`, async () => {
+      const signed = `Authorization: Bearer ${jane.token}`
+      for (const [method, path] of [
+        ['POST', TASKS],
+        ['GET', TASKS],
+        ['POST', LOGIN],
+        ['DELETE', `${TASKS}/1`],
+      ] as const) {
+        const answer = await answerTo(method, path, [host, json, signed, `Transfer-Encoding: ${coding}`], chunk)
+        expect(answer?.status).to.equal(501)
+        expect(answer && codeOf(answer)).to.equal('unsupported_transfer_coding')
+        expect(answer?.headers.connection).to.equal('close')
+      }
+      await jane.get(TASKS).expect(200, [])
+    })
+  }
+
+  it('may name chunked in capitals', async () => {
+    const signed = `Authorization: Bearer ${jane.token}`
+    expect(await answerTo('POST', TASKS, [host, json, signed, 'Transfer-Encoding: Chunked'], chunk)).to.include({
+      status: 201,
+    })
+  })
+
+  for (const coding of ['gzip', 'chunked, gzip', 'chunked, chunked', 'identity']) {
+    it(`leads nowhere when it has the transfer coding ${coding}, which says no length`, async () => {
+      const { id } = await jane.task()
+      const signed = `Authorization: Bearer ${jane.token}`
+      const answer = await answerTo('DELETE', `${TASKS}/${id}`, [host, signed, `Transfer-Encoding: ${coding}`], chunk)
+      expect(answer).to.include({ status: 400, text: '' })
+      await jane.get(`${TASKS}/${id}`).expect(200)
+    })
+  }
+})

@@ -18,6 +18,7 @@ import { openApiDocument } from './openapi.ts'
 import { probeEndpoints } from './probe-endpoints.ts'
 import { HttpError, toProblem } from './problems.ts'
 import type { Readiness } from './readiness.ts'
+import { checkHead } from './request-head.ts'
 import { taskEndpoints } from './task-endpoints.ts'
 import { settleUnreadBody } from './unread-body.ts'
 
@@ -159,6 +160,7 @@ function reportProblems(log: Log): Middleware {
     let instance = ''
     try {
       instance = pathOf(ctx)
+      checkHead(ctx.req)
       await next()
     } catch (error) {
       const { problem, headers } = toProblem(error, instance)

@@ -163,7 +163,9 @@ function codesOf({ access, limit, body, errors }: Endpoint): ProblemCode[] {
     ...(limit ? (['too_many_requests'] as const) : []),
     ...errors,
     'invalid_input',
+    'malformed_host',
     'internal_error',
+    'unsupported_transfer_coding',
   ]
 }
 

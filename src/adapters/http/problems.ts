@@ -20,6 +20,7 @@ const statusOfKind = {
 /** The errors that HTTP itself adds to those of the domain. */
 const httpErrors = {
   malformed_body: { status: 400, detail: 'The body could not be parsed as its Content-Type.' },
+  malformed_host: { status: 400, detail: 'The request must have one Host header: a host and, optionally, a port.' },
   malformed_target: { status: 400, detail: 'The target of the request is neither a path nor a URL.' },
   not_authenticated: { status: 401, detail: 'This needs an access token, sent as "Authorization: Bearer <token>".' },
   route_not_found: { status: 404, detail: 'There is nothing at this path.' },
@@ -29,6 +30,7 @@ const httpErrors = {
     status: 415,
     detail: 'The body has an unsupported media type or content coding; a header lists the supported ones.',
   },
+  unsupported_transfer_coding: { status: 501, detail: 'The only supported transfer coding is chunked.' },
   store_too_slow: { status: 503, detail: 'The database does not answer in time.' },
   shutting_down: { status: 503, detail: 'This instance is stopping.' },
   internal_error: { status: 500, detail: 'Something went wrong on our side; the request id leads to the cause.' },

@@ -1,0 +1,28 @@
+import type { IncomingMessage } from 'node:http'
+import { HttpError } from './problems.ts'
+
+/** `uri-host [":" port]` (RFC 9110, section 7.2). */
+const HOST = /^(?:\[[\w\-.~!$&'()*+,;=:]+\]|(?:[\w\-.~!$&'()*+,;=]|%[\da-f]{2})*)(?::\d*)?$/i
+
+/**
+ * Refuses what Node's parser lets through: a host that proxies may read differently (RFC 9112, section 3.2), and a
+ * transfer coding that would be taken for the body (section 6.1).
+ *
+ * @throws HttpError
+ */
+export function checkHead({ headers, rawHeaders }: IncomingMessage): void {
+  if (!HOST.test(headers.host ?? '') || countHosts(rawHeaders) > 1) throw new HttpError('malformed_host')
+  const coding = headers['transfer-encoding']
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked')
+    throw new HttpError('unsupported_transfer_coding', { Connection: 'close' })
+}
+
+/** Node keeps the first of several. */
+function countHosts(rawHeaders: readonly string[]): number {
+  let count = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string
+    if (name.length === 4 && name.toLowerCase() === 'host') count++
+  }
+  return count
+}
