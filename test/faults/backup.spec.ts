@@ -202,22 +202,97 @@ describe('npm run restore', () => {
     expect([titlesIn('tasks.db'), titlesIn(aside)]).to.deep.equal([['kept'], ['kept', 'late']])
   })
 
-  it('never lets an id be used again that was given since the backup', async () => {
-    const aside = await restored()
-    for (const name of ['tasks.db', aside]) addTask(name, 'new')
-    const ids = ['tasks.db', aside].map((name) => {
-      const database = new BetterSqlite3(join(folder, name))
-      const id = database.prepare("select id from tasks where title = 'new'").pluck().get()
+  /** The id that the next task gets, and the next user. */
+  function nextIds(name: string): number[] {
+    addTask(name, 'next')
+    edit(name, "insert into users (email, hashed_password, created_at) values ('next@example.com', '', 0)")
+    const database = new BetterSqlite3(join(folder, name))
+    try {
+      return ['tasks', 'users'].map((table) => database.prepare(`select max(id) from ${table}`).pluck().get() as number)
+    } finally {
       database.close()
-      return id
+    }
+  }
+
+  it('never lets an id be used again that was given since the backup', async () => {
+    edit('tasks.db', "insert into users (email, hashed_password, created_at) values ('lost@example.com', '', 0)")
+    edit('tasks.db', "delete from users where email = 'lost@example.com'")
+    const aside = await restored()
+    expect(nextIds('tasks.db')).to.deep.equal([3, 3])
+    expect(nextIds(aside)).to.deep.equal([3, 3])
+  })
+
+  it('never lets an id be used again that a table got which the backup does not have', async () => {
+    edit('tasks.db', 'create table later (id integer primary key autoincrement); insert into later values (7)')
+    await restored()
+    edit('tasks.db', 'create table later (id integer primary key autoincrement); insert into later values (null)')
+    const database = new BetterSqlite3(join(folder, 'tasks.db'))
+    expect(database.prepare('select id from later').pluck().all()).to.deep.equal([8])
+    database.close()
+  })
+
+  /** Bytes that stand for a page. */
+  const overwrite = (page: number) => (content: Buffer) =>
+    Buffer.from(content).fill(0x5a, page * 4_096, (page + 1) * 4_096)
+  const pageOf = (table: string) => {
+    const database = new BetterSqlite3(join(folder, 'tasks.db'))
+    try {
+      const root = database.prepare('select rootpage from sqlite_schema where name = ?').pluck().get(table) as number
+      return root - 1
+    } finally {
+      database.close()
+    }
+  }
+  const lost: Readonly<Record<string, () => void>> = {
+    'is missing': () => rmSync(join(folder, 'tasks.db')),
+    'is empty': () => writeFileSync(join(folder, 'tasks.db'), ''),
+    'is no database': () => writeFileSync(join(folder, 'tasks.db'), 'no database at all\n'.repeat(500)),
+    'is cut off': () => {
+      const path = join(folder, 'tasks.db')
+      writeFileSync(path, readFileSync(path).subarray(0, 2 * 4_096))
+    },
+    'has lost its counters': () => {
+      const path = join(folder, 'tasks.db')
+      writeFileSync(path, overwrite(pageOf('sqlite_sequence'))(readFileSync(path)))
+    },
+    'has lost its users': () => {
+      const path = join(folder, 'tasks.db')
+      writeFileSync(path, overwrite(pageOf('users'))(readFileSync(path)))
+    },
+    'was made again since, with fewer ids': () => {
+      edit('tasks.db', "delete from tasks; delete from users; update sqlite_sequence set seq = 0 where name <> 'x'")
+    },
+    'has a counter that is none': () =>
+      edit('tasks.db', "update sqlite_sequence set seq = 'many' where name = 'users'"),
+    'has a counter beyond every id': () => {
+      edit('tasks.db', "update sqlite_sequence set seq = 9223372036854775807 where name = 'users'")
+    },
+  }
+  for (const [state, lose] of Object.entries(lost)) {
+    it(`raises every id counter by a million where the database ${state}`, async () => {
+      lose()
+      expect(await done(restore(['backup.db']))).to.include('1,000,000')
+      expect(titlesIn('tasks.db')).to.deep.equal(['kept'])
+      const ids = nextIds('tasks.db')
+      for (const id of ids) expect(id).to.be.within(1_000_002, 1_000_003)
     })
-    expect(ids).to.deep.equal([3, 3])
+  }
+
+  it('raises the counter of a table that never had a row, and none beyond what a client can read exactly', async () => {
+    edit('backup.db', "delete from tasks; delete from sqlite_sequence where name = 'tasks'")
+    edit('backup.db', `update sqlite_sequence set seq = ${2 ** 53 - 500_000} where name = 'users'`)
+    rmSync(join(folder, 'tasks.db'))
+    await done(restore(['backup.db']))
+    const [task, user] = nextIds('tasks.db')
+    expect(task).to.equal(1_000_001)
+    expect(user).to.equal(2 ** 53 - 1)
   })
 
   it('makes the database where there is none', async () => {
     const output = await done(restore(['backup.db'], { DATABASE_URL: 'sqlite:///elsewhere.db' }))
     expect(output).to.not.include('What was there')
     expect(titlesIn('elsewhere.db')).to.deep.equal(['kept'])
+    expect(files()).to.deep.equal(['backup.db', 'elsewhere.db', 'tasks.db'])
   })
 
   it('refuses while a service has the database open, and disturbs it in nothing', async () => {

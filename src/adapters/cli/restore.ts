@@ -4,7 +4,8 @@ import { restoreSqlite } from '../mikro-orm/sqlite-backup.ts'
 import { sqliteCommand } from './sqlite-command.ts'
 
 await sqliteCommand('restore', async (database, file, progress) => {
-  const aside = await restoreSqlite(database, file, new Date(), progress)
-  const kept = aside === undefined ? '' : ` What was there is kept as ${aside}.`
-  return `${resolve(database)} is now what ${resolve(file)} holds.${kept}`
+  const { replaced, idsUnknown } = await restoreSqlite(database, file, new Date(), progress)
+  const kept = replaced === undefined ? '' : ` What was there is kept as ${replaced}.`
+  const raised = idsUnknown ? ' The ids given since the backup are unknown: new ones begin 1,000,000 higher.' : ''
+  return `${resolve(database)} is now what ${resolve(file)} holds.${raised}${kept}`
 })

@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
+import { MIGRATIONS_TABLE } from './records.ts'
 import { ForeignFile, refuseForeign } from './sqlite-file.ts'
 import { codeOf, reasonOf } from './store-errors.ts'
 
@@ -35,27 +36,28 @@ export async function backupSqlite(database: string, file: string, progress: Pro
   )
 }
 
+export interface Restored {
+  /** Where the replaced database is now; nothing where there was none. */
+  readonly replaced: string | undefined
+  /** The ids given since the backup are unknown, so every id counter is higher by a million. */
+  readonly idsUnknown: boolean
+}
+
 /**
  * Puts the copy of a backup into the place of a database that nobody has open. What was there is kept beside it.
  *
  * @param now for the name of what is kept
- * @returns where what was there is now; nothing where there was nothing
  * @throws BackupRefused
  */
-export function restoreSqlite(
-  database: string,
-  file: string,
-  now: Date,
-  progress: Progress,
-): Promise<string | undefined> {
+export function restoreSqlite(database: string, file: string, now: Date, progress: Progress): Promise<Restored> {
   const target = existsSync(database) ? realpathSync(database) : resolve(database)
   const aside = `${target}.replaced-${now.toISOString().replace(/\W/g, '')}`
   return inOneLine(`${target} is left as it is`, async () => {
     const present = existsSync(target) ? heldAlone(target) : undefined
     try {
       return await withCopy(file, `${target}.restoring`, progress, (copy) => {
-        if (present) raiseIds(copy, present)
-        return putInPlace(copy, target, aside)
+        const idsUnknown = raiseIds(copy, present)
+        return { replaced: putInPlace(copy, target, aside), idsUnknown }
       })
     } finally {
       present?.close()
@@ -165,16 +167,67 @@ function heldAlone(path: string): BetterSqlite3.Database | undefined {
   }
 }
 
-/** Ids are never used again, and neither are those given since the backup: a token may still name one. */
-function raiseIds(copy: string, present: BetterSqlite3.Database): void {
-  const given = present.prepare<[], { name: string; seq: number }>('select name, seq from sqlite_sequence').all()
+/** Added to each id counter when the ids given since the backup are unknown. */
+const UNKNOWN_IDS = 1_000_000
+/** The next id is the largest that JSON numbers hold exactly. */
+const LARGEST_COUNTER = Number.MAX_SAFE_INTEGER - 1
+
+/**
+ * Ids are never used again, and neither are those given since the backup: a token may still name one.
+ *
+ * @returns whether those are unknown
+ */
+function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): boolean {
+  const given = present ? readCounters(present) : { sound: false, counters: {} }
   const database = new BetterSqlite3(copy)
   try {
-    const raise = database.prepare('update sqlite_sequence set seq = max(seq, ?) where name = ?')
-    const add = database.prepare('insert into sqlite_sequence (seq, name) values (?, ?)')
-    for (const { name, seq } of given) if (raise.run(seq, name).changes === 0) add.run(seq, name)
+    const kept = readCounters(database).counters
+    // Counters only grow: a lower one shows that the replaced database is no later state of the backup.
+    const known =
+      given.sound && Object.entries(kept).every(([name, counter]) => (given.counters[name] ?? -1) >= counter)
+    const update = database.prepare('update sqlite_sequence set seq = ? where name = ?')
+    const insert = database.prepare('insert into sqlite_sequence (seq, name) values (?, ?)')
+    for (const name of Object.keys({ ...kept, ...given.counters })) {
+      const higher = Math.max(kept[name] ?? 0, given.counters[name] ?? 0)
+      const counter = known ? higher : Math.min(higher + UNKNOWN_IDS, LARGEST_COUNTER)
+      if (update.run(counter, name).changes === 0) insert.run(counter, name)
+    }
+    return !known
   } finally {
     database.close()
+  }
+}
+
+interface Counters {
+  /** The highest id that each table gave, where it can be read. */
+  readonly counters: Readonly<Record<string, number>>
+  /** The database is not damaged, and no counter is missing. */
+  readonly sound: boolean
+}
+
+function readCounters(database: BetterSqlite3.Database): Counters {
+  try {
+    const tables = database
+      .prepare("select name from sqlite_schema where type = 'table' and sql like '%autoincrement%' and name <> ?")
+      .pluck()
+      .all(MIGRATIONS_TABLE) as string[]
+    const counters = tables.flatMap((name) => {
+      const counter = readCounter(database, name)
+      return counter === undefined ? [] : [[name, counter] as const]
+    })
+    const sound = counters.length === tables.length && database.pragma('quick_check(1)', { simple: true }) === 'ok'
+    return { counters: Object.fromEntries(counters), sound }
+  } catch {
+    return { counters: {}, sound: false }
+  }
+}
+
+function readCounter(database: BetterSqlite3.Database, table: string): number | undefined {
+  try {
+    const counter = database.prepare('select max(seq) from sqlite_sequence where name = ?').pluck().get(table) ?? 0
+    return Number.isSafeInteger(counter) && Number(counter) >= 0 ? Number(counter) : undefined
+  } catch {
+    return undefined
   }
 }
 
