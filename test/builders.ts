@@ -1,3 +1,4 @@
+import type { Requester } from '#src/domain/ports.ts'
 import { Task, type TaskDraft, type TaskSnapshot } from '#src/domain/task.ts'
 import { User, type UserDraft, type UserSnapshot } from '#src/domain/user.ts'
 
@@ -23,3 +24,10 @@ export const aUserDraft = (given: Partial<UserDraft> = {}): UserDraft => ({
 
 export const aUser = ({ id = 1, ...given }: Partial<UserSnapshot> = {}): User =>
   User.restore({ ...aUserDraft(given), id })
+
+/** A client that does not leave. */
+export const aRequester = (given: Partial<Requester> = {}): Requester => ({
+  clientNetwork: '192.0.2.1',
+  signal: new AbortController().signal,
+  ...given,
+})

@@ -68,12 +68,23 @@ export interface UserRepository {
   findByEmail(email: string): Promise<User | undefined>
 }
 
-/** Every method throws Overloaded when too many hashes wait already. */
+/** The client on whose behalf a password is hashed or verified. */
+export interface Requester {
+  /** An IPv4 address or an IPv6 /64. */
+  readonly clientNetwork: string
+  /** Aborts when the client leaves. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * Every method throws Overloaded when too many hashes wait already, and the reason of the requester's signal when that
+ * aborts before the work has begun, which is then not done. Work that has begun ends as usual.
+ */
 export interface PasswordHasher {
   /** A salted hash of at most 255 characters. Every character of the password counts. */
-  hash(password: string): Promise<string>
+  hash(password: string, requester: Requester): Promise<string>
   /** Without a hash (no such account) the answer is false, after the same work as with one: time tells nothing. */
-  verify(password: string, hash: string | undefined): Promise<boolean>
+  verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean>
 }
 
 /** Slows down who guesses passwords, without a way to keep the owner out for ever. */

@@ -1,14 +1,17 @@
 import { mock } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import bcrypt from 'bcrypt'
 import { expect } from 'chai'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
 import { BoundedPasswordHasher } from '#src/adapters/security/bounded-password-hasher.ts'
 import { Overloaded } from '#src/domain/errors.ts'
 import type { PasswordHasher } from '#src/domain/ports.ts'
+import { aRequester } from '#test/builders.ts'
 import { expectRejection } from '#test/contracts/repositories.ts'
-import { FakePasswordHasher } from '#test/use-cases/fakes.ts'
+import { FakePasswordHasher, SlowPasswordHasher } from '#test/use-cases/fakes.ts'
 
 const ROUNDS = 4
+const client = aRequester()
 
 const implementations: Readonly<Record<string, () => PasswordHasher>> = {
   bcrypt: () => new BcryptPasswordHasher(ROUNDS),
@@ -23,38 +26,42 @@ for (const [name, build] of Object.entries(implementations)) {
 
     it('verifies a password against its own hash', async () => {
       for (const password of ['correct horse', ' ', 'пароль🙂', 'e\u0301', 'a'.repeat(128), '🙂'.repeat(128)])
-        expect(await passwords.verify(password, await passwords.hash(password)), password).to.equal(true)
+        expect(await passwords.verify(password, await passwords.hash(password, client), client), password).to.equal(
+          true,
+        )
     })
 
     it('verifies against a hash that another instance of it made', async () => {
-      expect(await build().verify('correct horse', await passwords.hash('correct horse'))).to.equal(true)
+      expect(await build().verify('correct horse', await passwords.hash('correct horse', client), client)).to.equal(
+        true,
+      )
     })
 
     it('does not verify another password', async () => {
-      const hash = await passwords.hash('correct horse')
+      const hash = await passwords.hash('correct horse', client)
       for (const wrong of ['', 'Correct horse', 'correct horse ', 'correct hors', hash])
-        expect(await passwords.verify(wrong, hash), wrong).to.equal(false)
+        expect(await passwords.verify(wrong, hash, client), wrong).to.equal(false)
     })
 
     it('counts every character: passwords that differ in the last one only, after 72 bytes too, are two', async () => {
       for (const start of ['a'.repeat(71), 'a'.repeat(72), 'a'.repeat(127), '🙂'.repeat(18), '🙂'.repeat(127)]) {
-        const hash = await passwords.hash(`${start}x`)
-        expect(await passwords.verify(`${start}x`, hash)).to.equal(true)
-        expect(await passwords.verify(`${start}y`, hash)).to.equal(false)
-        expect(await passwords.verify(start, hash)).to.equal(false)
+        const hash = await passwords.hash(`${start}x`, client)
+        expect(await passwords.verify(`${start}x`, hash, client)).to.equal(true)
+        expect(await passwords.verify(`${start}y`, hash, client)).to.equal(false)
+        expect(await passwords.verify(start, hash, client)).to.equal(false)
       }
     })
 
     it('makes another hash each time, of at most 255 characters', async () => {
       const password = '🙂'.repeat(128)
-      const hashes = await Promise.all([passwords.hash(password), passwords.hash(password)])
+      const hashes = await Promise.all([passwords.hash(password, client), passwords.hash(password, client)])
       expect(new Set(hashes)).to.have.property('size', 2)
       for (const hash of hashes) expect(Array.from(hash).length).to.be.at.most(255)
     })
 
     it('answers false where there is no hash, whatever the password', async () => {
       for (const password of ['', 'correct horse', '🙂'.repeat(128), 'undefined'])
-        expect(await passwords.verify(password, undefined)).to.equal(false)
+        expect(await passwords.verify(password, undefined, client)).to.equal(false)
     })
   })
 }
@@ -92,52 +99,25 @@ describe('A bcrypt hash', () => {
   })
 })
 
-/** Hashes when it is told to. */
-class SlowPasswordHasher implements PasswordHasher {
-  readonly #works: PromiseWithResolvers<void>[] = []
-
-  hash(password: string): Promise<string> {
-    return this.#work(`hash of ${password}`)
-  }
-
-  verify(): Promise<boolean> {
-    return this.#work(true)
-  }
-
-  get running(): number {
-    return this.#works.length
-  }
-
-  finishOne(): void {
-    this.#works.shift()?.resolve()
-  }
-
-  failOne(error: Error): void {
-    this.#works.shift()?.reject(error)
-  }
-
-  async #work<Result>(result: Result): Promise<Result> {
-    const work = Promise.withResolvers<void>()
-    this.#works.push(work)
-    await work.promise
-    return result
-  }
-}
-
 describe('A bounded password hasher', () => {
   let slow: SlowPasswordHasher
   const bounded = (concurrency: number, mostWaiting: number) => {
     slow = new SlowPasswordHasher()
     return new BoundedPasswordHasher(slow, { concurrency, mostWaiting })
   }
+  const from = (clientNetwork: string, signal = client.signal) => aRequester({ clientNetwork, signal })
+  const finishOne = async () => {
+    slow.finishOne()
+    await turn()
+  }
 
   it('hashes and verifies so many at a time, the others in their turn', async () => {
     const passwords = bounded(2, 10)
     const results = [
-      passwords.hash('a'),
-      passwords.verify('b', 'hash'),
-      passwords.hash('c'),
-      passwords.verify('d', undefined),
+      passwords.hash('a', client),
+      passwords.verify('b', 'hash', client),
+      passwords.hash('c', client),
+      passwords.verify('d', undefined, client),
     ]
     expect(passwords.load()).to.deep.equal({ waiting: 2, running: 2 })
     expect(slow.running).to.equal(2)
@@ -153,13 +133,13 @@ describe('A bounded password hasher', () => {
 
   it('refuses what would wait too long, at once and without work, and takes more when there is room', async () => {
     const passwords = bounded(1, 2)
-    const taken = ['a', 'b', 'c'].map((password) => passwords.hash(password))
-    await expectRejection(passwords.hash('d'), Overloaded)
-    await expectRejection(passwords.verify('d', 'hash'), Overloaded)
+    const taken = ['a', 'b', 'c'].map((password) => passwords.hash(password, from(password)))
+    await expectRejection(passwords.hash('d', client), Overloaded)
+    await expectRejection(passwords.verify('d', 'hash', client), Overloaded)
     expect(slow.running).to.equal(1)
     slow.finishOne()
     expect(await taken[0]).to.equal('hash of a')
-    const later = passwords.hash('d')
+    const later = passwords.hash('d', client)
     for (const result of [...taken.slice(1), later]) {
       slow.finishOne()
       await result
@@ -167,20 +147,83 @@ describe('A bounded password hasher', () => {
     expect(await later).to.equal('hash of d')
   })
 
+  it('serves client networks in turn, each in the order of its own jobs', async () => {
+    const passwords = bounded(1, 20)
+    const jobs = ['a0', 'a1', 'a2', 'a3', 'b1', 'b2', 'c1'].map((job) => passwords.hash(job, from(job.charAt(0))))
+    for (const _ of jobs) await finishOne()
+    await Promise.all(jobs)
+    expect(slow.begun).to.deep.equal(['a0', 'a1', 'b1', 'c1', 'a2', 'b2', 'a3'])
+  })
+
+  it('lets no network wait for one that always has another job', async () => {
+    const passwords = bounded(1, 20)
+    const jobs = ['a0', 'a1', 'a2', 'a3'].map((job) => passwords.hash(job, from('a')))
+    for (const job of ['b1', 'b2', 'b3', 'b4']) {
+      jobs.push(passwords.hash(job, from('b')))
+      await finishOne()
+    }
+    for (let left = 0; left < 4; left++) await finishOne()
+    await Promise.all(jobs)
+    expect(slow.begun).to.deep.equal(['a0', 'a1', 'b1', 'a2', 'b2', 'a3', 'b3', 'b4'])
+  })
+
+  it('gives a client network half of the places, and refuses one more from it', async () => {
+    const passwords = bounded(1, 5)
+    const jobs: Promise<unknown>[] = ['running', 'a1', 'a2', 'a3'].map((job) => passwords.hash(job, from('a')))
+    await expectRejection(passwords.hash('a4', from('a')), Overloaded)
+    jobs.push(passwords.verify('b1', 'hash', from('b')), passwords.hash('b2', from('b')))
+    await expectRejection(passwords.hash('c1', from('c')), Overloaded)
+    await finishOne()
+    jobs.push(passwords.hash('a4', from('a')))
+    while (slow.running > 0) await finishOne()
+    await Promise.all(jobs)
+  })
+
+  it('drops a job whose client leaves before it has begun, and frees its place', async () => {
+    const passwords = bounded(1, 2)
+    const jane = new AbortController()
+    const running = passwords.hash('a', from('a'))
+    const waiting = passwords.hash('jane', from('j', jane.signal))
+    const next = passwords.hash('b', from('b'))
+    jane.abort(new RangeError('jane has left'))
+    await expectRejection(waiting, RangeError)
+    expect(passwords.load()).to.deep.equal({ waiting: 1, running: 1 })
+    await expectRejection(passwords.verify('jane', 'hash', from('j', jane.signal)), RangeError)
+    const last = passwords.hash('c', from('j'))
+    for (let job = 0; job < 3; job++) await finishOne()
+    expect(await Promise.all([running, next, last])).to.deep.equal(['hash of a', 'hash of b', 'hash of c'])
+    expect(slow.begun).to.deep.equal(['a', 'b', 'c'])
+  })
+
+  it('begins no other job while one runs whose client has left', async () => {
+    const passwords = bounded(1, 2)
+    const jane = new AbortController()
+    const running = passwords.hash('jane', from('j', jane.signal))
+    const next = passwords.hash('b', from('b'))
+    jane.abort(new RangeError('jane has left'))
+    await turn()
+    expect(passwords.load()).to.deep.equal({ waiting: 1, running: 1 })
+    expect(slow.begun).to.deep.equal(['jane'])
+    await finishOne()
+    expect(await running).to.equal('hash of jane')
+    await finishOne()
+    expect(await next).to.equal('hash of b')
+  })
+
   it('still works where nothing may wait', async () => {
     const passwords = bounded(1, 0)
-    const first = passwords.hash('a')
-    await expectRejection(passwords.hash('b'), Overloaded)
+    const first = passwords.hash('a', client)
+    await expectRejection(passwords.hash('b', client), Overloaded)
     slow.finishOne()
     expect(await first).to.equal('hash of a')
-    const second = passwords.hash('c')
+    const second = passwords.hash('c', client)
     slow.finishOne()
     expect(await second).to.equal('hash of c')
   })
 
   it('goes on after a hash that fails', async () => {
     const passwords = bounded(1, 1)
-    const [first, second] = [passwords.hash('a'), passwords.hash('b')]
+    const [first, second] = [passwords.hash('a', client), passwords.hash('b', client)]
     slow.failOne(new TypeError('no hash'))
     await expectRejection(first, TypeError)
     slow.finishOne()

@@ -23,13 +23,49 @@ export class FakePasswordHasher implements PasswordHasher {
   }
 }
 
+/** Hashes when it is told to. */
+export class SlowPasswordHasher implements PasswordHasher {
+  /** The passwords, in the order in which their hashes were begun. */
+  readonly begun: string[] = []
+  readonly #works: PromiseWithResolvers<void>[] = []
+
+  hash(password: string): Promise<string> {
+    this.begun.push(password)
+    return this.#work(`hash of ${password}`)
+  }
+
+  verify(password: string): Promise<boolean> {
+    this.begun.push(password)
+    return this.#work(true)
+  }
+
+  get running(): number {
+    return this.#works.length
+  }
+
+  finishOne(): void {
+    this.#works.shift()?.resolve()
+  }
+
+  failOne(error: Error): void {
+    this.#works.shift()?.reject(error)
+  }
+
+  async #work<Result>(result: Result): Promise<Result> {
+    const work = Promise.withResolvers<void>()
+    this.#works.push(work)
+    await work.promise
+    return result
+  }
+}
+
 /** Remembers what it was asked for, and refuses it where there is something to throw. */
 export class FakeLoginThrottle implements LoginThrottle {
-  readonly attempts: { readonly email: string; readonly origin: string }[] = []
+  readonly attempts: { readonly email: string; readonly clientNetwork: string }[] = []
   refusal: Error | undefined
 
-  async attempt<Result>(email: string, origin: string, logIn: () => Promise<Result>): Promise<Result> {
-    this.attempts.push({ email, origin })
+  async attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result> {
+    this.attempts.push({ email, clientNetwork })
     if (this.refusal) throw this.refusal
     return logIn()
   }

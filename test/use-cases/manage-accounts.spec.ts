@@ -2,12 +2,12 @@ import { expect } from 'chai'
 import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
 import { EmailAlreadyTaken, InvalidCredentials, InvalidToken, TooManyRequests } from '#src/domain/errors.ts'
 import { ManageAccounts } from '#src/domain/use-cases/manage-accounts.ts'
-import { aUserDraft } from '#test/builders.ts'
+import { aRequester, aUserDraft } from '#test/builders.ts'
 import { violationsOf } from '#test/domain/violations.ts'
 import { FakeClock, FakeLoginThrottle, FakePasswordHasher, FakeTokenService } from './fakes.ts'
 import { rejection } from './rejections.ts'
 
-const ORIGIN = '192.0.2.1'
+const client = aRequester()
 const jane = { email: 'jane@example.com', password: 'correct horse' }
 
 /** What a caller may send in spite of the types. */
@@ -32,7 +32,7 @@ describe('Managing accounts', () => {
 
   describe('registering', () => {
     it('stores a user with the normalised address, the hash of the password and the time', async () => {
-      const user = await accounts.register({ ...jane, email: ' Jane@EXAMPLE.com ' })
+      const user = await accounts.register({ ...jane, email: ' Jane@EXAMPLE.com ' }, client)
       expect(user.snapshot()).to.deep.equal({
         id: 1,
         email: 'Jane@example.com',
@@ -43,27 +43,27 @@ describe('Managing accounts', () => {
     })
 
     it('refuses an address that is taken, however it is spelled', async () => {
-      await accounts.register(jane)
+      await accounts.register(jane, client)
       for (const email of ['jane@example.com', ' jane@example.com', 'jane@EXAMPLE.com'])
-        expect(await rejection(accounts.register({ ...jane, email }))).to.be.instanceOf(EmailAlreadyTaken)
+        expect(await rejection(accounts.register({ ...jane, email }, client))).to.be.instanceOf(EmailAlreadyTaken)
     })
 
     it('takes a local part in other letters for another address', async () => {
-      await accounts.register(jane)
-      expect((await accounts.register({ ...jane, email: 'Jane@example.com' })).snapshot().id).to.equal(2)
+      await accounts.register(jane, client)
+      expect((await accounts.register({ ...jane, email: 'Jane@example.com' }, client)).snapshot().id).to.equal(2)
     })
 
     it('gives an address to one of many who ask for it at once', async () => {
-      const attempts = await Promise.allSettled(Array.from({ length: 20 }, () => accounts.register(jane)))
+      const attempts = await Promise.allSettled(Array.from({ length: 20 }, () => accounts.register(jane, client)))
       expect(attempts.filter(({ status }) => status === 'fulfilled')).to.have.length(1)
     })
 
     it('names every member that breaks its rule and stores nobody', async () => {
-      expect(await violationsOf(accounts.register(pair('nobody', 'short')))).to.deep.equal([
+      expect(await violationsOf(accounts.register(pair('nobody', 'short'), client))).to.deep.equal([
         'email: not_an_email',
         'password: too_short',
       ])
-      expect(await violationsOf(accounts.register(pair(null, 7)))).to.deep.equal([
+      expect(await violationsOf(accounts.register(pair(null, 7), client))).to.deep.equal([
         'email: not_text',
         'password: not_text',
       ])
@@ -72,7 +72,7 @@ describe('Managing accounts', () => {
 
     it('takes no id from whoever sends one', async () => {
       const sent = { ...jane, id: 99, createdAt: new Date(0), hashedPassword: 'mine' }
-      const { id, createdAt, hashedPassword } = (await accounts.register(sent)).snapshot()
+      const { id, createdAt, hashedPassword } = (await accounts.register(sent, client)).snapshot()
       expect({ id, createdAt, hashedPassword }).to.deep.equal({
         id: 1,
         createdAt: clock.time,
@@ -83,32 +83,32 @@ describe('Managing accounts', () => {
 
   describe('logging in', () => {
     it('issues a token that names the user', async () => {
-      await accounts.register({ ...jane, email: 'john@example.com' })
-      await accounts.register(jane)
-      const { token, expiresIn } = await accounts.logIn(jane, ORIGIN)
+      await accounts.register({ ...jane, email: 'john@example.com' }, client)
+      await accounts.register(jane, client)
+      const { token, expiresIn } = await accounts.logIn(jane, client)
       expect(tokens.verify(token).userId).to.equal(2)
       expect(expiresIn).to.equal(3_600)
     })
 
     it('finds the address however it is spelled', async () => {
-      await accounts.register(jane)
+      await accounts.register(jane, client)
       for (const email of ['\tjane@example.com ', 'jane@Example.COM'])
-        expect(tokens.verify((await accounts.logIn({ ...jane, email }, ORIGIN)).token).userId).to.equal(1)
+        expect(tokens.verify((await accounts.logIn({ ...jane, email }, client)).token).userId).to.equal(1)
     })
 
     it('refuses a wrong password and an unknown address in the same words', async () => {
-      await accounts.register(jane)
-      const wrong = await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, ORIGIN))
-      const unknown = await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, ORIGIN))
+      await accounts.register(jane, client)
+      const wrong = await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
+      const unknown = await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, client))
       expect(wrong).to.be.instanceOf(InvalidCredentials)
       expect(unknown).to.be.instanceOf(InvalidCredentials)
       expect((wrong as Error).message).to.equal((unknown as Error).message)
     })
 
     it('verifies a password also when there is no such address, so that both take the same time', async () => {
-      await accounts.register(jane)
-      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, ORIGIN))
-      await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, ORIGIN))
+      await accounts.register(jane, client)
+      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
+      await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, client))
       expect(passwords.verified).to.deep.equal(['hash 1 of correct horse', undefined])
     })
 
@@ -118,17 +118,17 @@ describe('Managing accounts', () => {
         ['no address', 'short'],
         ['a'.repeat(999), 'b'.repeat(999)],
       ])
-        expect(await rejection(accounts.logIn(pair(email, password), ORIGIN))).to.be.instanceOf(InvalidCredentials)
+        expect(await rejection(accounts.logIn(pair(email, password), client))).to.be.instanceOf(InvalidCredentials)
     })
 
     it('works for what was stored under an older rule', async () => {
       await users.add(aUserDraft({ email: 'root', hashedPassword: 'hash 1 of toor' }))
-      const { token } = await accounts.logIn({ email: 'root', password: 'toor' }, ORIGIN)
+      const { token } = await accounts.logIn({ email: 'root', password: 'toor' }, client)
       expect(tokens.verify(token).userId).to.equal(1)
     })
 
     it('refuses what is no text before it looks or hashes', async () => {
-      expect(await violationsOf(accounts.logIn(pair(undefined, '\0'), ORIGIN))).to.deep.equal([
+      expect(await violationsOf(accounts.logIn(pair(undefined, '\0'), client))).to.deep.equal([
         'email: not_text',
         'password: malformed_text',
       ])
@@ -138,32 +138,34 @@ describe('Managing accounts', () => {
 
   describe('a login that is throttled', () => {
     it('is counted for the normalised address and whence it comes', async () => {
-      await accounts.register(jane)
-      await accounts.logIn({ ...jane, email: ' jane@EXAMPLE.com ' }, ORIGIN)
-      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, '198.51.100.7'))
+      await accounts.register(jane, client)
+      await accounts.logIn({ ...jane, email: ' jane@EXAMPLE.com ' }, client)
+      await rejection(
+        accounts.logIn({ ...jane, password: 'wrong horse' }, aRequester({ clientNetwork: '198.51.100.7' })),
+      )
       expect(logins.attempts).to.deep.equal([
-        { email: 'jane@example.com', origin: ORIGIN },
-        { email: 'jane@example.com', origin: '198.51.100.7' },
+        { email: 'jane@example.com', clientNetwork: client.clientNetwork },
+        { email: 'jane@example.com', clientNetwork: '198.51.100.7' },
       ])
     })
 
     it('looks nobody up and verifies nothing', async () => {
-      await accounts.register(jane)
+      await accounts.register(jane, client)
       logins.refusal = new TooManyRequests(60)
-      expect(await rejection(accounts.logIn(jane, ORIGIN))).to.equal(logins.refusal)
+      expect(await rejection(accounts.logIn(jane, client))).to.equal(logins.refusal)
       expect(passwords.verified).to.deep.equal([])
     })
 
     it('is not counted where what was sent is no text', async () => {
-      await violationsOf(accounts.logIn(pair(undefined, '\0'), ORIGIN))
+      await violationsOf(accounts.logIn(pair(undefined, '\0'), client))
       expect(logins.attempts).to.deep.equal([])
     })
   })
 
   describe('authenticating', () => {
     it('finds the user whom the token names', async () => {
-      const user = await accounts.register(jane)
-      const { token } = await accounts.logIn(jane, ORIGIN)
+      const user = await accounts.register(jane, client)
+      const { token } = await accounts.logIn(jane, client)
       expect((await accounts.authenticate(token)).snapshot()).to.deep.equal(user.snapshot())
     })
 
@@ -172,7 +174,7 @@ describe('Managing accounts', () => {
       const created = { [jane.email]: '2026-01-31T09:30:10.999Z', 'john@example.com': '2026-01-31T09:30:11.000Z' }
       for (const [email, time] of Object.entries(created)) {
         clock.time = new Date(time)
-        await accounts.register({ ...jane, email })
+        await accounts.register({ ...jane, email }, client)
       }
       clock.time = issued
       expect((await accounts.authenticate(tokens.issue(1).token)).snapshot().id).to.equal(1)
@@ -180,7 +182,7 @@ describe('Managing accounts', () => {
     })
 
     it('accepts a token that does not say when it was issued', async () => {
-      await accounts.register(jane)
+      await accounts.register(jane, client)
       expect((await accounts.authenticate(tokens.undated(1))).snapshot().id).to.equal(1)
     })
 

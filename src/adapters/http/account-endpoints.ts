@@ -81,8 +81,8 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       body: { types: [JSON_TYPE], schema: newUser },
       response: { status: 201, description: 'The account, stored.', schema: userSchema },
       errors: ['email_taken', 'store_unavailable', 'overloaded'],
-      async handle({ body }) {
-        return { body: present((await accounts.register(body)).snapshot()) }
+      async handle({ body, requester }) {
+        return { body: present((await accounts.register(body, requester)).snapshot()) }
       },
     }),
     endpoint({
@@ -100,8 +100,8 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
         schema: tokenSchema,
       },
       errors: ['invalid_credentials', 'store_unavailable', 'overloaded'],
-      async handle({ body: { username: email, password }, clientNetwork }) {
-        const { token, expiresIn } = await accounts.logIn({ email, password }, clientNetwork)
+      async handle({ body: { username: email, password }, requester }) {
+        const { token, expiresIn } = await accounts.logIn({ email, password }, requester)
         return { body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }
       },
     }),

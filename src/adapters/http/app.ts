@@ -19,6 +19,7 @@ import { probeEndpoints } from './probe-endpoints.ts'
 import { HttpError, toProblem } from './problems.ts'
 import type { Readiness } from './readiness.ts'
 import { checkHead } from './request-head.ts'
+import { ClientLeft } from './requester.ts'
 import { taskEndpoints } from './task-endpoints.ts'
 import { settleUnreadBody } from './unread-body.ts'
 
@@ -163,6 +164,7 @@ function reportProblems(log: Log): Middleware {
       checkHead(ctx.req)
       await next()
     } catch (error) {
+      if (error instanceof ClientLeft) return
       const { problem, headers } = toProblem(error, instance)
       const details = () => ({ requestId: ctx.state.requestId, err: discreet(error, ctx) })
       if (problem.status === 500) log.error(details(), 'a request failed')

@@ -1,14 +1,15 @@
 import type Router from '@koa/router'
 import type { Context } from 'koa'
 import * as v from 'valibot'
+import type { Requester } from '../../domain/ports.ts'
 import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { UserSnapshot } from '../../domain/user.ts'
 import { authenticate } from './authenticate.ts'
 import { type BodyType, bodyReader } from './body.ts'
-import { clientNetworkOf } from './client-network.ts'
 import { type LimitName, type Limits, limitBy } from './limits.ts'
 import type { tags } from './openapi.ts'
 import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
+import { requesterOf } from './requester.ts'
 import { judge, onlyOnce, type Schema } from './validation.ts'
 
 /** A successful answer: the same status each time, so it is a part of the endpoint and not of the reply. */
@@ -25,8 +26,7 @@ interface Request<Who extends Access, Params, Query, Body> {
   readonly params: Params
   readonly query: Query
   readonly body: Body
-  /** An IPv4 address or an IPv6 /64; empty for an authenticated request. */
-  readonly clientNetwork: string
+  readonly requester: Who extends 'public' ? Requester : undefined
 }
 
 /** A route with everything that serves it, checks it and documents it. */
@@ -82,12 +82,12 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
   const limit = limiter && limitBy(limiter)
   const readBody = body && bodyReader(body.types, endpoint.method)
 
-  const judged = async (ctx: Routed, user: UserSnapshot | undefined, clientNetwork: string) => {
+  const judged = async (ctx: Routed, user: UserSnapshot | undefined, requester: Requester | undefined) => {
     const mistakes: InputError[] = []
     const sent = await readBody?.(ctx, mistakes)
     const request = {
       user: user as UserSnapshot,
-      clientNetwork,
+      requester: requester as Requester,
       params: params && judge(params, ctx.params, 'parameters', mistakes),
       query: query ? judge(query, queryOf(ctx, mistakes), 'parameters', mistakes) : refuseParameters(ctx, mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),
@@ -99,9 +99,9 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
     ctx.state.route = path
     const user = access === 'user' ? await authenticate(ctx, accounts) : undefined
     ctx.state.userId = user?.id
-    const clientNetwork = user ? '' : clientNetworkOf(ctx)
-    if (limit) await limit(ctx, user ? String(user.id) : clientNetwork)
-    const { body: answer, headers } = await endpoint.handle(await judged(ctx, user, clientNetwork))
+    const requester = user ? undefined : requesterOf(ctx)
+    if (limit) await limit(ctx, requester ? requester.clientNetwork : String(user?.id))
+    const { body: answer, headers } = await endpoint.handle(await judged(ctx, user, requester))
     if (headers) ctx.set(headers)
     ctx.status = response.status
     if (answer !== undefined) ctx.res.setHeader('Content-Type', 'application/json; charset=utf-8')

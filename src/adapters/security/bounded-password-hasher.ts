@@ -1,46 +1,62 @@
 import PQueue from 'p-queue'
 import { Overloaded } from '../../domain/errors.ts'
-import type { PasswordHasher } from '../../domain/ports.ts'
+import type { PasswordHasher, Requester } from '../../domain/ports.ts'
+import { FairQueue, type FairQueueOptions } from './fair-queue.ts'
 
 export interface Bounds {
   /** Hashes computed at the same time, 1 or more. */
   readonly concurrency: number
-  /** Hashes that may wait for their turn; one more is refused. */
+  /** Hashes that may wait for their turn; one more is refused. A client network may hold half of these places. */
   readonly mostWaiting: number
 }
 
 /**
- * Keeps a flood of logins from everybody else: a hash takes a core and a thread of libuv's pool for as long as it
- * lasts, so only some are computed at a time, and only some may wait.
+ * Keeps a flood of logins from slowing down all other requests: a hash occupies a core and a thread of libuv's pool, so
+ * the number of hashes computed at a time is bounded. Client networks are served in turn, so that a flood from a few of
+ * them does not make the others wait.
  */
 export class BoundedPasswordHasher implements PasswordHasher {
   readonly #hasher: PasswordHasher
-  /** Running or waiting. */
-  readonly #mostAtOnce: number
-  readonly #queue: PQueue
+  readonly #bounds: Bounds
+  readonly #queue: PQueue<FairQueue, FairQueueOptions>
 
-  constructor(hasher: PasswordHasher, { concurrency, mostWaiting }: Bounds) {
+  constructor(hasher: PasswordHasher, bounds: Bounds) {
     this.#hasher = hasher
-    this.#mostAtOnce = concurrency + mostWaiting
-    this.#queue = new PQueue({ concurrency })
+    this.#bounds = bounds
+    this.#queue = new PQueue({ concurrency: bounds.concurrency, queueClass: FairQueue })
   }
 
-  /** @throws Overloaded */
-  async hash(password: string): Promise<string> {
-    return this.#inTurn(() => this.#hasher.hash(password))
+  async hash(password: string, requester: Requester): Promise<string> {
+    return this.#inTurn(() => this.#hasher.hash(password, requester), requester)
   }
 
-  /** @throws Overloaded */
-  async verify(password: string, hash: string | undefined): Promise<boolean> {
-    return this.#inTurn(() => this.#hasher.verify(password, hash))
+  async verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean> {
+    return this.#inTurn(() => this.#hasher.verify(password, hash, requester), requester)
   }
 
   load(): { readonly waiting: number; readonly running: number } {
     return { waiting: this.#queue.size, running: this.#queue.pending }
   }
 
-  #inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.#queue.pending + this.#queue.size >= this.#mostAtOnce) throw new Overloaded()
-    return this.#queue.add(work)
+  #inTurn<Result>(work: () => Promise<Result>, { clientNetwork, signal }: Requester): Promise<Result> {
+    if (!this.#hasPlaceFor(clientNetwork)) throw new Overloaded()
+    // p-queue would give the slot of a running job to the next one as soon as its signal aborts, though bcrypt cannot
+    // be interrupted. So the job listens only until it starts.
+    const waiting = new AbortController()
+    const giveUp = () => waiting.abort(signal.reason)
+    if (signal.aborted) giveUp()
+    signal.addEventListener('abort', giveUp, { once: true })
+    const start = () => {
+      signal.removeEventListener('abort', giveUp)
+      return work()
+    }
+    return this.#queue.add(start, { clientNetwork, signal: waiting.signal })
+  }
+
+  #hasPlaceFor(clientNetwork: string): boolean {
+    const { concurrency, mostWaiting } = this.#bounds
+    const { pending, size } = this.#queue
+    if (pending + size < concurrency) return true
+    return size < mostWaiting && this.#queue.sizeBy({ clientNetwork }) < Math.ceil(mostWaiting / 2)
   }
 }

@@ -1,5 +1,5 @@
 import { InvalidCredentials, InvalidToken } from '../errors.ts'
-import type { AccessToken, Ports } from '../ports.ts'
+import type { AccessToken, Ports, Requester } from '../ports.ts'
 import { enforce } from '../rules.ts'
 import { type Credentials, credentialRules, loginRules, normalizeEmail, User } from '../user.ts'
 
@@ -17,30 +17,30 @@ export class ManageAccounts {
    * @throws EmailAlreadyTaken
    * @throws Overloaded
    */
-  async register(credentials: Credentials): Promise<User> {
+  async register(credentials: Credentials, requester: Requester): Promise<User> {
     const { users, passwords, clock } = this.#ports
     enforce(credentialRules, credentials)
-    const hash = await passwords.hash(credentials.password)
+    const hash = await passwords.hash(credentials.password, requester)
     return users.add(User.create(credentials.email, hash, clock.now()))
   }
 
   /**
-   * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
    * @throws InvalidInput when one of the two is no text at all
    * @throws InvalidCredentials
    * @throws TooManyRequests
    * @throws Overloaded
    */
-  async logIn(credentials: Credentials, clientNetwork: string): Promise<AccessToken> {
+  async logIn(credentials: Credentials, requester: Requester): Promise<AccessToken> {
     enforce(loginRules, credentials)
     const email = normalizeEmail(credentials.email)
-    return this.#ports.logins.attempt(email, clientNetwork, () => this.#tokenFor(email, credentials.password))
+    const { password } = credentials
+    return this.#ports.logins.attempt(email, requester.clientNetwork, () => this.#tokenFor(email, password, requester))
   }
 
-  async #tokenFor(email: string, password: string): Promise<AccessToken> {
+  async #tokenFor(email: string, password: string, requester: Requester): Promise<AccessToken> {
     const { users, passwords, tokens } = this.#ports
     const user = (await users.findByEmail(email))?.snapshot()
-    const right = await passwords.verify(password, user?.hashedPassword)
+    const right = await passwords.verify(password, user?.hashedPassword, requester)
     if (!user || !right) throw new InvalidCredentials()
     return tokens.issue(user.id)
   }

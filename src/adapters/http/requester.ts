@@ -1,0 +1,15 @@
+import type { Context } from 'koa'
+import type { Requester } from '../../domain/ports.ts'
+import { clientNetworkOf } from './client-network.ts'
+
+/** The client closed the connection before it was answered. There is no answer to send; the access log has the request. */
+export class ClientLeft extends Error {}
+
+export function requesterOf(ctx: Context): Requester {
+  const controller = new AbortController()
+  const { res } = ctx
+  res.once('close', () => {
+    if (!res.writableFinished) controller.abort(new ClientLeft())
+  })
+  return { clientNetwork: clientNetworkOf(ctx), signal: controller.signal }
+}

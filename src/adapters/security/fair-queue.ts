@@ -1,0 +1,61 @@
+import type { Queue, QueueAddOptions } from 'p-queue'
+
+type Run = () => Promise<unknown>
+
+export interface FairQueueOptions extends QueueAddOptions {
+  readonly clientNetwork: string
+}
+
+interface Job {
+  readonly id: string
+  readonly run: Run
+}
+
+/** Serves client networks in turn (round robin), and the jobs of one network in the order in which they came. */
+export class FairQueue implements Queue<Run, FairQueueOptions> {
+  /** Only networks with jobs, in the order of their turns. */
+  readonly #networks = new Map<string, Job[]>()
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
+  enqueue(run: Run, { clientNetwork = '', id = '' }: Partial<FairQueueOptions> = {}): void {
+    const jobs = this.#networks.get(clientNetwork)
+    if (jobs) jobs.push({ id, run })
+    else this.#networks.set(clientNetwork, [{ id, run }])
+    this.#size++
+  }
+
+  dequeue(): Run | undefined {
+    const [turn] = this.#networks
+    if (!turn) return undefined
+    const [clientNetwork, jobs] = turn
+    const job = jobs.shift()
+    this.#networks.delete(clientNetwork)
+    if (jobs.length > 0) this.#networks.set(clientNetwork, jobs)
+    this.#size--
+    return job?.run
+  }
+
+  remove(id: string): void {
+    for (const [clientNetwork, jobs] of this.#networks) {
+      const index = jobs.findIndex((job) => job.id === id)
+      if (index === -1) continue
+      jobs.splice(index, 1)
+      if (jobs.length === 0) this.#networks.delete(clientNetwork)
+      this.#size--
+      return
+    }
+  }
+
+  /** The waiting jobs of a client network. */
+  filter({ clientNetwork = '' }: Partial<FairQueueOptions>): Run[] {
+    return (this.#networks.get(clientNetwork) ?? []).map(({ run }) => run)
+  }
+
+  setPriority(): never {
+    throw new Error('Jobs have no priorities: client networks are served in turn.')
+  }
+}

@@ -1,0 +1,100 @@
+import { request as httpRequest } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { expect } from 'chai'
+import type { Test } from 'supertest'
+import { BoundedPasswordHasher } from '#src/adapters/security/bounded-password-hasher.ts'
+import { SlowPasswordHasher } from '#test/use-cases/fakes.ts'
+import { Api, codeOf, LOGIN, PASSWORD, REGISTER } from './api.ts'
+
+const MOST_WAITING = 4
+
+describe('A request whose password waits to be hashed or verified', () => {
+  let api: Api
+  let slow: SlowPasswordHasher
+  let hasher: BoundedPasswordHasher
+
+  beforeEach(async () => {
+    api = new Api()
+    slow = new SlowPasswordHasher()
+    hasher = new BoundedPasswordHasher(slow, { concurrency: 1, mostWaiting: MOST_WAITING })
+    await api.start(
+      { DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_FAILED_LOGINS: '1', TRUST_PROXY: '1' },
+      { passwords: () => hasher },
+    )
+    const registered = register('jane@example.com', '192.0.2.1')
+    await untilLoad(1, 0)
+    slow.finishOne()
+    await registered
+  })
+  afterEach(() => api.stop())
+
+  const register = (email: string, network: string) =>
+    sent(api.post(REGISTER).send({ email, password: PASSWORD }), network)
+  const logIn = (network: string) =>
+    sent(api.post(LOGIN).send({ username: 'jane@example.com', password: PASSWORD }), network)
+  const sent = async (request: Test, network: string) => request.set('X-Forwarded-For', network)
+
+  async function untilLoad(running: number, waiting: number): Promise<void> {
+    for (let turns = 0; turns < 5_000; turns++) {
+      const load = hasher.load()
+      if (load.running === running && load.waiting === waiting) return
+      await delay(1)
+    }
+    expect(hasher.load()).to.deep.equal({ running, waiting })
+  }
+
+  it('is answered in the turn of its client network, which may hold half of the places', async () => {
+    const requests = [logIn('192.0.2.1')]
+    for (let waiting = 0; waiting < MOST_WAITING / 2; waiting++) {
+      await untilLoad(1, waiting)
+      requests.push(logIn('192.0.2.1'))
+    }
+    await untilLoad(1, MOST_WAITING / 2)
+    const refused = await logIn('192.0.2.1')
+    expect(refused.status).to.equal(503)
+    expect(codeOf(refused)).to.equal('overloaded')
+    const other = register('joe@example.com', '198.51.100.7')
+    await untilLoad(1, MOST_WAITING / 2 + 1)
+    // The one that runs, the next of the first network, and the one of the other network.
+    for (let job = 0; job < 3; job++) {
+      slow.finishOne()
+      await untilLoad(1, Math.max(0, MOST_WAITING / 2 - job))
+    }
+    expect((await other).status).to.equal(201)
+    slow.finishOne()
+    for (const { status } of await Promise.all(requests)) expect(status).to.equal(200)
+  })
+
+  for (const [path, body] of [
+    [LOGIN, { username: 'jane@example.com', password: 'wrong' }],
+    [REGISTER, { email: 'joe@example.com', password: PASSWORD }],
+  ] as const) {
+    it(`gives up its place when its client leaves, logged as 499 alone, and counts for nothing (${path})`, async () => {
+      const running = logIn('192.0.2.1')
+      await untilLoad(1, 0)
+      const requestId = 'client-that-leaves'
+      const headers = {
+        'content-type': 'application/json',
+        'x-forwarded-for': '192.0.2.1',
+        'x-request-id': requestId,
+      }
+      const leaving = httpRequest(api.url + path, { method: 'POST', headers, agent: false })
+      leaving.on('error', () => undefined).end(JSON.stringify(body))
+      await untilLoad(1, 1)
+      const begun = slow.begun.length
+      leaving.destroy()
+      await untilLoad(1, 0)
+      slow.finishOne()
+      expect((await running).status).to.equal(200)
+      expect(slow.begun).to.have.length(begun)
+
+      const again = logIn('192.0.2.1')
+      await untilLoad(1, 0)
+      slow.finishOne()
+      expect((await again).status).to.equal(200)
+      const lines = api.log.map((line) => JSON.parse(line)).filter((line) => line.requestId === requestId)
+      expect(lines).to.have.length(1)
+      expect(lines[0]).to.include({ level: 30, msg: 'request', route: path, status: 499, aborted: true })
+    })
+  }
+})
