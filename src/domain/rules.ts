@@ -18,16 +18,27 @@ export const wellFormed: Rule = (value) => {
   return undefined
 }
 
-export const text =
-  ({ min, max }: TextLimits): Rule =>
-  (value) => {
-    const broken = wellFormed(value)
-    if (broken) return broken
+/** UTF-16 code units of one code point, at most. */
+const UNITS_PER_CHARACTER = 2
+
+/**
+ * Refuses a text by its length alone, which costs nothing: a rule that reads the text comes after it.
+ *
+ * @param units UTF-16 code units, more than a text of `max` characters can have
+ */
+export const atMostUnits =
+  (units: number, max: number): Rule =>
+  (value) =>
+    typeof value === 'string' && value.length > units ? tooLong(max) : undefined
+
+export const text = ({ min, max }: TextLimits): Rule =>
+  all(atMostUnits(UNITS_PER_CHARACTER * max, max), wellFormed, (value) => {
     const length = codePoints(value as string)
     if (length < min) return { code: 'too_short', detail: `must have at least ${min} characters` }
-    if (length > max) return { code: 'too_long', detail: `must have at most ${max} characters` }
-    return undefined
-  }
+    return length > max ? tooLong(max) : undefined
+  })
+
+const tooLong = (max: number): Broken => ({ code: 'too_long', detail: `must have at most ${max} characters` })
 
 export const notBlank: Rule = (value) =>
   typeof value === 'string' && value.trim() === '' ? { code: 'blank', detail: 'must not be blank' } : undefined

@@ -1,7 +1,17 @@
-import { all, enforce, type Rule, text, wellFormed } from './rules.ts'
+import { all, atMostUnits, enforce, type Rule, text, wellFormed } from './rules.ts'
 
 export const EMAIL_LIMITS = { min: 3, max: 320 }
 export const PASSWORD_LIMITS = { min: 8, max: 128 }
+
+/** UTF-16 code units that Unicode NFC makes one character of, at most: U+16126 is composed of three astral characters. */
+const UNITS_PER_NFC_CHARACTER = 6
+const ROOM_FOR_BLANKS = 128
+/**
+ * UTF-16 code units that an address may have before it is normalised. Normalising takes four times as long for twice as
+ * many combining marks, so a longer text is never normalised.
+ */
+const MAX_RAW_EMAIL = EMAIL_LIMITS.max * UNITS_PER_NFC_CHARACTER + ROOM_FOR_BLANKS
+const MAX_RAW_PASSWORD = PASSWORD_LIMITS.max * UNITS_PER_NFC_CHARACTER
 
 /**
  * Letters, marks and digits of any script; beside them what RFC 5322 calls `atext`, and what RFC 6531 adds to it
@@ -15,10 +25,11 @@ const ADDRESS = new RegExp(`^(?:${ATOM})+(?:\\.(?:${ATOM})+)*@${LABEL}(?:\\.${LA
 const address: Rule = (value) =>
   ADDRESS.test(value as string) ? undefined : { code: 'not_an_email', detail: 'must be an e-mail address' }
 
-const email: Rule = (value) => {
-  const broken = wellFormed(value)
-  return broken ?? all(text(EMAIL_LIMITS), address)(normalizeEmail(value as string))
-}
+const normalizedEmail = all(text(EMAIL_LIMITS), address)
+
+const email = all(atMostUnits(MAX_RAW_EMAIL, EMAIL_LIMITS.max), wellFormed, (value) =>
+  normalizedEmail(normalizeEmail(value as string)),
+)
 
 export interface Credentials {
   readonly email: string
@@ -33,6 +44,17 @@ export const credentialRules: Readonly<Record<keyof Credentials, Rule>> = {
 
 /** The rules of somebody who logs in: whatever a store can compare; the rest is a right or a wrong pair. */
 export const loginRules: Readonly<Record<keyof Credentials, Rule>> = { email: wellFormed, password: wellFormed }
+
+/**
+ * The pair to look up. Each half that is longer than any account's becomes the empty text, which is no account's
+ * either, so what follows costs as much as any wrong pair.
+ */
+export function loginPair({ email, password }: Credentials): Credentials {
+  return {
+    email: email.length > MAX_RAW_EMAIL ? '' : normalizeEmail(email),
+    password: password.length > MAX_RAW_PASSWORD ? '' : password,
+  }
+}
 
 /**
  * One spelling for one address: no surrounding blanks, Unicode NFC, the domain in lower case. The local part keeps

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { normalizeEmail, User } from '#src/domain/user.ts'
+import { readsOf } from '#test/text-readers.ts'
 import { anyText } from './texts.ts'
 import { violations } from './violations.ts'
 
@@ -135,6 +136,25 @@ describe('An e-mail address', () => {
     expect(violations(() => register(long(321, 'e\u0301')))).to.deep.equal(['email: too_long'])
   })
 
+  it('is accepted at its full length however it was composed, between some blanks', () => {
+    for (const letter of ['\u1f82', '\u{16126}', '\u4e3d']) {
+      const raw = long(320, letter).normalize('NFD')
+      expect(isAccepted(`${' '.repeat(60)}${raw}${' '.repeat(60)}`)).to.equal(true)
+    }
+    expect(isAccepted(long(320, '\u{2f800}'))).to.equal(true)
+  })
+
+  it('is not normalised, nor read at all, where it is longer than any that is accepted', async () => {
+    const attacks = ['\u0301\u0323', ' ', 'a', 'a@'].map(
+      (part) => (length: number) => part.repeat(length / part.length),
+    )
+    for (const attack of attacks) {
+      const refused = () => expect(violations(() => register(attack(8_000)))).to.deep.equal(['email: too_long'])
+      const { normalize, regularExpression } = await readsOf(refused)
+      expect({ normalize, regularExpression }).to.deep.equal({ normalize: 0, regularExpression: 0 })
+    }
+  })
+
   it('is judged in no time, however it was made to be slow', () => {
     for (const email of ['a'.repeat(319), `${'a.'.repeat(158)}@`, `a@${'a-'.repeat(158)}`, `a@${'a.'.repeat(158)}`]) {
       expect(isAccepted(email)).to.equal(false)
@@ -144,6 +164,15 @@ describe('An e-mail address', () => {
 })
 
 describe('A normalised e-mail address', () => {
+  it('comes from at most 6 UTF-16 code units for each character, which the bound of its raw length counts on', () => {
+    let most = 0
+    for (let point = 0; point <= 0x10ffff; point++) {
+      const character = String.fromCodePoint(point)
+      if (character.normalize('NFC') === character) most = Math.max(most, character.normalize('NFD').length)
+    }
+    expect(most).to.equal(6)
+  })
+
   it('has no surrounding blanks, is NFC, and has a domain in lower case and a local part as it was', () => {
     expect(normalizeEmail(' \tJane.DOE@Example.COM\r\n')).to.equal('Jane.DOE@example.com')
     expect(normalizeEmail('Jose\u0301@CAFE\u0301.example')).to.equal('Jos\u00e9@caf\u00e9.example')

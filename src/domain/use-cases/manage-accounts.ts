@@ -1,7 +1,7 @@
 import { InvalidCredentials, InvalidToken } from '../errors.ts'
 import type { AccessToken, Ports, Requester } from '../ports.ts'
 import { enforce } from '../rules.ts'
-import { type Credentials, credentialRules, loginRules, normalizeEmail, User } from '../user.ts'
+import { type Credentials, credentialRules, loginPair, loginRules, User } from '../user.ts'
 
 type Needs = Pick<Ports, 'users' | 'passwords' | 'logins' | 'tokens' | 'clock'>
 
@@ -32,8 +32,7 @@ export class ManageAccounts {
    */
   async logIn(credentials: Credentials, requester: Requester): Promise<AccessToken> {
     enforce(loginRules, credentials)
-    const email = normalizeEmail(credentials.email)
-    const { password } = credentials
+    const { email, password } = loginPair(credentials)
     return this.#ports.logins.attempt(email, requester.clientNetwork, () => this.#tokenFor(email, password, requester))
   }
 
