@@ -150,21 +150,21 @@ describe('Managing accounts', () => {
     })
 
     it('is counted for no account where the name is longer than any address, and verified all the same', async () => {
-      await accounts.register(jane)
+      await accounts.register(jane, client)
       for (const email of ['\u0301\u0323'.repeat(100_000), ` ${'a'.repeat(5_000)}@example.com`])
-        expect(await rejection(accounts.logIn({ ...jane, email }, ORIGIN))).to.be.instanceOf(InvalidCredentials)
+        expect(await rejection(accounts.logIn({ ...jane, email }, client))).to.be.instanceOf(InvalidCredentials)
       expect(logins.attempts).to.deep.equal([
-        { email: '', origin: ORIGIN },
-        { email: '', origin: ORIGIN },
+        { email: '', clientNetwork: client.clientNetwork },
+        { email: '', clientNetwork: client.clientNetwork },
       ])
       expect(passwords.verified).to.deep.equal([undefined, undefined])
     })
 
     it('is a wrong pair where the password is longer than any, and counted for the account', async () => {
-      await accounts.register(jane)
+      await accounts.register(jane, client)
       const password = jane.password.padEnd(1_000)
-      expect(await rejection(accounts.logIn({ ...jane, password }, ORIGIN))).to.be.instanceOf(InvalidCredentials)
-      expect(logins.attempts).to.deep.equal([{ email: jane.email, origin: ORIGIN }])
+      expect(await rejection(accounts.logIn({ ...jane, password }, client))).to.be.instanceOf(InvalidCredentials)
+      expect(logins.attempts).to.deep.equal([{ email: jane.email, clientNetwork: client.clientNetwork }])
       expect(passwords.verified).to.deep.equal(['hash 1 of correct horse'])
     })
 

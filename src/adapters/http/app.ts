@@ -76,6 +76,7 @@ export function createApp(options: HttpOptions, surroundings: Surroundings): Koa
 }
 
 const REQUEST_ID = /^[\w.-]{1,128}$/
+const MAX_REQUEST_ID = 128
 
 /** What every answer carries, whatever becomes of the request. */
 function answerHeaders(): Middleware {
@@ -87,7 +88,8 @@ function answerHeaders(): Middleware {
   })
   return ({ req, res, state }, next) => {
     const sent = req.headers['x-request-id']
-    state.requestId = typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : randomUUID()
+    const kept = typeof sent === 'string' && sent.length <= MAX_REQUEST_ID && REQUEST_ID.test(sent)
+    state.requestId = kept ? sent : randomUUID()
     res.setHeader('X-Request-Id', state.requestId)
     for (const [name, value] of headers) res.setHeader(name, value)
     return next()
@@ -162,6 +164,7 @@ function reportProblems(log: Log): Middleware {
     try {
       instance = pathOf(ctx)
       checkHead(ctx.req)
+      if (instance.length > MAX_PATH) throw new HttpError('route_not_found')
       await next()
     } catch (error) {
       if (error instanceof ClientLeft) return
@@ -178,8 +181,14 @@ function reportProblems(log: Log): Middleware {
   }
 }
 
+/** Characters of a path; every route's is shorter. */
+const MAX_PATH = 2_048
+/** Characters of a target that is a whole URL. */
+const MAX_URL = 4_096
+
 /** A target may be a whole URL (RFC 9112, section 3.2.2), and as such no URL at all. */
 function pathOf(ctx: Context): string {
+  if (ctx.url.length > MAX_URL && !ctx.url.startsWith('/')) throw new HttpError('malformed_target')
   try {
     const path: string | null = ctx.path
     if (path !== null) return path

@@ -11,10 +11,13 @@ export function clientNetworkOf({ ip, req }: Context): string {
 
 /** Some proxies add the port of their client. */
 const ADDRESS = /^(?:\[([^\]]+)\]|([\d.]+))(?::\d+)?$/
+/** Characters of an IPv6 address with a zone, between brackets, and a port. */
+const MAX_ADDRESS = 80
 const MAPPED = /^::ffff:([\d.]+)$/
 
 /** The network of an address; `undefined` for a text that is none. */
 export function networkOf(text: string): string | undefined {
+  if (text.length > MAX_ADDRESS) return undefined
   const [, six, four] = ADDRESS.exec(text) ?? []
   const address = six ?? four ?? text
   const family = isIP(address)

@@ -121,7 +121,7 @@ export function refuse(mistakes: readonly InputError[]): void {
 }
 
 function queryOf(ctx: Context, mistakes: InputError[]): Record<string, string> {
-  return ctx.querystring === '' ? none : onlyOnce(new URLSearchParams(ctx.querystring), 'parameters', mistakes)
+  return ctx.querystring === '' ? none : onlyOnce(ctx.querystring, 'parameters', mistakes)
 }
 
 function koaPath(path: string): string {

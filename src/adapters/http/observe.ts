@@ -24,6 +24,9 @@ export interface RequestObserver {
 /** https://www.w3.org/TR/trace-context/#traceparent-header: later versions may be longer, the first may not. */
 const TRACEPARENT = /^(?!ff|00.{54})[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
 
+/** Characters that the pattern looks at: what follows them is of a later version. */
+const TRACEPARENT_END = 56
+
 /** Tells the observers of each request, from the first middleware to the last byte. */
 export function observe(observers: readonly RequestObserver[]): Middleware {
   return (ctx, next) => {
@@ -59,6 +62,6 @@ function answered(ctx: Context, milliseconds: number): Answered {
     milliseconds,
     requestId: state.requestId,
     userId: state.userId,
-    traceId: typeof traceparent === 'string' ? TRACEPARENT.exec(traceparent)?.[1] : undefined,
+    traceId: typeof traceparent === 'string' ? TRACEPARENT.exec(traceparent.slice(0, TRACEPARENT_END))?.[1] : undefined,
   }
 }

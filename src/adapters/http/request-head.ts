@@ -4,6 +4,9 @@ import { HttpError } from './problems.ts'
 /** `uri-host [":" port]` (RFC 9110, section 7.2). */
 const HOST = /^(?:\[[\w\-.~!$&'()*+,;=:]+\]|(?:[\w\-.~!$&'()*+,;=]|%[\da-f]{2})*)(?::\d*)?$/i
 
+/** Characters of a name of 253 and a port, with room. */
+const MAX_HOST = 300
+
 /**
  * Refuses what Node's parser lets through: a host that proxies may read differently (RFC 9112, section 3.2), and a
  * transfer coding that would be taken for the body (section 6.1).
@@ -11,7 +14,8 @@ const HOST = /^(?:\[[\w\-.~!$&'()*+,;=:]+\]|(?:[\w\-.~!$&'()*+,;=]|%[\da-f]{2})*
  * @throws HttpError
  */
 export function checkHead({ headers, rawHeaders }: IncomingMessage): void {
-  if (!HOST.test(headers.host ?? '') || countHosts(rawHeaders) > 1) throw new HttpError('malformed_host')
+  const { host = '' } = headers
+  if (host.length > MAX_HOST || !HOST.test(host) || countHosts(rawHeaders) > 1) throw new HttpError('malformed_host')
   const coding = headers['transfer-encoding']
   if (coding !== undefined && coding.toLowerCase() !== 'chunked')
     throw new HttpError('unsupported_transfer_coding', { Connection: 'close' })

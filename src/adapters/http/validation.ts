@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { type Rule, wholeNumber } from '../../domain/rules.ts'
-import type { InputError } from './problems.ts'
+import { type InputError, InvalidRequest } from './problems.ts'
 
 /** A schema of any members that yields `Output`. */
 export type Schema<Output = unknown> = v.GenericSchema<unknown, Output>
@@ -28,9 +28,13 @@ export const ruled = <Value>(rule: Rule, jsonSchema: JsonSchema, read: (sent: un
 
 /** A whole number as the text of a path or a query, without sign, leading zeros or exponent; both limits inclusive. */
 export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema = {}) =>
-  ruled<number>(wholeNumber(minimum, maximum), { type: 'integer', minimum, maximum, ...jsonSchema }, (text) =>
-    /^(?:0|[1-9]\d*)$/.test(String(text)) ? Number(text) : undefined,
-  )
+  ruled<number>(wholeNumber(minimum, maximum), { type: 'integer', minimum, maximum, ...jsonSchema }, (sent) => {
+    const text = String(sent)
+    return text.length <= MAX_DIGITS && NUMERAL.test(text) ? Number(text) : undefined
+  })
+
+const NUMERAL = /^(?:0|[1-9]\d*)$/
+const MAX_DIGITS = String(Number.MAX_SAFE_INTEGER).length
 
 /** What the API answers and nobody can set: accepted, so that what was read can be sent back, and ignored. */
 const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true, description: 'Ignored.' })))
@@ -72,11 +76,22 @@ export function judge<Output>(schema: Schema<Output>, value: unknown, part: Part
   return result.output as Output
 }
 
-/** The parameters of a query or the fields of a form, each of which may be given once. */
-export function onlyOnce(pairs: URLSearchParams, part: Part, mistakes: InputError[]): Record<string, string> {
+/** Many more than any route takes. In Node 24 `URLSearchParams` takes four times as long for twice as many. */
+const MAX_PARAMETERS = 1_000
+
+/**
+ * The parameters of a query or the fields of a form, each of which may be given once.
+ *
+ * @throws InvalidRequest when there are too many to be read
+ */
+export function onlyOnce(text: string, part: Part, mistakes: InputError[]): Record<string, string> {
+  if (text.split('&', MAX_PARAMETERS + 1).length > MAX_PARAMETERS) {
+    const detail = `must have at most ${MAX_PARAMETERS} parameters`
+    throw new InvalidRequest([{ ...places[part](undefined), code: 'too_many', detail }])
+  }
   const values = new Map<string, string>()
   const repeated = new Set<string>()
-  for (const [name, value] of pairs) {
+  for (const [name, value] of new URLSearchParams(text)) {
     if (values.has(name)) repeated.add(name)
     values.set(name, value)
   }

@@ -1,0 +1,171 @@
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { expect } from 'chai'
+import { type Reads, readsOf } from '#test/text-readers.ts'
+import { Api, LOGIN, ME, mistakes, PASSWORD, type RawRequest, REGISTER, TASKS, type User } from './api.ts'
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+const FORM_TYPE = { 'content-type': 'application/x-www-form-urlencoded' }
+
+/** Each value of a request is shorter: what is longer is cut or refused unread. */
+const BOUND = 4_096
+/** Lengths of a text, half of what the headers and the body of a request may have. */
+const [IN_HEADER, IN_BODY] = [7_000, 400_000]
+
+type Sent = Partial<RawRequest> & { readonly body?: string }
+
+const fill = (length: number, part: string) => part.repeat(Math.ceil(length / part.length)).slice(0, length)
+const login = (body: string, headers: Readonly<Record<string, string>> = JSON_TYPE) => ({
+  method: 'POST',
+  path: LOGIN,
+  headers,
+  body,
+})
+const json = (path: string, body: object, headers: Sent['headers'] = {}): Sent => ({
+  method: 'POST',
+  path,
+  headers: { ...JSON_TYPE, ...headers },
+  body: JSON.stringify(body),
+})
+
+describe('The length of a text from outside', () => {
+  const api = new Api()
+  let jane: User
+  let signed: Readonly<Record<string, string>>
+  before(async () => {
+    const limits = { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '999', RATE_LIMIT_FAILED_LOGINS: '999' }
+    await api.start({ DATABASE_URL: 'memory:', TRUST_PROXY: '1', ...limits })
+    jane = await api.user()
+    signed = { authorization: `Bearer ${jane.token}` }
+    // Its signature is checked now and remembered.
+    await jane.get(ME).expect(200)
+  })
+  after(() => api.stop())
+
+  /** The status of the answer. The client uses nothing that is counted. */
+  async function send({ method = 'GET', path = '/health', headers = {}, body = '' }: Sent): Promise<number> {
+    const { hostname, port } = new URL(api.url)
+    const length = Buffer.byteLength(body)
+    const lines = Object.entries({ host: hostname, connection: 'close', 'content-length': length, ...headers })
+    const head = lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')
+    const socket = connect({ host: hostname, port: Number(port) })
+    socket.write(`${method} ${path} HTTP/1.1\r\n${head}\r\n${body}`)
+    return Number((await text(socket)).split(' ', 2)[1])
+  }
+  const reads = (request: Sent): Promise<Reads> =>
+    readsOf(async () => expect(await send(request)).to.be.oneOf([200, 201, 204, 400, 401, 404, 415, 422]))
+
+  const inHeaders: Readonly<Record<string, (text: string) => Sent>> = {
+    'Content-Type': (text) => login('{}', { 'content-type': text }),
+    'Content-Type, among its parameters': (text) => login('{}', { 'content-type': `application/json; x=${text}` }),
+    'Content-Encoding': (text) => login('{}', { ...JSON_TYPE, 'content-encoding': text }),
+    Authorization: (text) => ({ path: ME, headers: { authorization: text } }),
+    'Authorization, after its scheme': (text) => ({ path: ME, headers: { authorization: `Bearer ${text}` } }),
+    'Authorization, in a token': (text) => ({ path: ME, headers: { authorization: `Bearer e30.${text}.e30` } }),
+    'X-Request-Id': (text) => ({ headers: { 'x-request-id': text } }),
+    traceparent: (text) => ({ headers: { traceparent: text } }),
+    Origin: (text) => ({ headers: { origin: text } }),
+    'Access-Control-Request-Headers': (text) => ({
+      method: 'OPTIONS',
+      path: TASKS,
+      headers: {
+        origin: 'http://localhost:3000',
+        'access-control-request-method': 'GET',
+        'access-control-request-headers': text,
+      },
+    }),
+    'X-Forwarded-For': (text) => login('{}', { ...JSON_TYPE, 'x-forwarded-for': text }),
+    'X-Forwarded-Host': (text) => ({ headers: { 'x-forwarded-host': text } }),
+    'X-Forwarded-Proto': (text) => ({ headers: { 'x-forwarded-proto': text } }),
+    Host: (text) => ({ headers: { host: text } }),
+    Cookie: (text) => ({ headers: { cookie: text } }),
+    'If-None-Match': (text) => ({ path: '/docs', headers: { 'if-none-match': text } }),
+    'If-Modified-Since': (text) => ({ path: '/docs/start.js', headers: { 'if-modified-since': text } }),
+    'Accept-Encoding': (text) => ({ path: '/docs', headers: { 'accept-encoding': text } }),
+  }
+  const texts: Readonly<Record<string, (length: number) => string>> = {
+    blanks: (length) => `a${' '.repeat(length - 2)}b`,
+    letters: (length) => 'a'.repeat(length),
+    list: (length) => fill(length, 'a, "b";'),
+  }
+  for (const [place, request] of Object.entries(inHeaders)) {
+    it(`is bounded before the text is read: ${place}`, async () => {
+      for (const [form, make] of Object.entries(texts)) {
+        const [half, whole] = [await reads(request(make(IN_HEADER))), await reads(request(make(2 * IN_HEADER)))]
+        expect(whole, form).to.deep.equal(half)
+        expect(Math.max(...Object.values(whole)), form).to.be.at.most(BOUND)
+      }
+    })
+  }
+
+  const inTargets: Readonly<Record<string, (length: number) => string>> = {
+    'a path': (length) => `/${fill(length, 'a/')}`,
+    'a path of escapes': (length) => `/${fill(length, '%41')}`,
+    'an id': (length) => `${TASKS}/${fill(length, '9')}`,
+    'the name of a parameter': (length) => `${TASKS}?${fill(length, 'a')}`,
+    'limit and skip': (length) => `${TASKS}?limit=${fill(length / 2, '9')}&skip=${fill(length / 2, '9')}`,
+    cursor: (length) => `${TASKS}?cursor=${fill(length, 'PD')}`,
+    'a target that is a whole URL': (length) => `http://${fill(length, 'a:@')}/health`,
+  }
+  for (const [place, path] of Object.entries(inTargets)) {
+    it(`is bounded before the text is read: ${place}`, async () => {
+      const [half, whole] = [
+        await reads({ path: path(IN_HEADER), headers: signed }),
+        await reads({ path: path(2 * IN_HEADER), headers: signed }),
+      ]
+      expect(whole).to.deep.equal(half)
+      expect(Math.max(...Object.values(whole))).to.be.at.most(BOUND)
+    })
+  }
+
+  const inBodies: Readonly<Record<string, (length: number) => Sent>> = {
+    'a login name': (length) =>
+      login(JSON.stringify({ username: fill(length / 2, '\u0301\u0323'), password: PASSWORD })),
+    'a login name in a form': (length) => login(`password=x&username=${'%CC%81'.repeat(length / 8)}`, FORM_TYPE),
+    'a login name between blanks': (length) =>
+      login(JSON.stringify({ username: `${' '.repeat(length)}a@b.c`, password: PASSWORD })),
+    'a password at login': (length) => login(JSON.stringify({ username: jane.email, password: fill(length, 'x') })),
+    'an e-mail address': (length) => json(REGISTER, { email: fill(length / 2, '\u0301\u0323'), password: PASSWORD }),
+    'an e-mail address between blanks': (length) =>
+      json(REGISTER, { email: `a@b.c${' '.repeat(length)}`, password: PASSWORD }),
+    'a password at registration': (length) => json(REGISTER, { email: 'x@example.com', password: fill(length, 'x') }),
+    'a title': (length) => json(TASKS, { title: fill(length, ' ') }, signed),
+    'a description': (length) => json(TASKS, { title: 'x', description: fill(length / 2, 'é') }, signed),
+    'the name of a member': (length) => json(TASKS, { title: 'x', [fill(length, '~/')]: 1 }, signed),
+    'the names of many members': (length) =>
+      json(TASKS, Object.fromEntries(Array.from({ length: length / 12 }, (_, index) => [`x${index}`, 1])), signed),
+    'many fields of a form': (length) => login(`username=a&password=b&${fill(length, 'a&')}`, FORM_TYPE),
+    'escapes in a form': (length) => login(`username=a&password=${fill(length, '%41')}`, FORM_TYPE),
+  }
+  for (const [place, request] of Object.entries(inBodies)) {
+    it(`is bounded before the text is read: ${place}`, async () => {
+      const [half, whole] = [await reads(request(IN_BODY)), await reads(request(2 * IN_BODY))]
+      expect(whole).to.deep.equal(half)
+      expect(Math.max(...Object.values(whole))).to.be.at.most(BOUND)
+    })
+  }
+
+  it('is bounded for parameters by their number: 1,000, and one mistake tells of more', async () => {
+    const form = (fields: number) => login(`username=a&password=b${'&'.repeat(fields - 2)}`, FORM_TYPE)
+    expect((await api.raw(form(1_000))).status).to.equal(401)
+    for (const [answer, place] of [
+      [await api.raw(form(1_001)), ''],
+      [await jane.raw({ method: 'GET', path: `${TASKS}?${'a&'.repeat(1_000)}` }), '?'],
+    ] as const) {
+      expect(answer.status).to.equal(422)
+      expect(mistakes(answer)).to.deep.equal([`${place}: too_many`])
+    }
+  })
+
+  it('does not decide about a login: the name is no account, the password is wrong', async () => {
+    const long = 'a'.repeat(IN_BODY)
+    const wrong = await api.post(LOGIN).send({ username: jane.email, password: 'wrong horse' }).expect(401)
+    for (const pair of [
+      { username: long, password: PASSWORD },
+      { username: jane.email, password: long },
+      { username: long, password: long },
+    ]) {
+      expect((await api.post(LOGIN).send(pair).expect(401)).body).to.deep.equal(wrong.body)
+    }
+  })
+})
