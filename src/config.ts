@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import * as v from 'valibot'
+import { type DatabaseTarget, databaseTarget } from './database-target.ts'
 import { EnvFileError, parseEnvFile } from './env-file.ts'
 
 /** A variable that is set to the empty string counts as not set; one that is not listed here is ignored. */
@@ -44,31 +45,8 @@ const flag = (fallback: boolean) =>
 /** An origin as browsers send it (RFC 6454, section 6.2): it is compared exactly, so no path, no default port, no capitals. */
 const isOrigin = (text: string) => /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
-/** Where tasks are kept. */
-export type DatabaseTarget =
-  | { readonly kind: 'memory' }
-  /** `path` may be relative to the working directory. */
-  | { readonly kind: 'sqlite'; readonly path: string }
-  /** `url` may hold a password: never print it. */
-  | { readonly kind: 'postgresql'; readonly url: string }
-
 const DATABASE_URL =
-  'must be sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:port/database or memory:'
-
-const isPort = (text: string) => /^[1-9]\d{0,4}$/.test(text) && Number(text) <= 65_535
-
-function databaseTarget(url: string): DatabaseTarget | undefined {
-  if (url === 'memory:') return { kind: 'memory' }
-  const [, scheme = '', rest = ''] = /^([a-z]+)(?:\+[a-z0-9_]+)?:\/\/(.*)$/s.exec(url) ?? []
-  if (scheme === 'sqlite' && /^\/[^?#]*[^?#/]$/.test(rest) && !rest.includes(':memory:')) {
-    return { kind: 'sqlite', path: rest.slice(1) }
-  }
-  const postgresql = `postgresql://${rest}`
-  if (!/^postgres(?:ql)?$/.test(scheme) || !URL.canParse(postgresql)) return undefined
-  const { hostname, pathname, port, searchParams } = new URL(postgresql)
-  const reachable = (hostname !== '' || searchParams.has('host')) && isPort(searchParams.get('port') || port || '5432')
-  return reachable && pathname.length > 1 ? { kind: 'postgresql', url: postgresql } : undefined
-}
+  'must be sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:port/database (several hosts as host1:port1,host2:port2; target_session_attrs read-write, primary or any) or memory:'
 
 /** Every variable that there is; production is stricter about some of them. */
 export const variablesOf = (production: boolean) =>

@@ -1,4 +1,3 @@
-import { unescape as decoded } from 'node:querystring'
 import { type Logger, pino } from 'pino'
 import pretty from 'pino-pretty'
 import type { Config } from './config.ts'
@@ -38,7 +37,7 @@ export function createLog(
     environment === 'development'
       ? pretty({ sync: true, destination, ignore: 'pid,hostname', singleLine: true })
       : inTurns(pino.destination({ sync: true, dest: destination }))
-  const own = [secretKey, ...passwordsIn(database)]
+  const own = [secretKey, ...(database.kind === 'postgresql' ? database.secrets : [])]
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .map((text): OwnSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
   return pino({ level: logLevel, hooks: { streamWrite: (line) => withoutSecrets(line, own) } }, sink)
@@ -66,13 +65,6 @@ function inTurns(sink: { write(text: string): unknown }) {
     flush: flushSync,
     flushSync,
   }
-}
-
-/** As they are written in the URL, and as they are meant. */
-function passwordsIn(database: Config['database']): string[] {
-  if (database.kind !== 'postgresql') return []
-  const { password, searchParams } = new URL(database.url)
-  return [password, decoded(password), searchParams.get('password') ?? '']
 }
 
 /**

@@ -46,7 +46,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
     },
     'src/adapters/mikro-orm/x.ts': {
       allowed: [
-        ...['./records.ts', './migrations/first.ts', '../../domain/ports.ts', 'node:path'],
+        ...['./records.ts', './migrations/first.ts', '../../domain/ports.ts', '../../database-target.ts', 'node:path'],
         ...['@mikro-orm/core', '@mikro-orm/sqlite', 'kysely', 'better-sqlite3', 'pg'],
       ],
       forbidden: [
@@ -94,8 +94,12 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['./config.ts', './log.ts', 'valibot', 'dotenv'],
     },
     'src/config.ts': {
-      allowed: ['node:crypto', 'valibot', './env-file.ts'],
-      forbidden: ['./composition-root.ts', './adapters/http/app.ts', 'koa', 'tsyringe'],
+      allowed: ['./database-target.ts', './env-file.ts', 'node:crypto', 'valibot'],
+      forbidden: ['./composition-root.ts', './adapters/http/app.ts', 'koa', 'pg', 'tsyringe'],
+    },
+    'src/database-target.ts': {
+      allowed: ['node:url', 'pg'],
+      forbidden: ['./config.ts', './adapters/mikro-orm/options.ts', 'koa', 'valibot', 'tsyringe'],
     },
     'src/composition-root.ts': {
       allowed: [

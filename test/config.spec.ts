@@ -120,7 +120,16 @@ describe('The configuration', () => {
         [
           'DATABASE_URL',
           `${scheme}://u:p%40ss@db.example:5433/tasks?sslmode=require`,
-          { database: { kind: 'postgresql', url: 'postgresql://u:p%40ss@db.example:5433/tasks?sslmode=require' } },
+          {
+            database: {
+              kind: 'postgresql',
+              url: 'postgresql://u:p%40ss@db.example:5433/tasks?sslmode=require',
+              hosts: [{ host: 'db.example', port: 5433 }],
+              database: 'tasks',
+              readWrite: false,
+              secrets: ['p%40ss', 'p@ss'],
+            },
+          },
         ] as const,
     ),
     ['MIGRATE_ON_START', 'true', { migrateOnStart: true }],
@@ -177,6 +186,18 @@ describe('The configuration', () => {
       'sqlite:///tasks.db?mode=ro',
       'mysql://u:p@h/tasks',
       'postgresql://',
+      'postgresql://?sslmode=require',
+      'postgresql://jane:%ffsecret@127.0.0.1/tasks',
+      'postgresql://h1,,h2/tasks',
+      'postgresql://h1,h2,/tasks',
+      'postgresql://h1:1,h2:0/tasks',
+      'postgresql://h1,h2/tasks?port=1,2,3',
+      'postgresql://h/tasks?port=1,2',
+      'postgresql://[::1,[::2]/tasks',
+      'postgresql://h1,h2/tasks?target_session_attrs=standby',
+      'postgresql://h1,h2/tasks?target_session_attrs=prefer-standby',
+      'postgresql://h/tasks?target_session_attrs=read-only',
+      'postgresql://h/tasks?target_session_attrs=PRIMARY',
       'postgresql://u:p@h:port/tasks',
       'postgresql://u:p@h/tasks?port=abc',
       'postgresql://u:p@h/tasks?port=65536',
@@ -217,6 +238,56 @@ describe('The configuration', () => {
       })
     }
   }
+
+  /** Each URL as libpq and the driver read it. */
+  const hosts: Readonly<Record<string, readonly string[]>> = {
+    'postgresql://u:p@h1:5432,h2:5433/tasks': ['h1 5432', 'h2 5433'],
+    'postgresql://h1,h2:5433/tasks': ['h1 5432', 'h2 5433'],
+    'postgresql://h1,h2,h3/tasks?port=6000': ['h1 6000', 'h2 6000', 'h3 6000'],
+    'postgresql://h1,h2/tasks?port=6000,': ['h1 6000', 'h2 5432'],
+    'postgresql:///tasks?host=h1,h2&port=5432,5433': ['h1 5432', 'h2 5433'],
+    'postgresql:///tasks?host=h1%2Ch2&port=5433': ['h1 5433', 'h2 5433'],
+    'postgresql://ignored:1/tasks?host=h1,/run/postgresql': ['h1 1', '/run/postgresql 1'],
+    'postgresql://u:p,q@[::1]:5433,127.0.0.1/tasks': ['::1 5433', '127.0.0.1 5432'],
+    'postgresql://u@%2Frun%2Fpostgresql,h2/tasks': ['/run/postgresql 5432', 'h2 5432'],
+    'postgresql:///tasks?host=/var/run/postgresql': ['/var/run/postgresql 5432'],
+    'postgresql://%2Fvar%2Frun%2Fpostgresql/tasks': ['/var/run/postgresql 5432'],
+    'postgresql://u:p@/tasks?host=/var/run/postgresql&port=6000': ['/var/run/postgresql 6000'],
+    'postgresql://u:p@[::1]/tasks': ['::1 5432'],
+    'postgresql:///tasks': ['localhost 5432'],
+    'postgresql://h': ['h 5432'],
+    'postgresql://h/tasks?sslmode=verify-full&sslrootcert=/nowhere/root.crt': ['h 5432'],
+  }
+  for (const [url, expected] of Object.entries(hosts)) {
+    it(`finds the hosts and ports of ${url}`, () => {
+      const { database } = readConfig({ DATABASE_URL: url })
+      if (database.kind !== 'postgresql') throw new Error(database.kind)
+      expect(database.hosts.map(({ host, port }) => `${host} ${port}`)).to.deep.equal(expected)
+    })
+  }
+
+  it('keeps everything but the hosts as it is written, for the driver to parse', () => {
+    const { database } = readConfig({
+      DATABASE_URL: 'postgres://j:50%off@h1:1,h2/t?options=-c%20a%3Db&host=&sslcert=/x y&target_session_attrs=any',
+    })
+    expect(database).to.deep.include({
+      url: 'postgresql://j:50%off@h1/t?options=-c%20a%3Db&sslcert=/x y&target_session_attrs=any&port=1',
+      secrets: ['50%off'],
+    })
+  })
+
+  it('demands a server that takes writes where there are several, and where the URL demands one', () => {
+    const readWrite = (url: string) => {
+      const { database } = readConfig({ DATABASE_URL: url })
+      return database.kind === 'postgresql' && database.readWrite
+    }
+    for (const attributes of ['', '?target_session_attrs=any', '?target_session_attrs=']) {
+      expect(readWrite(`postgresql://h/tasks${attributes}`), attributes).to.equal(false)
+      expect(readWrite(`postgresql://h1,h2/tasks${attributes}`), attributes).to.equal(true)
+    }
+    for (const wanted of ['read-write', 'primary'])
+      expect(readWrite(`postgresql://h/tasks?target_session_attrs=${wanted}`), wanted).to.equal(true)
+  })
 
   it('takes a port exactly when it is a whole number from 0 to 65535 in plain digits', () => {
     fc.assert(

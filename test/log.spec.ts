@@ -114,7 +114,8 @@ describe('The log', () => {
     const passwords: Readonly<Record<string, readonly string[]>> = {
       [`postgresql://jane:${MARK}%2F%C3%A9@db/tasks`]: [`${MARK}%2F%C3%A9`, `${MARK}/é`],
       [`postgresql://jane@db/tasks?password=${MARK}/x`]: [`${MARK}/x`],
-      [`postgresql://jane:${MARK}%ff@db/tasks`]: [`${MARK}%ff`],
+      [`postgresql://jane:${MARK}%zz@db1,db2:5433/tasks`]: [`${MARK}%zz`],
+      [`postgresql:///tasks?host=db1,db2&password=${MARK}%2Fx`]: [`${MARK}/x`, `${MARK}%2Fx`],
       [`postgresql://jane:${MARK}%22%5C@db/tasks`]: [`${MARK}"\\`],
     }
     for (const [url, spellings] of Object.entries(passwords)) {
