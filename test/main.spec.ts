@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { expect } from 'chai'
 import pg from 'pg'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { databaseTarget, type PersistentTarget } from '#src/database-target.ts'
 import { postgresql } from './adapter-sets.ts'
 import { freePort } from './free-port.ts'
 import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service } from './process.ts'
@@ -200,7 +201,7 @@ describe('The process', function () {
 
   it('starts as a role that may not see which migrations were applied, where it is not to apply any', async () => {
     const url = new URL(await postgresql.databaseUrl())
-    const database = await openDatabase({ kind: 'postgresql', url: url.href })
+    const database = await openDatabase(databaseTarget(url.href) as PersistentTarget)
     await database.migrate()
     await database.close()
     const role = `tasks_${randomUUID().replaceAll('-', '')}`

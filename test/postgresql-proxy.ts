@@ -26,6 +26,10 @@ export async function startProxy(server: URL) {
   url.port = `${port}`
   return {
     url,
+    /** Keeps the connections that are open. */
+    refuse() {
+      proxy.close()
+    },
     async cut() {
       proxy.close()
       for (const socket of sockets) socket.destroy()

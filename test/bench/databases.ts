@@ -5,6 +5,7 @@ import BetterSqlite3 from 'better-sqlite3'
 import pg from 'pg'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
+import { databaseTarget, type PersistentTarget } from '#src/database-target.ts'
 import { startPostgresql } from '#test/embedded-postgresql.ts'
 import { BCRYPT_ROUNDS, folder } from './servers.ts'
 
@@ -90,7 +91,7 @@ export async function openPostgresql(): Promise<Databases> {
       const names = Array.from({ length: count }, () => newName(''))
       const [first = '', ...others] = names
       await query(urlOf('postgres'), `create database ${first}`)
-      await migrate({ kind: 'postgresql', url: urlOf(first) })
+      await migrate(databaseTarget(urlOf(first)) as PersistentTarget)
       const list = (json: string, type: string) =>
         `(select i, value::${type} from json_array_elements_text(${json}) with ordinality as list (value, i)) as list`
       await query(urlOf(first), ...seeding(content, await passwordHash, `'${TIME}'`, list), 'vacuum (analyze)')

@@ -1,7 +1,6 @@
 import { mock } from 'node:test'
 import { expect } from 'chai'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import type { Target } from '#src/adapters/mikro-orm/options.ts'
 import {
   answeringInTime,
   CountingLoginThrottle,
@@ -9,6 +8,7 @@ import {
   type Queryable,
   rateLimiter,
 } from '#src/adapters/rate-limits/rate-limits.ts'
+import type { PersistentTarget } from '#src/database-target.ts'
 import { InvalidCredentials, Overloaded, TooManyRequests } from '#src/domain/errors.ts'
 import type { LoginThrottle } from '#src/domain/ports.ts'
 import { postgresql } from '#test/adapter-sets.ts'
@@ -28,7 +28,7 @@ const wrong = async () => {
 
 /** The tables of rate limits are made by a migration of the store. */
 async function sharedDatabase(): Promise<Database & { readonly pool: Queryable }> {
-  const database = await openDatabase(targetOf(await postgresql.databaseUrl()) as Target)
+  const database = await openDatabase(targetOf(await postgresql.databaseUrl()) as PersistentTarget)
   await database.migrate()
   return database as Database & { readonly pool: Queryable }
 }

@@ -5,9 +5,10 @@ import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { mikroOrmOptions, type Target } from '#src/adapters/mikro-orm/options.ts'
+import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
+import type { PersistentTarget } from '#src/database-target.ts'
 import { adapterSets, inMemory, postgresql, sqlite } from '#test/adapter-sets.ts'
-import { targetOf } from '#test/contracts/repositories.ts'
+import { postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
 
 const FIRST = 'migration-20260131000000-users-and-tasks'
@@ -16,11 +17,11 @@ const storing = adapterSets.filter((set) => set !== inMemory)
 
 for (const { name, databaseUrl } of storing) {
   describe(`The migrations (${name})`, () => {
-    let target: Target
+    let target: PersistentTarget
     let orm: MikroORM<AbstractSqlDriver>
 
     beforeEach(async () => {
-      target = targetOf(await databaseUrl()) as Target
+      target = targetOf(await databaseUrl()) as PersistentTarget
       orm = await MikroORM.init(mikroOrmOptions(target))
     })
 
@@ -93,7 +94,7 @@ const tableNames: Readonly<Record<string, string>> = {
 
 describe('The tables on PostgreSQL', () => {
   it('are those of the contract', async () => {
-    const orm = await MikroORM.init(mikroOrmOptions(targetOf(await postgresql.databaseUrl()) as Target))
+    const orm = await MikroORM.init(mikroOrmOptions(targetOf(await postgresql.databaseUrl()) as PersistentTarget))
     await orm.migrator.up()
     const execute = (sql: string) => orm.em.fork().execute<Record<string, unknown>[]>(sql)
     const columns = await execute(`
@@ -137,7 +138,7 @@ describe('The schema on PostgreSQL', () => {
   /** A database with a schema of our own, and where its tables of that name are. */
   async function withSchema() {
     const url = new URL(await postgresql.databaseUrl())
-    const orm = await MikroORM.init(mikroOrmOptions({ kind: 'postgresql', url: url.href }))
+    const orm = await MikroORM.init(mikroOrmOptions(postgresqlTarget(url.href)))
     const execute = (sql: string) => orm.em.fork().execute(sql)
     await execute('create schema ours')
     const schemasOf = async (table: string) =>
@@ -145,7 +146,7 @@ describe('The schema on PostgreSQL', () => {
         ({ schemaname }) => schemaname,
       )
     url.searchParams.set('options', '-c search_path=ours')
-    const ours: Target = { kind: 'postgresql', url: url.href }
+    const ours = postgresqlTarget(url.href)
     return { orm, execute, schemasOf, ours }
   }
 
@@ -174,7 +175,7 @@ describe('The schema on PostgreSQL', () => {
 
 describe('Instances that start at the same time on PostgreSQL', () => {
   it('make the tables once', async () => {
-    const target = targetOf(await postgresql.databaseUrl()) as Target
+    const target = targetOf(await postgresql.databaseUrl()) as PersistentTarget
     const databases = await Promise.all(Array.from({ length: 5 }, () => openDatabase(target)))
     const applied = await Promise.all(databases.map((database) => database.migrate()))
     await Promise.all(databases.map((database) => database.close()))
@@ -229,7 +230,7 @@ describe('The migrate command', () => {
 
   it('says in one line what it cannot migrate', async () => {
     const url = await postgresql.databaseUrl()
-    const orm = await MikroORM.init(mikroOrmOptions({ kind: 'postgresql', url }))
+    const orm = await MikroORM.init(mikroOrmOptions(postgresqlTarget(url)))
     await orm.em.fork().execute('create table tasks (id integer)')
     await orm.close()
     const { status, stderr } = await migrate(url)

@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import pg from 'pg'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { type PoolOptions, SharedConnections } from '#src/adapters/mikro-orm/postgresql-connections.ts'
+import { PostgresqlServers } from '#src/adapters/mikro-orm/postgresql-servers.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { postgresql } from '#test/adapter-sets.ts'
@@ -12,7 +13,7 @@ import {
   expectConcurrentEdits,
   expectContract,
 } from '#test/contracts/operator-settings.ts'
-import { expectRejection } from '#test/contracts/repositories.ts'
+import { expectRejection, postgresqlTarget } from '#test/contracts/repositories.ts'
 
 /** PostgreSQL's own names and forms of the settings that the service has in a session of its own. */
 const OURS = {
@@ -43,7 +44,7 @@ async function createDatabase(): Promise<void> {
   await database.close()
 }
 
-const open = (options?: PoolOptions) => openDatabase({ kind: 'postgresql', url }, options)
+const open = (options?: PoolOptions) => openDatabase(postgresqlTarget(url), options)
 
 const set = (setting: string, value: string) => alterDatabase(operator, name, { [setting]: value })
 
@@ -72,7 +73,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
       await alterDatabase(operator, name, DANGEROUS)
       const names = Object.keys(OURS).map((setting) => `current_setting('${setting}') as "${setting}"`)
       const query = `select ${names.join()}`
-      const connections = new SharedConnections(url, options, 1)
+      const connections = new SharedConnections(new PostgresqlServers(postgresqlTarget(url)), options, 1)
       expect((await connections.run(statement(query))).rows).to.deep.equal([OURS])
       await connections.end()
       const database = await open(options)
@@ -83,7 +84,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
 
   it('keeps a commit that waits for more than the service asks for', async () => {
     await set('synchronous_commit', 'remote_apply')
-    const connections = new SharedConnections(url, PREPARED, 1)
+    const connections = new SharedConnections(new PostgresqlServers(postgresqlTarget(url)), PREPARED, 1)
     expect((await connections.run(statement('show synchronous_commit'))).rows).to.deep.equal([
       { synchronous_commit: 'remote_apply' },
     ])
@@ -124,7 +125,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
     await operator.query(
       `alter database ${fresh.pathname.slice(1)} set default_transaction_isolation = 'repeatable read'`,
     )
-    const target = { kind: 'postgresql', url: fresh.href } as const
+    const target = postgresqlTarget(fresh.href)
     const databases = await Promise.all([1, 2, 3].map(() => openDatabase(target)))
     const applied = await Promise.all(databases.map((database) => database.migrate()))
     expect(applied.filter((migrations) => migrations.length > 0)).to.have.lengthOf(1)

@@ -3,6 +3,7 @@ import { InMemoryTaskRepository } from '#src/adapters/in-memory/in-memory-task-r
 import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { readConfig } from '#src/config.ts'
+import type { PostgresqlTarget } from '#src/database-target.ts'
 import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
 import type { AdapterSet } from '#test/adapter-sets.ts'
 import { aUserDraft } from '#test/builders.ts'
@@ -29,6 +30,8 @@ const configOf = (databaseUrl: string) => readConfig({ ENVIRONMENT: 'test', DATA
 
 export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database
 
+export const postgresqlTarget = (databaseUrl: string) => targetOf(databaseUrl) as PostgresqlTarget
+
 let people = 0
 
 /** Stores a user whom no other spec knows. */
@@ -37,12 +40,16 @@ export async function anOwner({ users }: Pick<Repositories, 'users'>): Promise<n
   return (await users.add(aUserDraft({ email: `person-${people}@example.com` }))).snapshot().id
 }
 
-export async function expectRejection(promise: Promise<unknown>, kind: abstract new (...of: never[]) => Error) {
+export async function expectRejection(
+  promise: Promise<unknown>,
+  kind: abstract new (...of: never[]) => Error,
+): Promise<Error> {
   const reason = await promise.then(
     (value) => expect.fail(`resolves to ${JSON.stringify(value)}`),
     (error: unknown) => error,
   )
   expect(reason).to.be.an.instanceOf(kind)
+  return reason as Error
 }
 
 /** How many of them succeed, and why the others don't. */

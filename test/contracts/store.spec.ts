@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import type { Target } from '#src/adapters/mikro-orm/options.ts'
+import type { PersistentTarget } from '#src/database-target.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { aUserDraft } from '#test/builders.ts'
@@ -8,7 +8,7 @@ import { expectRejection, targetOf } from '#test/contracts/repositories.ts'
 
 for (const { name, databaseUrl } of [sqlite, postgresql]) {
   describe(`A store (${name})`, () => {
-    const open = async () => openDatabase(targetOf(await databaseUrl()) as Target)
+    const open = async () => openDatabase(targetOf(await databaseUrl()) as PersistentTarget)
 
     it('answers while it can serve', async () => {
       const database = await open()

@@ -9,6 +9,7 @@ import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { alterDatabase, DANGEROUS, expectConcurrentEdits, expectContract } from '#test/contracts/operator-settings.ts'
+import { postgresqlTarget } from '#test/contracts/repositories.ts'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, Service } from '#test/process.ts'
 import { Client, until } from './client.ts'
@@ -137,7 +138,7 @@ describe('Behind PgBouncer in transaction mode', () => {
 
   it('values, edits and durability do not depend on the settings of the sessions', async () => {
     const changed = new URL(await postgresql.databaseUrl())
-    const target = { kind: 'postgresql', url: bouncer.urlOf(changed.href) } as const
+    const target = postgresqlTarget(bouncer.urlOf(changed.href))
     const operator = new pg.Client(changed.href)
     await operator.connect()
     await alterDatabase(operator, changed.pathname.slice(1), DANGEROUS)

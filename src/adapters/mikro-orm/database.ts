@@ -1,15 +1,17 @@
 import { resolve } from 'node:path'
 import { IsolationLevel, MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver, SqlEntityManager } from '@mikro-orm/sqlite'
-import type { Dialect, Kysely } from 'kysely'
+import { type Dialect, type Kysely, sql } from 'kysely'
 import type pg from 'pg'
+import type { PersistentTarget, PostgresqlTarget } from '../../database-target.ts'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository, UserRepository } from '../../domain/ports.ts'
 import { MikroOrmTaskRepository } from './mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './mikro-orm-user-repository.ts'
-import { COMMAND_LINE, mikroOrmOptions, type Target } from './options.ts'
-import { PATIENCE, type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
+import { COMMAND_LINE, mikroOrmOptions } from './options.ts'
+import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql-connections.ts'
 import { ReleasingDialect } from './postgresql-dialect.ts'
+import { addressOf, PostgresqlServers, ReadOnlyServer } from './postgresql-servers.ts'
 import { postgresqlStore } from './postgresql-store.ts'
 import { prepare, statement } from './prepared-query.ts'
 import { MIGRATIONS_TABLE, type Tables } from './records.ts'
@@ -46,7 +48,7 @@ export interface Database {
  *
  * @throws DatabaseUnavailable
  */
-export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): Promise<Database> {
+export async function openDatabase(target: PersistentTarget, poolOptions = COMMAND_LINE): Promise<Database> {
   const unavailable = (done: string) => (cause: unknown) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
   }
@@ -54,15 +56,14 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
   const kysely = orm.em.getKysely<Tables>()
   // Later sessions may have another search_path.
   const store = connections.store(schema === undefined ? kysely : kysely.withSchema(schema))
-  const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
+  const ping = connections.pingOf(store)
   return {
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
     pool: connections.pool,
     pending: () => store.pending(),
     async ping() {
-      // Without its tables the database serves nobody either.
-      await store.read(anyUser({})).catch((error) => {
+      await ping().catch((error) => {
         throw error instanceof StoreUnavailable ? error : new StoreUnavailable(error)
       })
     },
@@ -75,7 +76,7 @@ export async function openDatabase(target: Target, poolOptions = COMMAND_LINE): 
   }
 }
 
-async function connect(target: Target, poolOptions: PoolOptions) {
+async function connect(target: PersistentTarget, poolOptions: PoolOptions) {
   const connections = connectionsOf(target, poolOptions)
   try {
     const schema = await connections.check()
@@ -93,13 +94,15 @@ interface Connections {
   readonly pool: pg.Pool | undefined
   /** For what each request does. */
   store(kysely: Kysely<Tables>): Store
+  /** A check that reads a table, for without its tables the database is of no use. */
+  pingOf(store: Store): () => Promise<unknown>
   /** @returns the schema in which tables are looked for and made, where there are several */
   check(): Promise<string | undefined>
   close(): Promise<void>
 }
 
-function connectionsOf(target: Target, poolOptions: PoolOptions): Connections {
-  return target.kind === 'sqlite' ? sqliteConnections(target.path) : postgresqlConnections(target.url, poolOptions)
+function connectionsOf(target: PersistentTarget, poolOptions: PoolOptions): Connections {
+  return target.kind === 'sqlite' ? sqliteConnections(target.path) : postgresqlConnections(target, poolOptions)
 }
 
 function sqliteConnections(path: string): Connections {
@@ -110,6 +113,10 @@ function sqliteConnections(path: string): Connections {
     dialect: new OneWriterDialect(own),
     pool: undefined,
     store: (kysely) => sqliteStore(kysely, writer, reader),
+    pingOf(store) {
+      const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
+      return () => store.read(anyUser({}))
+    },
     check: async () => undefined,
     async close() {
       for (const each of [reader, writer, own]) each.close()
@@ -120,16 +127,30 @@ function sqliteConnections(path: string): Connections {
 /** Readers that keep PostgreSQL busy while answers are on their way. */
 const READERS = 2
 
-function postgresqlConnections(url: string, options: PoolOptions): Connections {
-  const pool = postgresqlPool(url, options)
-  const writer = new SharedConnections(url, options, 1)
-  const readers = new SharedConnections(url, options, READERS)
+function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): Connections {
+  const servers = new PostgresqlServers(target)
+  const pool = postgresqlPool(servers, options)
+  const writer = new SharedConnections(servers, options, 1)
+  const readers = new SharedConnections(servers, options, READERS)
   return {
     dialect: new ReleasingDialect({ pool }),
     pool,
     store: (kysely) => postgresqlStore(kysely, writer, readers),
+    pingOf(store) {
+      const anyUser = store.kysely.selectFrom('users').select('id').limit(1)
+      // A server that has become read-only still answers reads.
+      const state = sql<string>`current_setting('transaction_read_only')`.as('read_only')
+      const query = prepare(() => store.kysely.selectNoFrom([state, anyUser.as('any_user')]))
+      return async () => {
+        const [answer] = await store.read(query({}))
+        if (answer?.read_only === 'off') return
+        servers.leaveReadOnly()
+        throw new ReadOnlyServer()
+      }
+    },
     async check() {
-      const asked = { text: SCHEMA, query_timeout: PATIENCE.answer }
+      await servers.primary()
+      const asked = { text: SCHEMA, query_timeout: servers.patience.answer }
       const [{ rows }] = await Promise.all([pool.query(asked), writer.run(ONE), readers.run(ONE)])
       return rows[0].schema ?? undefined
     },
@@ -147,7 +168,7 @@ const SCHEMA = 'select current_schema() as schema'
 /** Any number, as long as every release has the same. */
 const MIGRATION_LOCK = 7_235_174
 
-async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: Target): Promise<string[]> {
+async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: PersistentTarget): Promise<string[]> {
   // Another process may just have made MikroORM's own table; the second time it is there.
   if (kind === 'sqlite') return namesOf(await migrator.up().catch(() => migrator.up()))
   const migrateUnderLock = async (locked: SqlEntityManager) => {
@@ -172,8 +193,7 @@ async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>, schema?: 
 
 const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ name }) => name)
 
-function describe(target: Target): string {
+function describe(target: PersistentTarget): string {
   if (target.kind === 'sqlite') return `The SQLite database ${resolve(target.path)}`
-  const { hostname, port, searchParams } = new URL(target.url)
-  return `The PostgreSQL database at ${searchParams.get('host') ?? hostname}:${searchParams.get('port') || port || 5432}`
+  return `The PostgreSQL database at ${target.hosts.map(addressOf).join(', ')}`
 }

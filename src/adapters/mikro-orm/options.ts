@@ -4,20 +4,14 @@ import { Migrator } from '@mikro-orm/migrations'
 import { PostgreSqlDriver } from '@mikro-orm/postgresql'
 import { type AbstractSqlDriver, SqliteDriver } from '@mikro-orm/sqlite'
 import type { Dialect } from 'kysely'
-import pg from 'pg'
+import type { PersistentTarget } from '../../database-target.ts'
 import { MigrationGenerator } from './migration-generator.ts'
 import { type PoolOptions, postgresqlPool } from './postgresql-connections.ts'
 import { ReleasingDialect } from './postgresql-dialect.ts'
+import { PostgresqlServers } from './postgresql-servers.ts'
 import { MIGRATIONS_TABLE, RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
 import { OneWriterDialect } from './sqlite-dialect.ts'
 import { openSqlite } from './sqlite-store.ts'
-
-/** Where tasks are kept. */
-export type Target =
-  /** `path` may be relative to the working directory. */
-  | { readonly kind: 'sqlite'; readonly path: string }
-  /** `url` may hold a password: never print it. */
-  | { readonly kind: 'postgresql'; readonly url: string }
 
 /** For a single command. While one connection holds the lock of the migrations, MikroORM asks on another. */
 export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
@@ -29,7 +23,7 @@ export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
  * @param schema where the tables are, if not in the default one of the database
  */
 export function mikroOrmOptions(
-  target: Target,
+  target: PersistentTarget,
   dialect = () => dialectOf(target),
   schema?: string,
 ): Partial<Options<AbstractSqlDriver>> {
@@ -54,17 +48,15 @@ export function mikroOrmOptions(
   }
 }
 
-function driverOf(target: Target) {
+function driverOf(target: PersistentTarget) {
   if (target.kind === 'sqlite') return { driver: SqliteDriver, dbName: target.path }
-  // What the URL leaves out, pg takes from the environment or from the user's name.
-  const { database = '' } = new pg.Client(target.url)
-  return { driver: PostgreSqlDriver, dbName: database }
+  return { driver: PostgreSqlDriver, dbName: target.database }
 }
 
-function dialectOf(target: Target): Dialect {
+function dialectOf(target: PersistentTarget): Dialect {
   return target.kind === 'sqlite'
     ? new OneWriterDialect(openSqlite(target.path))
-    : new ReleasingDialect({ pool: postgresqlPool(target.url, COMMAND_LINE) })
+    : new ReleasingDialect({ pool: postgresqlPool(new PostgresqlServers(target), COMMAND_LINE) })
 }
 
 const kebabCase = (name: string) => name.toLowerCase().replace(/[^a-z0-9]+/g, '-')

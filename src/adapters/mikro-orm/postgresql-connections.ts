@@ -1,8 +1,9 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
 import pg from 'pg'
 import { StoreUnavailable } from '../../domain/errors.ts'
-import { SessionClient } from './postgresql-session.ts'
+import { APPLICATION_NAME, type PostgresqlServers, PrimaryClient } from './postgresql-servers.ts'
 import type { Statement } from './prepared-query.ts'
+import { codeOf } from './store-errors.ts'
 
 /** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
 const SESSION_LIMITS = {
@@ -25,42 +26,55 @@ export interface PoolOptions {
   readonly preparedStatements: boolean
 }
 
-/** How long a server may say nothing, in milliseconds. It counts only beyond the server's own limit. */
-export interface Patience {
-  /** While a connection is made. */
-  readonly connect: number
-  /** To a statement. */
-  readonly answer: number
-}
+/**
+ * Seconds, after which a connection gives way to a new one: to a server that has been added behind the same name, for
+ * example. Instances that start together must not reconnect together.
+ */
+const MAX_AGE = 30 * 60
+const JITTER = 0.2
 
-export const PATIENCE: Patience = { connect: 5_000, answer: 12_000 }
+/** In seconds. */
+const randomAge = (most: number) => most * (1 - JITTER * Math.random())
+
+/** Milliseconds until the next try to replace a connection that is too old. */
+const REPLACE_AGAIN = 60_000
 
 /**
  * Connections of which each serves one transaction at a time; it connects when the first statement needs it. A
  * migration may take its time, so nothing here ends a statement but the server.
  */
-export function postgresqlPool(url: string, options: PoolOptions): pg.Pool {
+export function postgresqlPool(servers: PostgresqlServers, options: PoolOptions): pg.Pool {
+  class PoolClient extends PrimaryClient {
+    constructor(config: pg.ClientConfig) {
+      super(servers, config)
+    }
+  }
   const pool = new pg.Pool({
-    ...clientOptions(url, options, PATIENCE),
+    ...clientOptions(options),
+    connectionTimeoutMillis: servers.patience.connect,
     max: options.size,
-    Client: SessionClient,
-    onConnect: (client) => (client as SessionClient).prepareSession(PATIENCE.connect),
+    maxLifetimeSeconds: randomAge(MAX_AGE),
+    Client: PoolClient as unknown as new () => pg.ClientBase,
   })
   // A connection that the server drops must not end the process; the statement that meets it reports it.
   pool.on('error', () => undefined)
-  pool.on('connect', (client) => client.on('error', () => undefined))
   return pool
 }
 
-function clientOptions(url: string, { preparedStatements }: PoolOptions, { connect }: Patience) {
+function clientOptions({ preparedStatements }: PoolOptions) {
   return {
     ...(preparedStatements && SESSION_LIMITS),
-    connectionTimeoutMillis: connect,
-    connectionString: url,
-    fallback_application_name: 'task-management-api',
+    fallback_application_name: APPLICATION_NAME,
     keepAlive: true,
     types: typeParsers(),
   }
+}
+
+interface Held {
+  readonly client: SharedClient
+  readonly connected: Promise<SharedClient>
+  /** By `performance.now()`, when it is replaced. */
+  until: number
 }
 
 export interface Result<Row> {
@@ -75,26 +89,26 @@ export interface Result<Row> {
  * others' statements would be in it.
  */
 export class SharedConnections {
-  readonly #open: () => SharedClient
+  readonly #make: () => SharedClient
   readonly #size: number
-  readonly #clients = new Map<number, { readonly client: SharedClient; readonly connected: Promise<SharedClient> }>()
-  readonly #connectTimeout: number
+  readonly #maxAge: number
+  readonly #held = new Map<number, Held>()
   #place = 0
   #unanswered = 0
   #chosen = false
   #ended = false
   #sharesSessions = true
 
-  constructor(url: string, options: PoolOptions, size: number, patience = PATIENCE) {
+  constructor(servers: PostgresqlServers, options: PoolOptions, size: number, maxAge = MAX_AGE) {
     this.#size = size
-    this.#connectTimeout = patience.connect
+    this.#maxAge = maxAge
     const config = {
-      ...clientOptions(url, options, patience),
+      ...clientOptions(options),
       ...(options.preparedStatements && SHARED_LIMITS),
-      query_timeout: patience.answer,
+      query_timeout: servers.patience.answer,
       pipeline: true,
     }
-    this.#open = () => new SharedClient(config, options.preparedStatements)
+    this.#make = () => new SharedClient(servers, config, options.preparedStatements)
   }
 
   /**
@@ -126,7 +140,11 @@ export class SharedConnections {
         this.#chosen = false
       })
     }
-    return this.#clients.get(this.#place)?.connected ?? this.#connect(this.#place)
+    const place = this.#place
+    const held = this.#held.get(place)
+    if (!held) return this.#hold(place, this.#open(place)).connected
+    if (held.until < performance.now()) this.#replace(place, held)
+    return held.connected
   }
 
   /** Whether other clients use the sessions too, as behind a pooler; also until the first connection is there. */
@@ -134,33 +152,48 @@ export class SharedConnections {
     return this.#sharesSessions
   }
 
-  #connect(place: number): Promise<SharedClient> {
-    const client = this.#open()
+  #open(place: number): Held {
+    const client = this.#make()
     const forget = () => {
-      if (this.#clients.get(place)?.client === client) this.#clients.delete(place)
+      if (this.#held.get(place)?.client === client) this.#held.delete(place)
     }
     client.on('error', forget)
     client.on('end', forget)
-    client.onGivenUp = forget
-    const connected = this.#prepare(client).catch((error) => {
-      forget()
-      void client.end()
-      throw new StoreUnavailable(error)
-    })
-    this.#clients.set(place, { client, connected })
-    return connected
+    const connected = client.connect().then(
+      () => {
+        this.#sharesSessions = client.sharesSession
+        return client
+      },
+      (error) => {
+        forget()
+        throw new StoreUnavailable(error)
+      },
+    )
+    return { client, connected, until: performance.now() + randomAge(this.#maxAge) * 1_000 }
   }
 
-  async #prepare(client: SharedClient): Promise<SharedClient> {
-    await client.connect()
-    await client.prepareSession(this.#connectTimeout)
-    this.#sharesSessions = client.sharesSession
-    return client
+  #hold(place: number, held: Held): Held {
+    this.#held.set(place, held)
+    return held
+  }
+
+  /** The old one serves until the new one can, and longer where the server takes no new one. */
+  #replace(place: number, old: Held): void {
+    old.until = performance.now() + REPLACE_AGAIN
+    const fresh = this.#open(place)
+    fresh.connected.then(
+      () => {
+        const wanted = !this.#ended && this.#held.get(place) === old
+        if (wanted) this.#hold(place, fresh)
+        void (wanted ? old : fresh).client.end()
+      },
+      () => undefined,
+    )
   }
 
   async end(): Promise<void> {
     this.#ended = true
-    await Promise.all(Array.from(this.#clients.values(), ({ client }) => client.end()))
+    await Promise.all(Array.from(this.#held.values(), ({ client }) => client.end()))
   }
 }
 
@@ -175,39 +208,48 @@ function typeParsers() {
   return types
 }
 
-/**
- * What the next statement would meet over the same connection, too: a server that says nothing, or one where a newer
- * release has changed the type of a column since the statement was prepared.
- */
-const LASTING: ReadonlySet<string> = new Set(['Query read timeout', 'cached plan must not change result type'])
+/** PostgreSQL's: a write on a server that is read-only. */
+const READ_ONLY = '25006'
 
-class SharedClient extends SessionClient {
+/** pg's own, after which it has cut the connection. */
+const SILENT = 'Query read timeout'
+
+/** A newer release has changed the type of a column since the statement was prepared. */
+const OUTDATED_PLAN = 'cached plan must not change result type'
+
+class SharedClient extends PrimaryClient {
   static readonly MOST_NAMED = 100
+  readonly #servers: PostgresqlServers
   readonly #mostNamed: number
   /** Of statements that were answered under their name. While the first is under way, others go without one. */
   readonly #names = new Map<string, string | undefined>()
   #given = 0
   #collecting = false
-  #givenUp = false
-  /** For whoever keeps the connection. */
-  onGivenUp = () => {}
 
-  constructor(config: pg.ClientConfig, preparedStatements: boolean) {
-    super(config)
+  constructor(servers: PostgresqlServers, config: pg.ClientConfig, preparedStatements: boolean) {
+    super(servers, config)
+    this.#servers = servers
     this.#mostNamed = preparedStatements ? SharedClient.MOST_NAMED : 0
+    this.once('end', () => {
+      // The server has broken it. Connections that it has not broken may be to a primary of the past.
+      if (!this.ended) servers.leave()
+    })
   }
 
   /** With a name where it has values, so that the server parses and plans it once for the connection. */
   run(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
     this.#collect()
     const answer = values.length > 0 ? this.#named(text, values as unknown[]) : this.query(text)
-    answer.catch((error: Error) => {
-      if (this.#givenUp || !LASTING.has(error.message)) return
-      this.#givenUp = true
-      this.onGivenUp()
-      void this.end()
-    })
+    answer.catch(this.#failed)
     return answer
+  }
+
+  /** What the next statement would meet over the same connection, too. */
+  readonly #failed = (error: Error) => {
+    if (this.ended) return
+    if (error.message === SILENT) this.#servers.leave()
+    else if (error.message === OUTDATED_PLAN) this.leave()
+    else if (codeOf(error) === READ_ONLY) this.#servers.leaveReadOnly()
   }
 
   /** What comes before the event loop turns is sent in one piece: each piece would wake up the other side. */

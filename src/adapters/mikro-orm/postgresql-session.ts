@@ -31,7 +31,8 @@ const SET = `select set_config(name, wanted, false) from pg_settings join (value
 
 const CHECK = `select current_setting('server_encoding') as server_encoding,
   current_setting('client_encoding') as client_encoding,
-  current_setting('session_replication_role') as session_replication_role`
+  current_setting('session_replication_role') as session_replication_role,
+  current_setting('transaction_read_only') as transaction_read_only`
 
 /**
  * Begins a transaction of a session that other clients use as well: its settings are not ours, so the transaction
@@ -44,6 +45,8 @@ export const BEGIN_IN_SHARED_SESSION = `begin isolation level read committed;
 export class SessionClient extends pg.Client {
   /** Whether a pooler lends the session: then it keeps its settings, and nothing here relies on them. */
   sharesSession = true
+  /** Whether the server was a standby, or read-only by its settings, when the session was prepared. */
+  readOnly = false
 
   /** Overrides the method that `pg` builds its first message with. */
   getStartupConf(): Record<string, string> {
@@ -64,6 +67,7 @@ export class SessionClient extends pg.Client {
     const query = { text, query_timeout: timeout }
     const [backend, , check] = (await this.query(query)) as unknown as pg.QueryResult[]
     this.sharesSession = backend?.rows[0].pid !== processID
+    this.readOnly = check?.rows[0].transaction_read_only !== 'off'
     verify(check?.rows[0])
   }
 }

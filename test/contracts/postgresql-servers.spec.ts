@@ -1,0 +1,229 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer } from 'node:net'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { expect } from 'chai'
+import pg from 'pg'
+import { type Database, DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { postgresqlPool, SharedConnections } from '#src/adapters/mikro-orm/postgresql-connections.ts'
+import { PATIENCE, type Patience, PostgresqlServers } from '#src/adapters/mikro-orm/postgresql-servers.ts'
+import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
+import { StoreUnavailable } from '#src/domain/errors.ts'
+import { postgresql } from '#test/adapter-sets.ts'
+import { expectRejection, postgresqlTarget } from '#test/contracts/repositories.ts'
+import { freePort } from '#test/free-port.ts'
+import { startProxy } from '#test/postgresql-proxy.ts'
+
+const OPTIONS = { size: 3, preparedStatements: true }
+const PID = statement<{ pid: number }>('select pg_backend_pid() as pid')
+const INSERT = (table: string): Statement => statement(`insert into ${table} values ($1)`, [1])
+
+describe('Connections to PostgreSQL', () => {
+  let url: URL
+  /** Looks on from another database. */
+  let operator: pg.Client
+  const opened: { end(): Promise<unknown> }[] = []
+
+  beforeEach(async () => {
+    url = new URL(await postgresql.databaseUrl())
+    operator = new pg.Client(new URL('/postgres', url).href)
+    await operator.connect()
+  })
+  afterEach(async () => {
+    for (const each of [...opened.splice(0), operator]) await each.end()
+  })
+
+  const database = () => url.pathname.slice(1)
+
+  /** The same database at other hosts, each as `host:port`. */
+  function at(...hosts: string[]): string {
+    return `postgresql://${url.username}:${url.password}@${hosts.join(',')}${url.pathname}`
+  }
+
+  /** All that a service has. */
+  function connectionsTo(databaseUrl: string, patience: Partial<Patience> = {}, maxAge?: number) {
+    const servers = new PostgresqlServers(postgresqlTarget(databaseUrl), { ...PATIENCE, ...patience })
+    const [writer, reader] = [1, 1].map((size) => new SharedConnections(servers, OPTIONS, size, maxAge)) as [
+      SharedConnections,
+      SharedConnections,
+    ]
+    const pool = postgresqlPool(servers, OPTIONS)
+    opened.push(writer, reader, pool)
+    const pidOf = async (each: SharedConnections) => (await each.run(PID)).rows[0]?.pid
+    return {
+      writer,
+      reader,
+      pool,
+      /** Those of the server that serve these connections. */
+      pids: async () => [await pidOf(writer), await pidOf(reader), (await pool.query(PID.sql)).rows[0]?.pid],
+    }
+  }
+
+  async function untilGone(pids: readonly unknown[]): Promise<void> {
+    const count = async () =>
+      (await operator.query('select 1 from pg_stat_activity where pid = any($1)', [pids])).rowCount
+    while ((await count()) !== 0);
+  }
+
+  /** Accepts connections and says nothing, like a host that is cut off. */
+  async function silentHost(): Promise<string> {
+    const sockets: { destroy(): unknown }[] = []
+    const silent = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    opened.push({
+      async end() {
+        for (const socket of sockets) socket.destroy()
+        silent.close()
+      },
+    })
+    return `127.0.0.1:${(silent.address() as AddressInfo).port}`
+  }
+
+  const deadHost = async () => `127.0.0.1:${await freePort()}`
+
+  it('find the host that takes writes behind one that is down and one that says nothing', async () => {
+    // Waiting for the silent one would take longer than the test may.
+    const { pids } = connectionsTo(at(await silentHost(), await deadHost(), url.host), { connect: 60_000 })
+    expect(new Set(await pids()).size).to.equal(3)
+  })
+
+  it('are unavailable while no host takes writes, and name each host, its port and the reason', async () => {
+    await operator.query(`alter database ${database()} set default_transaction_read_only = on`)
+    const dead = await deadHost()
+    const { writer, reader, pool } = connectionsTo(at(dead, url.host))
+    const reasons = `${dead}: the connection is refused; ${url.host}: it takes no writes`
+    for (const run of [() => writer.run(PID), () => reader.run(PID)]) {
+      const error = await expectRejection(run(), StoreUnavailable)
+      expect(error.cause).to.have.property('message', reasons)
+    }
+    await expectRejection(pool.query(PID.sql), Error)
+
+    const refusal = await expectRejection(openDatabase(postgresqlTarget(at(dead, url.host))), DatabaseUnavailable)
+    expect(refusal.message).to.equal(`The PostgreSQL database at ${dead}, ${url.host} cannot be opened: ${reasons}`)
+
+    await operator.query(`alter database ${database()} reset default_transaction_read_only`)
+    await writer.run(PID)
+  })
+
+  it('refuse a single read-only host where the URL demands one that takes writes', async () => {
+    await operator.query(`alter database ${database()} set default_transaction_read_only = on`)
+    const target = postgresqlTarget(`${at(url.host)}?target_session_attrs=read-write`)
+    const refusal = await expectRejection(openDatabase(target), DatabaseUnavailable)
+    expect(refusal.message).to.equal(`The PostgreSQL database at ${url.host} cannot be opened: it takes no writes`)
+  })
+
+  it('stay with the host that they have found, and all move together when it is gone', async () => {
+    const [first, second] = [await startProxy(url), await startProxy(url)]
+    opened.push(...[first, second].map((proxy) => ({ end: () => proxy.cut() })))
+    const connections = connectionsTo(at(first.url.host, second.url.host))
+    const before = await connections.pids()
+    await first.cut()
+    await untilGone(before)
+    for (const run of [() => connections.writer.run(PID), () => connections.reader.run(PID)])
+      await run().catch(() => run())
+    await connections.pids()
+    await first.mend()
+    // Connections through the first would be closed with it.
+    const after = await connections.pids()
+    await first.cut()
+    expect(await connections.pids()).to.deep.equal(after)
+    await first.mend()
+  })
+
+  it('are all closed when the server breaks one that others share', async () => {
+    const { writer, pids } = connectionsTo(at(url.host))
+    const before = await pids()
+    await operator.query('select pg_terminate_backend($1)', [before[0]])
+    await untilGone(before)
+    await writer.run(PID).catch(() => undefined)
+    expect(await pids()).to.not.include.members(before)
+  })
+
+  it('are all closed when a write meets a server that has become read-only, after what was sent is answered', async () => {
+    const { writer, reader, pids } = connectionsTo(at(url.host))
+    await writer.run(statement('create table written (id integer)'))
+    const before = await pids()
+    await writer.run(statement('set default_transaction_read_only = on'))
+    const read = reader.run(statement('select pg_sleep(0.3), pg_backend_pid() as pid'))
+    await nextTurn()
+    const refused = await writer.run(INSERT('written')).catch((error: unknown) => error)
+    expect(refused).to.have.property('code', '25006')
+    const later = reader.run(PID)
+    expect((await read).rows).to.have.nested.property('[0].pid', before[1])
+    expect((await later).rows).to.not.have.nested.property('[0].pid', before[1])
+    await untilGone(before)
+    await writer.run(INSERT('written'))
+  })
+
+  it('are all closed when the server says nothing to a statement', async () => {
+    const proxy = await startProxy(url)
+    opened.push({ end: () => proxy.cut() })
+    const { writer, pids } = connectionsTo(proxy.url.href, { answer: 200 })
+    const before = await pids()
+    proxy.silence()
+    await expectRejection(writer.run(PID), Error)
+    expect(await pids()).to.not.include.members(before)
+  })
+
+  it('that are too old are replaced, and everything sent over them is answered', async () => {
+    const { writer } = connectionsTo(at(url.host), {}, 0.02)
+    await writer.run(statement('create table written (id integer)'))
+    const pids = new Set<unknown>()
+    const inserts: Promise<unknown>[] = []
+    while (pids.size < 4) {
+      const pid = writer.run(PID).then(({ rows }) => pids.add(rows[0]?.pid))
+      inserts.push(writer.run(INSERT('written')), writer.run(statement('select pg_sleep(0.01)')), pid)
+      await delay(1)
+    }
+    await Promise.all(inserts)
+    const { rows } = await writer.run(statement<{ count: string }>('select count(*) from written'))
+    expect(Number(rows[0]?.count)).to.equal(inserts.length / 3)
+    await untilGone([...pids].slice(0, -1))
+  })
+
+  it('that are too old stay while the server takes no new ones', async () => {
+    const proxy = await startProxy(url)
+    const { writer } = connectionsTo(proxy.url.href, {}, 0)
+    const first = (await writer.run(PID)).rows
+    proxy.refuse()
+    for (let turn = 0; turn < 20; turn++) {
+      expect((await writer.run(PID)).rows).to.deep.equal(first)
+      await nextTurn()
+    }
+    await proxy.cut()
+  })
+})
+
+describe('The health check on PostgreSQL', () => {
+  let database: Database
+  let holder: pg.Client
+
+  beforeEach(async () => {
+    const url = await postgresql.databaseUrl()
+    database = await openDatabase(postgresqlTarget(url))
+    holder = new pg.Client(url)
+    await holder.connect()
+  })
+  afterEach(() => Promise.all([database.close(), holder.end()]))
+
+  it('fails without the tables, and with an empty database passes once they are there', async () => {
+    await expectRejection(database.ping(), StoreUnavailable)
+    await database.migrate()
+    await database.ping()
+  })
+
+  it('fails while the server takes no writes, and passes again over new connections', async () => {
+    await database.migrate()
+    await holder.query(`alter database ${holder.database} set default_transaction_read_only = on`)
+    await holder.query(`select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and pid <> pg_backend_pid()`)
+    const failure = async () =>
+      database.ping().then(
+        () => undefined,
+        (error: Error) => error.cause as Error,
+      )
+    while ((await failure())?.message !== 'it takes no writes');
+    await holder.query('set default_transaction_read_only = off')
+    await holder.query(`alter database ${holder.database} reset default_transaction_read_only`)
+    while ((await failure()) !== undefined);
+  })
+})
