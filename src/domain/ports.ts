@@ -3,7 +3,7 @@
  * `test/contracts` hold each implementation to what is written here.
  */
 import type { Task, TaskDraft, TaskSnapshot } from './task.ts'
-import type { User, UserDraft } from './user.ts'
+import type { User, UserDraft, UserSnapshot } from './user.ts'
 
 export interface Ports {
   readonly tasks: TaskRepository
@@ -64,6 +64,8 @@ export interface UserRepository {
    */
   add(draft: UserDraft): Promise<User>
   findById(id: number): Promise<User | undefined>
+  /** Stores the hash for the user unless theirs is another one by now, or the user is gone. */
+  replaceHash(user: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void>
   /** @param email normalised; compared exactly. */
   findByEmail(email: string): Promise<User | undefined>
 }
@@ -77,14 +79,19 @@ export interface Requester {
 }
 
 /**
- * Every method throws Overloaded when too many hashes wait already, and the reason of the requester's signal when that
+ * `hash` and `verify` throw Overloaded when too many hashes wait already, and the reason of the requester's signal when that
  * aborts before the work has begun, which is then not done. Work that has begun ends as usual.
  */
 export interface PasswordHasher {
   /** A salted hash of at most 255 characters. Every character of the password counts. */
   hash(password: string, requester: Requester): Promise<string>
-  /** Without a hash (no such account) the answer is false, after the same work as with one: time tells nothing. */
+  /**
+   * Without a hash (no such account) the answer is false. The work is the same for each hash, outdated or not, and
+   * without one: the time does not tell whether there is an account.
+   */
   verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean>
+  /** Whether `hash` would make a stronger one today. */
+  isOutdated(hash: string): boolean
 }
 
 /** Slows down who guesses passwords, without a way to keep the owner out for ever. */

@@ -37,6 +37,10 @@ for (const [name, build] of Object.entries(implementations)) {
       )
     })
 
+    it('takes no hash of its own for outdated', async () => {
+      expect(passwords.isOutdated(await passwords.hash('correct horse', client))).to.equal(false)
+    })
+
     it('does not verify another password', async () => {
       const hash = await passwords.hash('correct horse', client)
       for (const wrong of ['', 'Correct horse', 'correct horse ', 'correct hors', hash])
@@ -83,19 +87,56 @@ describe('A bcrypt hash', () => {
     expect(await passwords.hash('correct horse')).to.not.include('correct')
   })
 
-  it('costs the same work where there is none: one comparison with a whole hash of as many rounds', async () => {
+  it('is outdated when it was made with fewer rounds than are configured', async () => {
     const hash = await passwords.hash('correct horse')
-    const compare = mock.method(bcrypt, 'compare')
-    try {
-      await passwords.verify('wrong horse', hash)
-      await passwords.verify('wrong horse', undefined)
-      const compared = compare.mock.calls.map(({ arguments: [, against] }) => String(against))
-      expect(compared).to.have.length(2)
-      // bcrypt answers at once, without any work, where a hash is not of this form.
-      for (const against of compared) expect(against).to.match(/^\$2b\$04\$[./A-Za-z0-9]{53}$/)
-    } finally {
-      compare.mock.restore()
+    expect(new BcryptPasswordHasher(ROUNDS + 1).isOutdated(hash)).to.equal(true)
+    for (const rounds of [ROUNDS, ROUNDS - 1]) expect(new BcryptPasswordHasher(rounds).isOutdated(hash)).to.equal(false)
+  })
+
+  describe('is verified with the same work', () => {
+    const configured = 7
+    let hasher: BcryptPasswordHasher
+    let compare: ReturnType<typeof mock.method>
+    beforeEach(() => {
+      hasher = new BcryptPasswordHasher(configured)
+      compare = mock.method(bcrypt, 'compare')
+    })
+    afterEach(() => compare.mock.restore())
+
+    const hashOf = (rounds: number) => new BcryptPasswordHasher(rounds).hash('correct horse')
+
+    /** Iterations of bcrypt's key setup, as base-2 logarithm. */
+    async function workOf(password: string, hash: string | undefined): Promise<number> {
+      compare.mock.resetCalls()
+      await hasher.verify(password, hash)
+      let iterations = 0
+      for (const { arguments: args } of compare.mock.calls) {
+        // bcrypt answers at once, without any work, where a hash is not of this form.
+        const [, rounds] = /^\$2b\$(\d\d)\$[./A-Za-z0-9]{53}$/.exec(String(args[1])) ?? expect.fail(String(args[1]))
+        iterations += 2 ** Number(rounds)
+      }
+      return Math.log2(iterations)
     }
+
+    it('whether it was made with the configured rounds or fewer, and where there is no account', async () => {
+      for (const hash of [await hashOf(4), await hashOf(configured - 1), await hashOf(configured), undefined])
+        for (const password of ['wrong horse', 'correct horse'])
+          expect(await workOf(password, hash)).to.equal(configured)
+    })
+
+    it('where it is no hash of bcrypt', async () => {
+      for (const hash of ['', 'correct horse', '$2b$07$short', `$2b$03$${'.'.repeat(53)}`, `$1$07$${'.'.repeat(53)}`]) {
+        expect(await workOf('correct horse', hash), hash).to.equal(configured)
+        expect(await hasher.verify('correct horse', hash), hash).to.equal(false)
+      }
+    })
+
+    it('as one of more rounds than are configured, as soon as there was one', async () => {
+      expect(await workOf('wrong horse', undefined)).to.equal(configured)
+      const stronger = await hashOf(configured + 1)
+      for (const hash of [stronger, await hashOf(4), await hashOf(configured), undefined])
+        expect(await workOf('wrong horse', hash)).to.equal(configured + 1)
+    })
   })
 })
 

@@ -24,6 +24,32 @@ for (const set of adapterSets) {
       expect((await users.findByEmail(draft.email))?.snapshot()).to.deep.equal(user)
     })
 
+    it('replaces the hash of one user, and nothing else', async () => {
+      const jane = (await users.add(aUserDraft({ hashedPassword: 'weak' }))).snapshot()
+      const john = (await users.add(aUserDraft({ email: 'john@example.com', hashedPassword: 'weak' }))).snapshot()
+      await users.replaceHash(jane, '$'.repeat(255))
+      const replaced = { ...jane, hashedPassword: '$'.repeat(255) }
+      expect((await users.findById(jane.id))?.snapshot()).to.deep.equal(replaced)
+      expect((await users.findByEmail(jane.email))?.snapshot()).to.deep.equal(replaced)
+      expect((await users.findById(john.id))?.snapshot()).to.deep.equal(john)
+    })
+
+    it('replaces no hash that was replaced meanwhile, and none of a user who is gone', async () => {
+      const jane = (await users.add(aUserDraft({ hashedPassword: 'weak' }))).snapshot()
+      await users.replaceHash(jane, 'of a new password')
+      await users.replaceHash(jane, 'of the old password')
+      await users.replaceHash({ ...jane, id: jane.id + 1 }, 'of nobody')
+      expect((await users.findById(jane.id))?.snapshot().hashedPassword).to.equal('of a new password')
+    })
+
+    it('lets one of twenty that replace the same hash at once succeed', async () => {
+      const jane = (await users.add(aUserDraft({ hashedPassword: 'weak' }))).snapshot()
+      const hashes = Array.from({ length: 20 }, (_, index) => `hash ${index}`)
+      await Promise.all(hashes.map((hash) => users.replaceHash(jane, hash)))
+      const { hashedPassword } = (await users.findById(jane.id))?.snapshot() ?? {}
+      expect(hashes).to.include(hashedPassword)
+    })
+
     it('gives each user an id of their own', async () => {
       const added = await Promise.all(
         Array.from({ length: 20 }, (_, index) => users.add(aUserDraft({ email: `${index}@example.com` }))),
@@ -80,6 +106,7 @@ for (const set of adapterSets) {
       await closed.close()
       await expectRejection(closed.users.add(aUserDraft()), StoreUnavailable)
       await expectRejection(closed.users.findById(1), StoreUnavailable)
+      await expectRejection(closed.users.replaceHash({ id: 1, hashedPassword: 'old' }, 'new'), StoreUnavailable)
       await expectRejection(closed.users.findByEmail('jane@example.com'), StoreUnavailable)
     })
   })

@@ -1,5 +1,9 @@
 import { expect } from 'chai'
-import { codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER } from './api.ts'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import type { Target } from '#src/adapters/mikro-orm/options.ts'
+import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { targetOf } from '#test/contracts/repositories.ts'
+import { Api, codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER } from './api.ts'
 
 const ASTRAL = '🙂'
 
@@ -305,4 +309,35 @@ describeApi('Accounts', (api) => {
       expect(mistakes(await jane.get(`${ME}?full=1`).expect(422))).to.deep.equal(['?full: unknown'])
     })
   })
+})
+
+describe('A login to an account from before BCRYPT_ROUNDS was raised', () => {
+  for (const { name, databaseUrl } of [sqlite, postgresql]) {
+    it(`renews the hash once (${name})`, async () => {
+      const url = await databaseUrl()
+      const start = async (BCRYPT_ROUNDS: string) => {
+        const api = new Api()
+        await api.start({ DATABASE_URL: url, BCRYPT_ROUNDS })
+        return api
+      }
+      const before = await start('4')
+      const { email } = await before.user().finally(() => before.stop())
+      const after = await start('5')
+      const database = await openDatabase(targetOf(url) as Target)
+      const storedHash = async () => (await database.users.findByEmail(email))?.snapshot().hashedPassword
+      const logIn = (password: string) => after.post(LOGIN).send({ username: email, password })
+      try {
+        await logIn('wrong').expect(401)
+        expect(await storedHash()).to.match(/^\$2b\$04\$/)
+        await logIn(PASSWORD).expect(200)
+        const renewed = await storedHash()
+        expect(renewed).to.match(/^\$2b\$05\$/)
+        await logIn(PASSWORD).expect(200)
+        expect(await storedHash()).to.equal(renewed)
+      } finally {
+        await database.close()
+        await after.stop()
+      }
+    })
+  }
 })

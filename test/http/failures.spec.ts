@@ -16,7 +16,8 @@ function failing<Port>(methods: readonly (keyof Port)[], error: () => unknown): 
 
 const failingTasks = (error: () => unknown) =>
   failing<TaskRepository>(['add', 'get', 'update', 'list', 'remove'], error)
-const failingUsers = (error: () => unknown) => failing<UserRepository>(['add', 'findById', 'findByEmail'], error)
+const failingUsers = (error: () => unknown) =>
+  failing<UserRepository>(['add', 'findById', 'findByEmail', 'replaceHash'], error)
 
 /** Every route that touches a task. */
 const requests: Readonly<Record<string, (jane: User) => ReturnType<User['get']>>> = {

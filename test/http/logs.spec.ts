@@ -295,7 +295,11 @@ describe('Secrets', function () {
     })
   }
   const failing: Partial<AdapterSet> = {
-    passwords: () => ({ hash: async (...given) => quote(...given), verify: async (...given) => quote(...given) }),
+    passwords: () => ({
+      hash: async (...given) => quote(...given),
+      verify: async (...given) => quote(...given),
+      isOutdated: quote,
+    }),
     tokens: () => ({ issue: (...given) => quote(...given), verify: (...given) => quote(...given) }),
   }
 
@@ -363,7 +367,7 @@ describe('Secrets', function () {
     }
     const path = join(folder, 'away')
     const config = { SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
-    const users = { add: away, findById: away, findByEmail: away }
+    const users = { add: away, findById: away, findByEmail: away, replaceHash: away }
     const { log: sink, written } = logFile(path, config)
     await api.start({ ...config }, { users: () => users, health: () => ({ ping: away }) }, sink)
     try {

@@ -19,7 +19,11 @@ export class FakePasswordHasher implements PasswordHasher {
 
   async verify(password: string, hash: string | undefined): Promise<boolean> {
     this.verified.push(hash)
-    return hash?.replace(/^hash \d+ of /, '') === password
+    return hash?.replace(/^(?:weak )?hash \d+ of /, '') === password
+  }
+
+  isOutdated(hash: string): boolean {
+    return hash.startsWith('weak ')
   }
 }
 
@@ -37,6 +41,10 @@ export class SlowPasswordHasher implements PasswordHasher {
   verify(password: string): Promise<boolean> {
     this.begun.push(password)
     return this.#work(true)
+  }
+
+  isOutdated(): boolean {
+    return false
   }
 
   get running(): number {
@@ -63,11 +71,15 @@ export class SlowPasswordHasher implements PasswordHasher {
 export class FakeLoginThrottle implements LoginThrottle {
   readonly attempts: { readonly email: string; readonly clientNetwork: string }[] = []
   refusal: Error | undefined
+  /** Of a login that was right. */
+  lateRefusal: Error | undefined
 
   async attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result> {
     this.attempts.push({ email, clientNetwork })
     if (this.refusal) throw this.refusal
-    return logIn()
+    const result = await logIn()
+    if (this.lateRefusal) throw this.lateRefusal
+    return result
   }
 }
 

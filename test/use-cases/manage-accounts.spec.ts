@@ -1,6 +1,14 @@
+import { mock } from 'node:test'
 import { expect } from 'chai'
 import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
-import { EmailAlreadyTaken, InvalidCredentials, InvalidToken, TooManyRequests } from '#src/domain/errors.ts'
+import {
+  EmailAlreadyTaken,
+  InvalidCredentials,
+  InvalidToken,
+  Overloaded,
+  StoreUnavailable,
+  TooManyRequests,
+} from '#src/domain/errors.ts'
 import { ManageAccounts } from '#src/domain/use-cases/manage-accounts.ts'
 import { aRequester, aUserDraft } from '#test/builders.ts'
 import { violationsOf } from '#test/domain/violations.ts'
@@ -125,6 +133,36 @@ describe('Managing accounts', () => {
       await users.add(aUserDraft({ email: 'root', hashedPassword: 'hash 1 of toor' }))
       const { token } = await accounts.logIn({ email: 'root', password: 'toor' }, client)
       expect(tokens.verify(token).userId).to.equal(1)
+    })
+
+    it('replaces a hash that is outdated, after a right password alone', async () => {
+      await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
+      await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
+      expect((await users.findById(1))?.snapshot().hashedPassword).to.equal('weak hash 1 of correct horse')
+      for (let logins = 0; logins < 2; logins++) {
+        await accounts.logIn(jane, client)
+        expect((await users.findById(1))?.snapshot().hashedPassword).to.equal('hash 1 of correct horse')
+      }
+    })
+
+    it('replaces no hash for a login that the throttle refuses afterwards', async () => {
+      await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
+      logins.lateRefusal = new TooManyRequests(60)
+      expect(await rejection(accounts.logIn(jane, client))).to.equal(logins.lateRefusal)
+      expect((await users.findById(1))?.snapshot().hashedPassword).to.equal('weak hash 1 of correct horse')
+    })
+
+    it('succeeds although a hash that is outdated cannot be replaced', async () => {
+      await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
+      for (const failing of [
+        () => mock.method(passwords, 'hash', () => Promise.reject(new Overloaded())),
+        () => mock.method(users, 'replaceHash', () => Promise.reject(new StoreUnavailable(new Error('read-only')))),
+      ]) {
+        const failure = failing()
+        expect(tokens.verify((await accounts.logIn(jane, client)).token).userId).to.equal(1)
+        expect(failure.mock.callCount()).to.equal(1)
+        failure.mock.restore()
+      }
     })
 
     it('refuses what is no text before it looks or hashes', async () => {

@@ -11,9 +11,18 @@ export class InMemoryUserRepository implements UserRepository {
   async add(draft: UserDraft): Promise<User> {
     if (this.#byEmail.has(draft.email)) throw new EmailAlreadyTaken()
     const stored = { ...draft, id: ++this.#lastId }
-    this.#byId.set(stored.id, stored)
-    this.#byEmail.set(stored.email, stored)
+    this.#store(stored)
     return User.restore(stored)
+  }
+
+  async replaceHash({ id, hashedPassword }: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void> {
+    const stored = this.#byId.get(id)
+    if (stored?.hashedPassword === hashedPassword) this.#store({ ...stored, hashedPassword: hash })
+  }
+
+  #store(user: UserSnapshot): void {
+    this.#byId.set(user.id, user)
+    this.#byEmail.set(user.email, user)
   }
 
   async findById(id: number): Promise<User | undefined> {

@@ -1,16 +1,26 @@
 import { EmailAlreadyTaken } from '../../domain/errors.ts'
 import type { UserRepository } from '../../domain/ports.ts'
-import type { User, UserDraft } from '../../domain/user.ts'
+import type { User, UserDraft, UserSnapshot } from '../../domain/user.ts'
 import { prepare, wide } from './prepared-query.ts'
 import { toUser, toUserColumns, userColumns } from './records.ts'
 import type { Store } from './store.ts'
 import { violatesUnique } from './store-errors.ts'
+
+type HashReplacement = Pick<UserSnapshot, 'id' | 'hashedPassword'> & { readonly hash: string }
 
 function userQueries({ kysely, milliseconds }: Store) {
   const columns = userColumns(milliseconds)
   const users = kysely.selectFrom('users').select(columns)
   return {
     add: prepare((draft: UserDraft) => kysely.insertInto('users').values(toUserColumns(draft)).returning(columns)),
+    replaceHash: prepare(({ id, hashedPassword, hash }: HashReplacement) =>
+      kysely
+        .updateTable('users')
+        .set({ hashed_password: hash })
+        .where('id', '=', wide(id))
+        .where('hashed_password', '=', hashedPassword)
+        .returning('id'),
+    ),
     byId: prepare(({ id }: { id: number }) => users.where('id', '=', wide(id))),
     byEmail: prepare(({ email }: { email: string }) => users.where('email', '=', email)),
   }
@@ -32,6 +42,10 @@ export class MikroOrmUserRepository implements UserRepository {
     } catch (error) {
       throw violatesUnique(error) ? new EmailAlreadyTaken() : error
     }
+  }
+
+  async replaceHash({ id, hashedPassword }: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void> {
+    await this.#store.write(this.#queries.replaceHash({ id, hashedPassword, hash }))
   }
 
   async findById(id: number): Promise<User | undefined> {

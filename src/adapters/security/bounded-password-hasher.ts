@@ -34,6 +34,10 @@ export class BoundedPasswordHasher implements PasswordHasher {
     return this.#inTurn(() => this.#hasher.verify(password, hash, requester), requester)
   }
 
+  isOutdated(hash: string): boolean {
+    return this.#hasher.isOutdated(hash)
+  }
+
   load(): { readonly waiting: number; readonly running: number } {
     return { waiting: this.#queue.size, running: this.#queue.pending }
   }

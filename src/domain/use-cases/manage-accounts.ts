@@ -1,7 +1,7 @@
-import { InvalidCredentials, InvalidToken } from '../errors.ts'
+import { DomainError, InvalidCredentials, InvalidToken } from '../errors.ts'
 import type { AccessToken, Ports, Requester } from '../ports.ts'
 import { enforce } from '../rules.ts'
-import { type Credentials, credentialRules, loginPair, loginRules, User } from '../user.ts'
+import { type Credentials, credentialRules, loginPair, loginRules, User, type UserSnapshot } from '../user.ts'
 
 type Needs = Pick<Ports, 'users' | 'passwords' | 'logins' | 'tokens' | 'clock'>
 
@@ -33,15 +33,30 @@ export class ManageAccounts {
   async logIn(credentials: Credentials, requester: Requester): Promise<AccessToken> {
     enforce(loginRules, credentials)
     const { email, password } = loginPair(credentials)
-    return this.#ports.logins.attempt(email, requester.clientNetwork, () => this.#tokenFor(email, password, requester))
+    const { logins, tokens } = this.#ports
+    const user = await logins.attempt(email, requester.clientNetwork, () => this.#verified(email, password, requester))
+    await this.#renewHash(user, password, requester)
+    return tokens.issue(user.id)
   }
 
-  async #tokenFor(email: string, password: string, requester: Requester): Promise<AccessToken> {
-    const { users, passwords, tokens } = this.#ports
+  /** @throws InvalidCredentials */
+  async #verified(email: string, password: string, requester: Requester): Promise<UserSnapshot> {
+    const { users, passwords } = this.#ports
     const user = (await users.findByEmail(email))?.snapshot()
     const right = await passwords.verify(password, user?.hashedPassword, requester)
     if (!user || !right) throw new InvalidCredentials()
-    return tokens.issue(user.id)
+    return user
+  }
+
+  /** Replaces an outdated hash while the password is known. If that fails, the next login tries again. */
+  async #renewHash(user: UserSnapshot, password: string, requester: Requester): Promise<void> {
+    const { users, passwords } = this.#ports
+    if (!passwords.isOutdated(user.hashedPassword)) return
+    try {
+      await users.replaceHash(user, await passwords.hash(password, requester))
+    } catch (error) {
+      if (!(error instanceof DomainError)) throw error
+    }
   }
 
   /**
