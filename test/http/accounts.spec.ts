@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import type { Target } from '#src/adapters/mikro-orm/options.ts'
+import type { PersistentTarget } from '#src/database-target.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { targetOf } from '#test/contracts/repositories.ts'
 import { Api, codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER } from './api.ts'
@@ -323,7 +323,7 @@ describe('A login to an account from before BCRYPT_ROUNDS was raised', () => {
       const before = await start('4')
       const { email } = await before.user().finally(() => before.stop())
       const after = await start('5')
-      const database = await openDatabase(targetOf(url) as Target)
+      const database = await openDatabase(targetOf(url) as PersistentTarget)
       const storedHash = async () => (await database.users.findByEmail(email))?.snapshot().hashedPassword
       const logIn = (password: string) => after.post(LOGIN).send({ username: email, password })
       try {
