@@ -1,4 +1,6 @@
 import { METHODS } from 'node:http'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { codeOf, describeApi, LOGIN, ME, mistakes, REGISTER, TASKS, type User } from './api.ts'
 import { RawConnection } from './raw-connection.ts'
@@ -115,6 +117,25 @@ describeApi('A path', (api) => {
       }
     })
   }
+
+  it('answers pipelined requests in order, and a GET behind a PATCH with the state after it', async () => {
+    const { id } = await jane.task()
+    const head = `Host: localhost\r\nAuthorization: Bearer ${jane.token}\r\n`
+    const titles = Array.from({ length: 20 }, (_, index) => `Title ${index}`)
+    const requests = titles.flatMap((title) => {
+      const body = JSON.stringify({ title })
+      const json = `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n`
+      return [
+        `PATCH ${taskPathOf(id)} HTTP/1.1\r\n${head}${json}\r\n${body}`,
+        `GET ${taskPathOf(id)} HTTP/1.1\r\n${head}\r\n`,
+      ]
+    })
+    const { hostname, port } = new URL(api.url)
+    const socket = connect(Number(port), hostname)
+    socket.end(requests.join(''))
+    const answered = [...(await text(socket)).matchAll(/"title":"(.*?)"/g)].map(([, title]) => title)
+    expect(answered).to.deep.equal(titles.flatMap((title) => [title, title]))
+  })
 
   for (const path of ['/%', '/%zz', '/%e0%a4%a', `${TASKS}/%`, `${TASKS}/%zz`, `${TASKS}/%e0%a4%a`, `${TASKS}/%ff`]) {
     it(`${path} with a bad escape answers 400, 404 or 422`, async () => {

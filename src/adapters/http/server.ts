@@ -1,6 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo, isIPv6, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { serveInOrder } from './pipelining.ts'
 
 /** Where to listen, and how patient to be. Times in seconds. */
 export interface ServerOptions {
@@ -60,21 +61,15 @@ export async function listen(
   options: ServerOptions,
   lifecycle: Lifecycle,
 ): Promise<ListeningServer> {
-  const server = createServer(
-    {
-      // Node refuses to start with headers that may take longer than the whole of the request.
-      headersTimeout: Math.min(options.headersTimeout, options.requestTimeout) * 1_000,
-      requestTimeout: options.requestTimeout * 1_000,
-      keepAliveTimeout: options.keepAliveTimeout * 1_000,
-      connectionsCheckingInterval: CHECK_INTERVAL,
-      maxHeaderSize: MAX_HEADER_SIZE,
-    },
-    listener,
-  )
-  // An expectation that is not known here is none of ours (RFC 9110, section 10.1.1), and who waits for leave to send a
-  // body first learns whether it is wanted at all.
-  server.on('checkExpectation', listener)
-  server.on('checkContinue', listener)
+  const server = createServer({
+    // Node refuses to start with headers that may take longer than the whole of the request.
+    headersTimeout: Math.min(options.headersTimeout, options.requestTimeout) * 1_000,
+    requestTimeout: options.requestTimeout * 1_000,
+    keepAliveTimeout: options.keepAliveTimeout * 1_000,
+    connectionsCheckingInterval: CHECK_INTERVAL,
+    maxHeaderSize: MAX_HEADER_SIZE,
+  })
+  serveInOrder(server, listener)
   // Later than Node looks for requests that are late, which it answers with 408.
   server.timeout = options.requestTimeout * 1_000 + 2 * CHECK_INTERVAL
   server.maxConnections = options.maxConnections

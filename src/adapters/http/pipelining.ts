@@ -1,0 +1,142 @@
+import { AsyncResource } from 'node:async_hooks'
+import { type IncomingMessage, type RequestListener, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+
+/** A request that is parsed and not started. */
+interface Waiting {
+  readonly req: IncomingMessage
+  readonly res: ServerResponse
+  /** Keeps the async context of the request, for traces. */
+  readonly context: AsyncResource
+}
+
+/** The unanswered requests of one connection. */
+interface Pipeline {
+  /** Response to the request that is served, until it is written. */
+  current: ServerResponse | undefined
+  readonly waiting: Waiting[]
+  /** Whether the newest request had to wait. */
+  pipelined: boolean
+  /** Why the parser gave up on the newest request, or on what follows it. */
+  error: Error | undefined
+}
+
+/** Requests that may wait on all connections together, some 50 MB of memory; the connection of one more is closed. */
+const MAX_WAITING = 10_000
+
+/** Statuses of what Node's parser refuses; any other error is a 400. */
+const refusals: Readonly<Record<string, number>> = {
+  HPE_HEADER_OVERFLOW: 431,
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
+  ERR_HTTP_REQUEST_TIMEOUT: 408,
+}
+
+/**
+ * Starts the requests of a connection one at a time, in order, each when the response before it is written to the socket
+ * (RFC 9112, section 9.3.2). Node itself starts each as soon as it is parsed. While a request waits, the connection is
+ * not read, so that at most what one read has brought can wait. Waiting requests of a connection that closes never start.
+ */
+export function serveInOrder(server: Server, listener: RequestListener): void {
+  const pipelines = new WeakMap<Duplex, Pipeline>()
+  let waiting = 0
+
+  const receive = (req: IncomingMessage, res: ServerResponse) => {
+    const pipeline = pipelines.get(req.socket) as Pipeline
+    // Node skips what came in one read with it.
+    if (req.headers.upgrade !== undefined) res.shouldKeepAlive = false
+    // Node gives a response its socket when the one before it is written.
+    pipeline.pipelined = res.socket === null
+    if (pipeline.pipelined) wait(pipeline, req, res)
+    else start(pipeline, req, res)
+  }
+
+  const start = (pipeline: Pipeline, req: IncomingMessage, res: ServerResponse) => {
+    pipeline.current = res
+    res.on('close', startNext)
+    listener(req, res)
+  }
+
+  const wait = (pipeline: Pipeline, req: IncomingMessage, res: ServerResponse) => {
+    if (waiting === MAX_WAITING) {
+      req.socket.destroy()
+      return
+    }
+    waiting++
+    if (pipeline.waiting.push({ req, res, context: new AsyncResource('PIPELINED_REQUEST') }) === 1) {
+      stopReading(req.socket)
+    }
+  }
+
+  function startNext(this: ServerResponse): void {
+    const { socket } = this.req
+    const pipeline = pipelines.get(socket) as Pipeline
+    // An idle connection must not hold its last request in memory.
+    pipeline.current = undefined
+    // The client has left, or this response announced the end of the connection.
+    if (!socket.writable) return
+    const next = pipeline.waiting.shift()
+    if (next) waiting--
+    if (pipeline.error && !next?.req.complete) refuse(pipeline.error, socket)
+    else if (next) {
+      if (pipeline.waiting.length === 0 && !pipeline.error) readAgain(socket)
+      next.context.runInAsyncScope(start, undefined, pipeline, next.req, next.res)
+    }
+  }
+
+  server.on('request', receive)
+  // Left to the listener: it ignores unknown expectations (RFC 9110, section 10.1.1), and sends 100 Continue only for a
+  // body that it wants.
+  server.on('checkContinue', receive)
+  server.on('checkExpectation', receive)
+
+  // Node would give up all answers when the client ends its side. It gets those to a pipeline; a client of a single
+  // request has usually left.
+  Object.assign(server, { httpAllowHalfOpen: true })
+  server.on('connection', (socket) => {
+    const pipeline: Pipeline = { current: undefined, waiting: [], pipelined: false, error: undefined }
+    pipelines.set(socket, pipeline)
+    socket.on('end', () => {
+      if (!pipeline.pipelined) socket.end()
+    })
+    socket.on('close', () => {
+      waiting -= pipeline.waiting.length
+      pipeline.waiting.length = 0
+    })
+  })
+
+  // Without this listener Node sends its refusal in place of the answer to an earlier request.
+  server.on('clientError', (error, socket) => {
+    const pipeline = pipelines.get(socket)
+    const { current, waiting = [] } = pipeline ?? {}
+    if (!pipeline || !current || !socket.writable) refuse(error, socket)
+    else if (waiting.length === 0 && !current.req.complete) refuse(error, socket, current)
+    else if (!pipeline.error) {
+      pipeline.error = error
+      stopReading(current.req.socket)
+    }
+  })
+}
+
+function refuse(error: NodeJS.ErrnoException, socket: Duplex, response?: ServerResponse): void {
+  const status = refusals[error.code ?? ''] ?? 400
+  if (socket.writable && !response?.headersSent) {
+    socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`)
+  }
+  socket.destroy(error)
+}
+
+/** Node resumes a connection for each request and each body, so it is paused again whenever that happens. */
+function stopReading(socket: Socket): void {
+  if (!socket.listeners('resume').includes(pause)) socket.on('resume', pause)
+  socket.pause()
+}
+
+function readAgain(socket: Socket): void {
+  socket.off('resume', pause)
+  socket.resume()
+}
+
+function pause(this: Socket): void {
+  this.pause()
+}
