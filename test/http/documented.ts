@@ -32,8 +32,8 @@ export interface OpenApi {
 
 const PROBLEM = ['components', 'schemas', 'Problem']
 
-/** What is answered where nothing is, and to a page of the documentation that is asked for wrongly. */
-const UNDOCUMENTED = new Set([400, 404, 405, 422])
+/** What is answered where nothing is, and for a page of the documentation. */
+const UNDOCUMENTED = new Set([400, 404, 405, 422, 500])
 
 /** Headers that an answer may have only where the document says so. */
 const DOCUMENTED_HEADERS = [
@@ -125,6 +125,6 @@ const mediaType = ({ headers }: Answer) => String(headers['content-type'] ?? '')
 
 /** The document itself and the pages that show it. */
 const isPage = (path: string, { status }: Answer) =>
-  status === 200 && /^\/(?:openapi\.json$|(?:docs|redoc)(?:\/|$))/.test(path)
+  (status === 200 || status === 304) && /^\/(?:openapi\.json$|(?:docs|redoc)(?:\/|$))/.test(path)
 
 const isPreflight = (method: string, { status }: Answer) => method === 'OPTIONS' && status === 204

@@ -1,3 +1,4 @@
+import { promises as fileSystem } from 'node:fs'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { Api, describeApi, LOGIN, ME, REGISTER, TASKS } from './api.ts'
@@ -168,6 +169,96 @@ describeApi('Documents', (api) => {
         await api.get(path).set('Authorization', 'Bearer x').expect(200)
       })
     }
+  })
+})
+
+const FILES = ['/docs/swagger-ui.css', '/docs/swagger-ui-bundle.js', '/docs/start.js', '/redoc/redoc.standalone.js']
+
+describe('A file of the documentation', () => {
+  const api = new Api()
+  before(() => api.start({ DATABASE_URL: 'memory:' }))
+  after(() => api.stop())
+
+  for (const path of ['/docs', '/redoc', ...FILES]) {
+    it(`${path} is answered with 304 to a client that has it`, async () => {
+      const whole = await api.get(path).expect(200)
+      const { etag = '' } = whole.headers
+      expect(etag).to.match(/^"[\w-]{20,}"$/)
+      for (const has of [etag, `W/${etag}`, `"other", ${etag}`, '*']) {
+        for (const request of [api.get(path), api.head(path)]) {
+          const { headers, text } = await request.set('If-None-Match', has).expect(304)
+          expect(text ?? '').to.equal('')
+          for (const name of ['etag', 'cache-control', 'content-security-policy'])
+            expect(headers[name], name).to.equal(whole.headers[name])
+          expect(headers).to.not.have.any.keys('content-type', 'content-length')
+        }
+      }
+    })
+
+    it(`${path} is answered whole to a client that has another version`, async () => {
+      const { headers } = await api.get(path).expect(200)
+      for (const has of ['"other"', 'W/"other"', String(headers.etag).slice(1, -1)]) {
+        const answer = await api.get(path).set('If-None-Match', has).expect(200)
+        expect(answer.headers.etag).to.equal(headers.etag)
+        expect(Number(answer.headers['content-length'])).to.be.greaterThan(0)
+      }
+      const head = await api.head(path).set('If-None-Match', '"other"').expect(200)
+      expect(head.headers).to.include({ etag: headers.etag, 'content-length': headers['content-length'] })
+    })
+  }
+
+  it('may be kept for an hour; the page, and the document, are asked for each time', async () => {
+    for (const path of FILES)
+      expect((await api.get(path).expect(200)).headers['cache-control'], path).to.equal('public, max-age=3600')
+    for (const path of ['/docs', '/redoc'])
+      expect((await api.get(path).expect(200)).headers['cache-control'], path).to.equal('no-cache')
+  })
+
+  it('has another ETag than any other file', async () => {
+    const answers = await Promise.all(['/docs', '/redoc', ...FILES].map((path) => api.get(path).expect(200)))
+    expect(new Set(answers.map(({ headers }) => headers.etag)).size).to.equal(answers.length)
+  })
+})
+
+describe('A file of the documentation that cannot be read', () => {
+  const api = new Api()
+  const { readFile } = fileSystem
+  before(() => api.start({ DATABASE_URL: 'memory:' }))
+  afterEach(() => {
+    fileSystem.readFile = readFile
+  })
+  after(() => api.stop())
+
+  it('is a logged 500, and is read again at the next request', async () => {
+    let reads = 0
+    fileSystem.readFile = (async () => {
+      reads++
+      throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
+    }) as typeof readFile
+    for (const path of FILES.filter((path) => path !== '/docs/start.js')) {
+      const answer = await api.get(path).set('X-Request-Id', 'unreadable').expect(500)
+      expect(answer.headers['content-type']).to.match(/^application\/problem\+json/)
+      expect(answer.headers).to.not.have.any.keys('etag')
+      expect(answer.headers['cache-control']).to.equal('no-store')
+      expect(answer.body).to.include({ code: 'internal_error', instance: path })
+      const [line] = api.log
+        .splice(0)
+        .map((each) => JSON.parse(each))
+        .filter(({ err }) => err)
+      expect(line).to.include({ level: 50, requestId: 'unreadable' })
+      expect(line.err).to.include({ type: 'Error', message: 'EMFILE: too many open files', code: 'EMFILE' })
+    }
+    expect(reads).to.equal(3)
+
+    fileSystem.readFile = readFile
+    for (const path of FILES) await api.get(path).expect(200)
+  })
+
+  it('is read once', async () => {
+    fileSystem.readFile = (async () => {
+      throw new Error('It was read before.')
+    }) as typeof readFile
+    for (const path of FILES) await api.get(path).expect(200)
   })
 })
 

@@ -1,6 +1,7 @@
-import { createReadStream } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { promises as fileSystem } from 'node:fs'
 import type Router from '@koa/router'
-import type { Context } from 'koa'
+import type { Context, Middleware } from 'koa'
 import { refuse, refuseParameters } from './endpoint.ts'
 import type { InputError } from './problems.ts'
 
@@ -67,23 +68,45 @@ ${body}
     const contentSecurityPolicy = Object.entries(policy)
       .map(([directive, sources]) => `${directive} ${sources}`)
       .join('; ')
-    router.get(path, (ctx) => {
-      ctx.state.route = path
-      refuseQuery(ctx)
-      ctx.set({ 'Content-Security-Policy': contentSecurityPolicy, 'Cache-Control': 'no-cache' })
-      ctx.type = 'html'
-      ctx.body = html
-    })
+    const pageHeaders = { 'Content-Security-Policy': contentSecurityPolicy, 'Cache-Control': 'no-cache' }
+    const readPage = async () => Buffer.from(html)
+    router.get(path, serve(path, 'html', pageHeaders, readPage))
     for (const [assetPath, asset] of Object.entries(assets)) {
       const file = 'file' in asset ? new URL(import.meta.resolve(asset.file)) : undefined
-      router.get(assetPath, (ctx) => {
-        ctx.state.route = assetPath
-        refuseQuery(ctx)
-        ctx.set('Cache-Control', 'public, max-age=3600')
-        ctx.type = asset.type
-        ctx.body = 'text' in asset ? asset.text : createReadStream(file as URL)
-      })
+      const read = async () => ('text' in asset ? Buffer.from(asset.text) : fileSystem.readFile(file as URL))
+      router.get(assetPath, serve(assetPath, asset.type, { 'Cache-Control': 'public, max-age=3600' }, read))
     }
+  }
+}
+
+/** Reads at the first request, and again only if that failed: all answers share the bytes and their validator. */
+function serve(
+  path: string,
+  type: string,
+  headers: Readonly<Record<string, string>>,
+  read: () => Promise<Buffer>,
+): Middleware {
+  let content: Promise<{ readonly bytes: Buffer; readonly etag: string }> | undefined
+  const load = async () => {
+    const bytes = await read()
+    return { bytes, etag: `"${createHash('sha256').update(bytes).digest('base64url')}"` }
+  }
+  return async (ctx) => {
+    ctx.state.route = path
+    refuseQuery(ctx)
+    content ??= load().catch((error) => {
+      content = undefined
+      throw error
+    })
+    const { bytes, etag } = await content
+    ctx.status = 200
+    ctx.set({ ...headers, ETag: etag })
+    if (ctx.fresh) {
+      ctx.status = 304
+      return
+    }
+    ctx.type = type
+    ctx.body = bytes
   }
 }
 
