@@ -149,6 +149,26 @@ describe('The line of a request', () => {
     expect(await requestLine(api, requestId)).to.include({ status: 499, aborted: true, level: 30, route: TASKS })
   })
 
+  for (const leave of ['destroy', 'resetAndDestroy'] as const) {
+    it(`says 499 when the client leaves a download (${leave})`, async () => {
+      const requestId = `leaves-by-${leave}`
+      const socket = connect(Number(new URL(api.url).port), '127.0.0.1').on('error', () => undefined)
+      // More than the buffers of a connection hold.
+      const request = `GET /redoc/redoc.standalone.js HTTP/1.1\r\nHost: x\r\nX-Request-Id: ${requestId}\r\n\r\n`
+      socket.write(request.repeat(20))
+      await once(socket, 'data')
+      socket.pause()
+      await new Promise((later) => setImmediate(later))
+      socket[leave]()
+      const expected = { status: 499, aborted: true, level: 30, route: '/redoc/redoc.standalone.js' }
+      while (!linesOf(api, requestId).some(({ status }) => status === 499))
+        await new Promise((later) => setImmediate(later))
+      expect(linesOf(api, requestId).find(({ status }) => status === 499)).to.include(expected)
+      for (const line of linesOf(api, requestId)) expect(line.level, line.msg).to.be.at.most(30)
+      expect(api.log.filter((line) => JSON.parse(line).level >= 50)).to.deep.equal([])
+    })
+  }
+
   const given = { 'half a body': '{"ti', 'a chunk without a size': 'ZZ\r\n' }
   for (const [what, body] of Object.entries(given)) {
     for (const end of ['end', 'resetAndDestroy'] as const) {
@@ -236,6 +256,76 @@ describe('The lines of a request that fails', () => {
       expect(JSON.stringify(cause.err)).to.match(/a mistake of ours|ECONNREFUSED 127\.0\.0\.1:5432/)
     })
   }
+})
+
+describe('An error in the log', () => {
+  const api = new Api()
+  let failure: unknown
+  const tasks = {
+    list: async () => {
+      throw failure
+    },
+  } as unknown as ReturnType<AdapterSet['tasks']>
+  before(() => api.start({ DATABASE_URL: 'memory:' }, { tasks: () => tasks }))
+  after(() => api.stop())
+
+  class OurMistake extends RangeError {}
+
+  async function logged(error: unknown): Promise<Record<string, unknown>> {
+    failure = error
+    const requestId = `error-${++errors}`
+    const jane = await api.user()
+    await jane.get(`${TASKS}?limit=1`).set('X-Request-Id', requestId)
+    await requestLine(api, requestId)
+    return linesOf(api, requestId)[0]?.err as Record<string, unknown>
+  }
+  let errors = 0
+
+  it('has its class, its message, its code and its stack', async () => {
+    const err = await logged(Object.assign(new OurMistake('a wrong number'), { code: 'E_NUMBER', errno: -5 }))
+    expect(err).to.include({ type: 'OurMistake', message: 'a wrong number', code: 'E_NUMBER', errno: -5 })
+    expect(err.stack).to.match(/^RangeError: a wrong number\n +at /)
+    expect(err).to.have.all.keys('type', 'message', 'stack', 'code', 'errno')
+  })
+
+  it('has the classes and messages of its causes', async () => {
+    const err = await logged(new StoreUnavailable(new TypeError('no host', { cause: new OurMistake('no name') })))
+    expect(err).to.include({ type: 'StoreUnavailable' })
+    expect(err.message).to.match(/no host: no name$/)
+    expect(err.stack).to.match(/caused by: TypeError: no host\n.*caused by: RangeError: no name\n/s)
+  })
+
+  it('has each of several errors, also where they are a cause', async () => {
+    const attempts = ['::1', '127.0.0.1'].map((host) => new OurMistake(`connect ECONNREFUSED ${host}:5432`))
+    const all = new AggregateError(attempts, 'all')
+    for (const error of [all, new StoreUnavailable(all)]) {
+      const err = await logged(error)
+      expect(err.type).to.equal(error.constructor.name)
+      const each = err.aggregateErrors as { type: string; message: string }[]
+      expect(each.map(({ type, message }) => `${type}: ${message}`)).to.deep.equal([
+        'OurMistake: connect ECONNREFUSED ::1:5432',
+        'OurMistake: connect ECONNREFUSED 127.0.0.1:5432',
+      ])
+    }
+  })
+
+  it('has at most ten of many, and of a circle each once', async () => {
+    const many = new AggregateError(
+      Array.from({ length: 50 }, () => new Error('one')),
+      'many',
+    )
+    expect((await logged(many)).aggregateErrors).to.have.length(10)
+    const circle = new Error('round')
+    circle.cause = new Error('and round', { cause: circle })
+    expect((await logged(circle)).message).to.include('round: and round')
+  })
+
+  it('may be any value that was thrown', async () => {
+    expect(await logged('a text')).to.equal("'a text'")
+    expect(await logged(undefined)).to.equal('undefined')
+    expect(await logged({ answer: 42 })).to.equal('{ answer: 42 }')
+    expect((await logged(new AggregateError(['a text'], 'one'))).aggregateErrors).to.deep.equal(["'a text'"])
+  })
 })
 
 /** A word that no library uses by itself. */

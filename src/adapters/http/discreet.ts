@@ -5,22 +5,47 @@ import { stdSerializers } from 'pino'
 const REDACTED = '[redacted]'
 const SECRET = /passw|secret|token|cookie|authori[sz]ation|api.?key/i
 
-/** Shorter ones would make a text illegible, and are no secrets. */
+/** Redacting shorter strings would garble the text. */
 const SHORTEST = 4
+/** Looking for more of them would take longer than a request may. */
+const MOST_SECRETS = 1_000
+/** Of an error that stands for several. */
+const MOST_ERRORS = 10
 
 /**
- * An error as it may be logged: a library's message may quote what it was given, so whatever the request sent in
- * confidence is taken out of it, word for word.
+ * An error as it may be logged: a library's message may quote its input, so the secrets of the request are removed from
+ * it, word for word.
  */
 export function discreet(error: unknown, ctx: Context): unknown {
   const secrets = [...new Set(secretsOf(ctx).flatMap(spellings))]
     .filter(({ length }) => length >= SHORTEST)
     .sort((one, other) => other.length - one.length)
-  const clean = (value: unknown) =>
-    typeof value === 'string' ? secrets.reduce((text, secret) => text.replaceAll(secret, REDACTED), value) : value
+  const clean =
+    secrets.length > MOST_SECRETS
+      ? () => REDACTED
+      : (text: string) => secrets.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
+  return redact(error, clean)
+}
+
+function redact(error: unknown, clean: (text: string) => string): unknown {
   if (!(error instanceof Error)) return clean(inspect(error))
-  const told = Object.entries(stdSerializers.err(error)).filter(([, value]) => typeof value !== 'object')
-  return Object.fromEntries(told.map(([name, value]) => [name, clean(value)]))
+  const { type, ...members } = stdSerializers.err(error)
+  // Without a constructor pino takes the class from the name.
+  const redacted = Object.create(null, { name: { value: type } })
+  for (const [name, value] of Object.entries(members)) {
+    if (typeof value === 'string') redacted[name] = clean(value)
+    else if (typeof value !== 'object') redacted[name] = value
+  }
+  const errors = causes(error).flatMap((cause) => (cause instanceof AggregateError ? cause.errors : []))
+  if (errors.length > 0) redacted.errors = errors.slice(0, MOST_ERRORS).map((each) => redact(each, clean))
+  return redacted
+}
+
+/** The error, its cause and so on. */
+function causes(error: Error): readonly Error[] {
+  const chain = new Set<Error>()
+  for (let each: unknown = error; each instanceof Error && !chain.has(each); each = each.cause) chain.add(each)
+  return [...chain]
 }
 
 /** What a quotation may look like: as it is, in JSON, in a URL. */

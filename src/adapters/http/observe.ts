@@ -46,7 +46,7 @@ const CLIENT_CLOSED_REQUEST = 499
 const REQUEST_TIMEOUT = 408
 
 function statusOf({ req, res }: Context): number {
-  if (res.headersSent) return res.statusCode
+  if (res.writableFinished) return res.statusCode
   const { code } = (req.socket.errored ?? {}) as NodeJS.ErrnoException
   return code === 'ERR_HTTP_REQUEST_TIMEOUT' ? REQUEST_TIMEOUT : CLIENT_CLOSED_REQUEST
 }
