@@ -46,7 +46,7 @@ export function compose(adapters: AdapterSet): DependencyContainer {
 /** Where tasks and users are kept. Memory needs no more than the ports do. */
 type Storage = Pick<Ports, 'tasks' | 'users' | 'health'> & Closable & { readonly database?: Database }
 
-async function openStorage({ database: target, databasePool }: Config): Promise<Storage> {
+async function openStorage({ database: target, databasePool }: Config, log: Log): Promise<Storage> {
   if (target.kind === 'memory') {
     return {
       tasks: new InMemoryTaskRepository(),
@@ -55,7 +55,7 @@ async function openStorage({ database: target, databasePool }: Config): Promise<
       close: async () => {},
     }
   }
-  const database = await openDatabase(target, databasePool)
+  const database = await openDatabase(target, databasePool, log)
   return { tasks: database.tasks, users: database.users, health: database, close: () => database.close(), database }
 }
 
@@ -163,7 +163,7 @@ export async function startService(
   log: Log,
   overrides: Partial<AdapterSet> = {},
 ): Promise<ListeningServer> {
-  const storage = await openStorage(config)
+  const storage = await openStorage(config, log)
   const opened: Closable[] = [storage]
   const close = async () => {
     for (const each of opened.toReversed()) await each.close()
@@ -199,7 +199,7 @@ export async function startService(
  * @throws DatabaseUnavailable
  */
 export async function prepareDatabase(config: Config, log: Log): Promise<void> {
-  const storage = await openStorage(config)
+  const storage = await openStorage(config, log)
   try {
     await prepare(storage, config, log)
   } finally {

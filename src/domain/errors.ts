@@ -86,7 +86,7 @@ export class InvalidToken extends DomainError {
   }
 }
 
-/** The store can't be reached or has no room. The cause is for the log alone. */
+/** The store can't be reached or has no room. The cause is for the log alone; none: the log has it already. */
 export class StoreUnavailable extends DomainError {
   readonly code = 'store_unavailable'
 

@@ -1,5 +1,6 @@
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { MikroORM } from '@mikro-orm/core'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
@@ -8,7 +9,7 @@ import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/datab
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
-import { ForeignFile } from '#src/adapters/mikro-orm/sqlite-file.ts'
+import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite-file.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from '#src/adapters/mikro-orm/sqlite-store.ts'
 import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
@@ -20,10 +21,16 @@ const NOW = new Date('2026-02-01T12:00:00.000Z')
 
 const freshPath = async () => (await sqlite.databaseUrl()).slice('sqlite:///'.length)
 
-function observed(path: string): ObservedStore {
+function openFiles(path: string, log: string[] = []): OpenFiles {
+  const note = (_details: object, message: string) => log.push(message)
+  return new OpenFiles(path, { info: note, error: note })
+}
+
+function observed(path: string, files?: OpenFiles): ObservedStore {
   const [writer, reader] = [openSqliteWriter(path), openSqliteReader(path)]
   const kysely = new Kysely<Tables>({ dialect: new OneWriterDialect(writer) })
-  return observedStore(sqliteStore(kysely, writer, reader), {
+  const watched = files ?? openFiles(path)
+  return observedStore(sqliteStore(kysely, writer, reader, watched), {
     async sql<Row>(text: string, parameters: readonly unknown[] = []) {
       const statement = writer.prepare<unknown[], Row>(text)
       if (statement.reader) return statement.all(...parameters)
@@ -31,6 +38,7 @@ function observed(path: string): ObservedStore {
       return []
     },
     async close() {
+      watched.close()
       reader.close()
       writer.close()
     },
@@ -213,6 +221,46 @@ describe('The store on SQLite', () => {
       StoreUnavailable,
     )
     expect((await store.tasks.get(key)).snapshot()).to.deep.equal(key)
+  })
+
+  it('is unavailable while its file is away, has done nothing, and serves again when it is back', async () => {
+    const key = (await addTask()).snapshot()
+    for (const file of [path, `${path}-wal`, `${path}-shm`]) {
+      renameSync(file, `${path}.away`)
+      await expectRejection(addTask({ title: 'lost' }), StoreUnavailable)
+      await expectRejection(store.tasks.get(key), StoreUnavailable)
+      writeFileSync(file, '')
+      await expectRejection(addTask({ title: 'lost' }), StoreUnavailable)
+      renameSync(`${path}.away`, file)
+      await addTask({ title: file })
+    }
+    const titles = (await store.tasks.list(ownerId, { skip: 0, limit: 9 })).map((task) => task.snapshot().title)
+    expect(titles).to.deep.equal([`${path}-shm`, `${path}-wal`, path, 'Ship'])
+  })
+
+  it('acknowledges no write to a file that is removed while it is committed', async () => {
+    const files = openFiles(path)
+    const before = [true, false]
+    files.compare = () => before.shift() ?? true
+    const other = observed(path, files)
+    await expectRejection(other.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
+    expect(await other.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
+    await other.close()
+  })
+
+  it('compares its files every second, and logs each change once', async () => {
+    const log: string[] = []
+    const files = openFiles(path, log)
+    renameSync(path, `${path}.away`)
+    while (files.inPlace) await delay(10)
+    expect(files.compare()).to.equal(false)
+    expect(log).to.have.lengthOf(1)
+    expect(log[0]).to.include(`${path} was removed or replaced`)
+    renameSync(`${path}.away`, path)
+    while (!files.inPlace) await delay(10)
+    expect(files.compare()).to.equal(true)
+    expect(log.slice(1)).to.deep.equal([`${path} is back`])
+    files.close()
   })
 
   it('passes an error that is not of the moment as it is', async () => {

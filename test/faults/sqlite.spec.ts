@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
@@ -118,4 +118,112 @@ describe('A disk that is full', () => {
       expect(integrityOf(join(folder, 'copy-of-tasks.db'))).to.equal('ok')
     })
   }
+})
+
+describe('The SQLite file under a running service', () => {
+  allowProcesses()
+
+  const path = (suffix: string) => join(folder, `tasks.db${suffix}`)
+  const files = () => readdirSync(folder).filter((name) => name.startsWith('tasks.db'))
+
+  async function expectUnavailable(client: Client): Promise<void> {
+    const requests = [
+      client.addTask('lost'),
+      client.send('GET', '/api/v1/tasks'),
+      client.send('GET', '/api/v1/auth/me'),
+      Client.register(client.url, 'john@example.com'),
+      client.send('GET', '/readyz'),
+    ]
+    for (const answer of await Promise.all(requests)) {
+      expect(answer.status).to.equal(503)
+      expect(await answer.json()).to.include({ code: 'store_unavailable' })
+    }
+    for (const probe of ['/livez', '/health']) expect((await client.send('GET', probe)).status).to.equal(200)
+  }
+
+  const ready = async (client: Client) => (await client.send('GET', '/readyz')).status === 200
+
+  const lines = (service: Service) =>
+    service.output
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { readonly level: number; readonly msg: string; readonly err?: object })
+
+  const problems = (service: Service) => lines(service).filter(({ level, msg }) => level >= 40 && msg !== 'request')
+
+  const ways: Readonly<Record<string, () => void>> = {
+    'is removed': () => {
+      for (const name of files()) rmSync(join(folder, name))
+    },
+    'is replaced': () => {
+      copyFileSync(path(''), path('.new'))
+      renameSync(path('.new'), path(''))
+    },
+    'is removed but for its log': () => rmSync(path('')),
+    'loses its log': () => rmSync(path('-wal')),
+    'loses the index of its log': () => rmSync(path('-shm')),
+  }
+  for (const [what, damage] of Object.entries(ways)) {
+    it(`answers 503 while it ${what}, acknowledges no write, and logs one line`, async () => {
+      const service = new Service({ DATABASE_URL })
+      const client = await Client.registered(await service.url())
+      await client.task('kept')
+      damage()
+      // Without a wait: each group of writes compares.
+      expect((await client.addTask('lost')).status).to.equal(503)
+      await until(async () => !(await ready(client)))
+      await expectUnavailable(client)
+      await expectUnavailable(client)
+      expect(
+        problems(service).map(({ level, msg }) => [level, /tasks\.db(?:-wal|-shm)? was removed or replaced/.test(msg)]),
+      ).to.deep.equal([[50, true]])
+      await service.stop()
+    })
+  }
+
+  it('serves again when the same file is back, and says so once', async () => {
+    const service = new Service({ DATABASE_URL })
+    const client = await Client.registered(await service.url())
+    const kept = await client.task('kept')
+    mkdirSync(join(folder, 'elsewhere'))
+    const names = files()
+    for (const name of names) renameSync(join(folder, name), join(folder, 'elsewhere', name))
+    expect((await client.addTask('refused')).status).to.equal(503)
+    await until(async () => !(await ready(client)))
+    for (const name of names) renameSync(join(folder, 'elsewhere', name), join(folder, name))
+    await until(() => ready(client))
+    const later = await client.task('later')
+    expect((await client.tasks()).map(({ id }) => id)).to.deep.equal([later.id, kept.id])
+    await service.stop()
+    expect(lines(service).filter(({ msg }) => / is back$/.test(msg))).to.have.lengthOf(1)
+    expect(
+      problems(service)
+        .map(({ msg }) => msg)
+        .join('\n'),
+    ).to.match(/^.* was removed or replaced .*$/)
+    expect(integrityOf(path(''))).to.equal('ok')
+  })
+
+  it('keeps what it acknowledged before it lost its log, when it is stopped', async () => {
+    const service = new Service({ DATABASE_URL })
+    const client = await Client.registered(await service.url())
+    const kept = await client.task('kept')
+    rmSync(path('-wal'))
+    expect((await client.addTask('refused')).status).to.equal(503)
+    await service.stop()
+    const next = new Service({ DATABASE_URL })
+    expect(await client.at(await next.url()).missing([kept])).to.deep.equal([])
+  })
+
+  it('answers 503 from every worker while it is removed', async () => {
+    const service = new Service({ DATABASE_URL, WEB_CONCURRENCY: '2' })
+    const client = await Client.registered(await service.url())
+    for (const name of files()) rmSync(join(folder, name))
+    const answers = await Promise.all(Array.from({ length: 20 }, () => client.addTask('lost')))
+    expect(new Set(answers.map(({ status }) => status))).to.deep.equal(new Set([503]))
+    await until(() => problems(service).length === 2)
+    await expectUnavailable(client)
+    await service.stop()
+    expect(problems(service)).to.have.lengthOf(2)
+  })
 })

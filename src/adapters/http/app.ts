@@ -171,8 +171,9 @@ function reportProblems(log: Log): Middleware {
       const { problem, headers } = toProblem(error, instance)
       const details = () => ({ requestId: ctx.state.requestId, err: discreet(error, ctx) })
       if (problem.status === 500) log.error(details(), 'a request failed')
-      // The other reasons for a 503 are known without a stack.
-      if (error instanceof StoreUnavailable) log.warn(details(), 'a request could not be served')
+      // The other reasons for a 503 are known without a stack, and one without a cause has its own line.
+      if (error instanceof StoreUnavailable && error.cause !== undefined)
+        log.warn(details(), 'a request could not be served')
       ctx.status = problem.status
       ctx.set(headers)
       ctx.type = 'application/problem+json'

@@ -16,9 +16,12 @@ import { postgresqlStore } from './postgresql-store.ts'
 import { prepare, statement } from './prepared-query.ts'
 import { MIGRATIONS_TABLE, type Tables } from './records.ts'
 import { OneWriterDialect } from './sqlite-dialect.ts'
+import { type FileLog, OpenFiles } from './sqlite-file.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from './sqlite-store.ts'
 import type { Pending, Store } from './store.ts'
 import { reasonOf } from './store-errors.ts'
+
+const noLog: FileLog = { info() {}, error() {} }
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
 export class DatabaseUnavailable extends Error {}
@@ -46,13 +49,18 @@ export interface Database {
 /**
  * Opens the database; a file of SQLite that is not there is made, its folder is not.
  *
+ * @param log gets a line when the file is removed or replaced, and when it is back
  * @throws DatabaseUnavailable
  */
-export async function openDatabase(target: PersistentTarget, poolOptions = COMMAND_LINE): Promise<Database> {
+export async function openDatabase(
+  target: PersistentTarget,
+  poolOptions = COMMAND_LINE,
+  log: FileLog = noLog,
+): Promise<Database> {
   const unavailable = (done: string) => (cause: unknown) => {
     throw new DatabaseUnavailable(`${describe(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
   }
-  const { orm, connections, schema } = await connect(target, poolOptions).catch(unavailable('opened'))
+  const { orm, connections, schema } = await connect(target, poolOptions, log).catch(unavailable('opened'))
   const kysely = orm.em.getKysely<Tables>()
   // Later sessions may have another search_path.
   const store = connections.store(schema === undefined ? kysely : kysely.withSchema(schema))
@@ -76,8 +84,8 @@ export async function openDatabase(target: PersistentTarget, poolOptions = COMMA
   }
 }
 
-async function connect(target: PersistentTarget, poolOptions: PoolOptions) {
-  const connections = connectionsOf(target, poolOptions)
+async function connect(target: PersistentTarget, poolOptions: PoolOptions, log: FileLog) {
+  const connections = connectionsOf(target, poolOptions, log)
   try {
     const schema = await connections.check()
     const orm = await MikroORM.init(mikroOrmOptions(target, () => connections.dialect, schema))
@@ -101,24 +109,26 @@ interface Connections {
   close(): Promise<void>
 }
 
-function connectionsOf(target: PersistentTarget, poolOptions: PoolOptions): Connections {
-  return target.kind === 'sqlite' ? sqliteConnections(target.path) : postgresqlConnections(target, poolOptions)
+function connectionsOf(target: PersistentTarget, poolOptions: PoolOptions, log: FileLog): Connections {
+  return target.kind === 'sqlite' ? sqliteConnections(target.path, log) : postgresqlConnections(target, poolOptions)
 }
 
-function sqliteConnections(path: string): Connections {
+function sqliteConnections(path: string, log: FileLog): Connections {
   const own = openSqlite(path)
   const writer = openSqliteWriter(path)
   const reader = openSqliteReader(path)
+  const files = new OpenFiles(resolve(path), log)
   return {
     dialect: new OneWriterDialect(own),
     pool: undefined,
-    store: (kysely) => sqliteStore(kysely, writer, reader),
+    store: (kysely) => sqliteStore(kysely, writer, reader, files),
     pingOf(store) {
       const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
       return () => store.read(anyUser({}))
     },
     check: async () => undefined,
     async close() {
+      files.close()
       for (const each of [reader, writer, own]) each.close()
     },
   }

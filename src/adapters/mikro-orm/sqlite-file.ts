@@ -1,4 +1,4 @@
-import { statSync } from 'node:fs'
+import { realpathSync, statSync } from 'node:fs'
 import BetterSqlite3 from 'better-sqlite3'
 import { FIRST_MIGRATION, MIGRATIONS_TABLE } from './records.ts'
 
@@ -41,4 +41,67 @@ function isOwn(database: BetterSqlite3.Database): boolean {
   }
   const others = tables.filter((name) => name !== MIGRATIONS_TABLE && !name.startsWith('sqlite_'))
   return others.length === 0 && database.pragma('application_id', { simple: true }) === 0
+}
+
+/** Milliseconds between two comparisons. */
+const COMPARE_EVERY = 1_000
+
+/** The part of a logger that is needed here. */
+export interface FileLog {
+  info(details: object, message: string): void
+  error(details: object, message: string): void
+}
+
+/**
+ * Whether the path of an open database, and those of its log and its index, still lead to the files that were opened. A
+ * file that was removed takes writes, and is gone with them when it is closed. Logs each change once.
+ */
+export class OpenFiles {
+  readonly #files: readonly { readonly path: string; readonly identity: string | undefined }[]
+  readonly #log: FileLog
+  readonly #timer: NodeJS.Timeout
+  #replaced: string | undefined
+
+  /** @param path of a database that is open, in its write-ahead mode */
+  constructor(path: string, log: FileLog) {
+    const real = realpathSync(path)
+    this.#files = [path, `${real}-wal`, `${real}-shm`].map((file) => ({ path: file, identity: identityOf(file) }))
+    this.#log = log
+    this.#timer = setInterval(() => this.compare(), COMPARE_EVERY).unref()
+  }
+
+  /** By the last comparison. */
+  get inPlace(): boolean {
+    return this.#replaced === undefined
+  }
+
+  /** @returns whether all files are in place now */
+  compare(): boolean {
+    const replaced = this.#files.find(({ path, identity }) => identityOf(path) !== identity)?.path
+    if (replaced !== undefined && this.#replaced === undefined) {
+      const until = 'until the same file is back or the service restarts'
+      this.#log.error(
+        {},
+        `${replaced} was removed or replaced under the service: no request is served from it ${until}`,
+      )
+    }
+    if (replaced === undefined && this.#replaced !== undefined) this.#log.info({}, `${this.#replaced} is back`)
+    this.#replaced = replaced
+    return replaced === undefined
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+}
+
+/** Device and inode; nothing where the path leads to no file. */
+function identityOf(path: string): string | undefined {
+  try {
+    // The numbers of some file systems are larger than a double holds exactly.
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
+    return stat && `${stat.dev}:${stat.ino}`
+  } catch {
+    return undefined
+  }
 }

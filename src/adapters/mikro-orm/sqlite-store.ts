@@ -5,7 +5,7 @@ import { StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { Statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
-import { BUSY_TIMEOUT, refuseForeign } from './sqlite-file.ts'
+import { BUSY_TIMEOUT, type OpenFiles, refuseForeign } from './sqlite-file.ts'
 import { type Store, translated } from './store.ts'
 import { codeOf } from './store-errors.ts'
 
@@ -52,9 +52,10 @@ export function sqliteStore(
   kysely: Kysely<Tables>,
   writer: BetterSqlite3.Database,
   reader: BetterSqlite3.Database,
+  files: OpenFiles,
 ): Store {
-  const reads = new Batches(inOneSnapshot(reader))
-  const writes = new Batches(inOneCommit(writer))
+  const reads = new Batches(readInPlace(files, inOneSnapshot(reader)))
+  const writes = new Batches(writeInPlace(files, inOneCommit(writer)))
   return {
     kysely,
     milliseconds: (column) => sql.ref(column),
@@ -69,6 +70,23 @@ export function sqliteStore(
         }),
       ),
     pending: () => ({ reads: reads.unanswered, writes: writes.unanswered }),
+  }
+}
+
+function readInPlace<Work>(files: OpenFiles, run: RunBatch<Work>): RunBatch<Work> {
+  return (jobs) => {
+    if (!files.inPlace) throw new StoreUnavailable(undefined)
+    return run(jobs)
+  }
+}
+
+/** Compares before a group of writes, and before it is acknowledged: nothing is written to a file that is gone. */
+function writeInPlace<Work>(files: OpenFiles, run: RunBatch<Work>): RunBatch<Work> {
+  return async (jobs) => {
+    if (!files.compare()) throw new StoreUnavailable(undefined)
+    const answers = await run(jobs)
+    if (!files.compare()) throw new StoreUnavailable(undefined)
+    return answers
   }
 }
 
