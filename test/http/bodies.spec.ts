@@ -331,10 +331,21 @@ describeApi('A body', (api) => {
       expect(answer.status).to.be.oneOf([400, 422])
     })
 
-    it('has unknown fields refused, those of every object too', async () => {
-      for (const field of ['__proto__', 'constructor', 'Username', 'username[]']) {
-        const answer = await logIn(`username=a&password=b&${encodeURIComponent(field)}=x`)
-        expect(mistakes(answer)).to.deep.equal([`/${field}: unknown`])
+    it('has unknown fields ignored, repeated ones too (RFC 6749, section 3.2)', async () => {
+      const pair = `username=${jane.email}&password=${encodeURIComponent(PASSWORD)}`
+      for (const field of ['audience', '__proto__', 'constructor', 'Username', 'username[]', '']) {
+        const unknown = `${encodeURIComponent(field)}=x`
+        expect((await logIn(`${unknown}&${pair}&${unknown}`)).status, field).to.equal(200)
+      }
+    })
+
+    it('has the fields of RFC 6749 that mean nothing here ignored, each given once', async () => {
+      const pair = `username=${jane.email}&password=${encodeURIComponent(PASSWORD)}`
+      const ignored = ['grant_type=password', 'scope=', 'client_id=x', 'client_secret=y']
+      expect((await logIn([pair, ...ignored].join('&'))).status).to.equal(200)
+      for (const field of ignored) {
+        const answer = await logIn([pair, field, field].join('&'))
+        expect(mistakes(answer)).to.deep.equal([`/${field.split('=')[0]}: repeated`])
       }
     })
   })

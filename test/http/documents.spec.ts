@@ -1,7 +1,7 @@
 import { promises as fileSystem } from 'node:fs'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { Api, describeApi, LOGIN, ME, REGISTER, TASKS } from './api.ts'
+import { Api, describeApi, LOGIN, ME, PASSWORD, REGISTER, TASKS } from './api.ts'
 
 const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   '/health': ['get'],
@@ -110,6 +110,17 @@ describeApi('Documents', (api) => {
         }),
         { numRuns: 60 },
       )
+    })
+
+    it('says that a form may have other fields than those that count, and JSON may not', () => {
+      const pair = { username: 'jane@example.com', password: PASSWORD }
+      for (const [type, other] of [
+        ['application/x-www-form-urlencoded', true],
+        ['application/json', false],
+      ] as const) {
+        expect(api.documented.takes(LOGIN, 'POST', type, pair), type).to.equal(true)
+        expect(api.documented.takes(LOGIN, 'POST', type, { ...pair, audience: 'x' }), type).to.equal(other)
+      }
     })
 
     it('gives examples that are taken', async () => {

@@ -161,7 +161,13 @@ describeApi('Headers', (api) => {
         })
         expect(listOf(headers['access-control-allow-methods'])).to.include.members(['GET', 'POST', 'PATCH', 'DELETE'])
         const allowed = namesIn(headers['access-control-allow-headers'])
-        expect(allowed).to.include.members(['authorization', 'content-type', 'x-request-id'])
+        expect(allowed).to.include.members([
+          'authorization',
+          'content-type',
+          'x-request-id',
+          'traceparent',
+          'tracestate',
+        ])
         expect(namesIn(headers.vary)).to.include('origin')
       }
     })

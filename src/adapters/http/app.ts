@@ -129,7 +129,7 @@ function allowOrigins(origins: readonly string[]): Middleware {
     origin: (ctx) => (allowed.has(ctx.get('Origin')) ? ctx.get('Origin') : ''),
     credentials: true,
     allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
-    allowHeaders: ['Authorization', 'Content-Type', 'X-Request-Id'],
+    allowHeaders: ['Authorization', 'Content-Type', 'X-Request-Id', 'traceparent', 'tracestate'],
     exposeHeaders: [
       'Location',
       'Link',
@@ -214,6 +214,7 @@ function openApiEndpoint(document: object): Endpoint {
     tag: 'Service',
     summary: 'Get the OpenAPI document',
     access: 'public',
+    ignoresQuery: true,
     response: { status: 200, description: 'The document.', schema: v.looseObject({}) },
     errors: [],
     async handle() {

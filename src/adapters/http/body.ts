@@ -4,14 +4,16 @@ import { createBrotliDecompress, createUnzip } from 'node:zlib'
 import type { Context, Middleware } from 'koa'
 import bodyParser from 'koa-bodyparser'
 import { HttpError, type InputError } from './problems.ts'
-import { onlyOnce } from './validation.ts'
+import { type ObjectSchema, onlyOnce } from './validation.ts'
 
 export const JSON_TYPE = 'application/json'
 export const MERGE_PATCH_TYPE = 'application/merge-patch+json'
 export const FORM_TYPE = 'application/x-www-form-urlencoded'
 export type BodyType = typeof JSON_TYPE | typeof MERGE_PATCH_TYPE | typeof FORM_TYPE
 
-const decoders: Readonly<Record<BodyType, (bytes: string, mistakes: InputError[]) => unknown>> = {
+/** @param known names of the members; a form may have others, which are ignored (RFC 6749, section 3.2) */
+type Decode = (bytes: string, mistakes: InputError[], known: ReadonlySet<string>) => unknown
+const decoders: Readonly<Record<BodyType, Decode>> = {
   [JSON_TYPE]: decodeJson,
   [MERGE_PATCH_TYPE]: decodeJson,
   [FORM_TYPE]: decodeForm,
@@ -37,7 +39,7 @@ const acceptedCodings = { 'Accept-Encoding': 'gzip, deflate, br' }
  * which keeps each of them), and what they mean is decided here.
  */
 export function bodyReader(
-  types: readonly BodyType[],
+  { types, schema }: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema },
   method: string,
 ): (ctx: Context, mistakes: InputError[]) => Promise<unknown> {
   const options: bodyParser.Options & { encoding: 'latin1' } = {
@@ -50,6 +52,7 @@ export function bodyReader(
     },
   }
   const read = bodyParser(options)
+  const known = new Set(Object.keys(schema.entries))
   const acceptedTypes = { [acceptHeaderOf(method)]: types.join(', ') }
   return async (ctx, mistakes) => {
     const { req, res } = ctx
@@ -61,7 +64,7 @@ export function bodyReader(
     if (req.headers.expect?.toLowerCase() === '100-continue' && req.httpVersion === '1.1') res.writeContinue()
     if (decompressor) await readCompressed(ctx, decompressor(), read)
     else await read(ctx, nothing)
-    return decoders[type]((ctx.request.rawBody as string | undefined) ?? '', mistakes)
+    return decoders[type]((ctx.request.rawBody as string | undefined) ?? '', mistakes, known)
   }
 }
 
@@ -125,9 +128,9 @@ function decodeJson(bytes: string): unknown {
   }
 }
 
-function decodeForm(bytes: string, mistakes: InputError[]): Record<string, string> {
+function decodeForm(bytes: string, mistakes: InputError[], known: ReadonlySet<string>): Record<string, string> {
   decodeUtf8(percentDecode(bytes), formText)
-  return onlyOnce(decodeUtf8(Buffer.from(bytes, 'latin1'), formText), 'body', mistakes)
+  return onlyOnce(decodeUtf8(Buffer.from(bytes, 'latin1'), formText), 'body', mistakes, known)
 }
 
 const PERCENT = 0x25

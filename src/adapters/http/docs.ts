@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto'
 import { promises as fileSystem } from 'node:fs'
 import type Router from '@koa/router'
-import type { Context, Middleware } from 'koa'
-import { refuse, refuseParameters } from './endpoint.ts'
-import type { InputError } from './problems.ts'
+import type { Middleware } from 'koa'
 
 const POLICY = {
   'default-src': "'none'",
@@ -93,7 +91,6 @@ function serve(
   }
   return async (ctx) => {
     ctx.state.route = path
-    refuseQuery(ctx)
     content ??= load().catch((error) => {
       content = undefined
       throw error
@@ -108,12 +105,6 @@ function serve(
     ctx.type = type
     ctx.body = bytes
   }
-}
-
-function refuseQuery(ctx: Context): void {
-  const mistakes: InputError[] = []
-  refuseParameters(ctx, mistakes)
-  refuse(mistakes)
 }
 
 function escapeHtml(text: string): string {

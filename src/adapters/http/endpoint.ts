@@ -10,7 +10,7 @@ import { type LimitName, type Limits, limitBy } from './limits.ts'
 import type { tags } from './openapi.ts'
 import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
 import { requesterOf } from './requester.ts'
-import { judge, onlyOnce, type Schema } from './validation.ts'
+import { judge, type ObjectSchema, onlyOnce, type Schema } from './validation.ts'
 
 /** A successful answer: the same status each time, so it is a part of the endpoint and not of the reply. */
 export interface Reply<Body> {
@@ -48,8 +48,11 @@ export interface Endpoint<
   /** What its requests are counted as. */
   readonly limit?: LimitName
   readonly params?: Schema<Params>
+  /** Without one every parameter is refused. */
   readonly query?: Schema<Query>
-  readonly body?: { readonly types: readonly BodyType[]; readonly schema: Schema<Body> }
+  /** For a route outside the prefix: monitors and browsers add parameters of their own. */
+  readonly ignoresQuery?: true
+  readonly body?: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema<Body> }
   readonly response: {
     readonly status: 200 | 201 | 204
     readonly description: string
@@ -70,17 +73,18 @@ export function endpoint<Who extends Access, Params, Query, Body, Answer = undef
   return definition as unknown as Endpoint
 }
 
-const nothing = v.strictObject({})
+const noParameters = v.strictObject({})
 const none = {}
 
 type Routed = Context & { params: Record<string, string> }
 
 /** Everything that does not depend on the request is made here, at start-up. */
 export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts, limits: Limits): void {
-  const { access, path, params, query, body, response } = endpoint
+  const { access, path, params, body, response } = endpoint
   const limiter = endpoint.limit && limits[endpoint.limit]
   const limit = limiter && limitBy(limiter)
-  const readBody = body && bodyReader(body.types, endpoint.method)
+  const readQuery = queryReader(endpoint)
+  const readBody = body && bodyReader(body, endpoint.method)
 
   const judged = async (ctx: Routed, user: UserSnapshot | undefined, requester: Requester | undefined) => {
     const mistakes: InputError[] = []
@@ -89,7 +93,7 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
       user: user as UserSnapshot,
       requester: requester as Requester,
       params: params && judge(params, ctx.params, 'parameters', mistakes),
-      query: query ? judge(query, queryOf(ctx, mistakes), 'parameters', mistakes) : refuseParameters(ctx, mistakes),
+      query: readQuery(ctx, mistakes),
       body: body && judge(body.schema, sent, 'body', mistakes),
     }
     refuse(mistakes)
@@ -110,14 +114,17 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
   router.register(koaPath(endpoint.path), [endpoint.method], serve)
 }
 
-/** For a route without parameters: each that is sent is a mistake. */
-export function refuseParameters(ctx: Context, mistakes: InputError[]): void {
-  if (ctx.querystring !== '') judge(nothing, queryOf(ctx, mistakes), 'parameters', mistakes)
+/** @throws InvalidRequest when there is a mistake */
+function refuse(mistakes: readonly InputError[]): void {
+  if (mistakes.length > 0) throw new InvalidRequest(mistakes)
 }
 
-/** @throws InvalidRequest when there is a mistake */
-export function refuse(mistakes: readonly InputError[]): void {
-  if (mistakes.length > 0) throw new InvalidRequest(mistakes)
+function queryReader({ query, ignoresQuery }: Endpoint): (ctx: Context, mistakes: InputError[]) => unknown {
+  if (ignoresQuery) return () => undefined
+  if (query) return (ctx, mistakes) => judge(query, queryOf(ctx, mistakes), 'parameters', mistakes)
+  return (ctx, mistakes) => {
+    if (ctx.querystring !== '') judge(noParameters, queryOf(ctx, mistakes), 'parameters', mistakes)
+  }
 }
 
 function queryOf(ctx: Context, mistakes: InputError[]): Record<string, string> {

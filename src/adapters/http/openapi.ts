@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import { toJsonSchema } from '@valibot/to-json-schema'
-import { acceptHeaderOf } from './body.ts'
+import { acceptHeaderOf, type BodyType, FORM_TYPE } from './body.ts'
 import type { Endpoint } from './endpoint.ts'
 import { type ProblemCode, statusOfCode } from './problems.ts'
 import type { JsonSchema, Schema } from './validation.ts'
@@ -115,12 +115,18 @@ function operation(endpoint: Endpoint, components: Json): Json {
       requestBody: {
         required: true,
         content: Object.fromEntries(
-          body.types.map((type) => [type, { schema: hoist(convert(body.schema), components) }]),
+          body.types.map((type) => [type, { schema: hoist(bodySchema(type, body.schema), components) }]),
         ),
       },
     }),
     responses: { ...success(endpoint, components), ...failures(endpoint) },
   }
+}
+
+/** Unknown fields of a form are ignored (RFC 6749, section 3.2); unknown members of JSON are not. */
+function bodySchema(type: BodyType, schema: Schema): Json {
+  const json = convert(schema)
+  return type === FORM_TYPE ? { ...json, title: `${json.title}Form`, additionalProperties: true } : json
 }
 
 function parameters(place: 'path' | 'query', schema: Schema | undefined): Json[] {
@@ -156,13 +162,13 @@ function success(endpoint: Endpoint, components: Json): Json {
 }
 
 /** The errors of an endpoint: its own, and those that follow from what it takes. */
-function codesOf({ access, limit, body, errors }: Endpoint): ProblemCode[] {
+function codesOf({ access, limit, body, ignoresQuery, errors }: Endpoint): ProblemCode[] {
   return [
     ...(body ? (['malformed_body', 'body_too_large', 'unsupported_media_type'] as const) : []),
     ...(access === 'user' ? (['not_authenticated', 'invalid_token', 'store_unavailable'] as const) : []),
     ...(limit ? (['too_many_requests'] as const) : []),
     ...errors,
-    'invalid_input',
+    ...(ignoresQuery ? [] : (['invalid_input'] as const)),
     'malformed_host',
     'internal_error',
     'unsupported_transfer_coding',

@@ -21,6 +21,7 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       tag: 'Service',
       summary: 'See whether the service answers',
       access: 'public',
+      ignoresQuery: true,
       response: { status: 200, description: 'It does.', schema: healthSchema },
       errors: [],
       async handle() {
@@ -35,6 +36,7 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       summary: 'See whether the process lives',
       description: 'When this fails the process is to be restarted; it does not ask the database.',
       access: 'public',
+      ignoresQuery: true,
       response: { status: 200, description: 'It lives.', schema: probeSchema },
       errors: [],
       async handle() {
@@ -49,6 +51,7 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       summary: 'See whether requests can be served',
       description: 'Asks the database. While this fails, requests are to be sent elsewhere; `code` says why.',
       access: 'public',
+      ignoresQuery: true,
       response: { status: 200, description: 'They can.', schema: probeSchema },
       errors: ['store_unavailable', 'store_too_slow', 'shutting_down'],
       async handle() {

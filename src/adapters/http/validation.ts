@@ -4,6 +4,8 @@ import { type InputError, InvalidRequest } from './problems.ts'
 
 /** A schema of any members that yields `Output`. */
 export type Schema<Output = unknown> = v.GenericSchema<unknown, Output>
+/** A schema of an object whose members are known. */
+export type ObjectSchema<Output = unknown> = Schema<Output> & { readonly entries: v.ObjectEntries }
 
 /** Keywords of JSON Schema (2020-12), as OpenAPI 3.1 shows them. */
 export type JsonSchema = Readonly<Record<string, unknown>>
@@ -82,9 +84,15 @@ const MAX_PARAMETERS = 1_000
 /**
  * The parameters of a query or the fields of a form, each of which may be given once.
  *
+ * @param known ignores every other one, however often it is given
  * @throws InvalidRequest when there are too many to be read
  */
-export function onlyOnce(text: string, part: Part, mistakes: InputError[]): Record<string, string> {
+export function onlyOnce(
+  text: string,
+  part: Part,
+  mistakes: InputError[],
+  known?: ReadonlySet<string>,
+): Record<string, string> {
   if (text.split('&', MAX_PARAMETERS + 1).length > MAX_PARAMETERS) {
     const detail = `must have at most ${MAX_PARAMETERS} parameters`
     throw new InvalidRequest([{ ...places[part](undefined), code: 'too_many', detail }])
@@ -92,6 +100,7 @@ export function onlyOnce(text: string, part: Part, mistakes: InputError[]): Reco
   const values = new Map<string, string>()
   const repeated = new Set<string>()
   for (const [name, value] of new URLSearchParams(text)) {
+    if (known && !known.has(name)) continue
     if (values.has(name)) repeated.add(name)
     values.set(name, value)
   }
