@@ -169,3 +169,68 @@ describe('The length of a text from outside', () => {
     }
   })
 })
+
+describe('The mistakes in a request', () => {
+  const api = new Api()
+  let jane: User
+  before(async () => {
+    await api.start({ DATABASE_URL: 'memory:' })
+    jane = await api.user()
+  })
+  after(() => api.stop())
+
+  const names = (count: number) => Array.from({ length: count }, (_, index) => index.toString(36))
+  const repeated = (count: number) =>
+    names(count)
+      .flatMap((name) => [name, name])
+      .join('&')
+
+  it('are reported up to the twentieth', async () => {
+    for (const count of [19, 20, 500]) {
+      const answer = await jane.raw({ method: 'GET', path: `${TASKS}?${repeated(count)}` })
+      expect(answer.status).to.equal(422)
+      const expected = [...names(count).map((name) => `?${name}: repeated`), '?0: unknown']
+      expect(mistakes(answer)).to.deep.equal(expected.slice(0, 20))
+    }
+  })
+
+  it('are reported once each where few members are known, however many are sent', async () => {
+    const members = names(50_000).map((name) => `"${name}":1`)
+    const answer = await jane.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body: `{${members}}` })
+    expect(mistakes(answer)).to.deep.equal(['/title: required', '/0: unknown'])
+    const form = `${'username=a&password=b&'.repeat(450)}${repeated(20)}`
+    const login = await api.raw({ method: 'POST', path: LOGIN, headers: FORM_TYPE, body: form })
+    expect(mistakes(login)).to.deep.equal(['/username: repeated', '/password: repeated'])
+  })
+
+  it('are in an answer whose length does not grow with the request', async () => {
+    const answers = async (length: number) => [
+      await jane.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body: `{"${'~'.repeat(length)}":1}` }),
+      await jane.raw({
+        method: 'POST',
+        path: TASKS,
+        headers: JSON_TYPE,
+        body: `{"${'\\u0001'.repeat(length / 6)}":1}`,
+      }),
+      await jane.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body: `{"${'🙂'.repeat(length / 4)}":1}` }),
+      await jane.raw({ method: 'GET', path: `${TASKS}?${'%01'.repeat(length / 250)}` }),
+      await jane.raw({ method: 'GET', path: `${TASKS}?${repeated(length / 2_400)}` }),
+    ]
+    const [half, whole] = [await answers(480_000), await answers(960_000)]
+    expect(whole.map(({ text }) => text)).to.deep.equal(half.map(({ text }) => text))
+    for (const { status, text } of whole) {
+      expect(status).to.equal(422)
+      expect(text).to.have.length.below(3_000)
+    }
+  })
+
+  it('name a member with its first 100 characters', async () => {
+    const body = (length: number) => ({ title: 'x', ['n'.repeat(length)]: 1 })
+    expect(mistakes(await jane.post(TASKS).send(body(100)))).to.deep.equal([`/${'n'.repeat(100)}: unknown`])
+    expect(mistakes(await jane.post(TASKS).send(body(101)))).to.deep.equal([`/${'n'.repeat(100)}…: unknown`])
+  })
+
+  it('are at most 20 in the document', () => {
+    expect(api.document.components.schemas.Problem).to.have.nested.property('properties.errors.maxItems', 20)
+  })
+})

@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import { toJsonSchema } from '@valibot/to-json-schema'
 import { acceptHeaderOf, type BodyType, FORM_TYPE } from './body.ts'
 import type { Endpoint } from './endpoint.ts'
-import { type ProblemCode, statusOfCode } from './problems.ts'
+import { MAX_ERRORS, type ProblemCode, statusOfCode } from './problems.ts'
 import type { JsonSchema, Schema } from './validation.ts'
 
 type Json = Record<string, unknown>
@@ -85,14 +85,18 @@ const problemSchema = {
     code: { description: 'What is wrong, for a program.', enum: Object.keys(statusOfCode) },
     errors: {
       type: 'array',
-      description: 'Every mistake in the request, with status 422.',
+      description: 'The mistakes in the request, up to the twentieth, with status 422.',
+      maxItems: MAX_ERRORS,
       items: {
         type: 'object',
         additionalProperties: false,
         required: ['code', 'detail'],
         oneOf: [{ required: ['pointer'] }, { required: ['parameter'] }],
         properties: {
-          pointer: { type: 'string', description: 'Where in the body: a JSON Pointer (RFC 6901).' },
+          pointer: {
+            type: 'string',
+            description: 'Where in the body: a JSON Pointer (RFC 6901); a name of more than 100 characters is cut.',
+          },
           parameter: { type: 'string', description: 'Which parameter of the path or the query.' },
           code: { type: 'string', description: 'The rule that is broken, for a program.' },
           detail: { type: 'string', description: 'What the value must be, for a person.' },

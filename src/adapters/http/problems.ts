@@ -66,13 +66,16 @@ export class HttpError extends Error {
   }
 }
 
-/** What breaks a rule in the parts of a request. */
+/** The answer and the work for it must not grow with the number of mistakes. */
+export const MAX_ERRORS = 20
+
+/** What breaks a rule in the parts of a request, up to the twentieth mistake. */
 export class InvalidRequest extends InvalidInput {
   readonly errors: readonly InputError[]
 
   constructor(errors: readonly InputError[]) {
     super([])
-    this.errors = errors
+    this.errors = errors.slice(0, MAX_ERRORS)
   }
 }
 

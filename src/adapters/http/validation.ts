@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { type Rule, wholeNumber } from '../../domain/rules.ts'
-import { type InputError, InvalidRequest } from './problems.ts'
+import { type InputError, InvalidRequest, MAX_ERRORS } from './problems.ts'
 
 /** A schema of any members that yields `Output`. */
 export type Schema<Output = unknown> = v.GenericSchema<unknown, Output>
@@ -59,15 +59,19 @@ export const bodyOf = <Members extends v.ObjectEntries>(title: string, members: 
   )
 }
 
+/** Characters of a name that an answer repeats; every name that is known here is shorter. */
+const MAX_NAME = 100
+const shortened = (name: string) => (name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name)
+
 /**
  * Where a value stands in a request, to name the place of a mistake in it: a JSON Pointer into the body (RFC 6901), or
  * a parameter's name.
  */
 const places = {
   body: (name: string | undefined) => ({
-    pointer: name === undefined ? '' : `/${name.replaceAll('~', '~0').replaceAll('/', '~1')}`,
+    pointer: name === undefined ? '' : `/${shortened(name).replaceAll('~', '~0').replaceAll('/', '~1')}`,
   }),
-  parameters: (name: string | undefined) => ({ parameter: name ?? '' }),
+  parameters: (name = '') => ({ parameter: shortened(name) }),
 }
 export type Part = keyof typeof places
 
@@ -101,7 +105,7 @@ export function onlyOnce(
   const repeated = new Set<string>()
   for (const [name, value] of new URLSearchParams(text)) {
     if (known && !known.has(name)) continue
-    if (values.has(name)) repeated.add(name)
+    if (values.has(name) && repeated.size < MAX_ERRORS) repeated.add(name)
     values.set(name, value)
   }
   for (const name of repeated) mistakes.push({ ...places[part](name), code: 'repeated', detail: 'must be given once' })
