@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { promises as fileSystem } from 'node:fs'
 import type Router from '@koa/router'
-import type { Middleware } from 'koa'
+import type { Context, Middleware } from 'koa'
 
 const POLICY = {
   'default-src': "'none'",
@@ -77,6 +77,10 @@ ${body}
   }
 }
 
+/** Characters of a header that is parsed; a longer one is ignored. */
+const MAX_HEADER = 1_024
+const isShort = (ctx: Context, header: string) => ctx.get(header).length <= MAX_HEADER
+
 /** Reads at the first request, and again only if that failed: all answers share the bytes and their validator. */
 function serve(
   path: string,
@@ -98,7 +102,7 @@ function serve(
     const { bytes, etag } = await content
     ctx.status = 200
     ctx.set({ ...headers, ETag: etag })
-    if (ctx.fresh) {
+    if (isShort(ctx, 'If-None-Match') && isShort(ctx, 'Cache-Control') && ctx.fresh) {
       ctx.status = 304
       return
     }
