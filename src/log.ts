@@ -1,6 +1,9 @@
+import { openSync, writeSync } from 'node:fs'
+import { hostname } from 'node:os'
 import { type Logger, pino } from 'pino'
-import pretty from 'pino-pretty'
+import { prettyFactory } from 'pino-pretty'
 import type { Config } from './config.ts'
+import { LineWriter } from './line-writer.ts'
 
 const REDACTED = '[redacted]'
 
@@ -33,14 +36,24 @@ export function createLog(
   { environment, logLevel, secretKey, database }: Pick<Config, 'environment' | 'logLevel' | 'secretKey' | 'database'>,
   destination: number | string = 1,
 ): Logger {
-  const sink =
-    environment === 'development'
-      ? pretty({ sync: true, destination, ignore: 'pid,hostname', singleLine: true })
-      : inTurns(pino.destination({ sync: true, dest: destination }))
+  const format = environment === 'development' ? prettyFactory({ ignore: 'pid,hostname', singleLine: true }) : asItIs
+  const file = typeof destination === 'string' ? openSync(destination, 'a') : destination
+  const writer = new LineWriter(
+    (bytes) => writeSync(file, bytes),
+    (lost) => format(noticeOf(lost)),
+  )
   const own = [secretKey, ...(database.kind === 'postgresql' ? database.secrets : [])]
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .map((text): OwnSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
-  return pino({ level: logLevel, hooks: { streamWrite: (line) => withoutSecrets(line, own) } }, sink)
+  return pino({ level: logLevel, hooks: { streamWrite: (line) => format(withoutSecrets(line, own)) } }, inTurns(writer))
+}
+
+const asItIs = (line: string) => line
+
+/** A line as pino makes it. */
+function noticeOf(lost: number): string {
+  const msg = 'the log could not be written; `lost` counts the missing lines'
+  return `${JSON.stringify({ level: 40, time: Date.now(), pid: process.pid, hostname: hostname(), lost, msg })}\n`
 }
 
 /** Of this service, by its configuration. */
@@ -51,11 +64,12 @@ interface OwnSecret {
 }
 
 /** Lines of one turn of the event loop are written together: a system call for each costs more than the line does. */
-function inTurns(sink: { write(text: string): unknown }) {
+function inTurns(writer: LineWriter) {
   let lines = ''
   const flushSync = () => {
-    if (lines !== '') sink.write(lines)
+    const written = lines
     lines = ''
+    writer.write(written)
   }
   return {
     write(line: string) {

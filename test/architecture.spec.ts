@@ -120,8 +120,12 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       allowed: ['./composition-root.ts', './config.ts', './log.ts', './adapters/http/app.ts', 'node:process'],
       forbidden: ['pino', 'koa', 'tsyringe', '@mikro-orm/core', 'kysely', 'bcrypt', 'jsonwebtoken'],
     },
+    'src/line-writer.ts': {
+      allowed: ['node:fs'],
+      forbidden: ['./config.ts', './log.ts', 'pino'],
+    },
     'src/log.ts': {
-      allowed: ['./config.ts', 'node:util', 'pino', 'pino-pretty'],
+      allowed: ['./config.ts', './line-writer.ts', 'node:util', 'pino', 'pino-pretty'],
       forbidden: ['./composition-root.ts', './adapters/http/access-log.ts', 'koa', 'tsyringe'],
     },
     'src/workers.ts': {

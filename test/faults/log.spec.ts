@@ -1,0 +1,88 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect } from 'chai'
+import { freePort } from '#test/free-port.ts'
+import { allowProcesses, type Environment, folder, Service } from '#test/process.ts'
+import { refusesConnections, until } from './client.ts'
+
+/** Runs the command after it with its output redirected. */
+const redirected = (redirection: string) => ['bash', '-c', `exec "$@" ${redirection}`, 'bash']
+
+/** A service whose output cannot be read, on a port that is known. */
+async function started(environment: Environment, launcher: readonly string[]) {
+  const port = await freePort()
+  const service = new Service({ DATABASE_URL: 'memory:', PORT: String(port), ...environment }, launcher)
+  const url = `http://127.0.0.1:${port}`
+  await until(async () => {
+    expect(service.alive, service.output).to.equal(true)
+    return !(await refusesConnections(url))
+  })
+  return { service, url }
+}
+
+/** Each is one line of the log. */
+async function request(url: string, count: number): Promise<void> {
+  for (let index = 0; index < count; index++) expect((await fetch(`${url}/openapi.json`)).status).to.equal(200)
+}
+
+const outputs = {
+  'a full disk': '> /dev/full',
+  'a pipe without a reader': '> >(exec true)',
+  'a closed output': '>&-',
+}
+const environments: Readonly<Record<string, Environment>> = {
+  production: { ENVIRONMENT: 'production', BCRYPT_ROUNDS: '10' },
+  development: { ENVIRONMENT: 'development' },
+  'two workers': { WEB_CONCURRENCY: '2', DATABASE_URL: 'sqlite:///tasks.db' },
+}
+
+describe('A log that cannot be written', () => {
+  allowProcesses()
+
+  for (const [output, redirection] of Object.entries(outputs)) {
+    for (const [name, environment] of Object.entries(environments)) {
+      it(`is given up, and the service goes on until it is stopped (${output}, ${name})`, async () => {
+        const { service, url } = await started(environment, redirected(redirection))
+        await request(url, 20)
+        await service.stop()
+      })
+    }
+  }
+
+  it('does not hide an error that nobody caught: the process ends with 1', async () => {
+    const mistake = "process.on('SIGUSR2',()=>{setImmediate(()=>{throw new Error('a mistake')})})"
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(mistake)}`
+    const { service } = await started({ NODE_OPTIONS }, redirected('> /dev/full'))
+    service.signal('SIGUSR2')
+    expect(await service.exit()).to.equal(1)
+  })
+
+  it('has only whole lines when its disk was full, and says how many are missing', async () => {
+    // No file may grow beyond the limit, until that is lifted.
+    const launcher = ['prlimit', '--fsize=10000:unlimited', ...redirected('> log')]
+    const { service, url } = await started({}, launcher)
+    const log = () => readFileSync(join(folder, 'log'), 'utf8')
+    let requests = 0
+    await until(async () => {
+      await request(url, 1)
+      requests++
+      return log().length === 10_000
+    })
+    await request(url, 10)
+    const { status, stderr } = spawnSync('prlimit', [`--pid=${service.pid}`, '--fsize=unlimited:unlimited'])
+    expect(status, String(stderr)).to.equal(0)
+    await request(url, 5)
+    await service.stop()
+
+    const lines = log()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { readonly msg: string; readonly level: number; readonly lost?: number })
+    const notices = lines.filter(({ lost }) => lost !== undefined)
+    expect(notices).to.have.lengthOf(1)
+    expect(notices[0]).to.include({ level: 40 })
+    const answered = lines.filter(({ msg }) => msg === 'request').length
+    expect(answered + (notices[0]?.lost as number)).to.equal(requests + 15)
+  })
+})
