@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import { Api, LOGIN, ME, TASKS } from './api.ts'
@@ -187,4 +188,97 @@ describe('A connection whose request body is refused', () => {
       })
     }
   }
+
+  describe('and the client goes on', () => {
+    let connection: RawConnection
+    let failure: NodeJS.ErrnoException | undefined
+    const open = (url: string) => {
+      connection = new RawConnection(url)
+      failure = undefined
+      connection.socket.on('error', (error) => {
+        failure = error
+      })
+    }
+    afterEach(() => {
+      mock.timers.reset()
+      connection.close()
+    })
+
+    const head = (framing: string) => `POST ${TASKS} HTTP/1.1\r\nHost: localhost\r\n${JSON_TYPE}\r\n${framing}\r\n\r\n`
+    const CHUNKED = 'Transfer-Encoding: chunked'
+
+    it('is ended after 64 MiB', async () => {
+      open(api.url)
+      await connection.send(head(CHUNKED))
+      const answer = await connection.answer()
+      expect(answer).to.include({ status: 401 })
+      expect(answer?.headers.connection).to.equal('close')
+      const chunk = chunked(Buffer.alloc(CHUNK)).subarray(0, -5)
+      let sent = 0
+      for (; !connection.socket.destroyed; sent += CHUNK) await connection.send(chunk)
+      // The buffers of the operating system hold some of it.
+      expect(sent).to.be.within(64 * LIMIT, 96 * LIMIT)
+      expect(failure?.code).to.match(/^(?:ECONNRESET|EPIPE)$/)
+    })
+
+    it('is ended after 30 s, however little comes', async () => {
+      mock.timers.enable({ apis: ['setTimeout'] })
+      open(api.url)
+      await connection.send(head('Content-Length: 100000000'))
+      expect(await connection.answer()).to.include({ status: 401 })
+      await connection.end()
+      mock.timers.tick(29_999)
+      for (let count = 0; count < 5; count++) await connection.send('x')
+      expect(failure).to.equal(undefined)
+      mock.timers.tick(1)
+      while (!connection.socket.destroyed) {
+        await connection.send('x')
+        await new Promise((later) => setImmediate(later))
+      }
+      expect(failure?.code).to.match(/^(?:ECONNRESET|EPIPE)$/)
+    })
+
+    it('serves no request that it sends behind the body', async () => {
+      open(api.url)
+      const { id } = await api.user().then((jane) => jane.task())
+      await connection.send(head(CHUNKED))
+      expect(await connection.answer()).to.include({ status: 401 })
+      const before = api.log.length
+      const remove = `DELETE ${TASKS}/${id} HTTP/1.1\r\nHost: localhost\r\n${signed()}\r\n\r\n`
+      await connection.send(Buffer.concat([chunked(text(1_000)), Buffer.from(remove)]))
+      expect(await connection.end()).to.equal('')
+      connection.socket.end()
+      await new Promise((closed) => connection.socket.once('close', closed))
+      expect(failure).to.equal(undefined)
+      expect(api.log.slice(before).filter((line) => line.includes('DELETE'))).to.deep.equal([])
+    })
+
+    it('takes no request for a body, nor a body for a request', async () => {
+      const smuggled = `GET ${ME} HTTP/1.1\r\nHost: localhost\r\n\r\n`
+      open(api.url)
+      // The body is a request, and a request follows it: the one is discarded and the other answered.
+      await connection.send(`${head(`Content-Length: ${smuggled.length}`)}${smuggled}${next}`)
+      expect(await connection.answer()).to.include({ status: 401 })
+      expect(await connection.answer()).to.include({ status: 200, text: '{"status":"ok"}' })
+    })
+
+    it('is not reset by a service that stops', async () => {
+      const stopping = new Api()
+      await stopping.start({ DATABASE_URL: 'memory:', SHUTDOWN_DELAY: '1' })
+      open(stopping.url)
+      await connection.send(next)
+      await connection.answer()
+      const stopped = stopping.stop()
+      await connection.send(head('Content-Length: 100'))
+      const answer = await connection.answer()
+      expect(answer).to.include({ status: 401 })
+      expect(answer?.headers.connection).to.equal('close')
+      expect(await connection.end()).to.equal('')
+      for (let count = 0; count < 10; count++) await connection.send('0123456789')
+      connection.socket.end()
+      await new Promise((closed) => connection.socket.once('close', closed))
+      expect(failure).to.equal(undefined)
+      await stopped
+    })
+  })
 })

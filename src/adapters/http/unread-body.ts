@@ -15,7 +15,7 @@ const LINGER = { bytes: 64 * 1_048_576, idle: 5_000, total: 30_000 }
 export function settleUnreadBody(req: IncomingMessage, res: ServerResponse): void {
   const { expect, 'content-length': length } = req.headers
   const isShort = length !== undefined && Number(length) <= BODY_LIMIT
-  if (isShort && expect === undefined && res.shouldKeepAlive) {
+  if (isShort && expect === undefined && res.shouldKeepAlive && !res.hasHeader('Connection')) {
     req.resume()
     return
   }
@@ -30,8 +30,8 @@ export function settleUnreadBody(req: IncomingMessage, res: ServerResponse): voi
 function lingerAtEnd(socket: Socket): void {
   socket.destroySoon = () => {
     let left = LINGER.bytes
-    // Takes the connection from the parser: a request that follows must not be served.
-    socket.removeAllListeners('data')
+    // Takes the connection from the parser, and from whatever has paused it: a request that follows must not be served.
+    socket.removeAllListeners('data').removeAllListeners('resume')
     socket.on('data', ({ length }) => {
       left -= length
       if (left < 0) socket.destroy()
