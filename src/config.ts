@@ -100,6 +100,7 @@ export const variablesOf = (production: boolean) =>
     REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
     KEEP_ALIVE_TIMEOUT: wholeNumber(75, 1, 3_600),
     MAX_CONNECTIONS: wholeNumber(10_000, 1),
+    MAX_CONNECTIONS_PER_CLIENT: wholeNumber(2_000, 1),
     SHUTDOWN_DELAY: wholeNumber(0, 0, 3_600),
     SHUTDOWN_TIMEOUT: wholeNumber(10, 1, 3_600),
     METRICS_PORT: v.optional(wholeNumberText(1, 65_535)),
@@ -205,6 +206,8 @@ export interface Config {
   readonly requestTimeout: number
   readonly keepAliveTimeout: number
   readonly maxConnections: number
+  /** Connections of one client network. */
+  readonly maxConnectionsPerClient: number
   readonly shutdownDelay: number
   readonly shutdownTimeout: number
   /** Proxies in front of the service. */
@@ -258,6 +261,7 @@ export function readConfig(environment: Environment): Config {
     requestTimeout: output.REQUEST_TIMEOUT,
     keepAliveTimeout: output.KEEP_ALIVE_TIMEOUT,
     maxConnections: output.MAX_CONNECTIONS,
+    maxConnectionsPerClient: output.MAX_CONNECTIONS_PER_CLIENT,
     shutdownDelay: output.SHUTDOWN_DELAY,
     shutdownTimeout: output.SHUTDOWN_TIMEOUT,
     trustedProxies: output.TRUST_PROXY,

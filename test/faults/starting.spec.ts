@@ -32,6 +32,7 @@ const wrong: readonly { readonly among: Environment; readonly values: Environmen
       REQUEST_TIMEOUT: '1.5',
       KEEP_ALIVE_TIMEOUT: '75s',
       MAX_CONNECTIONS: '0',
+      MAX_CONNECTIONS_PER_CLIENT: '0',
       SHUTDOWN_DELAY: '-1',
       SHUTDOWN_TIMEOUT: '0',
       TRUST_PROXY: 'true',

@@ -6,6 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { type ListeningServer, listen } from '#src/adapters/http/server.ts'
+import { NO_LIFECYCLE, PATIENT } from './server-options.ts'
 
 /** A request that the server has started, which is answered when the test says so. */
 interface Started {
@@ -34,20 +35,7 @@ describe('A connection with several requests at once', () => {
     received = ''
     over = false
     contextOf = () => undefined
-    server = await listen(
-      (req, res) => started.push({ req, res, context: contextOf() }),
-      {
-        host: '127.0.0.1',
-        port: 0,
-        headersTimeout: 3_600,
-        requestTimeout: 3_600,
-        keepAliveTimeout: 3_600,
-        maxConnections: 100,
-        shutdownDelay: 0,
-        shutdownTimeout: 1,
-      },
-      { whenClosing: () => undefined, atEnd: async () => undefined },
-    )
+    server = await listen((req, res) => started.push({ req, res, context: contextOf() }), PATIENT, NO_LIFECYCLE)
     client = await connected()
     client.on('data', (data) => {
       received += data

@@ -43,34 +43,92 @@ describe('The server', () => {
   })
 })
 
+/** Opens connections to a service from addresses of this machine. */
+class Clients {
+  readonly #api: Api
+  readonly #open = new Set<Socket>()
+
+  constructor(api: Api) {
+    this.#api = api
+  }
+
+  /** A connection that is served, if there is one. */
+  async connect(localAddress = '127.0.0.1'): Promise<Socket | undefined> {
+    const { hostname, port } = new URL(this.#api.url)
+    const socket = connect({ port: Number(port), host: hostname, localAddress }).on('error', () => undefined)
+    this.#open.add(socket)
+    return (await this.isServed(socket)) ? socket : undefined
+  }
+
+  /** Whether there is an answer on that connection. */
+  isServed(socket: Socket): Promise<boolean> {
+    return new Promise((resolve) => {
+      socket.once('data', () => resolve(true)).once('close', () => resolve(false))
+      socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    })
+  }
+
+  close(): void {
+    for (const socket of this.#open) socket.destroy()
+  }
+}
+
 describe('A server that has as many connections as it may have', () => {
   const api = new Api()
+  const clients = new Clients(api)
   // One of them is the harness' own.
   before(() => api.start({ DATABASE_URL: 'memory:', MAX_CONNECTIONS: '3' }))
-  after(() => api.stop())
+  after(() => {
+    clients.close()
+    return api.stop()
+  })
 
   it('closes another at once, goes on with those, and takes more when one ends', async () => {
-    const { hostname, port } = new URL(api.url)
     const kept: Socket[] = []
-    /** Whether there is an answer on that connection. */
-    const isServed = (socket: Socket) =>
-      new Promise<boolean>((resolve) => {
-        socket.once('data', () => resolve(true)).once('close', () => resolve(false))
-        socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
-      })
     const another = async (): Promise<boolean> => {
-      const socket = connect(Number(port), hostname).on('error', () => undefined)
-      const served = await isServed(socket)
-      if (served) kept.push(socket)
-      return served
+      const socket = await clients.connect()
+      if (socket) kept.push(socket)
+      return socket !== undefined
     }
     while (await another());
     expect(kept.length).to.be.within(2, 3)
-    for (const socket of kept) expect(await isServed(socket)).to.equal(true)
+    for (const socket of kept) expect(await clients.isServed(socket)).to.equal(true)
 
     kept.shift()?.destroy()
     while (!(await another()));
-    for (const socket of kept) expect(await isServed(socket)).to.equal(true)
-    for (const socket of kept) socket.destroy()
+    for (const socket of kept) expect(await clients.isServed(socket)).to.equal(true)
+  })
+})
+
+describe('A client that has as many connections as it may have', () => {
+  const limit = { DATABASE_URL: 'memory:', MAX_CONNECTIONS_PER_CLIENT: '3' }
+  let api: Api
+  let clients: Clients
+  beforeEach(() => {
+    api = new Api()
+    clients = new Clients(api)
+  })
+  afterEach(() => {
+    clients.close()
+    return api.stop()
+  })
+
+  it('has another closed at once while other clients are served, and gets more when one ends', async () => {
+    await api.start(limit)
+    const [first, ...others] = await Promise.all(Array.from({ length: 3 }, () => clients.connect('127.0.0.2')))
+    expect(first).to.not.equal(undefined)
+    expect(others).to.not.include(undefined)
+    for (let refused = 0; refused < 100; refused++) expect(await clients.connect('127.0.0.2')).to.equal(undefined)
+    expect(await clients.connect('127.0.0.3')).to.not.equal(undefined)
+    for (const socket of others) expect(await clients.isServed(socket as Socket)).to.equal(true)
+
+    first?.destroy()
+    while (!(await clients.connect('127.0.0.2')));
+    expect(await clients.connect('127.0.0.2')).to.equal(undefined)
+  })
+
+  it('is served on any number of connections if there is a trusted proxy, which holds those of all clients', async () => {
+    await api.start({ ...limit, TRUST_PROXY: '1' })
+    for (let open = 0; open < 10; open++) expect(await clients.connect('127.0.0.2')).to.not.equal(undefined)
   })
 })

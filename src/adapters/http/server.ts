@@ -1,6 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
-import { type AddressInfo, isIPv6, type Socket } from 'node:net'
+import { type AddressInfo, isIPv6 } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { Connections } from './connections.ts'
 import { serveInOrder } from './pipelining.ts'
 
 /** Where to listen, and how patient to be. Times in seconds. */
@@ -16,6 +17,10 @@ export interface ServerOptions {
   readonly keepAliveTimeout: number
   /** Connections beyond these are closed at once. */
   readonly maxConnections: number
+  /** Connections of one client network beyond these are closed at once, unless there are trusted proxies. */
+  readonly maxConnectionsPerClient: number
+  /** Proxies in front of the service. */
+  readonly trustedProxies: number
   /** How long requests are still served after `close`, while `whenClosing` has told the world. */
   readonly shutdownDelay: number
   /** How long it may still take after that, most of it for the requests in flight. */
@@ -73,11 +78,7 @@ export async function listen(
   // Later than Node looks for requests that are late, which it answers with 408.
   server.timeout = options.requestTimeout * 1_000 + 2 * CHECK_INTERVAL
   server.maxConnections = options.maxConnections
-  const connections = new Set<Socket>()
-  server.on('connection', (connection) => {
-    connections.add(connection)
-    connection.once('close', () => connections.delete(connection))
-  })
+  const connections = new Connections(server, options)
   await bound(server, options)
   return {
     url: urlOf(server.address() as AddressInfo),
@@ -102,11 +103,10 @@ function bound(server: Server, { host, port }: ServerOptions): Promise<void> {
 }
 
 /** Connections end as soon as they have no request; what is left after the timeout is cut off. */
-async function drained(server: Server, connections: ReadonlySet<Socket>, timeout: number): Promise<void> {
+async function drained(server: Server, connections: Connections, timeout: number): Promise<void> {
   const idle = setInterval(() => {
     server.closeIdleConnections()
-    // One that never had a request is not idle to Node, but waits for one.
-    for (const connection of connections) if (connection.bytesRead === 0) connection.destroy()
+    connections.endUnused()
   }, CLOSING_INTERVAL)
   const patience = setTimeout(() => server.closeAllConnections(), timeout)
   await new Promise((closed) => server.close(closed))

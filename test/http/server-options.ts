@@ -1,0 +1,17 @@
+import type { Lifecycle, ServerOptions } from '#src/adapters/http/server.ts'
+
+/** Of a server that ends no connection by itself. Times in seconds. */
+export const PATIENT: ServerOptions = {
+  host: '127.0.0.1',
+  port: 0,
+  headersTimeout: 3_600,
+  requestTimeout: 3_600,
+  keepAliveTimeout: 3_600,
+  maxConnections: 1_000,
+  maxConnectionsPerClient: 1_000,
+  trustedProxies: 0,
+  shutdownDelay: 0,
+  shutdownTimeout: 1,
+}
+
+export const NO_LIFECYCLE: Lifecycle = { whenClosing: () => undefined, atEnd: async () => undefined }
