@@ -88,3 +88,17 @@ describe('200 requests that are sent half', () => {
     expect(service.output.match(/"status":(?:408|499)/g)).to.deep.equal(['"status":408'])
   })
 })
+
+describe('A request that waits for the service longer than REQUEST_TIMEOUT', () => {
+  allowProcesses()
+
+  it('is answered: that time is for the client', async () => {
+    const service = new Service({ DATABASE_URL: 'memory:', BCRYPT_ROUNDS: '12', REQUEST_TIMEOUT: '1' })
+    const url = await service.url()
+    const logins = Array.from({ length: 20 }, () => {
+      const body = new URLSearchParams({ username: 'nobody@example.com', password: 'wrong horse' })
+      return fetch(`${url}/api/v1/auth/login`, { method: 'POST', body })
+    })
+    for (const { status } of await Promise.all(logins)) expect(status).to.equal(401)
+  })
+})

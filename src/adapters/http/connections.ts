@@ -7,22 +7,39 @@ interface ConnectionLimits {
   readonly maxConnectionsPerClient: number
   /** Proxies in front of the service. They hold the connections of every client, so with any the share does not apply. */
   readonly trustedProxies: number
+  /** Seconds for a client to take the next piece of its answer. */
+  readonly requestTimeout: number
 }
 
-/** The open connections of a server, and each client network's share of them. */
+interface Connection {
+  readonly network: string
+  /** Bytes of answers that the client's side has taken, for comparison only. */
+  taken: number
+  /** Checks in a row at which bytes were pending and the client had taken none. */
+  stalled: number
+}
+
+/** Milliseconds between two checks for clients that do not read. */
+const CHECK_INTERVAL = 1_000
+
+/** The open connections of a server: each client network's share of them, and the end of those that nobody reads. */
 export class Connections {
-  readonly #open = new Set<Socket>()
+  readonly #open = new Map<Socket, Connection>()
   readonly #counts = new Map<string, number>()
   readonly #maxPerClient: number
+  readonly #maxStalled: number
 
-  constructor(server: Server, { maxConnectionsPerClient, trustedProxies }: ConnectionLimits) {
+  constructor(server: Server, { maxConnectionsPerClient, trustedProxies, requestTimeout }: ConnectionLimits) {
     this.#maxPerClient = trustedProxies > 0 ? Number.POSITIVE_INFINITY : maxConnectionsPerClient
+    this.#maxStalled = Math.ceil((requestTimeout * 1_000) / CHECK_INTERVAL)
     server.on('connection', (socket) => this.#add(socket))
+    const checks = setInterval(() => this.#endStalled(), CHECK_INTERVAL).unref()
+    server.once('close', () => clearInterval(checks))
   }
 
   /** Ends those on which no request has arrived. Node does not count them as idle. */
   endUnused(): void {
-    for (const socket of this.#open) if (socket.bytesRead === 0) socket.destroy()
+    for (const socket of this.#open.keys()) if (socket.bytesRead === 0) socket.destroy()
   }
 
   #add(socket: Socket): void {
@@ -33,7 +50,7 @@ export class Connections {
       return
     }
     this.#counts.set(network, count + 1)
-    this.#open.add(socket)
+    this.#open.set(socket, { network, taken: 0, stalled: 0 })
     socket.once('close', () => this.#remove(socket, network))
   }
 
@@ -43,4 +60,26 @@ export class Connections {
     if (count > 1) this.#counts.set(network, count - 1)
     else this.#counts.delete(network)
   }
+
+  #endStalled(): void {
+    for (const [socket, connection] of this.#open) {
+      if (socket.writableLength === 0) {
+        connection.stalled = 0
+        continue
+      }
+      const taken = takenOf(socket)
+      connection.stalled = taken === connection.taken ? connection.stalled + 1 : 0
+      connection.taken = taken
+      if (connection.stalled >= this.#maxStalled) socket.destroy()
+    }
+  }
+}
+
+/**
+ * Changes whenever the system takes bytes of the socket: the bytes of finished writes, less what remains of the current
+ * one. Node has no public name for the latter, and measures its own timeouts with it; but its `server.timeout` notices
+ * a reader that takes nothing only at the second timeout, and also ends requests that wait for the service.
+ */
+function takenOf(socket: Socket & { _handle?: { writeQueueSize: number } | null }): number {
+  return socket.bytesWritten - socket.writableLength - (socket._handle?.writeQueueSize ?? 0)
 }

@@ -75,8 +75,6 @@ export async function listen(
     maxHeaderSize: MAX_HEADER_SIZE,
   })
   serveInOrder(server, listener)
-  // Later than Node looks for requests that are late, which it answers with 408.
-  server.timeout = options.requestTimeout * 1_000 + 2 * CHECK_INTERVAL
   server.maxConnections = options.maxConnections
   const connections = new Connections(server, options)
   await bound(server, options)
