@@ -1,9 +1,14 @@
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { MikroORM } from '@mikro-orm/core'
 import { expect } from 'chai'
 import pg from 'pg'
 import { type Database, DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import { postgresqlPool, SharedConnections } from '#src/adapters/mikro-orm/postgresql-connections.ts'
 import { PATIENCE, type Patience, PostgresqlServers } from '#src/adapters/mikro-orm/postgresql-servers.ts'
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
@@ -109,6 +114,27 @@ describe('Connections to PostgreSQL', () => {
     const target = postgresqlTarget(`${at(url.host)}?target_session_attrs=read-write`)
     const refusal = await expectRejection(openDatabase(target), DatabaseUnavailable)
     expect(refusal.message).to.equal(`The PostgreSQL database at ${url.host} cannot be opened: it takes no writes`)
+  })
+
+  it('serve the command line of MikroORM as well', async () => {
+    const orm = await MikroORM.init(mikroOrmOptions(postgresqlTarget(at(await deadHost(), url.host))))
+    expect(await orm.em.fork().execute('select 1 as one')).to.deep.equal([{ one: 1 }])
+    await orm.close()
+  })
+
+  it('find the password of each host in the password file', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tasks-password-'))
+    const file = join(folder, 'passwords')
+    const { hostname, port, username, password } = url
+    writeFileSync(file, `${hostname}:${port}:*:${username}:${password}\n`, { mode: 0o600 })
+    process.env.PGPASSFILE = file
+    try {
+      const { pids } = connectionsTo(at(await deadHost(), url.host).replace(`:${password}@`, '@'))
+      expect(new Set(await pids()).size).to.equal(3)
+    } finally {
+      delete process.env.PGPASSFILE
+      rmSync(folder, { recursive: true })
+    }
   })
 
   it('stay with the host that they have found, and all move together when it is gone', async () => {

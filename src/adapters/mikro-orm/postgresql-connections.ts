@@ -231,8 +231,8 @@ class SharedClient extends PrimaryClient {
     this.#servers = servers
     this.#mostNamed = preparedStatements ? SharedClient.MOST_NAMED : 0
     this.once('end', () => {
-      // The server has broken it. Connections that it has not broken may be to a primary of the past.
-      if (!this.ended) servers.leave()
+      // Connections that have not broken may lead to a former primary.
+      if (this.established && !this.ended) servers.leave()
     })
   }
 

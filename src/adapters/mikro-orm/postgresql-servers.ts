@@ -175,7 +175,9 @@ type ConnectCallback = ((error: Error) => void) | ((error: null, client: pg.Clie
 /** A connection to the primary, wherever that is when it connects. */
 export class PrimaryClient extends SessionClient {
   readonly #servers: PostgresqlServers
-  /** Whether we have ended it. */
+  /** Whether it has served. */
+  protected established = false
+  /** Whether the service has ended it. */
   protected ended = false
 
   constructor(servers: PostgresqlServers, config: pg.ClientConfig) {
@@ -212,6 +214,7 @@ export class PrimaryClient extends SessionClient {
       void this.end()
       throw error
     }
+    this.established = true
     this.#servers.add(this)
     return this
   }
