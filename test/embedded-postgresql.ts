@@ -23,7 +23,29 @@ export interface Postgresql {
 }
 
 /** @throws Error with what the server said */
-export async function startPostgresql({ folder, persistent = false, initdb = [], settings = [] }: PostgresqlOptions) {
+export async function startPostgresql(options: PostgresqlOptions): Promise<Postgresql> {
+  const { server, url, said } = await embedded(options)
+  try {
+    await server.initialise()
+    await server.start()
+  } catch (cause) {
+    throw new Error(`PostgreSQL does not start.\n${said.join('')}`, { cause })
+  }
+  return { url, start: () => server.start(), stop: () => server.stop() }
+}
+
+/**
+ * Starts a server on a copy of another's folder that makes it a standby. It is not awaited: the package waits for the
+ * message of a primary.
+ */
+export async function startStandby(options: PostgresqlOptions): Promise<Postgresql> {
+  const { server, url } = await embedded(options)
+  const start = async () => void server.start().catch(() => undefined)
+  await start()
+  return { url, start, stop: () => server.stop() }
+}
+
+async function embedded({ folder, persistent = false, initdb = [], settings = [] }: PostgresqlOptions) {
   linkLibraries()
   const port = await freePort()
   const said: unknown[] = []
@@ -41,18 +63,7 @@ export async function startPostgresql({ folder, persistent = false, initdb = [],
     onLog: (line) => said.push(line),
     onError: (error) => said.push(error),
   })
-  try {
-    await server.initialise()
-    await server.start()
-  } catch (cause) {
-    throw new Error(`PostgreSQL does not start.\n${said.join('')}`, { cause })
-  }
-  const postgresql: Postgresql = {
-    url: `postgresql://postgres:password@127.0.0.1:${port}/postgres`,
-    start: () => server.start(),
-    stop: () => server.stop(),
-  }
-  return postgresql
+  return { server, said, url: `postgresql://postgres:password@127.0.0.1:${port}/postgres` }
 }
 
 /** What the package's install script would do; ours never run (`.npmrc`). Again and again does no harm. */

@@ -158,6 +158,36 @@ describe('Behind PgBouncer in transaction mode', () => {
     await Promise.all(databases.map((database) => database.close()))
   })
 
+  it('the server that takes writes is found behind a host that is down, and a read-only one is not used', async () => {
+    const operator = new pg.Client(new URL('/postgres', direct).href)
+    await operator.connect()
+    try {
+      const url = new URL(bouncer.urlOf(await postgresql.databaseUrl()))
+      const hosts = `127.0.0.1:${await freePort()},${url.host}`
+      const service = new Service({
+        DATABASE_URL: `postgresql://${url.username}:${url.password}@${hosts}${url.pathname}`,
+        DATABASE_PREPARED_STATEMENTS: 'false',
+      })
+      const client = await Client.registered(await service.url())
+      const ready = async () => (await client.send('GET', '/readyz')).status
+      expect(await ready()).to.equal(200)
+
+      const name = url.pathname.slice(1)
+      const restart = async (readOnly: 'on' | 'off') => {
+        await operator.query(`alter database ${name} set default_transaction_read_only = ${readOnly}`)
+        await operator.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [name])
+      }
+      await restart('on')
+      await until(async () => (await ready()) === 503)
+      expect((await client.send('GET', '/api/v1/tasks')).status).to.equal(503)
+      await restart('off')
+      await until(async () => (await ready()) === 200)
+      await client.task('Task')
+    } finally {
+      await operator.end()
+    }
+  })
+
   it('the whole API keeps its contract', async () => {
     const mocha = ['--no-config', '--forbid-only', '--forbid-pending', '--fail-zero', '--timeout', '30000']
     const specs = ['--grep', '\\(PostgreSQL\\)', '--reporter', 'json', 'test/http/**/*.spec.ts']
