@@ -8,11 +8,10 @@ import { codeOf } from './store-errors.ts'
 /** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
 const SESSION_LIMITS = {
   statement_timeout: 10_000,
+  // A blocked statement blocks everything pipelined behind it, and keeps its backend although nobody waits for it.
+  lock_timeout: 2_000,
   idle_in_transaction_session_timeout: 10_000,
 }
-
-/** Who waits for a row that somebody else keeps locked makes all wait that come after it. */
-const SHARED_LIMITS = { lock_timeout: 2_000 }
 
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 
@@ -104,7 +103,6 @@ export class SharedConnections {
     this.#maxAge = maxAge
     const config = {
       ...clientOptions(options),
-      ...(options.preparedStatements && SHARED_LIMITS),
       query_timeout: servers.patience.answer,
       pipeline: true,
     }
