@@ -12,13 +12,8 @@ import { InMemoryTaskRepository } from './adapters/in-memory/in-memory-task-repo
 import { InMemoryUserRepository } from './adapters/in-memory/in-memory-user-repository.ts'
 import { Metrics, serveMetrics, shareMetrics } from './adapters/metrics/prometheus.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
-import {
-  answeringInTime,
-  CountingLoginThrottle,
-  noLoginThrottle,
-  type Queryable,
-  rateLimiter,
-} from './adapters/rate-limits/rate-limits.ts'
+import { CountingLoginThrottle, noLoginThrottle, rateLimiter } from './adapters/rate-limits/rate-limits.ts'
+import { SharedCounts } from './adapters/rate-limits/shared-counts.ts'
 import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher.ts'
 import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
 import { JwtTokenService } from './adapters/security/jwt-token-service.ts'
@@ -65,7 +60,7 @@ interface Shared {
   readonly storage: Storage
   readonly passwords: BoundedPasswordHasher
   /** Counts of several instances, where they have a place for them. */
-  readonly counts: Queryable | undefined
+  readonly counts: SharedCounts | undefined
 }
 
 function adapters(config: Config, { storage, passwords, counts }: Shared): AdapterSet {
@@ -92,17 +87,15 @@ function boundedHasher({ bcryptRounds, passwordQueueLimit, webConcurrency }: Con
   })
 }
 
-function sharedCounts({ database }: Storage, log: Log): Queryable | undefined {
-  return (
-    database?.pool &&
-    answeringInTime(database.pool, (err) => {
-      log.warn({ err }, 'PostgreSQL keeps no count of logins at the moment: each process limits them by itself')
-    })
-  )
+function sharedCounts({ database }: Storage, log: Log): SharedCounts | undefined {
+  if (!database?.pool) return undefined
+  return new SharedCounts(database.pool, (err) => {
+    log.warn({ err }, 'Login counts in PostgreSQL are unavailable; limiting per process')
+  })
 }
 
 /** Those of accounts are shared, where they can be; a count for each request would be too dear. */
-function limits({ rateLimits }: Config, counts: Queryable | undefined): Limits {
+function limits({ rateLimits }: Config, counts: SharedCounts | undefined): Limits {
   if (!rateLimits) return {}
   const aMinute = (name: LimitName, allowed: number) => ({ name, allowed, window: 60 })
   return {

@@ -1,13 +1,11 @@
 import { mock } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'chai'
+import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import {
-  answeringInTime,
-  CountingLoginThrottle,
-  noLoginThrottle,
-  type Queryable,
-  rateLimiter,
-} from '#src/adapters/rate-limits/rate-limits.ts'
+import type { Quota } from '#src/adapters/rate-limits/counter.ts'
+import { CountingLoginThrottle, noLoginThrottle, rateLimiter } from '#src/adapters/rate-limits/rate-limits.ts'
+import { type Queryable, SharedCounts, type Timing } from '#src/adapters/rate-limits/shared-counts.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import { InvalidCredentials, Overloaded, TooManyRequests } from '#src/domain/errors.ts'
 import type { LoginThrottle } from '#src/domain/ports.ts'
@@ -20,6 +18,9 @@ const JANE = 'jane@example.com'
 const HOME = '192.0.2.1'
 const ELSEWHERE = '198.51.100.7'
 const GUESSER = '203.0.113.1'
+
+/** https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const LOCK_TIMEOUT = '55P03'
 
 const right = async () => 'a token'
 const wrong = async () => {
@@ -57,7 +58,7 @@ describe('Counts that PostgreSQL keeps', () => {
 
   it('are one count for two instances: requests', async () => {
     const quota = { name: 'test', allowed: 3, window: 60 }
-    const [one, other] = [rateLimiter(quota, database.pool), rateLimiter(quota, database.pool)]
+    const [one, other] = [limiterIn(database.pool, quota), limiterIn(database.pool, quota)]
     const counts = [await one.count('a'), await other.count('a'), await one.count('a'), await other.count('a')]
     expect(counts.map(({ exceeded, remaining }) => [exceeded, remaining])).to.deep.equal([
       [false, 2],
@@ -77,7 +78,7 @@ describe('Counts that PostgreSQL keeps', () => {
         return database.pool.query(statement)
       },
     }
-    const limiter = rateLimiter({ name: 'flood', allowed: 2, window: 60 }, counted)
+    const limiter = limiterIn(counted, { name: 'flood', allowed: 2, window: 60 })
     for (let request = 0; request < 20; request++) await limiter.count('a')
     expect(statements).to.equal(3)
     expect(await limiter.count('a')).to.include({ exceeded: true, remaining: 0 })
@@ -105,33 +106,140 @@ describe('Counts while PostgreSQL is away', () => {
     await expectRejection(logins.attempt(JANE, GUESSER, right), TooManyRequests)
     expect(await logins.attempt(JANE, HOME, right)).to.equal('a token')
 
-    const limiter = rateLimiter({ name: 'test', allowed: 1, window: 60 }, away)
+    const limiter = limiterIn(away, { name: 'test', allowed: 1, window: 60 })
     expect(await limiter.count('a')).to.include({ exceeded: false })
     expect(await limiter.count('a')).to.include({ exceeded: true })
   })
 
-  it('go on by themselves when it says nothing, which is told as well', async () => {
-    const told: unknown[] = []
-    const silent = { query: () => new Promise<never>(() => undefined) }
-    const shared = answeringInTime(silent, (error) => told.push(error), 1)
-    const limiter = rateLimiter({ name: 'test', allowed: 1, window: 60 }, shared)
-    expect(await limiter.count('a')).to.include({ exceeded: false })
-    expect(await limiter.count('a')).to.include({ exceeded: true })
-    expect(told).to.have.lengthOf(1)
-  })
+  describe('or is slow,', () => {
+    let time: number
+    let opened: unknown[]
+    let statements: number
+    let query: () => Promise<{ rows: unknown[] }>
+    let counts: SharedCounts
 
-  it('are told of once each time', async () => {
-    const told: unknown[] = []
-    let reason: Error | undefined
-    const shared = answeringInTime(
-      { query: () => (reason ? Promise.reject(reason) : Promise.resolve({ rows: [{ points: 1, expire: null }] })) },
-      (error) => told.push(error),
-    )
-    const limiter = rateLimiter({ name: 'test', allowed: 9, window: 60 }, shared)
-    const first = new Error('it is away')
-    const second = new Error('it is away again')
-    for (reason of [undefined, first, first, undefined, second]) await limiter.count('a')
-    expect(told).to.deep.equal([first, second])
+    beforeEach(() => {
+      mock.timers.enable({ apis: ['setTimeout'] })
+      time = 0
+      opened = []
+      statements = 0
+      const pool = {
+        query: () => {
+          statements++
+          return query()
+        },
+      }
+      counts = new SharedCounts(pool, (error) => opened.push(error), { now: () => time })
+    })
+    afterEach(() => mock.timers.reset())
+
+    const answer = async () => ({ rows: [{ points: 1, expire: null }] })
+    const limiter = () => rateLimiter({ name: 'test', allowed: 1, window: 60 }, counts)
+
+    /** Lets time pass until it is done. */
+    async function inTime<Result>(work: Promise<Result>): Promise<Result> {
+      let done = false
+      const end = () => {
+        done = true
+      }
+      work.then(end, end)
+      for (;;) {
+        for (let turns = 0; turns < 5; turns++) await turn()
+        if (done) return work
+        time += 50
+        mock.timers.tick(50)
+      }
+    }
+
+    it('make no login wait for more than two seconds, the counts of its request and of its failures together', async () => {
+      for (const delay of [50, 150, 300, 650, 950, 1_100, 30_000]) {
+        for (const logIn of [right, wrong]) {
+          query = () => new Promise((resolve) => setTimeout(() => resolve(answer()), delay))
+          time = 10_000 * Math.ceil(time / 10_000 + 1)
+          const start = time
+          const request = rateLimiter({ name: 'test', allowed: 9, window: 60 }, counts)
+          const logins = new CountingLoginThrottle(ALLOWED, WINDOW, counts)
+          await inTime(request.count('a'))
+          await inTime(logins.attempt(JANE, HOME, logIn).catch(() => undefined))
+          expect(time - start, `${delay} ms each`).to.be.at.most(2_000)
+        }
+      }
+    })
+
+    it('count by themselves for some seconds, without a statement, until one finds that it answers', async () => {
+      query = () => new Promise<never>(() => undefined)
+      const requests = limiter()
+      expect(await inTime(requests.count('a'))).to.include({ exceeded: false })
+      expect(time).to.equal(1_000)
+      for (let request = 0; request < 20; request++)
+        expect(await inTime(requests.count('a'))).to.include({ exceeded: true })
+      expect(statements).to.equal(1)
+      expect(time).to.equal(1_000)
+      // One of those that come at the same time finds out for all.
+      time += 5_000
+      await inTime(Promise.all([requests.count('a'), requests.count('a'), requests.count('a')]))
+      expect(statements).to.equal(2)
+      await inTime(requests.count('a'))
+      expect(statements).to.equal(2)
+      time += 5_000
+      query = answer
+      for (let request = 0; request < 3; request++)
+        expect(await inTime(requests.count('a'))).to.include({ exceeded: false })
+      expect(statements).to.equal(5)
+    })
+
+    it('say so once each time', async () => {
+      const requests = limiter()
+      const first = new Error('it is away')
+      const second = new Error('it is away again')
+      for (const reason of [undefined, first, first, undefined, second, second]) {
+        query = () => (reason ? Promise.reject(reason) : answer())
+        await inTime(requests.count('a'))
+        time += 5_000
+      }
+      expect(opened).to.deep.equal([first, second])
+    })
+  })
+})
+
+describe('Counts while their table is locked', () => {
+  let database: Database & { readonly pool: pg.Pool }
+  let locker: pg.Client
+  before(async () => {
+    const url = await postgresql.databaseUrl()
+    const options = { size: 10, preparedStatements: true }
+    database = (await openDatabase(targetOf(url) as PersistentTarget, options)) as typeof database
+    await database.migrate()
+    locker = new pg.Client(url)
+    await locker.connect()
+  })
+  after(() => Promise.all([database.close(), locker.end()]))
+
+  it('keep a right login waiting once, and no backend', async () => {
+    let statements = 0
+    const failures: unknown[] = []
+    const pool: Queryable = {
+      async query(statement) {
+        statements++
+        try {
+          return await database.pool.query(statement)
+        } catch (error) {
+          failures.push((error as { code?: string }).code)
+          throw error
+        }
+      },
+    }
+    const logins = new CountingLoginThrottle(ALLOWED, WINDOW, countsIn(pool, { patience: 100 }))
+    await locker.query('begin')
+    await locker.query('lock table rate_limits')
+    for (let login = 0; login < 5; login++) expect(await logins.attempt(JANE, HOME, right)).to.equal('a token')
+    // The three counts that are read at first.
+    expect(statements).to.equal(3)
+    const waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    while ((await locker.query(waiting)).rowCount !== 0);
+    while (database.pool.idleCount !== database.pool.totalCount) await turn()
+    expect(failures).to.deep.equal([LOCK_TIMEOUT, LOCK_TIMEOUT, LOCK_TIMEOUT])
+    await locker.query('rollback')
   })
 })
 
@@ -145,8 +253,15 @@ describe('No login throttle', () => {
   })
 })
 
-function throttle(shared: Queryable | undefined): LoginThrottle {
-  return new CountingLoginThrottle(ALLOWED, WINDOW, shared)
+/** However slow the machine is. */
+const PATIENT: Partial<Timing> = { patience: 60_000 }
+
+const countsIn = (pool: Queryable, timing = PATIENT) => new SharedCounts(pool, () => undefined, timing)
+
+const limiterIn = (pool: Queryable | undefined, quota: Quota) => rateLimiter(quota, pool && countsIn(pool))
+
+function throttle(pool: Queryable | undefined): LoginThrottle {
+  return new CountingLoginThrottle(ALLOWED, WINDOW, pool && countsIn(pool))
 }
 
 /** From an address each. */
