@@ -368,6 +368,24 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right, GUESSER)).to.equal('a token')
     })
 
+    it('forgets a window that ends too late because the clock was set back', async () => {
+      await guess(logins, email)
+      mock.timers.setTime(Date.now() - 3_600_000)
+      await guess(logins, email)
+      expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
+    })
+
+    it('limits requests in a window that is never longer than it is, though the clock was set back', async () => {
+      const limiter = limiterIn(shared(), { name: 'clock', allowed: 1, window: 60 })
+      for (const exceeded of [false, true, true]) expect(await limiter.count(email)).to.include({ exceeded })
+      mock.timers.setTime(Date.now() - 3_600_000)
+      for (const exceeded of [false, true, true]) {
+        const count = await limiter.count(email)
+        expect(count).to.include({ exceeded })
+        expect(count.reset).to.be.within(55, 60)
+      }
+    })
+
     it('does not count what is nobody’s guess', async () => {
       for (let failure = 0; failure < 3 * ALLOWED; failure++)
         await expectRejection(

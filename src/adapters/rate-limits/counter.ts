@@ -10,7 +10,7 @@ export interface Quota {
 
 export interface Count {
   readonly points: number
-  /** Milliseconds until the window ends. */
+  /** Milliseconds until the window ends, never more than its length. */
   readonly reset: number
 }
 
@@ -20,13 +20,14 @@ const TABLE = 'rate_limits'
 /** Counts by key, each in a window that begins with its first point. */
 export class Counter {
   readonly #limiter: RateLimiterAbstract
+  /** Milliseconds. */
   readonly #window: number
 
   /** @param client where the counts are kept, if not in memory */
   constructor({ name, allowed, window }: Quota, client?: SharedCounts['client']) {
     // Keys over the quota are refused from memory: a flood writes nothing.
     const quota = { keyPrefix: name, points: allowed, duration: window, inMemoryBlockOnConsumed: allowed + 1 }
-    this.#window = window
+    this.#window = window * 1_000
     this.#limiter = client
       ? new RateLimiterPostgres({
           ...quota,
@@ -40,30 +41,48 @@ export class Counter {
 
   async get(key: string): Promise<Count | undefined> {
     const found = await this.#limiter.get(key)
-    return found ? countOf(found) : undefined
+    return found && !this.#isStale(found) ? countOf(found) : undefined
   }
 
   /** Adds a point. */
   async add(key: string): Promise<Count> {
-    return countOf(await this.#limiter.penalty(key))
+    return countOf(await this.#inWindow(key, () => this.#limiter.penalty(key)))
   }
 
   /** Adds a point unless all are spent. */
   async consume(key: string): Promise<Count & { readonly exceeded: boolean }> {
-    try {
-      return { ...countOf(await this.#limiter.consume(key)), exceeded: false }
-    } catch (refusal) {
-      if (!(refusal instanceof RateLimiterRes)) throw refusal
-      return { ...countOf(refusal), exceeded: true }
-    }
+    let exceeded = false
+    const count = await this.#inWindow(key, async () => {
+      exceeded = false
+      try {
+        return await this.#limiter.consume(key)
+      } catch (refusal) {
+        if (!(refusal instanceof RateLimiterRes)) throw refusal
+        exceeded = true
+        return refusal
+      }
+    })
+    return { ...countOf(count), exceeded }
   }
 
   async set(key: string, points: number): Promise<void> {
-    await this.#limiter.set(key, points, this.#window)
+    await this.#limiter.set(key, points, this.#window / 1_000)
   }
 
   async delete(key: string): Promise<void> {
     await this.#limiter.delete(key)
+  }
+
+  async #inWindow(key: string, count: () => Promise<RateLimiterRes>): Promise<RateLimiterRes> {
+    const counted = await count()
+    if (!this.#isStale(counted)) return counted
+    await this.#limiter.delete(key)
+    return count()
+  }
+
+  /** A window that ends later than one that began now is from before the clock was set back. */
+  #isStale({ msBeforeNext }: RateLimiterRes): boolean {
+    return msBeforeNext > this.#window
   }
 }
 
