@@ -11,7 +11,7 @@ import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
 import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite-file.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from '#src/adapters/mikro-orm/sqlite-store.ts'
-import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import { EmailAlreadyTaken, InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
@@ -66,6 +66,20 @@ describe('The store on SQLite', () => {
   it('survives a power cut: a log that is written ahead, and synced at each commit', async () => {
     expect(await store.sql('pragma journal_mode')).to.deep.equal([{ journal_mode: 'wal' }])
     expect(await store.sql('pragma synchronous')).to.deep.equal([{ synchronous: 2 }])
+  })
+
+  it('does not take an id that is used twice for an address that is taken', async () => {
+    await store.sql(`create trigger twice before insert on users begin
+      insert into users select 1, 'other@example.com', 'x', 0; end`)
+    await store.sql('update users set id = 1')
+    const error = await anOwner(store).catch((error: unknown) => error)
+    expect(error).to.include({ code: 'SQLITE_CONSTRAINT_PRIMARYKEY', message: 'UNIQUE constraint failed: users.id' })
+  })
+
+  it('does not take another unique index for that of the address', async () => {
+    await store.sql('create unique index names on users (hashed_password)')
+    const error = await anOwner(store).catch((error: unknown) => error)
+    expect(error).to.include({ code: 'SQLITE_CONSTRAINT_UNIQUE' }).and.not.be.an.instanceOf(EmailAlreadyTaken)
   })
 
   it('enforces foreign keys', async () => {

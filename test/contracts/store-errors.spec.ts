@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { storeError } from '#src/adapters/mikro-orm/store-errors.ts'
+import { leavesOutcomeOpen, storeError } from '#src/adapters/mikro-orm/store-errors.ts'
 import { StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 
 /** What drivers report while the database can't serve, and what they report of a mistake of ours. */
@@ -9,7 +9,8 @@ const UNAVAILABLE = {
     ...['SQLITE_LOCKED', 'SQLITE_READONLY_DBMOVED'],
   ],
   PostgreSQL: [
-    ...['08006', '08P01', '28000', '28P01', '3D000', '25006', '25P03', '25P04', '53100', '53300', '55P03'],
+    ...['08006', '08P01', '28000', '28P01', '3D000', '25006', '25P03', '25P04', '40001', '40003', '40P01', '42501'],
+    ...['53100', '53300', '55P03'],
     ...['57014', '57P01', '57P03', '58030'],
   ],
   'a socket': [
@@ -21,6 +22,8 @@ const UNAVAILABLE = {
     'ENOTFOUND',
     'EPIPE',
     'ETIMEDOUT',
+    'ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC',
+    'ERR_STREAM_DESTROYED',
   ],
 }
 const OTHERS = ['SQLITE_ERROR', 'SQLITE_CONSTRAINT_UNIQUE', '22021', '23505', '25P02', '42601', '42P01', 'ENOENT']
@@ -32,6 +35,41 @@ const MESSAGES = [
   'Query read timeout',
   'The database connection is not open',
 ]
+
+describe('An error of a driver after a statement was sent', () => {
+  const open = (message: string, code?: string) => leavesOutcomeOpen(Object.assign(new Error(message), { code }))
+
+  it('leaves the outcome open when the connection ended or a pooler lost its server', () => {
+    for (const message of ['Connection terminated unexpectedly', 'Query read timeout'])
+      expect(open(message), message).to.equal(true)
+    for (const code of ['ECONNRESET', 'EPIPE', 'ETIMEDOUT', '08006', '08P01', '40003', '58000'])
+      expect(open('x', code), code).to.equal(true)
+  })
+
+  it('does not when the server answered, or the statement was not sent', () => {
+    for (const code of [
+      '23505',
+      '25006',
+      '25P03',
+      '40001',
+      '40P01',
+      '42501',
+      '53100',
+      '55P03',
+      '57014',
+      '57P01',
+      '58030',
+    ])
+      expect(open('x', code), code).to.equal(false)
+    for (const message of [
+      'Client was closed and is not queryable',
+      'query_wait_timeout',
+      'server login has been failing',
+    ])
+      expect(open(message, '08P01') && open(message), message).to.equal(false)
+    expect(leavesOutcomeOpen(new StoreUnavailable(new Error('connect ECONNREFUSED')))).to.equal(false)
+  })
+})
 
 describe('An error of a driver', () => {
   for (const [driver, codes] of Object.entries(UNAVAILABLE)) {

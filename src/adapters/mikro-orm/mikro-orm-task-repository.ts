@@ -3,9 +3,9 @@ import { InvalidToken, TaskNotFound } from '../../domain/errors.ts'
 import type { TaskKey, TaskRange, TaskRepository } from '../../domain/ports.ts'
 import type { Task, TaskDraft, TaskSnapshot } from '../../domain/task.ts'
 import { prepare, wide } from './prepared-query.ts'
-import { taskColumns, toTask, toTaskColumns } from './records.ts'
+import { TASKS_OWNER_FOREIGN, taskColumns, toTask, toTaskColumns } from './records.ts'
 import type { Store } from './store.ts'
-import { violatesForeignKey } from './store-errors.ts'
+import { violates } from './store-errors.ts'
 
 interface Page {
   readonly ownerId: number
@@ -58,7 +58,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     try {
       return toTask(found(await this.#store.write(this.#queries.add(draft))))
     } catch (error) {
-      throw violatesForeignKey(error) ? new InvalidToken() : error
+      throw violates(error, TASKS_OWNER_FOREIGN) ? new InvalidToken() : error
     }
   }
 

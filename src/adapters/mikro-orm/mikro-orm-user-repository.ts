@@ -2,9 +2,9 @@ import { EmailAlreadyTaken } from '../../domain/errors.ts'
 import type { UserRepository } from '../../domain/ports.ts'
 import type { User, UserDraft, UserSnapshot } from '../../domain/user.ts'
 import { prepare, wide } from './prepared-query.ts'
-import { toUser, toUserColumns, userColumns } from './records.ts'
+import { toUser, toUserColumns, USERS_EMAIL_UNIQUE, userColumns } from './records.ts'
 import type { Store } from './store.ts'
-import { violatesUnique } from './store-errors.ts'
+import { violates } from './store-errors.ts'
 
 type HashReplacement = Pick<UserSnapshot, 'id' | 'hashedPassword'> & { readonly hash: string }
 
@@ -40,7 +40,7 @@ export class MikroOrmUserRepository implements UserRepository {
       const [user] = (await this.#store.write(this.#queries.add(draft))).map(toUser)
       return user as User
     } catch (error) {
-      throw violatesUnique(error) ? new EmailAlreadyTaken() : error
+      throw violates(error, USERS_EMAIL_UNIQUE) ? new EmailAlreadyTaken() : error
     }
   }
 

@@ -8,6 +8,18 @@ import type { ColumnType, Insertable, InsertType, Selectable, SelectType, Update
 import { Task, type TaskDraft } from '../../domain/task.ts'
 import { User, type UserDraft } from '../../domain/user.ts'
 import type { Store } from './store.ts'
+import type { Constraint } from './store-errors.ts'
+
+export const USERS_EMAIL_UNIQUE: Constraint = {
+  name: 'users_email_unique',
+  sqlite: 'UNIQUE constraint failed: users.email',
+}
+
+/** The only foreign key: SQLite does not tell which one is violated. */
+export const TASKS_OWNER_FOREIGN: Constraint = {
+  name: 'tasks_owner_id_foreign',
+  sqlite: 'FOREIGN KEY constraint failed',
+}
 
 export const UserRecord = defineEntity({
   name: 'UserRecord',
@@ -18,7 +30,7 @@ export const UserRecord = defineEntity({
     hashedPassword: p.string().columnType('varchar(255)'),
     createdAt: p.datetime(3),
   },
-  uniques: [{ name: 'users_email_unique', properties: ['email'] }],
+  uniques: [{ name: USERS_EMAIL_UNIQUE.name, properties: ['email'] }],
 })
 
 export const TaskRecord = defineEntity({
@@ -29,7 +41,7 @@ export const TaskRecord = defineEntity({
     title: p.string().columnType('varchar(255)'),
     description: p.text().nullable(),
     completed: p.boolean().columnType('boolean').default(false),
-    owner: () => p.manyToOne(UserRecord).deleteRule('cascade').index(false).foreignKeyName('tasks_owner_id_foreign'),
+    owner: () => p.manyToOne(UserRecord).deleteRule('cascade').index(false).foreignKeyName(TASKS_OWNER_FOREIGN.name),
     createdAt: p.datetime(3),
     updatedAt: p.datetime(3),
   },

@@ -5,32 +5,69 @@ const SQLITE = /^SQLITE_(?:BUSY|CANTOPEN|FULL|IOERR|LOCKED|READONLY)/
 
 /**
  * https://www.postgresql.org/docs/current/errcodes-appendix.html: the connection, the login, the database itself, a
- * server that recovers as a read-only one, resources, deadlocks, time limits, an operator, the server's own system
- * calls; and a statement that was prepared before a column got another type.
+ * server that is read-only, conflicts of transactions, resources, permissions, time limits, an operator, the server's own
+ * system calls; and a statement that was prepared before a column got another type.
  */
-const POSTGRESQL = /^(?:08...|0A000|28...|3D000|25006|25P0[34]|40P01|53...|55P03|57...|58...)$/
+const POSTGRESQL = /^(?:08...|0A000|28...|3D000|25006|25P0[34]|4000[13]|40P01|42501|53...|55P03|57...|58...)$/
 
 /** Node's own, of a socket. */
-const SOCKET = /^E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)$/
+const SOCKET = /^(?:E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)|ERR_(?:SOCKET|SSL|STREAM)_\w+)$/
 
-/** Errors that pg and better-sqlite3 report without a code. */
-const MESSAGE =
-  /^(?:Connection terminated|Client (?:has encountered a connection error|was closed)|Query read timeout|The database connection is not open)/
+/** What pg reports without a code when the connection ends after a statement was sent. */
+const INTERRUPTED = /^(?:Connection terminated|Query read timeout|received invalid response|Received unexpected)/
+
+/** What pg and better-sqlite3 report without a code of a statement that was not sent. */
+const NOT_SENT = /^(?:Client (?:has encountered a connection error|was closed)|The database connection is not open)/
 
 /** What the rest of the application may know of a driver's error. One that the store is not to blame for passes. */
 export function storeError(error: unknown): unknown {
   if (!(error instanceof Error) || error instanceof DomainError) return error
   const code = codeOf(error)
   const unavailable =
-    code === undefined ? MESSAGE.test(error.message) : [SQLITE, POSTGRESQL, SOCKET].some((codes) => codes.test(code))
+    code === undefined
+      ? [INTERRUPTED, NOT_SENT].some((messages) => messages.test(error.message))
+      : [SQLITE, POSTGRESQL, SOCKET].some((codes) => codes.test(code))
   return unavailable ? new StoreUnavailable(error) : error
 }
 
-export const violatesUnique = (error: unknown): boolean =>
-  ['SQLITE_CONSTRAINT_UNIQUE', '23505'].includes(codeOf(error) ?? '')
+/**
+ * The statement may have been completed: says the server (40003), or a pooler that lost its server (08, pgcat: 58000).
+ */
+const COMPLETION_UNKNOWN = /^(?:08...|40003|58000)$/
 
-export const violatesForeignKey = (error: unknown): boolean =>
-  ['SQLITE_CONSTRAINT_FOREIGNKEY', '23503'].includes(codeOf(error) ?? '')
+/** What PgBouncer answers, with 08P01, to a client that it had no server for. */
+const NO_SERVER = /^(?:query_wait_timeout|pgbouncer cannot connect|server login)/
+
+/** Whether the error leaves open what became of a statement on PostgreSQL. Any other is the server's answer that it was not done. */
+export function leavesOutcomeOpen(error: unknown): boolean {
+  if (!(error instanceof Error) || error instanceof DomainError) return false
+  const code = codeOf(error)
+  if (code === undefined) return INTERRUPTED.test(error.message)
+  return SOCKET.test(code) || (COMPLETION_UNKNOWN.test(code) && !NO_SERVER.test(error.message))
+}
+
+/** Two transactions were in each other's way, and this one was rolled back: `serialization_failure`, `deadlock_detected`. */
+export const isConflict = (error: unknown): boolean => ['40001', '40P01'].includes(codeOf(error) ?? '')
+
+/** `lock_timeout`, and `statement_timeout`, which may be all there is behind a pooler. */
+export const isTimeout = (error: unknown): boolean => ['55P03', '57014'].includes(codeOf(error) ?? '')
+
+/** The server refuses every write: it is read-only, has no resources left, stops, or cannot use its disk. */
+export const isServerWide = (error: unknown): boolean =>
+  /^(?:08...|25006|25P0[34]|53...|57P..|58...)$/.test(codeOf(error) ?? '')
+
+/** A constraint as PostgreSQL names it, and as SQLite reports it, which names no constraint. */
+export interface Constraint {
+  readonly name: string
+  readonly sqlite: string
+}
+
+/** Whether the error is a violation of that constraint, and of no other. */
+export function violates(error: unknown, { name, sqlite }: Constraint): boolean {
+  if (!(error instanceof Error)) return false
+  const { constraint } = error as Error & { readonly constraint?: unknown }
+  return constraint === name || (codeOf(error)?.startsWith('SQLITE_CONSTRAINT') === true && error.message === sqlite)
+}
 
 export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
@@ -50,7 +87,6 @@ const REASONS: Readonly<Record<string, string>> = {
   '28000': 'the user is not let in',
   '28P01': 'the user or the password is wrong',
   '3D000': 'there is no such database',
-  '42501': 'the user may not do that',
   '53300': 'it has no connection left',
   '57P03': 'it is starting or stopping',
 }
