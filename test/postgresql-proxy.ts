@@ -4,9 +4,12 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 /** A way to the server that can be cut, and mended at the same port. */
 export async function startProxy(server: URL) {
   const sockets = new Set<Socket>()
+  /** From the server. */
+  const answers = new Set<Socket>()
   const open = async (port: number): Promise<Server> => {
     const proxy = createServer((near) => {
       const far = connect(Number(server.port), server.hostname)
+      answers.add(far)
       for (const [socket, other] of [
         [near, far],
         [far, near],
@@ -37,6 +40,10 @@ export async function startProxy(server: URL) {
     },
     silence() {
       for (const socket of sockets) socket.pause()
+    },
+    /** The server gets what is sent from now on, and its answers are lost. */
+    swallowAnswers() {
+      for (const socket of answers) socket.unpipe().resume()
     },
     async mend() {
       proxy = await open(port)

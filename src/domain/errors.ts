@@ -13,6 +13,7 @@ export const errorKinds = {
   email_taken: 'conflict',
   too_many_requests: 'too-many',
   store_unavailable: 'unavailable',
+  outcome_unknown: 'unavailable',
   overloaded: 'unavailable',
 } as const satisfies Record<string, ErrorKind>
 
@@ -86,12 +87,24 @@ export class InvalidToken extends DomainError {
   }
 }
 
-/** The store can't be reached or has no room. The cause is for the log alone; none: the log has it already. */
+/**
+ * The store cannot be reached or has no room; nothing was done. The cause is for the log only; without one, the log has
+ * it already.
+ */
 export class StoreUnavailable extends DomainError {
   readonly code = 'store_unavailable'
 
   constructor(cause: unknown) {
     super('The database cannot serve this request at the moment.', { cause })
+  }
+}
+
+/** The store did not answer whether it committed a write, so trying again may do it twice. The cause is for the log only. */
+export class OutcomeUnknown extends DomainError {
+  readonly code = 'outcome_unknown'
+
+  constructor(cause: unknown) {
+    super('The database did not confirm the change; check whether it was made before trying again.', { cause })
   }
 }
 

@@ -31,7 +31,10 @@ export interface TaskRange {
   readonly limit: number
 }
 
-/** Every method throws StoreUnavailable when the store can't be reached or has no room; nothing is half done then. */
+/**
+ * Every method throws StoreUnavailable when the store cannot be reached or has no room; nothing was done then. `add`,
+ * `update` and `remove` throw OutcomeUnknown when the store did not answer whether it committed; all or nothing was done.
+ */
 export interface TaskRepository {
   /**
    * Stores a new task and gives it its id, which is higher than every id before it and is never used again.
@@ -55,7 +58,10 @@ export interface TaskRepository {
   remove(key: TaskKey): Promise<void>
 }
 
-/** Every method throws StoreUnavailable when the store can't be reached or has no room. */
+/**
+ * Every method throws StoreUnavailable when the store cannot be reached or has no room; nothing was done then. `add`
+ * throws OutcomeUnknown when the store did not answer whether it committed.
+ */
 export interface UserRepository {
   /**
    * Stores a new user and gives it its id, which is never used again.

@@ -4,7 +4,7 @@ import { expect } from 'chai'
 import { Batches, type Job } from '#src/adapters/mikro-orm/batches.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import { inOneCommit, inOneSnapshot, type Run, type Work } from '#src/adapters/mikro-orm/sqlite-store.ts'
-import { StoreUnavailable } from '#src/domain/errors.ts'
+import { OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { expectRejection, outcomes } from '#test/contracts/repositories.ts'
 
@@ -147,6 +147,47 @@ describe('Writes that share a commit', () => {
     expect(notes()).to.deep.equal([])
     await note('four')
     expect(notes()).to.deep.equal(['four'])
+  })
+
+  for (const [code, kind] of [
+    ['SQLITE_IOERR_FSYNC', OutcomeUnknown],
+    ['SQLITE_IOERR_SHMSIZE', OutcomeUnknown],
+    ['SQLITE_IOERR_WRITE', Error],
+    ['SQLITE_FULL', Error],
+  ] as const) {
+    it(`are rejected with ${kind.name} when their commit fails with ${code}`, async () => {
+      const broken = Object.assign(new Error('disk I/O error'), { code })
+      // The disk of a test does not fail: this commit rolls back instead, and says otherwise.
+      const { transaction } = database
+      database.transaction = ((work: (given: never) => unknown) => {
+        const failing = (given: never) => {
+          database.exec('begin immediate')
+          work(given)
+          database.exec('rollback')
+          throw broken
+        }
+        const real = transaction.call(database, work)
+        return Object.assign((given: never) => real(given), { immediate: failing })
+      }) as unknown as typeof database.transaction
+      const failing = new Batches(inOneCommit(database))
+      const add = (text: string) => failing.add((run) => run(insert(text)))
+      for (const group of [['one'], ['two', 'three']]) {
+        const { reasons } = await outcomes(group.map(add))
+        expect(reasons).to.have.lengthOf(group.length)
+        for (const reason of reasons) {
+          expect(reason).to.be.an.instanceOf(kind)
+          expect(kind === Error ? reason : (reason as Error).cause).to.equal(broken)
+        }
+      }
+    })
+  }
+
+  it('are not done when the disk fails before their commit', async () => {
+    const broken = Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR_FSYNC' })
+    const failing = writes.add(() => {
+      throw broken
+    })
+    expect(await failing.catch((error) => error)).to.equal(broken)
   })
 
   it('all fail when another process keeps the file, and those after them do not', async () => {

@@ -20,7 +20,6 @@ const OURS = {
   client_encoding: 'UTF8',
   DateStyle: 'ISO, MDY',
   TimeZone: 'UTC',
-  client_min_messages: 'warning',
   default_transaction_isolation: 'read committed',
   idle_session_timeout: '0',
   standard_conforming_strings: 'on',

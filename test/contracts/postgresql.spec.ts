@@ -11,11 +11,11 @@ import { PATIENCE, type Patience, PostgresqlServers } from '#src/adapters/mikro-
 import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql-store.ts'
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
-import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import { EmailAlreadyTaken, InvalidToken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/ports.ts'
 import type { Task } from '#src/domain/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
-import { aTaskDraft } from '#test/builders.ts'
+import { aTaskDraft, aUserDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
 import { anOwner, expectRejection, outcomes, postgresqlTarget } from '#test/contracts/repositories.ts'
 import { startProxy } from '#test/postgresql-proxy.ts'
@@ -110,6 +110,40 @@ describe('The store on PostgreSQL', () => {
   it('refuses a task of an owner who is gone as it would their token', async () => {
     await store.sql('delete from users where id = $1', [ownerId])
     await expectRejection(addTask(), InvalidToken)
+  })
+
+  it('does not take an id that is used twice for an address that is taken, or for an owner who is gone', async () => {
+    await store.sql("select setval('users_id_seq', 1, false), setval('tasks_id_seq', 1, false)")
+    const { reasons } = await outcomes([anOwner(store)])
+    expect(reasons[0]).to.be.an.instanceOf(pg.DatabaseError).and.include({ constraint: 'users_pkey' })
+    await store.sql('alter table tasks add constraint elsewhere foreign key (id) references users (id)')
+    const [other] = (await outcomes([addTask(), addTask(), addTask()])).reasons
+    expect(other).to.be.an.instanceOf(pg.DatabaseError).and.include({ constraint: 'elsewhere' })
+  })
+
+  it('takes an address that is taken for that', async () => {
+    const draft = aUserDraft({ email: 'taken@example.com' })
+    await store.users.add(draft)
+    await expectRejection(store.users.add(draft), EmailAlreadyTaken)
+  })
+
+  it('is unavailable where the tables are of another role, and says so', async () => {
+    const role = `guest_${process.pid}_${Date.now()}`
+    await operator.query(`create role ${role} login password 'guest'`)
+    const guest = new URL(url)
+    guest.username = role
+    guest.password = 'guest'
+    const forbidden = observed(guest.href)
+    for (const access of [
+      () => forbidden.tasks.list(ownerId, { skip: 0, limit: 1 }),
+      () => forbidden.tasks.add(aTaskDraft({ ownerId })),
+    ]) {
+      const reason = await access().catch((error: unknown) => error)
+      expect(reason).to.be.an.instanceOf(StoreUnavailable)
+      expect((reason as Error).cause).to.have.property('message', 'permission denied for table tasks')
+    }
+    await forbidden.close()
+    await operator.query(`drop role ${role}`)
   })
 
   it('reads times right in any time zone of the server', async () => {
@@ -224,7 +258,8 @@ describe('The store on PostgreSQL', () => {
       while (!told) await signal('pg_terminate_backend')
       for (const { status, reason } of (await waiting) as PromiseRejectedResult[]) {
         expect(status).to.equal('rejected')
-        expect(reason).to.be.an.instanceOf(StoreUnavailable)
+        // The end of a connection may come without an answer.
+        expect(reason.code).to.be.oneOf(['store_unavailable', 'outcome_unknown'])
       }
       await holder.query('commit')
     }
@@ -232,17 +267,27 @@ describe('The store on PostgreSQL', () => {
     expect((await store.tasks.update(task, retitle)).snapshot().title).to.equal('new')
   })
 
-  it('does again what the server took back to end a deadlock', async () => {
-    const [first, second] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
-    await operator.query(`alter database ${holder.database} set deadlock_timeout = '200ms'`)
+  it('runs again the one job that the server rolled back to end a deadlock', async () => {
+    const tasks = [await addTask(), await addTask(), await addTask()].map((task) => task.snapshot())
+    const [first, second, third] = tasks as readonly TaskKey[] as [TaskKey, TaskKey, TaskKey]
+    await operator.query(`alter database ${holder.database} set deadlock_timeout = '50ms'`)
     const fresh = observed(url)
+    const locker = new pg.Client({ connectionString: url, application_name: 'locker' })
+    await locker.connect()
+    await lock(second.id, locker)
     await holder.query("set deadlock_timeout = '1h'")
-    await lock(second.id)
-    const removals = Promise.all([first, second].map((task) => fresh.tasks.remove(task)))
-    await untilBlocked(1)
-    await holder.query('update tasks set completed = true where id = $1', [first.id])
+    await lock(third.id)
+    const removals = Promise.all(tasks.map((task) => fresh.tasks.remove(task)))
+    await untilBlocked(1, 'locker')
+    // A session looks for a deadlock once in each wait, so the last wait of the circle has to be that of the group.
+    const update = holder.query('update tasks set completed = true where id = $1', [first.id])
+    const waiting = `select 1 from pg_stat_activity where application_name = 'holder' and cardinality(pg_blocking_pids(pid)) > 0`
+    while ((await operator.query(waiting)).rowCount !== 1);
+    await locker.end()
+    await update
     await holder.query('commit')
     await removals
+    expect(await store.sql('select id from tasks')).to.deep.equal([])
     await fresh.close()
   })
 
@@ -349,6 +394,71 @@ describe('The store on PostgreSQL', () => {
     await proxy.cut()
   })
 
+  it('does not know the outcome of writes whose answers are lost, and all of them may be there', async () => {
+    const proxy = await startProxy(new URL(url))
+    const far = observed(proxy.url.href)
+    const [edited, removed] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
+    await far.tasks.update(edited, (task) => task.edit({ description: 'connected' }, NOW))
+    const untilStored = async (count: number) => {
+      const stored = () => store.sql("select 1 from tasks where title in ('one', 'two', 'alone')")
+      for (let asked = 0; (await stored()).length < count; asked++) expect(asked).to.be.below(1_000)
+    }
+
+    proxy.swallowAnswers()
+    const group = ['one', 'two'].map((title) => far.tasks.add(aTaskDraft({ ownerId, title })))
+    const writes = [...group, far.tasks.remove(removed)]
+    const unknown = Promise.all(writes.map((write) => expectRejection(write, OutcomeUnknown)))
+    await untilStored(2)
+    await proxy.cut()
+    await unknown
+    await expectRejection(store.tasks.get(removed), TaskNotFound)
+    await expectRejection(far.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
+
+    await proxy.mend()
+    await far.tasks.get(edited)
+    await far.tasks.update(edited, (task) => task.edit({ description: 'again' }, NOW))
+    proxy.swallowAnswers()
+    const alone = expectRejection(far.tasks.add(aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
+    await untilStored(3)
+    await proxy.cut()
+    await alone
+    await far.close()
+  })
+
+  it('has done nothing of what it refuses as unavailable while the connection breaks again and again', async () => {
+    const proxy = await startProxy(new URL(url))
+    const far = observed(proxy.url.href)
+    const titles = { stored: [] as string[], refused: [] as string[], unknown: [] as string[] }
+    const add = async (title: string) => {
+      try {
+        await far.tasks.add(aTaskDraft({ ownerId, title }))
+        titles.stored.push(title)
+      } catch (error) {
+        titles[error instanceof OutcomeUnknown ? 'unknown' : 'refused'].push(title)
+        expect((error as StoreUnavailable).code).to.be.oneOf(['store_unavailable', 'outcome_unknown'])
+      }
+    }
+    for (let round = 0; round < 30; round++) {
+      await add(`first of ${round}`)
+      const writes: Promise<void>[] = []
+      for (let turn = 0; turn < 6; turn++) {
+        for (let index = 0; index < 8; index++) writes.push(add(`${round}/${turn}/${index}`))
+        if (turn === round % 6) proxy.swallowAnswers()
+        await nextTurn()
+      }
+      await proxy.cut()
+      await Promise.all([...writes, add(`late in ${round}`)])
+      await proxy.mend()
+    }
+    await far.close()
+    await proxy.cut()
+    const there = new Set((await store.sql<{ title: string }>('select title from tasks')).map(({ title }) => title))
+    expect(titles.refused.filter((title) => there.has(title))).to.deep.equal([])
+    expect(titles.stored.filter((title) => !there.has(title))).to.deep.equal([])
+    expect(titles.unknown.filter((title) => there.has(title))).to.not.deep.equal([])
+    expect(titles.refused).to.include('late in 0')
+  })
+
   it('is unavailable when its connections fall silent, and serves again over new ones', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href, 100)
@@ -367,14 +477,14 @@ describe('The store on PostgreSQL', () => {
     await proxy.cut()
   })
 
-  it('is unavailable for a group whose commit takes too long', async () => {
+  it('does not know the outcome of a group whose commit takes too long', async () => {
     await store.sql(
       `create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep(5); return null; end $$`,
     )
     await store.sql(`create constraint trigger late after insert on tasks deferrable initially deferred
       for each row execute function linger()`)
     const hasty = observed(url, 100)
-    await Promise.all([1, 2].map(() => refused(hasty.tasks.add(aTaskDraft({ ownerId })))))
+    await Promise.all([1, 2].map(() => expectRejection(hasty.tasks.add(aTaskDraft({ ownerId })), OutcomeUnknown)))
     await hasty.close()
   })
 
@@ -443,6 +553,112 @@ describe('Writes on PostgreSQL', () => {
     answer({ rows: [], command: 'INSERT' })
     await Promise.all(writes)
     expect(sent).to.deep.equal(['one', 'two', 'begin', 'three', 'four', 'commit'])
+  })
+
+  const failure = (code: string) => Object.assign(new Error(`the server says ${code}`), { code })
+
+  /** A store whose statements fail as `codeOf` says, and how often each was sent. */
+  function failing(codeOf: (sql: string, times: number) => string | undefined) {
+    const counts = new Map<string, number>()
+    let transaction: 'none' | 'open' | 'aborted' = 'none'
+    const store = overConnection(async ({ sql }) => {
+      const times = (counts.get(sql) ?? 0) + 1
+      counts.set(sql, times)
+      const [before, code] = [transaction, codeOf(sql, times)]
+      if (sql === 'begin') transaction = 'open'
+      if (sql === 'commit') transaction = 'none'
+      if (sql === 'begin' || sql === 'commit') return { rows: [], command: before === 'aborted' ? 'ROLLBACK' : sql }
+      if (before === 'aborted') throw failure('25P02')
+      if (code === undefined) return { rows: [sql], command: 'INSERT' }
+      if (before === 'open') transaction = 'aborted'
+      throw failure(code)
+    })
+    const write = (sql: string) => store.write(statement(sql))
+    return { counts: () => Object.fromEntries(counts), write }
+  }
+
+  for (const code of ['25006', '53100', '53200', '53300', '57P01', '57P02', '57P03', '58030']) {
+    it(`are sent once and refused together when the server can serve none of them (${code})`, async () => {
+      const { counts, write } = failing(() => code)
+      const { succeeded, reasons } = await outcomes(['one', 'two', 'three', 'four'].map(write))
+      expect(succeeded).to.equal(0)
+      for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
+      expect(counts()).to.deep.equal({ begin: 1, one: 1, two: 1, three: 1, four: 1, commit: 1 })
+    })
+  }
+
+  for (const code of ['40001', '40P01']) {
+    it(`run one that conflicts again by itself, and the others together (${code})`, async () => {
+      const { counts, write } = failing((sql, times) => (sql === 'two' && times < 4 ? code : undefined))
+      expect(await Promise.all(['one', 'two', 'three'].map(write))).to.deep.equal([['one'], ['two'], ['three']])
+      expect(counts()).to.deep.equal({ begin: 2, one: 2, two: 4, three: 2, commit: 2 })
+    })
+
+    it(`give up one that conflicts six times (${code})`, async () => {
+      const { counts, write } = failing(() => code)
+      await expectRejection(write('one'), StoreUnavailable)
+      expect(counts()).to.deep.equal({ one: 6 })
+    })
+  }
+
+  it('are never run again when the server does not know whether one was completed', async () => {
+    const { counts, write } = failing(() => '40003')
+    await expectRejection(write('one'), OutcomeUnknown)
+    expect(counts()).to.deep.equal({ one: 1 })
+  })
+
+  const LOST = [
+    new Error('Connection terminated unexpectedly'),
+    new Error('Query read timeout'),
+    failure('ECONNRESET'),
+    failure('08006'),
+    failure('08P01'),
+    failure('40003'),
+  ]
+
+  for (const lost of LOST) {
+    it(`have an unknown outcome when no statement of a group is refused, and its end is not answered (${lost.message})`, async () => {
+      const store = overConnection(async ({ sql }) => {
+        if (sql === 'commit') throw lost
+        return { rows: [], command: 'INSERT' }
+      })
+      const { reasons } = await outcomes(['one', 'two'].map((sql) => store.write(statement(sql))))
+      expect(reasons).to.have.lengthOf(2)
+      for (const reason of reasons) expect(reason).to.be.an.instanceOf(OutcomeUnknown).and.have.property('cause', lost)
+    })
+
+    it(`are not done when a statement of a group is refused, and its end is not answered (${lost.message})`, async () => {
+      const store = overConnection(async ({ sql }) => {
+        if (sql === 'two') throw failure('57P01')
+        if (sql !== 'begin') throw lost
+        return { rows: [], command: 'BEGIN' }
+      })
+      const { reasons } = await outcomes(['one', 'two', 'three'].map((sql) => store.write(statement(sql))))
+      expect(reasons).to.have.lengthOf(3)
+      for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
+    })
+
+    it(`have an unknown outcome when one alone is not answered, and an edit too (${lost.message})`, async () => {
+      const store = overConnection(async ({ sql }) => {
+        if (sql === 'save') throw lost
+        return { rows: [], command: 'SELECT' }
+      })
+      await expectRejection(store.write(statement('save')), OutcomeUnknown)
+      const edit = store.change(1, statement('read'), () => ({ result: 'edited', write: statement('save') }))
+      await expectRejection(edit, OutcomeUnknown)
+      await expectRejection(store.read(statement('save')), StoreUnavailable)
+    })
+  }
+
+  it('are not done when they were not sent, or the server refuses the commit', async () => {
+    for (const reason of [new Error('Client was closed and is not queryable'), failure('57P01'), failure('53100')]) {
+      const store = overConnection(async ({ sql }) => {
+        if (sql === 'commit') throw reason
+        return { rows: [], command: 'INSERT' }
+      })
+      const { reasons } = await outcomes(['one', 'two'].map((sql) => store.write(statement(sql))))
+      for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
+    }
   })
 
   it('are each sent as a part of their own request, by which traces go', async () => {

@@ -5,6 +5,7 @@ import {
   InvalidCredentials,
   InvalidInput,
   InvalidToken,
+  OutcomeUnknown,
   StoreUnavailable,
   TaskNotFound,
 } from '#src/domain/errors.ts'
@@ -16,6 +17,7 @@ const errors: readonly (readonly [DomainError, string, string])[] = [
   [new InvalidCredentials(), 'unauthenticated', 'invalid_credentials'],
   [new InvalidToken(), 'unauthenticated', 'invalid_token'],
   [new StoreUnavailable(new Error('10.0.0.7 refused')), 'unavailable', 'store_unavailable'],
+  [new OutcomeUnknown(new Error('10.0.0.7 refused')), 'unavailable', 'outcome_unknown'],
 ]
 
 describe('A domain error', () => {

@@ -91,6 +91,13 @@ export class Client {
   }
 }
 
+export interface Refusal {
+  readonly title: string
+  readonly status: number
+  readonly code: string
+  readonly retryAfter: string | null
+}
+
 /**
  * Writes on many connections at once, for as long as the service is there and nobody says stop.
  * What was acknowledged is added to `acknowledged` as soon as the answer is read.
@@ -98,7 +105,7 @@ export class Client {
 export class Storm {
   readonly acknowledged: Task[] = []
   /** Answers that were not 201. */
-  readonly refusals: { readonly status: number; readonly code: string; readonly retryAfter: string | null }[] = []
+  readonly refusals: Refusal[] = []
   readonly #end: Promise<unknown>
   #stopped = false
 
@@ -116,7 +123,8 @@ export class Storm {
       if (answer.status === 201) this.acknowledged.push(body as Task)
       else {
         const { code } = body as { code: string }
-        this.refusals.push({ status: answer.status, code, retryAfter: answer.headers.get('retry-after') })
+        const retryAfter = answer.headers.get('retry-after')
+        this.refusals.push({ title: `${writer}/${number}`, status: answer.status, code, retryAfter })
       }
     }
   }

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { StoreUnavailable } from '#src/domain/errors.ts'
+import { OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
 import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
 import { signed } from './tokens.ts'
@@ -112,5 +112,46 @@ describe('A store that can’t be reached', () => {
     await users.get(TASKS).set('Authorization', `Bearer ${token}`).expect(503)
     await users.post(LOGIN).send({ username: 'jane@example.com', password: PASSWORD }).expect(503)
     await users.post(REGISTER).send({ email: 'jane@example.com', password: PASSWORD }).expect(503)
+  })
+})
+
+describe('A store that does not confirm a write', () => {
+  const api = new Api()
+  let jane: User
+  before(async () => {
+    const unknown = () => new OutcomeUnknown(new Error(CAUSE))
+    await api.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(unknown) })
+    jane = await api.user()
+  })
+  after(() => api.stop())
+
+  for (const what of ['creating a task', 'changing a task', 'deleting a task']) {
+    it(`while ${what} answers 503 without Retry-After, with the cause in the log alone`, async () => {
+      const requestId = `unknown-while-${what.replaceAll(' ', '-')}`
+      const request = requests[what] as (jane: User) => ReturnType<User['get']>
+      const answer = await request(jane).set('X-Request-Id', requestId).expect(503)
+      expect(codeOf(answer)).to.equal('outcome_unknown')
+      expect(answer.headers).to.not.have.property('retry-after')
+      expect(answer.text).to.not.match(/10\.0\.0\.7|hunter2|ECONN/)
+      expect(api.log.filter((line) => line.includes(requestId)).join('\n')).to.include('ECONNREFUSED 10.0.0.7:5432')
+    })
+  }
+
+  it('is documented for each route that writes, and for no other', async () => {
+    const { body } = await api.get('/openapi.json')
+    const documented = Object.entries<Record<string, { responses: Record<string, { description: string }> }>>(
+      body.paths,
+    )
+      .flatMap(([path, methods]) =>
+        Object.entries(methods).map(([method, { responses }]) => ({ path, method, responses })),
+      )
+      .filter(({ responses }) => responses[503]?.description.includes('`outcome_unknown`'))
+      .map(({ path, method }) => `${method} ${path}`)
+    expect(documented).to.have.members([
+      `post ${REGISTER}`,
+      `post ${TASKS}`,
+      `patch ${TASKS}/{id}`,
+      `delete ${TASKS}/{id}`,
+    ])
   })
 })

@@ -80,7 +80,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       limit: 'register',
       body: { types: [JSON_TYPE], schema: newUser },
       response: { status: 201, description: 'The account, stored.', schema: userSchema },
-      errors: ['email_taken', 'store_unavailable', 'overloaded'],
+      errors: ['email_taken', 'store_unavailable', 'outcome_unknown', 'overloaded'],
       async handle({ body, requester }) {
         return { body: present((await accounts.register(body, requester)).snapshot()) }
       },

@@ -4,7 +4,7 @@ import Router from '@koa/router'
 import Koa, { type Context, type Middleware, type Next } from 'koa'
 import helmet from 'koa-helmet'
 import * as v from 'valibot'
-import { StoreUnavailable } from '../../domain/errors.ts'
+import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
 import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
 import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
 import type { Log } from './access-log.ts'
@@ -172,7 +172,7 @@ function reportProblems(log: Log): Middleware {
       const details = () => ({ requestId: ctx.state.requestId, err: discreet(error, ctx) })
       if (problem.status === 500) log.error(details(), 'a request failed')
       // The other reasons for a 503 are known without a stack, and one without a cause has its own line.
-      if (error instanceof StoreUnavailable && error.cause !== undefined)
+      if ((error instanceof StoreUnavailable || error instanceof OutcomeUnknown) && error.cause !== undefined)
         log.warn(details(), 'a request could not be served')
       ctx.status = problem.status
       ctx.set(headers)

@@ -60,7 +60,10 @@ const commonHeaders = {
   Accept: { description: 'The supported media types, when another was sent.', schema: text },
   'Accept-Patch': { description: 'The supported patch formats, when another was sent (RFC 5789).', schema: text },
   'Accept-Encoding': { description: 'The supported content codings, when another was sent.', schema: text },
-  'Retry-After': { description: 'Seconds to wait before the next try.', schema: { type: 'integer' } },
+  'Retry-After': {
+    description: 'Seconds to wait before the next try. Absent with `outcome_unknown`.',
+    schema: { type: 'integer' },
+  },
   RateLimit: { description: 'How many requests are left, and the seconds until there are more.', schema: text },
   'RateLimit-Policy': { description: 'How many requests there may be in so many seconds.', schema: text },
 }

@@ -127,7 +127,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
         schema: taskSchema,
         headers: { Location: 'Path of the task.' },
       },
-      errors: [],
+      errors: ['outcome_unknown'],
       async handle({ user, body }) {
         const task = present(await tasks.create(user.id, body))
         return { body: task, headers: { Location: `${collection}/${task.id}` } }
@@ -184,7 +184,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
       response: { status: 200, description: 'The task as it is now.', schema: taskSchema },
-      errors: ['task_not_found'],
+      errors: ['task_not_found', 'outcome_unknown'],
       async handle({ user, params, body }) {
         return { body: present(await tasks.edit({ id: params.id, ownerId: user.id }, body)) }
       },
@@ -199,7 +199,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       limit: 'user',
       params: idParameter,
       response: { status: 204, description: 'The task is gone.' },
-      errors: ['task_not_found'],
+      errors: ['task_not_found', 'outcome_unknown'],
       async handle({ user, params }) {
         await tasks.remove({ id: params.id, ownerId: user.id })
         return { body: undefined }

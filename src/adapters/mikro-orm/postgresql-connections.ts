@@ -212,8 +212,11 @@ const READ_ONLY = '25006'
 /** pg's own, after which it has cut the connection. */
 const SILENT = 'Query read timeout'
 
-/** A newer release has changed the type of a column since the statement was prepared. */
-const OUTDATED_PLAN = 'cached plan must not change result type'
+/**
+ * The server's function that finds that a newer release has changed the type of a column since the statement was
+ * prepared. Its message may be in any language.
+ */
+const OUTDATED_PLAN = 'RevalidateCachedQuery'
 
 class SharedClient extends PrimaryClient {
   static readonly MOST_NAMED = 100
@@ -243,10 +246,10 @@ class SharedClient extends PrimaryClient {
   }
 
   /** What the next statement would meet over the same connection, too. */
-  readonly #failed = (error: Error) => {
+  readonly #failed = (error: Error & { readonly routine?: string }) => {
     if (this.ended) return
     if (error.message === SILENT) this.#servers.leave()
-    else if (error.message === OUTDATED_PLAN) this.leave()
+    else if (error.routine === OUTDATED_PLAN) this.leave()
     else if (codeOf(error) === READ_ONLY) this.#servers.leaveReadOnly()
   }
 

@@ -11,8 +11,6 @@ const SETTINGS: Readonly<Record<string, string>> = {
   // Any other makes updates of one row fail when they come at the same time.
   default_transaction_isolation: 'read committed',
   standard_conforming_strings: 'on',
-  // A commit that no longer waits for its standby is announced by a warning.
-  client_min_messages: 'warning',
   // A statement sent while the server closes an idle session has an unknown outcome. Since PostgreSQL 14.
   idle_session_timeout: '0',
   // Migrations take longer, and statements have a timeout already. Since PostgreSQL 17.
@@ -39,7 +37,7 @@ const CHECK = `select current_setting('server_encoding') as server_encoding,
  * brings what it relies on.
  */
 export const BEGIN_IN_SHARED_SESSION = `begin isolation level read committed;
-  select set_config('synchronous_commit', ${SYNCHRONOUS_COMMIT}, true), set_config('client_min_messages', 'warning', true)`
+  select set_config('synchronous_commit', ${SYNCHRONOUS_COMMIT}, true)`
 
 /** A connection whose session has the settings that the service relies on, whatever the role and the database have. */
 export class SessionClient extends pg.Client {

@@ -1,13 +1,14 @@
 import { AsyncResource } from 'node:async_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
-import { StoreUnavailable } from '../../domain/errors.ts'
+import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { SharedConnections } from './postgresql-connections.ts'
 import { BEGIN_IN_SHARED_SESSION } from './postgresql-session.ts'
 import { type Statement, statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { type Decision, type Store, translated } from './store.ts'
-import { codeOf } from './store-errors.ts'
+import { isConflict, isServerWide, isTimeout, leavesOutcomeOpen } from './store-errors.ts'
 
 /** While the server is busy with one group, the next is on its way to it. */
 const GROUPS_AT_ONCE = 2
@@ -15,9 +16,31 @@ const GROUPS_AT_ONCE = 2
 /** No transaction waits for us: those of several statements would keep a connection, and rows, from everybody else. */
 export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnections, reader: SharedConnections): Store {
   const writes = new Batches(inOneCommit(writer), GROUPS_AT_ONCE)
-  const read: Store['read'] = async (query) => (await reader.run(query)).rows
-  const write: Store['write'] = (query, row) =>
-    writes.add({ query, row, request: new AsyncResource('WRITE') }) as Promise<never>
+  let retrying = 0
+  const retry = async <Result>(conflict: unknown, run: () => Promise<Result>): Promise<Result> => {
+    retrying++
+    try {
+      return await retryConflict(conflict, run)
+    } finally {
+      retrying--
+    }
+  }
+  const read: Store['read'] = async (query) => {
+    try {
+      return (await reader.run(query)).rows
+    } catch (error) {
+      // Where a pooler's sessions are serializable, a read can conflict as well.
+      return (await retryConflict(error, () => reader.run(query))).rows
+    }
+  }
+  const write: Store['write'] = async (query, row) => {
+    const work: Work = { query, row, request: new AsyncResource('WRITE') }
+    try {
+      return (await writes.add(work)) as never[]
+    } catch (error) {
+      return (await retry(error, () => runAlone(writer, work))) as never[]
+    }
+  }
   return {
     kysely,
     // The text of a timestamp depends on DateStyle and TimeZone, that of a float on extra_float_digits.
@@ -31,7 +54,7 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
           (save) => write(save, row),
         ),
       ),
-    pending: () => ({ reads: reader.unanswered, writes: writes.unanswered }),
+    pending: () => ({ reads: reader.unanswered, writes: writes.unanswered + retrying }),
   }
 }
 
@@ -60,39 +83,69 @@ export interface Work {
 type Outcome = PromiseSettledResult<{ readonly rows: unknown[]; readonly command: string }>
 
 const BEGIN = statement('begin')
-const BEGIN_SHARED = statement(BEGIN_IN_SHARED_SESSION)
+const BEGIN_IN_SHARED = statement(BEGIN_IN_SHARED_SESSION)
 const COMMIT = statement('commit')
 
 /**
- * A transaction that is sent as a whole, without waiting for the answer to any statement of it, over a connection that
- * nobody else uses. When one fails, PostgreSQL takes back them all, and the others are sent again; but when that
- * was for a lock, and happens again, all are refused: others wait behind them.
+ * Group commit: sends a transaction as a whole, without waiting for the answer to any of its statements, over a
+ * connection that carries nothing else. When a statement fails, PostgreSQL rolls the transaction back; its job is
+ * refused and the others are sent again. When the reason concerns every write, or a group has to wait for a lock or
+ * conflicts for the second time, all are refused: others wait behind them.
  */
 export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
-  const send = (jobs: readonly Job<Work>[]) =>
-    jobs.map(({ work: { request, query } }) => request.runInAsyncScope(() => connection.run(query)))
-  const sendAll = (jobs: readonly Job<Work>[]): Promise<Outcome[]> => {
-    const begin = connection.sharesSessions ? BEGIN_SHARED : BEGIN
-    return Promise.allSettled([connection.run(begin), ...send(jobs), connection.run(COMMIT)])
-  }
-  const together = async (jobs: readonly Job<Work>[], wasLate = false): Promise<(() => void)[]> => {
+  const runGroup = async (jobs: readonly Job<Work>[], wasBlocked = false): Promise<(() => void)[]> => {
     if (jobs.length === 0) return []
-    if (jobs.length === 1 && !connection.sharesSessions) return answers(jobs, await Promise.allSettled(send(jobs)))
-    const outcomes = await sendAll(jobs)
-    const [end] = [outcomes.pop(), outcomes.shift()]
-    if (end?.status !== 'fulfilled') throw end?.reason
-    if (end.value.command !== 'ROLLBACK') return answers(jobs, outcomes)
-    return again(jobs, outcomes, wasLate)
-  }
-  const again = (jobs: readonly Job<Work>[], outcomes: readonly Outcome[], wasLate: boolean) => {
-    const failed = outcomes.findIndex(({ status }) => status === 'rejected')
+    const { outcomes, failed } = await transact(
+      connection,
+      jobs.map(({ work }) => work),
+    )
+    if (failed === undefined) return answers(jobs, outcomes)
     const { reason } = outcomes[failed] as PromiseRejectedResult
-    const code = codeOf(reason) ?? ''
-    const late = code === DEADLOCK || TIMEOUTS.has(code)
-    if (late && wasLate) throw reason
-    return together(code === DEADLOCK ? jobs : leftToDo(jobs, failed, reason), wasLate || late)
+    const blocked = isConflict(reason) || isTimeout(reason)
+    if (isServerWide(reason) || (blocked && wasBlocked)) throw reason
+    return runGroup(leftToDo(jobs, failed, reason), wasBlocked || blocked)
   }
-  return (jobs) => together(jobs.toSorted(byRow))
+  return (jobs) => runGroup(jobs.toSorted(byRow))
+}
+
+interface Transacted {
+  readonly outcomes: readonly Outcome[]
+  /** The one for which the server rolled all of them back. */
+  readonly failed?: number
+}
+
+/** Runs the statements in one transaction; a single one is a transaction by itself where the session is ours. */
+async function transact(connection: SharedConnections, works: readonly Work[]): Promise<Transacted> {
+  const send = () => works.map(({ request, query }) => request.runInAsyncScope(() => connection.run(query)))
+  if (works.length === 1 && !connection.sharesSessions)
+    return { outcomes: (await Promise.allSettled(send())).map(known) }
+  const begin = connection.sharesSessions ? BEGIN_IN_SHARED : BEGIN
+  const outcomes: Outcome[] = await Promise.allSettled([connection.run(begin), ...send(), connection.run(COMMIT)])
+  const [end, begun] = [outcomes.pop(), outcomes.shift()] as [Outcome, Outcome]
+  if (end.status === 'rejected') return { outcomes: interrupted(begun, outcomes, end) }
+  if (begun.status === 'rejected') throw begun.reason
+  if (end.value.command !== 'ROLLBACK') return { outcomes }
+  return { outcomes, failed: outcomes.findIndex(isRejected) }
+}
+
+const isRejected = (outcome: Outcome): outcome is PromiseRejectedResult => outcome.status === 'rejected'
+
+const rejected = (reason: unknown): PromiseRejectedResult => ({ status: 'rejected', reason })
+
+/** A statement that was sent, and not answered, may have been committed. */
+const known = (outcome: Outcome): Outcome =>
+  isRejected(outcome) && leavesOutcomeOpen(outcome.reason) ? rejected(new OutcomeUnknown(outcome.reason)) : outcome
+
+/** Of a transaction whose commit failed, or was not answered. The server's refusal of any statement means that it did not commit. */
+function interrupted(begun: Outcome, outcomes: readonly Outcome[], end: PromiseRejectedResult): Outcome[] {
+  const answered = (outcome: Outcome) => isRejected(outcome) && !leavesOutcomeOpen(outcome.reason)
+  const failed = outcomes.findIndex(answered)
+  if (failed >= 0) {
+    const unavailable = rejected(new StoreUnavailable(end.reason))
+    return outcomes.map((outcome, index) => (index === failed ? outcome : unavailable))
+  }
+  const whole = [begun, end].find(answered) ?? known(end)
+  return outcomes.map(() => whole)
 }
 
 /** Instances that lock rows in different orders would wait for each other. */
@@ -104,16 +157,41 @@ const answers = (jobs: readonly Job<Work>[], outcomes: readonly Outcome[]) =>
     else jobs[index]?.reject(outcome.reason)
   })
 
-const DEADLOCK = '40P01'
-/** `lock_timeout`, and `statement_timeout`, which may be all there is behind a pooler. */
-const TIMEOUTS: ReadonlySet<string> = new Set(['55P03', '57014'])
-
 /** Refuses the one that failed; also those that wait for the same row, which they would do one after the other. */
 function leftToDo(jobs: readonly Job<Work>[], failed: number, reason: unknown): Job<Work>[] {
-  const row = TIMEOUTS.has(codeOf(reason) ?? '') ? jobs[failed]?.work.row : undefined
+  const row = isTimeout(reason) ? jobs[failed]?.work.row : undefined
   return jobs.filter(({ work, reject }, index) => {
     const refused = index === failed || (row !== undefined && work.row === row)
     if (refused) reject(reason)
     return !refused
   })
+}
+
+async function runAlone(connection: SharedConnections, work: Work): Promise<unknown[]> {
+  const { outcomes } = await transact(connection, [work])
+  const [outcome] = outcomes as [Outcome]
+  if (isRejected(outcome)) throw outcome.reason
+  return outcome.value.rows
+}
+
+const MOST_RETRIES = 5
+/** Milliseconds before the first retry, at most; twice as many before each further one. */
+const FIRST_PAUSE = 10
+
+/**
+ * Runs again, after a random pause, what conflicted with another transaction.
+ *
+ * @param error why it failed; any but a conflict is thrown as it is
+ */
+async function retryConflict<Result>(error: unknown, run: () => Promise<Result>): Promise<Result> {
+  let reason = error
+  for (let retries = 0; isConflict(reason) && retries < MOST_RETRIES; retries++) {
+    await delay(Math.random() * FIRST_PAUSE * 2 ** retries)
+    try {
+      return await run()
+    } catch (error) {
+      reason = error
+    }
+  }
+  throw reason
 }

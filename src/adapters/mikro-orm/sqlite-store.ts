@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { type Kysely, sql } from 'kysely'
-import { StoreUnavailable } from '../../domain/errors.ts'
+import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
 import { Batches, type Job, type RunBatch } from './batches.ts'
 import type { Statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
@@ -106,12 +106,33 @@ export function inOneSnapshot(database: BetterSqlite3.Database): RunBatch<Work> 
  */
 export function inOneCommit(database: BetterSqlite3.Database): RunBatch<Work> {
   const run = runner(database)
+  const alone = (work: Work) => work(run)
   // Within another transaction better-sqlite3 makes a savepoint of it.
-  const alone = database.transaction((work: Work) => work(run))
-  const together = database.transaction((jobs: readonly Job<Work>[]) =>
-    jobs.map((job) => attempt(job, alone, database)),
+  const inSavepoint = database.transaction(alone)
+  const committed = committing(
+    database,
+    (jobs: readonly Job<Work>[]) => only(jobs, alone) ?? jobs.map((job) => attempt(job, inSavepoint, database)),
   )
-  return (jobs) => whenUnlocked(() => only(jobs, alone.immediate) ?? together.immediate(jobs))
+  return (jobs) => whenUnlocked(() => committed(jobs))
+}
+
+/** @throws OutcomeUnknown when the commit fails in a way that may leave a whole transaction in the log */
+function committing<Given, Result>(database: BetterSqlite3.Database, work: (given: Given) => Result) {
+  let done = false
+  const { immediate } = database.transaction((given: Given) => {
+    const result = work(given)
+    done = true
+    return result
+  })
+  return (given: Given): Result => {
+    done = false
+    try {
+      return immediate(given)
+    } catch (error) {
+      // What is thrown after the work was done is thrown by the commit.
+      throw done && leavesCommitOpen(error) ? new OutcomeUnknown(error) : error
+    }
+  }
 }
 
 /** Who has nobody to share with needs no transaction around it. */
@@ -159,6 +180,12 @@ async function again<Result>(work: () => Result): Promise<Result> {
     }
   }
 }
+
+/**
+ * After an error of the disk a commit may be whole in the log, where recovery finds it. Not after one of writing: the
+ * last frame is the one that commits, and it is not whole.
+ */
+const leavesCommitOpen = (error: unknown) => /^SQLITE_IOERR(?!_WRITE)/.test(codeOf(error) ?? '')
 
 const isLocked = (error: unknown) => codeOf(error)?.startsWith('SQLITE_BUSY')
 

@@ -17,7 +17,8 @@ export interface Pending {
 }
 
 /**
- * Where the repositories' statements run. Every method throws StoreUnavailable when the database can't serve it; any
+ * Where the repositories' statements run. Every method throws StoreUnavailable when the database cannot serve it and
+ * nothing was done; `write` and `change` throw OutcomeUnknown when the database did not answer whether it committed. Any
  * other error of the driver passes.
  */
 export interface Store {
