@@ -12,7 +12,7 @@ export const FORM_TYPE = 'application/x-www-form-urlencoded'
 export type BodyType = typeof JSON_TYPE | typeof MERGE_PATCH_TYPE | typeof FORM_TYPE
 
 /** @param known names of the members; a form may have others, which are ignored (RFC 6749, section 3.2) */
-type Decode = (bytes: string, mistakes: InputError[], known: ReadonlySet<string>) => unknown
+type Decode = (bytes: Buffer, mistakes: InputError[], known: ReadonlySet<string>) => unknown
 const decoders: Readonly<Record<BodyType, Decode>> = {
   [JSON_TYPE]: decodeJson,
   [MERGE_PATCH_TYPE]: decodeJson,
@@ -35,15 +35,15 @@ export const acceptHeaderOf = (method: string) => (method === 'PATCH' ? 'Accept-
 const acceptedCodings = { 'Accept-Encoding': 'gzip, deflate, br' }
 
 /**
- * Reads the body of a request strictly, by its media type alone: koa-bodyparser limits and reads the bytes (as Latin-1,
- * which keeps each of them), and what they mean is decided here.
+ * Reads the body of a request strictly, by its media type alone: koa-bodyparser reads a limited number of bytes,
+ * and what they mean is decided here.
  */
 export function bodyReader(
   { types, schema }: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema },
   method: string,
 ): (ctx: Context, mistakes: InputError[]) => Promise<unknown> {
-  const options: bodyParser.Options & { encoding: 'latin1' } = {
-    encoding: 'latin1',
+  const options: bodyParser.Options & { encoding: null } = {
+    encoding: null,
     enableTypes: ['text'],
     extendTypes: { text: [...types] },
     textLimit: String(BODY_LIMIT),
@@ -64,11 +64,16 @@ export function bodyReader(
     if (req.headers.expect?.toLowerCase() === '100-continue' && req.httpVersion === '1.1') res.writeContinue()
     if (decompressor) await readCompressed(ctx, decompressor(), read)
     else await read(ctx, nothing)
-    return decoders[type]((ctx.request.rawBody as string | undefined) ?? '', mistakes, known)
+    return decoders[type](rawBodyOf(ctx), mistakes, known)
   }
 }
 
 const nothing = async () => {}
+const noBytes = Buffer.alloc(0)
+
+/** The bytes of a body that was read, after decompression; its type in koa-bodyparser is for texts. */
+export const rawBodyOf = ({ request }: Context) =>
+  ((request.rawBody as Buffer | string | undefined) || noBytes) as Buffer
 
 /** Content codings are case-insensitive (RFC 9110, section 8.4.1); koa-bodyparser compares case-sensitively. */
 function decompressorFor({ headers }: IncomingMessage): (() => Transform) | undefined {
@@ -119,8 +124,8 @@ const malformed = (detail: string) => new HttpError('malformed_body', {}, detail
 const jsonText = new TextDecoder('utf-8', { fatal: true })
 const formText = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function decodeJson(bytes: string): unknown {
-  const text = decodeUtf8(Buffer.from(bytes, 'latin1'), jsonText)
+function decodeJson(bytes: Buffer): unknown {
+  const text = decodeUtf8(bytes, jsonText)
   try {
     return JSON.parse(text)
   } catch {
@@ -128,9 +133,9 @@ function decodeJson(bytes: string): unknown {
   }
 }
 
-function decodeForm(bytes: string, mistakes: InputError[], known: ReadonlySet<string>): Record<string, string> {
+function decodeForm(bytes: Buffer, mistakes: InputError[], known: ReadonlySet<string>): Record<string, string> {
   decodeUtf8(percentDecode(bytes), formText)
-  return onlyOnce(decodeUtf8(Buffer.from(bytes, 'latin1'), formText), 'body', mistakes, known)
+  return onlyOnce(decodeUtf8(bytes, formText), 'body', mistakes, known)
 }
 
 const PERCENT = 0x25
@@ -138,9 +143,9 @@ const digits = new Map(
   Array.from('0123456789abcdefABCDEF', (digit) => [digit.charCodeAt(0), Number.parseInt(digit, 16)]),
 )
 
-/** Decodes the escapes of a text of bytes, in one pass; a % without two digits stands for itself (URL Standard, section 1.3). */
-function percentDecode(text: string): Buffer {
-  const bytes = Buffer.from(text, 'latin1')
+/** Decodes the escapes, in one pass; a % without two digits stands for itself (URL Standard, section 1.3). */
+function percentDecode(escaped: Buffer): Buffer {
+  const bytes = Buffer.from(escaped)
   let length = 0
   for (let at = 0; at < bytes.length; at++) {
     const byte = bytes.readUInt8(at)

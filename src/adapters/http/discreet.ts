@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import type { Context } from 'koa'
 import { stdSerializers } from 'pino'
+import { rawBodyOf } from './body.ts'
 
 const REDACTED = '[redacted]'
 const SECRET = /passw|secret|token|cookie|authori[sz]ation|api.?key/i
@@ -51,19 +52,18 @@ function causes(error: Error): readonly Error[] {
 /** What a quotation may look like: as it is, in JSON, in a URL. */
 const spellings = (text: string) => [text, JSON.stringify(text).slice(1, -1), encodeURIComponent(text.toWellFormed())]
 
-function secretsOf({ headers, querystring, request }: Context): string[] {
+function secretsOf(ctx: Context): string[] {
+  const { headers, querystring } = ctx
   const sent = Object.entries(headers).filter(([name]) => SECRET.test(name))
   const ofHeaders = sent.flatMap(([, value = '']) => [String(value), ...String(value).split(/[\s;,=]+/)])
   const query = [...new URLSearchParams(querystring).values()]
-  return [...ofHeaders, querystring, ...query, ...secretsInBody((request.rawBody as string | undefined) ?? '')]
+  return [...ofHeaders, querystring, ...query, ...secretsInBody(rawBodyOf(ctx).toString())]
 }
 
-/** @param body of which each character is a byte */
-function secretsInBody(body: string): string[] {
-  const text = Buffer.from(body, 'latin1').toString()
+function secretsInBody(text: string): string[] {
   const found = [...new URLSearchParams(text)].flatMap(([name, value]) => (SECRET.test(name) ? [value] : []))
   try {
-    JSON.parse(text, (name, value) => {
+    JSON.parse(text.replace(/^\ufeff/, ''), (name, value) => {
       if (SECRET.test(name) && typeof value === 'string') found.push(value)
       return value
     })
