@@ -432,6 +432,32 @@ describe('Secrets', function () {
     }
   }
 
+  /** The error of a login that fails and quotes what it was given, as it is handed to the log. */
+  async function loggedError(type: string, body: string): Promise<Record<string, unknown>> {
+    const api = new Api()
+    await api.start({ DATABASE_URL: 'memory:' }, failing)
+    try {
+      const headers = { 'content-type': type }
+      expect(await api.raw({ method: 'POST', path: LOGIN, headers, body })).to.include({ status: 500 })
+    } finally {
+      await api.stop()
+    }
+    return api.log.map((line) => JSON.parse(line)).find(({ level }) => level === 50).err
+  }
+
+  it('are removed from the message of an error, also after a byte order mark', async () => {
+    const pair = JSON.stringify({ username: PAIR.email, password: GUESS })
+    const { message } = await loggedError('application/json', `\ufeff${pair}`)
+    expect(message).to.include('cannot handle').and.to.not.include(MARK)
+  })
+
+  it('are not searched for by the thousand: then the whole text of the error is withheld', async () => {
+    const scope = Object.fromEntries(Array.from({ length: 2_000 }, (_, index) => [`token${index}`, `${MARK}${index}`]))
+    const body = JSON.stringify({ username: PAIR.email, password: MARK, scope })
+    const err = await loggedError('application/json', body)
+    expect(err).to.deep.equal({ type: 'Error', message: '[redacted]', stack: '[redacted]' })
+  })
+
   it('are not even given to the log, which would hide the forms that it knows', async () => {
     const api = new Api()
     await api.start({ DATABASE_URL: 'memory:' })
