@@ -48,17 +48,17 @@ const isOrigin = (text: string) => /^https?:[^*]*$/.test(text) && URL.canParse(t
 const DATABASE_URL =
   'must be sqlite:///relative.db, sqlite:////absolute.db, postgresql://user:password@host:port/database (several hosts as host1:port1,host2:port2; target_session_attrs read-write, primary or any) or memory:'
 
+const path = v.regex(
+  /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/,
+  'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
+)
+
 /** Every variable that there is; production is stricter about some of them. */
 export const variablesOf = (production: boolean) =>
   v.object({
     PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
-    API_V1_PREFIX: v.pipe(
-      v.optional(v.string(), '/api/v1'),
-      v.regex(
-        /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$/,
-        'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
-      ),
-    ),
+    API_V1_PREFIX: v.pipe(v.optional(v.string(), '/api/v1'), path),
+    ROOT_PATH: v.optional(v.pipe(v.string(), path)),
     ENVIRONMENT: v.optional(v.string(), 'development'),
     HOST: v.optional(v.string(), '127.0.0.1'),
     PORT: wholeNumber(8000, 0, 65_535),
@@ -184,6 +184,8 @@ export interface Config {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
   readonly apiPrefix: string
+  /** Where a proxy publishes the service, which strips it; empty or as the prefix is. */
+  readonly rootPath: string
   readonly environment: string
   readonly host: string
   readonly port: number
@@ -243,6 +245,7 @@ export function readConfig(environment: Environment): Config {
   return {
     projectName: output.PROJECT_NAME,
     apiPrefix: output.API_V1_PREFIX,
+    rootPath: output.ROOT_PATH ?? '',
     environment: output.ENVIRONMENT,
     host: output.HOST,
     port: output.PORT,

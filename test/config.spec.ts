@@ -44,6 +44,7 @@ describe('The configuration', () => {
     expect(rest).to.deep.equal({
       projectName: 'Task Management API',
       apiPrefix: '/api/v1',
+      rootPath: '',
       environment: 'development',
       host: '127.0.0.1',
       port: 8000,
@@ -92,6 +93,9 @@ describe('The configuration', () => {
   const good: readonly (readonly [variable: string, value: string, expected: object])[] = [
     ['PROJECT_NAME', 'Räume & Züge', { projectName: 'Räume & Züge' }],
     ['API_V1_PREFIX', '/v1', { apiPrefix: '/v1' }],
+    ['ROOT_PATH', '', { rootPath: '' }],
+    ['ROOT_PATH', '/tasks-api', { rootPath: '/tasks-api' }],
+    ['ROOT_PATH', '/a/b', { rootPath: '/a/b' }],
     ['API_V1_PREFIX', '/a/b-c/d_e/v1.2', { apiPrefix: '/a/b-c/d_e/v1.2' }],
     ['ENVIRONMENT', 'test', { environment: 'test' }],
     ['HOST', '0.0.0.0', { host: '0.0.0.0' }],
@@ -160,6 +164,7 @@ describe('The configuration', () => {
   }
 
   const bad: Readonly<Record<string, readonly string[]>> = {
+    ROOT_PATH: ['tasks-api', '/', '/tasks-api/', '//tasks-api', 'https://host/tasks-api', '/a?b', '/a>b'],
     API_V1_PREFIX: ['api', '/', '/api/', '//api', 'http://x/api', '/api?x', '/a b', '/:id', '/{id}', '/a/../b', '/(a)'],
     PORT: ['-1', '65536', '80.5', '0x50', '1e3', '+80', ' 80', '080', 'http', '٨٠', '99999999999999999999'],
     ALGORITHM: ['none', 'hs256', 'RS256', 'ES256', 'HS1', 'HS256,HS384'],

@@ -1,8 +1,9 @@
 import { expect } from 'chai'
 import { pino } from 'pino'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import { type Browser, chromium } from 'playwright-core'
 import { startService } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
+import { authorize, CHROMIUM, watch } from './chromium.ts'
 
 const EMAIL = 'jane@example.com'
 const PASSWORD = 'correct horse battery staple'
@@ -16,49 +17,6 @@ const OPERATIONS = [
   '/tasks',
   '/tasks/{id}',
 ]
-
-const CHROMIUM = {
-  executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
-  // As root there is no sandbox; the rest keeps the browser from calling its maker.
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-}
-
-/** What a page did that nobody sees: what it asked other hosts for, and what it complained about. */
-interface Watched {
-  readonly page: Page
-  /** Addresses elsewhere that the page got an answer from, or waits for one. */
-  readonly elsewhere: Set<string>
-  /** Addresses elsewhere that its policy kept it from asking. */
-  readonly blocked: Set<string>
-  readonly complaints: string[]
-}
-
-async function watch(browser: Browser, url: string): Promise<Watched> {
-  const page = await browser.newPage()
-  const [elsewhere, blocked, complaints] = [new Set<string>(), new Set<string>(), [] as string[]]
-  const isElsewhere = (address: string) => /^(?:https?|wss?):/.test(address) && new URL(address).origin !== url
-  page.on('request', (request) => {
-    if (isElsewhere(request.url())) elsewhere.add(request.url())
-  })
-  page.on('requestfailed', (request) => {
-    if (request.failure()?.errorText !== 'csp') return
-    elsewhere.delete(request.url())
-    blocked.add(request.url())
-  })
-  page.on('pageerror', (error) => complaints.push(error.message))
-  page.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text())
-  })
-  return { page, elsewhere, blocked, complaints }
-}
 
 describe('In a browser', function () {
   this.timeout(60_000)
@@ -107,13 +65,7 @@ describe('In a browser', function () {
     // That refusal is the one thing that the browser itself complains about.
     for (const complaint of complaints.splice(0)) expect(complaint).to.include('401')
 
-    await page.getByRole('button', { name: 'Authorize' }).first().click()
-    const form = page.locator('.auth-container').filter({ hasText: 'Token URL' })
-    await form.getByLabel('username:').fill(EMAIL)
-    await form.getByLabel('password:').fill(PASSWORD)
-    await form.getByRole('button', { name: 'Apply given OAuth2 credentials' }).click()
-    await form.getByRole('button', { name: 'Remove authorization' }).waitFor()
-    await page.locator('.close-modal').click()
+    await authorize(page, EMAIL, PASSWORD)
 
     expect(await (await listTasks(200)).json()).to.deep.equal([])
 

@@ -19,6 +19,7 @@ const wrong: readonly { readonly among: Environment; readonly values: Environmen
     among: {},
     values: {
       API_V1_PREFIX: 'api/v1/',
+      ROOT_PATH: 'tasks-api/',
       PORT: '65536',
       ALGORITHM: 'none',
       ACCESS_TOKEN_EXPIRE_MINUTES: '0',

@@ -22,6 +22,7 @@ interface Operation {
 /** As much of an OpenAPI 3.1 document as the specs read. */
 export interface OpenApi {
   readonly openapi: string
+  readonly servers: readonly { readonly url: string }[]
   readonly info: { readonly title: string; readonly version: string }
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
   readonly components: {

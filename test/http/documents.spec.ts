@@ -57,10 +57,17 @@ describeApi('Documents', (api) => {
       for (const id of ids) expect(id).to.match(/^[a-z][A-Za-z]+$/)
     })
 
+    it('has relative addresses only, which are right wherever a proxy publishes it', () => {
+      expect(api.document.servers.map(({ url }) => url)).to.deep.equal(['.'])
+      expect(JSON.stringify(api.document)).to.not.match(/"(?:url|tokenUrl)":"(?:\/|https?:)/)
+    })
+
     it('tells a client where a password form gets a token, by which it may call the routes that need one', () => {
       const { securitySchemes } = api.document.components
       const [scheme] = Object.entries(securitySchemes).find(([, { type }]) => type === 'oauth2') ?? []
-      expect(securitySchemes[scheme ?? '']?.flows).to.deep.equal({ password: { tokenUrl: LOGIN, scopes: {} } })
+      expect(securitySchemes[scheme ?? '']?.flows).to.deep.equal({
+        password: { tokenUrl: LOGIN.slice(1), scopes: {} },
+      })
       for (const { path, method, security } of operations()) {
         const open = ['/health', '/livez', '/readyz', REGISTER, LOGIN].includes(path)
         expect(
@@ -312,5 +319,30 @@ describe('A service of another configuration', () => {
 
   it('shows its name on its pages as text', async () => {
     for (const path of ['/docs', '/redoc']) expect((await api.get(path).expect(200)).text).to.not.include('<b>')
+  })
+})
+
+describe('A service below a path that a proxy strips (ROOT_PATH)', () => {
+  const api = new Api()
+  before(() => api.start({ DATABASE_URL: 'memory:', ROOT_PATH: '/tasks-api' }))
+  after(() => api.stop())
+
+  it('puts the path before the addresses in Location and Link', async () => {
+    const jane = await api.user()
+    for (let count = 0; count < 3; count++) {
+      const { headers, body } = await jane.post(TASKS).send({ title: 'Ship' }).expect(201)
+      expect(headers.location).to.equal(`/tasks-api${TASKS}/${body.id}`)
+    }
+    const first = await jane.get(`${TASKS}?limit=1`).expect(200)
+    const [, next = ''] = /^<\/tasks-api([^>]+)>; rel="next"$/.exec(String(first.headers.link)) ?? []
+    const second = await jane.get(next).expect(200)
+    expect(second.headers.link).to.match(/^<\/tasks-api\/[^>]+>; rel="next", <\/tasks-api\/[^>]+>; rel="prev"$/)
+  })
+
+  it('has it nowhere else: not in its routes, its problems, or its document', async () => {
+    await api.get('/tasks-api/health').expect(404)
+    const { body } = await api.get(`${TASKS}/1`).expect(401)
+    expect(body.instance).to.equal(`${TASKS}/1`)
+    expect(JSON.stringify(api.document)).to.not.include('tasks-api')
   })
 })

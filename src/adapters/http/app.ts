@@ -27,6 +27,8 @@ export interface HttpOptions {
   readonly projectName: string
   readonly version: string
   readonly apiPrefix: string
+  /** Path under which a proxy publishes the service and which it strips; empty or without a slash at its end. */
+  readonly rootPath: string
   readonly environment: string
   readonly corsOrigins: readonly string[]
   /** Proxies in front of the service, each of which adds the address of its client to X-Forwarded-For. */
@@ -45,14 +47,14 @@ export interface Surroundings {
 
 /** Every middleware, in the order in which a request passes them. */
 export function createApp(options: HttpOptions, surroundings: Surroundings): Koa {
-  const { projectName, version, apiPrefix, environment, corsOrigins, trustedProxies } = options
+  const { projectName, version, apiPrefix, rootPath, environment, corsOrigins, trustedProxies } = options
   const { accounts, tasks, readiness, limits, observers, log } = surroundings
   const documented = [
     ...probeEndpoints(environment, () => readiness.check()),
     ...accountEndpoints(apiPrefix, accounts),
-    ...taskEndpoints(apiPrefix, tasks),
+    ...taskEndpoints(apiPrefix, tasks, rootPath),
   ]
-  const about = { title: projectName, version, tokenUrl: `${apiPrefix}/auth/login` }
+  const about = { title: projectName, version, loginPath: `${apiPrefix}/auth/login` }
   const endpoints = [...documented, openApiEndpoint(openApiDocument(about, documented))]
 
   const router = new Router({ strict: true, sensitive: true })

@@ -10,12 +10,12 @@ type Json = Record<string, unknown>
 export interface About {
   readonly title: string
   readonly version: string
-  /** Path of the login route, where a password form gets a token. */
-  readonly tokenUrl: string
+  /** Where a password form gets a token. */
+  readonly loginPath: string
 }
 
 /** The OpenAPI 3.1 document of the endpoints, made from the schemas that judge their requests. */
-export function openApiDocument({ title, version, tokenUrl }: About, endpoints: readonly Endpoint[]): Json {
+export function openApiDocument({ title, version, loginPath }: About, endpoints: readonly Endpoint[]): Json {
   const components: Json = { Problem: problemSchema }
   const paths: Record<string, Json> = {}
   for (const endpoint of endpoints) {
@@ -32,14 +32,15 @@ export function openApiDocument({ title, version, tokenUrl }: About, endpoints: 
         'Register, log in, and send the token with each request. Every error is a problem document (RFC 9457).',
       license: { name: 'MIT', identifier: 'MIT' },
     },
-    servers: [{ url: '/', description: 'Where this document comes from.' }],
+    // Relative to the document, so that it is right below a path that a proxy strips.
+    servers: [{ url: '.', description: 'Where this document comes from.' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
     paths,
     components: {
       schemas: components,
       headers: commonHeaders,
       securitySchemes: {
-        password: { type: 'oauth2', flows: { password: { tokenUrl, scopes: {} } } },
+        password: { type: 'oauth2', flows: { password: { tokenUrl: loginPath.slice('/'.length), scopes: {} } } },
         bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
       },
     },

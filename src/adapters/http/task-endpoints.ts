@@ -108,9 +108,11 @@ function linkHeader(path: string, limit: number, page: TaskPage): Record<string,
   return links.length > 0 ? { Link: links.join(', ') } : {}
 }
 
-export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endpoint[] {
+/** @param rootPath leads the addresses in `Location` and `Link` */
+export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: string): readonly Endpoint[] {
   const collection = `${prefix}/tasks`
   const item = `${collection}/{id}`
+  const publicPath = `${rootPath}${collection}`
   return [
     endpoint({
       method: 'POST',
@@ -130,7 +132,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       errors: ['outcome_unknown'],
       async handle({ user, body }) {
         const task = present(await tasks.create(user.id, body))
-        return { body: task, headers: { Location: `${collection}/${task.id}` } }
+        return { body: task, headers: { Location: `${publicPath}/${task.id}` } }
       },
     }),
     endpoint({
@@ -153,7 +155,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks): readonly Endp
       errors: [],
       async handle({ user, query }) {
         const page = await tasks.list(user.id, query)
-        return { body: page.tasks.map(present), headers: linkHeader(collection, query.limit, page) }
+        return { body: page.tasks.map(present), headers: linkHeader(publicPath, query.limit, page) }
       },
     }),
     endpoint({
