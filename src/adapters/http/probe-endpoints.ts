@@ -49,7 +49,8 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       operationId: 'getReadiness',
       tag: 'Service',
       summary: 'See whether requests can be served',
-      description: 'Asks the database. While this fails, requests are to be sent elsewhere; `code` says why.',
+      description:
+        'Asks the database, which must accept writes. While this fails, requests are to be sent elsewhere; `code` says why.',
       access: 'public',
       ignoresQuery: true,
       response: { status: 200, description: 'They can.', schema: probeSchema },
