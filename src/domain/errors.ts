@@ -99,7 +99,10 @@ export class StoreUnavailable extends DomainError {
   }
 }
 
-/** The store did not answer whether it committed a write, so trying again may do it twice. The cause is for the log only. */
+/**
+ * The store did not answer whether it committed a write, so trying again may do it twice. The cause is for the log only;
+ * without one, the log has it already.
+ */
 export class OutcomeUnknown extends DomainError {
   readonly code = 'outcome_unknown'
 

@@ -11,7 +11,7 @@ import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
 import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite-file.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from '#src/adapters/mikro-orm/sqlite-store.ts'
-import { EmailAlreadyTaken, InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import { EmailAlreadyTaken, InvalidToken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
@@ -257,7 +257,7 @@ describe('The store on SQLite', () => {
     const before = [true, false]
     files.compare = () => before.shift() ?? true
     const other = observed(path, files)
-    await expectRejection(other.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
+    await expectRejection(other.tasks.add(aTaskDraft({ ownerId })), OutcomeUnknown)
     expect(await other.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
     await other.close()
   })

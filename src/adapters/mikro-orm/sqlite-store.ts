@@ -85,7 +85,8 @@ function writeInPlace<Work>(files: OpenFiles, run: RunBatch<Work>): RunBatch<Wor
   return async (jobs) => {
     if (!files.compare()) throw new StoreUnavailable(undefined)
     const answers = await run(jobs)
-    if (!files.compare()) throw new StoreUnavailable(undefined)
+    // A file that was moved away may come back with this group in it.
+    if (!files.compare()) throw new OutcomeUnknown(undefined)
     return answers
   }
 }
