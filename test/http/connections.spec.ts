@@ -7,9 +7,11 @@ import { type ListeningServer, listen } from '#src/adapters/http/server.ts'
 import { NO_LIFECYCLE, PATIENT } from './server-options.ts'
 
 const SECOND = 1_000
+/** Longer than the server's own. */
+const CLOSING_INTERVAL = 100
 const MEBIBYTE = 1024 * 1024
 
-describe('A connection after a REQUEST_TIMEOUT of three seconds', () => {
+describe('A connection with an answer to be written, and a REQUEST_TIMEOUT of three seconds', () => {
   let server: ListeningServer
   let client: Socket
   let res: ServerResponse
@@ -24,7 +26,11 @@ describe('A connection after a REQUEST_TIMEOUT of three seconds', () => {
     const response = new Promise<ServerResponse>((resolve) => {
       begin = resolve
     })
-    server = await listen((_, started) => begin(started), { ...PATIENT, requestTimeout: 3 }, NO_LIFECYCLE)
+    server = await listen(
+      (_, started) => begin(started),
+      { ...PATIENT, requestTimeout: 3, shutdownTimeout: 3_600 },
+      NO_LIFECYCLE,
+    )
     client = connect(Number(new URL(server.url).port), '127.0.0.1').on('error', () => undefined)
     client.on('data', ({ length }) => {
       received += length
@@ -51,7 +57,7 @@ describe('A connection after a REQUEST_TIMEOUT of three seconds', () => {
     await turns()
   }
 
-  it('has ended if its client took nothing of the answer, and not earlier', async () => {
+  it('ends after that time if its client takes nothing of the answer', async () => {
     client.pause()
     res.end(Buffer.alloc(128 * MEBIBYTE))
     await turns()
@@ -65,9 +71,9 @@ describe('A connection after a REQUEST_TIMEOUT of three seconds', () => {
     expect(res.writableFinished).to.equal(false)
   })
 
-  it('has not ended if its client reads slowly, also within a single write', async () => {
+  it('does not end if its client reads slowly, also within a single write', async () => {
     client.pause()
-    res.end(Buffer.alloc(128 * MEBIBYTE))
+    res.end(Buffer.alloc(64 * MEBIBYTE))
     await turns()
     for (let piece = 0; piece < 3; piece++) {
       for (let second = 0; second < 3; second++) mock.timers.tick(SECOND)
@@ -78,7 +84,7 @@ describe('A connection after a REQUEST_TIMEOUT of three seconds', () => {
     expect(res.writableFinished).to.equal(true)
   })
 
-  it('has not ended if the answer is late, or between two parts of it that were taken', async () => {
+  it('does not end if the answer is late, or between two parts of it that were taken', async () => {
     for (let second = 0; second < 10; second++) mock.timers.tick(SECOND)
     res.write('part')
     await once(client, 'data')
@@ -86,5 +92,18 @@ describe('A connection after a REQUEST_TIMEOUT of three seconds', () => {
     expect(res.destroyed).to.equal(false)
     res.end('rest')
     await once(client, 'data')
+  })
+
+  it('has its answer written to the end while the server closes', async () => {
+    client.pause()
+    res.setHeader('Connection', 'close').end(Buffer.alloc(32 * MEBIBYTE))
+    await turns()
+    const closed = server.close()
+    await turns()
+    for (let check = 0; check < 5; check++) mock.timers.tick(CLOSING_INTERVAL)
+    client.resume()
+    await once(res, 'close')
+    expect(res.writableFinished).to.equal(true)
+    await closed
   })
 })

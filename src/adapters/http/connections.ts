@@ -37,6 +37,12 @@ export class Connections {
     server.once('close', () => clearInterval(checks))
   }
 
+  /** Whether a client has still to take a part of its answer. */
+  get writing(): boolean {
+    for (const socket of this.#open.keys()) if (socket.writableLength > 0) return true
+    return false
+  }
+
   /** Ends those on which no request has arrived. Node does not count them as idle. */
   endUnused(): void {
     for (const socket of this.#open.keys()) if (socket.bytesRead === 0) socket.destroy()

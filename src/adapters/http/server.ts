@@ -102,10 +102,13 @@ function bound(server: Server, { host, port }: ServerOptions): Promise<void> {
 
 /** Connections end as soon as they have no request; what is left after the timeout is cut off. */
 async function drained(server: Server, connections: Connections, timeout: number): Promise<void> {
-  const idle = setInterval(() => {
-    server.closeIdleConnections()
+  const endIdle = server.closeIdleConnections.bind(server)
+  // `close` calls it too. To Node a connection is idle as soon as its answer is given, though it may not be written yet.
+  server.closeIdleConnections = () => {
+    if (!connections.writing) endIdle()
     connections.endUnused()
-  }, CLOSING_INTERVAL)
+  }
+  const idle = setInterval(() => server.closeIdleConnections(), CLOSING_INTERVAL)
   const patience = setTimeout(() => server.closeAllConnections(), timeout)
   await new Promise((closed) => server.close(closed))
   clearInterval(idle)
