@@ -1,6 +1,7 @@
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
+import { StoreUnavailable } from '#src/domain/errors.ts'
 import { type Reads, readsOf } from '#test/text-readers.ts'
 import { Api, LOGIN, ME, mistakes, PASSWORD, type RawRequest, REGISTER, TASKS, type User } from './api.ts'
 
@@ -236,4 +237,31 @@ describe('The mistakes in a request', () => {
   it('are at most 20 in the document', () => {
     expect(api.document.components.schemas.Problem).to.have.nested.property('properties.errors.maxItems', 20)
   })
+})
+
+describe('An error that is logged', () => {
+  const api = new Api()
+  const away = () => Promise.reject(new StoreUnavailable(new Error('away')))
+  const users = { add: away, findById: away, findByEmail: away, replaceHash: away }
+  before(() => api.start({ DATABASE_URL: 'memory:' }, { users: () => users, health: () => ({ ping: away }) }))
+  after(() => api.stop())
+
+  const requests: Readonly<Record<string, (length: number) => RawRequest>> = {
+    'JSON that holds many &': (length) => login(JSON.stringify({ username: 'a', password: fill(length, 'a&') })),
+    'JSON of many secrets': (length) => {
+      const secrets = Array.from({ length: length / 20 }, (_, index) => [`token${index}`, `${index}`.padStart(8, 'x')])
+      return login(JSON.stringify({ username: 'a', password: 'b', scope: Object.fromEntries(secrets) }))
+    },
+    'a query that is ignored': (length) => ({ method: 'GET', path: `/readyz?${fill(length / 50, 'a&')}` }),
+  }
+  for (const [form, request] of Object.entries(requests)) {
+    it(`costs no more parameters and no longer text for more of ${form}`, async () => {
+      const reads = (length: number) =>
+        readsOf(async () => expect((await api.raw(request(length))).status).to.equal(503))
+      await reads(1_000)
+      const { parameters } = await reads(600_000)
+      expect(parameters).to.be.at.most(1_000)
+      expect(api.log.at(-1)).to.have.length.below(BOUND)
+    })
+  }
 })

@@ -2,6 +2,7 @@ import { inspect } from 'node:util'
 import type { Context } from 'koa'
 import { stdSerializers } from 'pino'
 import { rawBodyOf } from './body.ts'
+import { readParameters } from './validation.ts'
 
 const REDACTED = '[redacted]'
 const SECRET = /passw|secret|token|cookie|authori[sz]ation|api.?key/i
@@ -18,14 +19,15 @@ const MOST_ERRORS = 10
  * it, word for word.
  */
 export function discreet(error: unknown, ctx: Context): unknown {
-  const secrets = [...new Set(secretsOf(ctx).flatMap(spellings))]
+  const sent = secretsOf(ctx)
+  return redact(error, sent.length > MOST_SECRETS ? () => REDACTED : remover(sent))
+}
+
+function remover(sent: readonly string[]): (text: string) => string {
+  const secrets = [...new Set(sent.flatMap(spellings))]
     .filter(({ length }) => length >= SHORTEST)
     .sort((one, other) => other.length - one.length)
-  const clean =
-    secrets.length > MOST_SECRETS
-      ? () => REDACTED
-      : (text: string) => secrets.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
-  return redact(error, clean)
+  return (text) => secrets.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
 }
 
 function redact(error: unknown, clean: (text: string) => string): unknown {
@@ -56,12 +58,13 @@ function secretsOf(ctx: Context): string[] {
   const { headers, querystring } = ctx
   const sent = Object.entries(headers).filter(([name]) => SECRET.test(name))
   const ofHeaders = sent.flatMap(([, value = '']) => [String(value), ...String(value).split(/[\s;,=]+/)])
-  const query = [...new URLSearchParams(querystring).values()]
+  const query = readParameters(querystring)?.values() ?? []
   return [...ofHeaders, querystring, ...query, ...secretsInBody(rawBodyOf(ctx).toString())]
 }
 
 function secretsInBody(text: string): string[] {
-  const found = [...new URLSearchParams(text)].flatMap(([name, value]) => (SECRET.test(name) ? [value] : []))
+  const fields = readParameters(text) ?? []
+  const found = [...fields].flatMap(([name, value]) => (SECRET.test(name) ? [value] : []))
   try {
     JSON.parse(text.replace(/^\ufeff/, ''), (name, value) => {
       if (SECRET.test(name) && typeof value === 'string') found.push(value)
