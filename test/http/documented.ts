@@ -10,14 +10,40 @@ export interface Answer {
   readonly text: string
 }
 
+interface MediaType {
+  readonly schema: object
+  readonly example?: unknown
+  readonly examples?: Readonly<Record<string, { readonly value: unknown }>>
+}
 interface Content {
-  readonly content?: Readonly<Record<string, unknown>>
+  readonly content?: Readonly<Record<string, MediaType>>
+}
+interface Header {
+  readonly description: string
+  readonly schema: object
+  readonly example?: unknown
+}
+interface Reference {
+  readonly $ref: string
+}
+export interface DocumentedResponse extends Content {
+  readonly description: string
+  readonly headers?: Readonly<Record<string, Header | Reference>>
+}
+interface Parameter {
+  readonly name: string
+  readonly in: 'path' | 'query'
+  readonly schema: object & { readonly examples?: readonly unknown[] }
+  readonly example?: unknown
 }
 interface Operation {
   readonly operationId: string
+  readonly summary?: string
+  readonly description?: string
   readonly security: readonly object[]
+  readonly parameters: readonly Parameter[]
   readonly requestBody?: Content
-  readonly responses: Readonly<Record<string, Content & { readonly headers?: Readonly<Record<string, unknown>> }>>
+  readonly responses: Readonly<Record<string, DocumentedResponse | Reference>>
 }
 /** As much of an OpenAPI 3.1 document as the specs read. */
 export interface OpenApi {
@@ -27,6 +53,8 @@ export interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>
   readonly components: {
     readonly schemas: Readonly<Record<string, unknown>>
+    readonly responses: Readonly<Record<string, DocumentedResponse>>
+    readonly headers: Readonly<Record<string, Header>>
     readonly securitySchemes: Readonly<Record<string, { readonly type: string; readonly flows?: unknown }>>
   }
 }
@@ -42,7 +70,10 @@ const DOCUMENTED_HEADERS = [
   ...['Accept', 'Accept-Patch', 'Accept-Encoding'],
 ]
 
-/** Holds every answer to what the OpenAPI document says of it. What the document does not foresee fails, too. */
+/**
+ * Checks every answer against the OpenAPI document. An answer that the document does not describe fails, and so does a
+ * member that it does not name: the document leaves answers open, so that clients accept members added later.
+ */
 export class Documented {
   readonly #document: OpenApi
   readonly #ajv = new Ajv2020({ strict: false, allErrors: true })
@@ -51,7 +82,8 @@ export class Documented {
   constructor(document: OpenApi) {
     this.#document = document
     addFormats.default(this.#ajv)
-    this.#ajv.addSchema(document, 'openapi')
+    this.#ajv.addSchema(document, 'requests')
+    this.#ajv.addSchema(closed(document) as object, 'answers')
     this.#templates = Object.keys(document.paths).map((template) => ({
       template,
       form: new RegExp(`^${template.replaceAll('.', '\\.').replace(/\{\w+\}/g, '[^/]+')}$`),
@@ -70,7 +102,7 @@ export class Documented {
     const name = method === 'HEAD' ? 'get' : method.toLowerCase()
 
     if (template !== undefined && pathItem?.[name]) {
-      this.#checkOperation(described, ['paths', template, name], method, answer)
+      this.#checkOperation(described, template, name, method, answer)
     } else if (pathItem ? answer.status === 405 : UNDOCUMENTED.has(answer.status)) {
       this.#checkBody(described, 'application/problem+json', PROBLEM, method, answer)
     } else if (!(isPage(path, answer) || isPreflight(method, answer))) {
@@ -81,12 +113,35 @@ export class Documented {
   /** Whether the document says that a route takes this body. */
   takes(template: string, method: string, type: string, body: unknown): boolean {
     const pointer = ['paths', template, method.toLowerCase(), 'requestBody', 'content', type, 'schema']
-    return this.#schema(`${method} ${template}`, pointer)(body) === true
+    return this.#schema('requests', `${method} ${template}`, pointer)(body) === true
   }
 
-  #checkOperation(described: string, pointer: readonly string[], method: string, answer: Answer): void {
-    const [, template, name] = pointer as [string, string, string]
-    const response = this.#document.paths[template]?.[name]?.responses[answer.status]
+  /**
+   * Whether the document says that a value may stand somewhere, with no member but those that it names.
+   *
+   * @param pointer the names on the way to the schema in the document
+   */
+  holds(pointer: readonly string[], value: unknown): boolean {
+    return this.#schema('answers', pointer.join(' → '), pointer)(value) === true
+  }
+
+  /** @returns undefined when the document does not foresee such an answer */
+  response(
+    template: string,
+    method: string,
+    status: number,
+  ): (DocumentedResponse & { pointer: readonly string[] }) | undefined {
+    const name = method.toLowerCase()
+    const response = this.#document.paths[template]?.[name]?.responses[status]
+    if (!(response && '$ref' in response))
+      return response && { ...response, pointer: ['paths', template, name, 'responses', String(status)] }
+    const pointer = response.$ref.split('/').slice(1)
+    const component = this.#document.components.responses[pointer.at(-1) ?? '']
+    return component && { ...component, pointer }
+  }
+
+  #checkOperation(described: string, template: string, name: string, method: string, answer: Answer): void {
+    const response = this.response(template, name, answer.status)
     if (!response) throw new AssertionError(`${described}: this status is not in the document`)
     for (const header of DOCUMENTED_HEADERS) {
       if (answer.headers[header.toLowerCase()] !== undefined && response.headers?.[header] === undefined)
@@ -99,8 +154,7 @@ export class Documented {
     }
     const type = Object.keys(response.content).find((each) => each === mediaType(answer))
     if (type === undefined) throw new AssertionError(`${described}: this type is not in the document`)
-    const schema = [...pointer, 'responses', String(answer.status), 'content', type, 'schema']
-    this.#checkBody(described, type, schema, method, answer)
+    this.#checkBody(described, type, [...response.pointer, 'content', type, 'schema'], method, answer)
   }
 
   #checkBody(described: string, type: string, pointer: readonly string[], method: string, answer: Answer): void {
@@ -109,17 +163,25 @@ export class Documented {
       if (answer.text !== '') throw new AssertionError(`${described}: HEAD has no body`)
       return
     }
-    const validate = this.#schema(described, pointer)
+    const validate = this.#schema('answers', described, pointer)
     if (!validate(JSON.parse(answer.text)))
       throw new AssertionError(`${described}: ${this.#ajv.errorsText(validate.errors)} in ${answer.text}`)
   }
 
-  #schema(described: string, pointer: readonly string[]): ValidateFunction {
+  #schema(part: 'requests' | 'answers', described: string, pointer: readonly string[]): ValidateFunction {
     const tokens = pointer.map((token) => encodeURIComponent(token.replaceAll('~', '~0').replaceAll('/', '~1')))
-    const validate = this.#ajv.getSchema(`openapi#/${tokens.join('/')}`)
+    const validate = this.#ajv.getSchema(`${part}#/${tokens.join('/')}`)
     if (!validate) throw new AssertionError(`${described}: no schema at ${pointer.join(' → ')}`)
     return validate as ValidateFunction
   }
+}
+
+/** The document with every object that lists its members closed to others. */
+function closed(node: unknown): unknown {
+  if (Array.isArray(node)) return node.map(closed)
+  if (typeof node !== 'object' || node === null) return node
+  const copy = Object.fromEntries(Object.entries(node).map(([key, value]) => [key, closed(value)]))
+  return copy.type === 'object' && copy.properties ? { additionalProperties: false, ...copy } : copy
 }
 
 const mediaType = ({ headers }: Answer) => String(headers['content-type'] ?? '').split(';')[0]
