@@ -29,12 +29,26 @@ function exampleOf({ components }: Api['document'], schema: unknown): unknown {
   return Object.fromEntries(members.map(([name, { examples = [] }]) => [name, examples[0]]))
 }
 
+/** Every object in the document, with the names on the way to it. */
+function* objectsIn(node: unknown, pointer: readonly string[] = []): Generator<[string, Record<string, unknown>]> {
+  if (typeof node !== 'object' || node === null) return
+  yield [pointer.join('/'), node as Record<string, unknown>]
+  for (const [name, value] of Object.entries(node)) yield* objectsIn(value, [...pointer, name])
+}
+
 describeApi('Documents', (api) => {
   describe('The OpenAPI document', () => {
     const operations = () =>
       Object.entries(api.document.paths).flatMap(([path, item]) => {
         return Object.entries(item).map(([method, operation]) => ({ path, method, ...operation }))
       })
+
+    /** What a reference in the document leads to. */
+    const resolve = (node: object): object => {
+      if (!('$ref' in node)) return node
+      const names = String(node.$ref).split('/').slice(1)
+      return names.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], api.document) as object
+    }
 
     it('is JSON of OpenAPI 3.1 under the name of the project', async () => {
       const answer = await api
@@ -128,6 +142,23 @@ describeApi('Documents', (api) => {
         expect(api.documented.takes(LOGIN, 'POST', type, pair), type).to.equal(true)
         expect(api.documented.takes(LOGIN, 'POST', type, { ...pair, audience: 'x' }), type).to.equal(other)
       }
+    })
+
+    it('offers no read-only member in a request', () => {
+      for (const [pointer, { readOnly }] of objectsIn(api.document)) expect(readOnly, pointer).to.equal(undefined)
+      for (const { path, method, requestBody } of operations()) {
+        for (const { schema } of Object.values(requestBody?.content ?? {})) {
+          const { properties } = resolve(schema) as { properties: object }
+          expect(properties, `${method} ${path}`).to.not.have.any.keys('id', 'owner_id', 'created_at', 'updated_at')
+        }
+      }
+    })
+
+    it('takes a task as it was answered', async () => {
+      const jane = await api.user()
+      const task = await jane.task()
+      expect(api.documented.takes(`${TASKS}/{id}`, 'PATCH', 'application/json', task)).to.equal(true)
+      await jane.patch(`${TASKS}/${task.id}`).send(task).expect(200)
     })
 
     it('gives examples that are taken', async () => {

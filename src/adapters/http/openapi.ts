@@ -134,7 +134,8 @@ function operation(endpoint: Endpoint, components: Json): Json {
 /** Unknown fields of a form are ignored (RFC 6749, section 3.2); unknown members of JSON are not. */
 function bodySchema(type: BodyType, schema: Schema): Json {
   const json = convert(schema)
-  return type === FORM_TYPE ? { ...json, title: `${json.title}Form`, additionalProperties: true } : json
+  const { propertyNames, additionalProperties, ...open } = json
+  return type === FORM_TYPE ? { ...open, title: `${json.title}Form` } : json
 }
 
 function parameters(place: 'path' | 'query', schema: Schema | undefined): Json[] {
@@ -209,8 +210,22 @@ function convert(schema: Schema): Json {
     target: 'draft-2020-12',
     typeMode: 'input',
     ignoreActions: ['check'],
+    overrideSchema: ({ jsonSchema }) => withoutReadOnly(jsonSchema) as typeof jsonSchema,
   }) as Json
   return json
+}
+
+/** Read-only members may be sent, but are not offered: generators and importers would fill them in. */
+function withoutReadOnly(schema: object): object {
+  const { additionalProperties, properties = {}, ...rest } = schema as JsonSchema
+  const names = Object.keys(properties)
+  const offered = names.filter((name) => !properties[name]?.readOnly)
+  if (offered.length === names.length) return schema
+  return {
+    ...rest,
+    properties: Object.fromEntries(offered.map((name) => [name, properties[name] ?? {}])),
+    propertyNames: { type: 'string', enum: names },
+  }
 }
 
 /** Moves each titled schema among the components, where it has a name, and leaves a reference to it. */

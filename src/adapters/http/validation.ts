@@ -8,7 +8,16 @@ export type Schema<Output = unknown> = v.GenericSchema<unknown, Output>
 export type ObjectSchema<Output = unknown> = Schema<Output> & { readonly entries: v.ObjectEntries }
 
 /** Keywords of JSON Schema (2020-12), as OpenAPI 3.1 shows them. */
-export type JsonSchema = Readonly<Record<string, unknown>>
+export interface JsonSchema {
+  readonly title?: string
+  readonly description?: string
+  readonly examples?: readonly unknown[]
+  readonly readOnly?: boolean
+  readonly required?: readonly string[]
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+  readonly items?: JsonSchema
+  readonly [keyword: string]: unknown
+}
 
 /**
  * The domain judges, and the JSON Schema beside the rule says the same to the reader of the OpenAPI document.
@@ -39,7 +48,7 @@ const NUMERAL = /^(?:0|[1-9]\d*)$/
 const MAX_DIGITS = String(Number.MAX_SAFE_INTEGER).length
 
 /** What the API answers and nobody can set: accepted, so that what was read can be sent back, and ignored. */
-const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true, description: 'Ignored.' })))
+const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true })))
 const readOnlyMembers = { id: readOnly, owner_id: readOnly, created_at: readOnly, updated_at: readOnly }
 
 /**
