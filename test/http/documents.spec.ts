@@ -161,6 +161,21 @@ describeApi('Documents', (api) => {
       await jane.patch(`${TASKS}/${task.id}`).send(task).expect(200)
     })
 
+    it('leaves answers open to members that are added later', () => {
+      for (const [name, schema] of Object.entries(api.document.components.schemas)) {
+        const isRequest = operations().some(({ requestBody }) =>
+          JSON.stringify(requestBody ?? {}).includes(`/${name}"`),
+        )
+        for (const [pointer, { additionalProperties, unevaluatedProperties, propertyNames }] of objectsIn(schema)) {
+          expect({ additionalProperties, unevaluatedProperties }, `${name} ${pointer}`).to.deep.equal({
+            additionalProperties: undefined,
+            unevaluatedProperties: undefined,
+          })
+          if (!isRequest) expect(propertyNames, `${name} ${pointer}`).to.equal(undefined)
+        }
+      }
+    })
+
     it('gives examples that are taken', async () => {
       for (const { path, method, requestBody } of operations()) {
         for (const [type, content] of Object.entries(requestBody?.content ?? {})) {

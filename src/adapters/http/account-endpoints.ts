@@ -7,7 +7,7 @@ import { timestamp, toTimestamp } from './timestamp.ts'
 import { bodyOf, ruled } from './validation.ts'
 
 const userSchema = v.pipe(
-  v.strictObject({ id: v.pipe(v.number(), v.integer()), email: v.string(), created_at: timestamp }),
+  v.object({ id: v.pipe(v.number(), v.integer()), email: v.string(), created_at: timestamp }),
   v.metadata({
     title: 'User',
     examples: [{ id: 1, email: 'jane@example.com', created_at: '2026-01-31T09:30:00.000Z' }],
@@ -19,7 +19,7 @@ function present({ id, email, createdAt }: UserSnapshot): v.InferOutput<typeof u
 }
 
 const tokenSchema = v.pipe(
-  v.strictObject({
+  v.object({
     access_token: v.string(),
     token_type: v.literal('bearer'),
     expires_in: v.pipe(v.number(), v.integer(), v.description('Seconds.')),

@@ -78,7 +78,6 @@ const headersOfStatus: { readonly [status: number]: readonly (keyof typeof commo
 const problemSchema = {
   type: 'object',
   description: 'Problem details (RFC 9457).',
-  additionalProperties: false,
   required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
   properties: {
     type: { const: 'about:blank' },
@@ -93,7 +92,6 @@ const problemSchema = {
       maxItems: MAX_ERRORS,
       items: {
         type: 'object',
-        additionalProperties: false,
         required: ['code', 'detail'],
         oneOf: [{ required: ['pointer'] }, { required: ['parameter'] }],
         properties: {

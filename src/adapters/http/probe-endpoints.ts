@@ -2,12 +2,12 @@ import * as v from 'valibot'
 import { type Endpoint, endpoint } from './endpoint.ts'
 
 const healthSchema = v.pipe(
-  v.strictObject({ status: v.literal('ok'), environment: v.string() }),
+  v.object({ status: v.literal('ok'), environment: v.string() }),
   v.metadata({ title: 'Health', examples: [{ status: 'ok', environment: 'development' }] }),
 )
 
 const probeSchema = v.pipe(
-  v.strictObject({ status: v.literal('ok') }),
+  v.object({ status: v.literal('ok') }),
   v.metadata({ title: 'Probe', examples: [{ status: 'ok' }] }),
 )
 

@@ -10,7 +10,7 @@ import { timestamp, toTimestamp } from './timestamp.ts'
 import { bodyOf, numeral, ruled } from './validation.ts'
 
 const taskSchema = v.pipe(
-  v.strictObject({
+  v.object({
     id: v.pipe(v.number(), v.integer()),
     title: v.string(),
     description: v.nullable(v.string()),
