@@ -176,6 +176,14 @@ describeApi('Documents', (api) => {
       }
     })
 
+    it('gives a type to each member, parameter, header, constant and enumeration', () => {
+      for (const [pointer, schema] of objectsIn(api.document)) {
+        const isSchema = /(?:\/(?:schema|items|propertyNames)|\/properties\/\w+)$/.test(pointer)
+        if (!(isSchema || 'const' in schema || 'enum' in schema)) continue
+        expect(schema, pointer).to.have.any.keys('type', '$ref', 'anyOf')
+      }
+    })
+
     it('gives examples that are taken', async () => {
       for (const { path, method, requestBody } of operations()) {
         for (const [type, content] of Object.entries(requestBody?.content ?? {})) {

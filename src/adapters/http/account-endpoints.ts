@@ -48,7 +48,7 @@ const newUser = bodyOf('NewUser', {
   }),
 })
 
-const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ description: 'Accepted and ignored.' })))
+const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ type: 'string', description: 'Accepted and ignored.' })))
 
 /** The password form of OAuth 2.0 (RFC 6749, section 4.3.2). */
 const logIn = bodyOf('LogIn', {

@@ -80,12 +80,12 @@ const problemSchema = {
   description: 'Problem details (RFC 9457).',
   required: ['type', 'title', 'status', 'detail', 'instance', 'code'],
   properties: {
-    type: { const: 'about:blank' },
+    type: { type: 'string', const: 'about:blank' },
     title: text,
     status: { type: 'integer', minimum: 400, maximum: 599 },
     detail: { type: 'string', description: 'What is wrong, for a person.' },
     instance: { type: 'string', description: 'The path of the request.' },
-    code: { description: 'What is wrong, for a program.', enum: Object.keys(statusOfCode) },
+    code: { type: 'string', description: 'What is wrong, for a program.', enum: Object.keys(statusOfCode) },
     errors: {
       type: 'array',
       description: 'The mistakes in the request, up to the twentieth, with status 422.',
@@ -208,9 +208,14 @@ function convert(schema: Schema): Json {
     target: 'draft-2020-12',
     typeMode: 'input',
     ignoreActions: ['check'],
-    overrideSchema: ({ jsonSchema }) => withoutReadOnly(jsonSchema) as typeof jsonSchema,
+    overrideSchema: ({ jsonSchema }) => withTypes(withoutReadOnly(jsonSchema)) as typeof jsonSchema,
   }) as Json
   return json
+}
+
+/** Generators need a type beside a constant. */
+function withTypes(schema: object): object {
+  return 'const' in schema ? { type: typeof schema.const, ...schema } : schema
 }
 
 /** Read-only members may be sent, but are not offered: generators and importers would fill them in. */
