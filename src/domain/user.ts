@@ -10,8 +10,8 @@ const ROOM_FOR_BLANKS = 128
  * UTF-16 code units that an address may have before it is normalised. Normalising takes four times as long for twice as
  * many combining marks, so a longer text is never normalised.
  */
-const MAX_RAW_EMAIL = EMAIL_LIMITS.max * UNITS_PER_NFC_CHARACTER + ROOM_FOR_BLANKS
-const MAX_RAW_PASSWORD = PASSWORD_LIMITS.max * UNITS_PER_NFC_CHARACTER
+export const MAX_RAW_EMAIL = EMAIL_LIMITS.max * UNITS_PER_NFC_CHARACTER + ROOM_FOR_BLANKS
+export const MAX_RAW_PASSWORD = PASSWORD_LIMITS.max * UNITS_PER_NFC_CHARACTER
 
 /**
  * Letters, marks and digits of any script; beside them what RFC 5322 calls `atext`, and what RFC 6531 adds to it

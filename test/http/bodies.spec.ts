@@ -280,7 +280,7 @@ describeApi('A body', (api) => {
       expect(created.headers).to.not.have.any.keys('accept-patch', 'accept-encoding')
       expect(edited.headers['accept-patch']).to.equal('application/json, application/merge-patch+json')
       expect(edited.headers).to.not.have.any.keys('accept', 'accept-encoding')
-      expect(login.headers.accept).to.equal('application/x-www-form-urlencoded, application/json')
+      expect(login.headers.accept).to.equal('application/json, application/x-www-form-urlencoded')
     })
 
     it('is refused with 415 when it has no type', async () => {

@@ -184,6 +184,34 @@ describeApi('Documents', (api) => {
       }
     })
 
+    it('lists JSON first among the bodies that an operation takes', () => {
+      for (const { path, method, requestBody } of operations()) {
+        if (requestBody)
+          expect(Object.keys(requestBody.content ?? {})[0], `${method} ${path}`).to.equal('application/json')
+      }
+    })
+
+    it('bounds the members of a login, but never a right pair', async () => {
+      const jane = await api.user()
+      const { properties } = resolve({ $ref: '#/components/schemas/LogIn' }) as {
+        properties: Record<string, { type: string; maxLength?: number }>
+      }
+      for (const [name, { type, maxLength }] of Object.entries(properties)) {
+        expect(type, name).to.equal('string')
+        if (['username', 'password'].includes(name)) expect(maxLength, name).to.be.a('number')
+      }
+      // Surrounding blanks are no part of an address.
+      const { maxLength = 0 } = properties.username ?? {}
+      const logIn = (length: number) => ({ username: jane.email.padEnd(length), password: PASSWORD })
+      const takes = (body: object) => api.documented.takes(LOGIN, 'POST', 'application/json', body)
+      expect([takes(logIn(maxLength)), takes(logIn(maxLength + 1))]).to.deep.equal([true, false])
+      await api.post(LOGIN).send(logIn(maxLength)).expect(200)
+      await api
+        .post(LOGIN)
+        .send(logIn(maxLength + 1))
+        .expect(401)
+    })
+
     it('gives examples that are taken', async () => {
       for (const { path, method, requestBody } of operations()) {
         for (const [type, content] of Object.entries(requestBody?.content ?? {})) {

@@ -1,6 +1,14 @@
 import * as v from 'valibot'
 import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
-import { credentialRules, EMAIL_LIMITS, loginRules, PASSWORD_LIMITS, type UserSnapshot } from '../../domain/user.ts'
+import {
+  credentialRules,
+  EMAIL_LIMITS,
+  loginRules,
+  MAX_RAW_EMAIL,
+  MAX_RAW_PASSWORD,
+  PASSWORD_LIMITS,
+  type UserSnapshot,
+} from '../../domain/user.ts'
 import { FORM_TYPE, JSON_TYPE } from './body.ts'
 import { type Endpoint, endpoint } from './endpoint.ts'
 import { timestamp, toTimestamp } from './timestamp.ts'
@@ -50,16 +58,18 @@ const newUser = bodyOf('NewUser', {
 
 const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ type: 'string', description: 'Accepted and ignored.' })))
 
-/** The password form of OAuth 2.0 (RFC 6749, section 4.3.2). */
+/** The password form of OAuth 2.0 (RFC 6749, section 4.3.2). A longer text is accepted, but is never right. */
 const logIn = bodyOf('LogIn', {
   username: ruled<string>(loginRules.email, {
     type: 'string',
+    maxLength: MAX_RAW_EMAIL,
     description: 'The e-mail address.',
     examples: ['jane@example.com'],
   }),
   password: ruled<string>(loginRules.password, {
     type: 'string',
     format: 'password',
+    maxLength: MAX_RAW_PASSWORD,
     examples: ['correct horse battery staple'],
   }),
   grant_type: ignored,
@@ -93,7 +103,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       summary: 'Exchange an e-mail address and a password for an access token',
       access: 'public',
       limit: 'login',
-      body: { types: [FORM_TYPE, JSON_TYPE], schema: logIn },
+      body: { types: [JSON_TYPE, FORM_TYPE], schema: logIn },
       response: {
         status: 200,
         description: 'An access token, to be sent as `Authorization: Bearer <token>`.',
