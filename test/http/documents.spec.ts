@@ -212,6 +212,14 @@ describeApi('Documents', (api) => {
         .expect(401)
     })
 
+    it('sums up and describes every operation', () => {
+      for (const { path, method, summary, description } of operations()) {
+        for (const words of [summary, description]) expect(words, `${method} ${path}`).to.match(/^[A-Z].{5}/)
+        expect(description, `${method} ${path}`).to.match(/\.$/)
+        expect(summary, `${method} ${path}`).to.not.match(/\.$/)
+      }
+    })
+
     it('gives examples that are taken', async () => {
       for (const { path, method, requestBody } of operations()) {
         for (const [type, content] of Object.entries(requestBody?.content ?? {})) {

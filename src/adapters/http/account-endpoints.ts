@@ -86,10 +86,11 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       operationId: 'register',
       tag: 'Accounts',
       summary: 'Register an account',
+      description: 'Creates an account. Each e-mail address can be registered once. Log in to get an access token.',
       access: 'public',
       limit: 'register',
       body: { types: [JSON_TYPE], schema: newUser },
-      response: { status: 201, description: 'The account, stored.', schema: userSchema },
+      response: { status: 201, description: 'The created account.', schema: userSchema },
       errors: ['email_taken', 'store_unavailable', 'outcome_unknown', 'overloaded'],
       async handle({ body, requester }) {
         return { body: present((await accounts.register(body, requester)).snapshot()) }
@@ -101,6 +102,8 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       operationId: 'logIn',
       tag: 'Accounts',
       summary: 'Exchange an e-mail address and a password for an access token',
+      description:
+        'The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. A wrong pair gets the same answer whether or not the account exists.',
       access: 'public',
       limit: 'login',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: logIn },
@@ -120,10 +123,11 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       path: `${prefix}/auth/me`,
       operationId: 'whoAmI',
       tag: 'Accounts',
-      summary: 'Get the account that the token names',
+      summary: 'Get your account',
+      description: 'Returns the user whose access token the request carries.',
       access: 'user',
       limit: 'user',
-      response: { status: 200, description: 'The account.', schema: userSchema },
+      response: { status: 200, description: 'The authenticated user.', schema: userSchema },
       errors: [],
       async handle({ user }) {
         return { body: present(user) }

@@ -215,6 +215,7 @@ function openApiEndpoint(document: object): Endpoint {
     operationId: 'getOpenApi',
     tag: 'Service',
     summary: 'Get the OpenAPI document',
+    description: 'Describes every other operation.',
     access: 'public',
     ignoresQuery: true,
     response: { status: 200, description: 'The document.', schema: v.looseObject({}) },

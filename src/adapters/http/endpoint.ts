@@ -43,7 +43,7 @@ export interface Endpoint<
   readonly operationId: string
   readonly tag: keyof typeof tags
   readonly summary: string
-  readonly description?: string
+  readonly description: string
   readonly access: Who
   /** What its requests are counted as. */
   readonly limit?: LimitName

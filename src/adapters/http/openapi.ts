@@ -114,7 +114,7 @@ function operation(endpoint: Endpoint, components: Json): Json {
     operationId,
     tags: [tag],
     summary,
-    ...(description && { description }),
+    description,
     security: access === 'user' ? [{ password: [] }, { bearer: [] }] : [],
     parameters: [...parameters('path', params), ...parameters('query', query)],
     ...(body && {

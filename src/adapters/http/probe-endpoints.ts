@@ -19,10 +19,11 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       path: '/health',
       operationId: 'getHealth',
       tag: 'Service',
-      summary: 'See whether the service answers',
+      summary: 'See whether the service responds',
+      description: 'Returns the environment that the service runs in. Does not ask the database.',
       access: 'public',
       ignoresQuery: true,
-      response: { status: 200, description: 'It does.', schema: healthSchema },
+      response: { status: 200, description: 'The service responds.', schema: healthSchema },
       errors: [],
       async handle() {
         return { body: { status: 'ok', environment } }
@@ -33,11 +34,11 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       path: '/livez',
       operationId: 'getLiveness',
       tag: 'Service',
-      summary: 'See whether the process lives',
-      description: 'When this fails the process is to be restarted; it does not ask the database.',
+      summary: 'See whether the process is alive',
+      description: 'Restart the process when this fails. Does not ask the database.',
       access: 'public',
       ignoresQuery: true,
-      response: { status: 200, description: 'It lives.', schema: probeSchema },
+      response: { status: 200, description: 'The process is alive.', schema: probeSchema },
       errors: [],
       async handle() {
         return { body: { status: 'ok' } }
@@ -50,10 +51,10 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       tag: 'Service',
       summary: 'See whether requests can be served',
       description:
-        'Asks the database, which must accept writes. While this fails, requests are to be sent elsewhere; `code` says why.',
+        'Asks the database, which must accept writes. Send requests elsewhere while this fails; `code` says why.',
       access: 'public',
       ignoresQuery: true,
-      response: { status: 200, description: 'They can.', schema: probeSchema },
+      response: { status: 200, description: 'Ready.', schema: probeSchema },
       errors: ['store_unavailable', 'store_too_slow', 'shutting_down'],
       async handle() {
         await ready()

@@ -120,12 +120,13 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       operationId: 'createTask',
       tag: 'Tasks',
       summary: 'Create a task',
+      description: 'Only `title` is required.',
       access: 'user',
       limit: 'user',
       body: { types: [JSON_TYPE], schema: newTask },
       response: {
         status: 201,
-        description: 'The task, stored.',
+        description: 'The created task.',
         schema: taskSchema,
         headers: { Location: 'Path of the task.' },
       },
@@ -141,12 +142,14 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       operationId: 'listTasks',
       tag: 'Tasks',
       summary: 'List your tasks, newest first',
+      description:
+        'Returns one page. Follow `Link` to the others: unlike with `skip`, tasks created or deleted meanwhile shift nothing.',
       access: 'user',
       limit: 'user',
       query: range,
       response: {
         status: 200,
-        description: 'One page of tasks; follow `Link` for the others.',
+        description: 'One page of tasks.',
         schema: v.array(taskSchema),
         headers: {
           Link: 'The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).',
@@ -164,6 +167,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       operationId: 'getTask',
       tag: 'Tasks',
       summary: 'Get a task',
+      description: 'Another user’s task is indistinguishable from a missing one.',
       access: 'user',
       limit: 'user',
       params: idParameter,
@@ -180,12 +184,12 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'Change some members of a task',
       description:
-        'A JSON Merge Patch (RFC 7396): a member that is absent stays as it is; null clears the description.',
+        'A JSON Merge Patch (RFC 7396): members that are absent keep their value, and null clears `description`.',
       access: 'user',
       limit: 'user',
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
-      response: { status: 200, description: 'The task as it is now.', schema: taskSchema },
+      response: { status: 200, description: 'The changed task.', schema: taskSchema },
       errors: ['task_not_found', 'outcome_unknown'],
       async handle({ user, params, body }) {
         return { body: present(await tasks.edit({ id: params.id, ownerId: user.id }, body)) }
@@ -197,10 +201,11 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       operationId: 'deleteTask',
       tag: 'Tasks',
       summary: 'Delete a task',
+      description: 'The task cannot be restored, and its id is never used again.',
       access: 'user',
       limit: 'user',
       params: idParameter,
-      response: { status: 204, description: 'The task is gone.' },
+      response: { status: 204, description: 'Deleted.' },
       errors: ['task_not_found', 'outcome_unknown'],
       async handle({ user, params }) {
         await tasks.remove({ id: params.id, ownerId: user.id })
