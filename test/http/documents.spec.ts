@@ -1,7 +1,9 @@
 import { promises as fileSystem } from 'node:fs'
+import { STATUS_CODES } from 'node:http'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { Api, describeApi, LOGIN, ME, PASSWORD, REGISTER, TASKS } from './api.ts'
+import type { DocumentedResponse } from './documented.ts'
 
 const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   '/health': ['get'],
@@ -12,21 +14,6 @@ const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   [ME]: ['get'],
   [TASKS]: ['get', 'post'],
   [`${TASKS}/{id}`]: ['delete', 'get', 'patch'],
-}
-
-interface ObjectSchema {
-  readonly $ref?: string
-  readonly examples?: readonly unknown[]
-  readonly properties?: Readonly<Record<string, { readonly examples?: readonly unknown[] }>>
-}
-
-/** The example of an object, or one made of the examples of its members. */
-function exampleOf({ components }: Api['document'], schema: unknown): unknown {
-  const { $ref } = schema as ObjectSchema
-  const resolved = ($ref ? components.schemas[$ref.split('/').at(-1) ?? ''] : schema) as ObjectSchema
-  if (resolved.examples) return resolved.examples[0]
-  const members = Object.entries(resolved.properties ?? {}).filter(([, { examples }]) => examples)
-  return Object.fromEntries(members.map(([name, { examples = [] }]) => [name, examples[0]]))
 }
 
 /** Every object in the document, with the names on the way to it. */
@@ -184,6 +171,127 @@ describeApi('Documents', (api) => {
       }
     })
 
+    it('sums up and describes every operation', () => {
+      for (const { path, method, summary, description } of operations()) {
+        for (const words of [summary, description]) expect(words, `${method} ${path}`).to.match(/^[A-Z].{5}/)
+        expect(description, `${method} ${path}`).to.match(/\.$/)
+        expect(summary, `${method} ${path}`).to.not.match(/\.$/)
+      }
+    })
+
+    it('gives every parameter an example that its schema takes', () => {
+      for (const { path, method, parameters } of operations()) {
+        for (const [index, { name, schema, example = schema.examples?.[0] }] of parameters.entries()) {
+          const pointer = ['paths', path, method, 'parameters', String(index), 'schema']
+          expect(example, `${method} ${path} ${name}`).to.not.equal(undefined)
+          expect(api.documented.holds(pointer, example), `${method} ${path} ${name}`).to.equal(true)
+        }
+      }
+    })
+
+    it('gives every body an example that its schema takes', () => {
+      for (const { path, method, requestBody, responses } of operations()) {
+        const answers = Object.entries(responses).filter(([, answer]) => !('$ref' in answer))
+        const bodies = {
+          requestBody,
+          ...Object.fromEntries(answers.map(([status, answer]) => [`responses/${status}`, answer])),
+        }
+        for (const [place, body] of Object.entries(bodies)) {
+          for (const [type, { example }] of Object.entries((body as typeof requestBody)?.content ?? {})) {
+            const pointer = ['paths', path, method, ...place.split('/'), 'content', type, 'schema']
+            expect(example, pointer.join(' ')).to.be.an(Array.isArray(example) ? 'array' : 'object')
+            expect(api.documented.holds(pointer, example), pointer.join(' ')).to.equal(true)
+          }
+        }
+      }
+    })
+
+    it('gives every header an example, and for Link one that leads to a page', async () => {
+      const jane = await api.user()
+      const headers = operations().flatMap(({ responses }) => {
+        return Object.values(responses).flatMap((answer) =>
+          Object.entries(('headers' in answer && answer.headers) || {}),
+        )
+      })
+      for (const [name, header] of [...headers, ...Object.entries(api.document.components.headers)]) {
+        if (!('$ref' in header)) expect(header.example, name).to.not.equal(undefined)
+      }
+      const [, link] = headers.find(([name]) => name === 'Link') ?? []
+      const [, target = ''] = /^<(.+?)>; rel="next"/.exec(String((link as { example?: string }).example)) ?? []
+      await jane.get(target).expect(200)
+    })
+
+    it('names every error response, and shows each of its codes as it is answered', () => {
+      for (const { path, method, responses } of operations()) {
+        for (const [status, answer] of Object.entries(responses)) {
+          if (Number(status) < 400) continue
+          expect('$ref' in answer && answer.$ref, `${method} ${path} ${status}`).to.match(
+            /^#\/components\/responses\/\w+$/,
+          )
+          const { description, content } = resolve(answer) as DocumentedResponse
+          const codes = Array.from(description.matchAll(/`(\w+)`/g), ([, code]) => code)
+          const { examples = {} } = content?.['application/problem+json'] ?? {}
+          expect(Object.keys(examples), description).to.have.members(codes).and.not.be.empty
+          for (const [code, { value }] of Object.entries(examples)) {
+            expect(value, description).to.include({ code, status: Number(status), title: STATUS_CODES[status] })
+            expect(api.documented.holds(['components', 'schemas', 'Problem'], value), description).to.equal(true)
+          }
+        }
+      }
+    })
+
+    it('shows in each error response the path of an operation that answers it', () => {
+      for (const [name, { content }] of Object.entries(api.document.components.responses)) {
+        const users = operations().filter(({ responses }) => JSON.stringify(responses).includes(`/responses/${name}"`))
+        for (const { value } of Object.values(content?.['application/problem+json']?.examples ?? {})) {
+          const { instance } = value as { instance: string }
+          const paths = users.map(({ path }) => path.replace('{id}', '1'))
+          expect(paths, name).to.include(instance)
+        }
+      }
+    })
+
+    it('shows problems in the words of the service', async () => {
+      const jane = await api.user()
+      const credentials = { email: jane.email, password: PASSWORD }
+      const answers = [
+        await api.get(ME),
+        await api.get(ME).set('Authorization', 'Bearer x'),
+        await api.post(REGISTER).send(credentials),
+        await api.post(LOGIN).send({ username: jane.email, password: 'wrong' }),
+        await jane.get(`${TASKS}/${Number.MAX_SAFE_INTEGER}`),
+        await jane.post(TASKS).type('json').send('{'),
+        await jane.post(TASKS).type('text/plain').send('x'),
+        await jane.post(TASKS).send({ title: 'a'.repeat(1_048_576) }),
+      ]
+      for (const { status, body } of answers) {
+        const shown = Object.values(api.document.components.responses)
+          .map(({ content }) => content?.['application/problem+json']?.examples?.[body.code]?.value as object)
+          .filter(Boolean)
+        expect(shown, `${status} ${body.code}`).to.not.be.empty
+        for (const example of shown) expect({ ...example, instance: body.instance }).to.deep.equal(body)
+      }
+    })
+
+    it('shows mistakes that are found where it says', async () => {
+      const jane = await api.user()
+      for (const { path, method, requestBody, responses } of operations()) {
+        if (!responses[422]) continue
+        const { content } = resolve(responses[422]) as DocumentedResponse
+        const example = content?.['application/problem+json']?.examples?.invalid_input?.value
+        const { errors } = example as { errors: readonly { pointer?: string; parameter?: string }[] }
+        const body = { ...(Object.values(requestBody?.content ?? {})[0]?.example as object) }
+        const query = new URLSearchParams()
+        for (const { pointer, parameter } of errors) {
+          if (pointer) Object.assign(body, { [pointer.slice(1)]: 'x' })
+          if (parameter) query.set(parameter, 'x')
+        }
+        const request = jane[method as 'get' | 'post'](`${path.replace('{id}', '1')}?${query}`)
+        const answer = await (requestBody ? request.send(body) : request).expect(422)
+        expect(answer.body.errors, `${method} ${path}`).to.deep.equal(errors)
+      }
+    })
+
     it('lists JSON first among the bodies that an operation takes', () => {
       for (const { path, method, requestBody } of operations()) {
         if (requestBody)
@@ -211,23 +319,28 @@ describeApi('Documents', (api) => {
         .send(logIn(maxLength + 1))
         .expect(401)
     })
+  })
 
-    it('sums up and describes every operation', () => {
-      for (const { path, method, summary, description } of operations()) {
-        for (const words of [summary, description]) expect(words, `${method} ${path}`).to.match(/^[A-Z].{5}/)
-        expect(description, `${method} ${path}`).to.match(/\.$/)
-        expect(summary, `${method} ${path}`).to.not.match(/\.$/)
-      }
+  describe('An answer with a member that the document does not name', () => {
+    const answerOf = (body: object, type = 'application/json', status = 200) => ({
+      status,
+      headers: { 'content-type': type },
+      text: JSON.stringify(body),
     })
 
-    it('gives examples that are taken', async () => {
-      for (const { path, method, requestBody } of operations()) {
-        for (const [type, content] of Object.entries(requestBody?.content ?? {})) {
-          const example = exampleOf(api.document, (content as { schema: unknown }).schema)
-          expect(example, `${method} ${path} ${type}`).to.not.deep.equal({})
-          expect(api.documented.takes(path, method, type, example), `${method} ${path} ${type}`).to.equal(true)
-        }
-      }
+    it('fails every spec that gets it', async () => {
+      const task = await (await api.user()).task()
+      const check = (answer: object) => () => api.documented.check('GET', TASKS, answerOf(answer))
+      expect(check([task])).to.not.throw()
+      expect(check([{ ...task, colour: 'red' }])).to.throw('additional properties')
+      const problem = (await api.get(ME).expect(401)).body
+      const checkProblem = (answer: object) => () =>
+        api.documented.check('GET', ME, answerOf(answer, 'application/problem+json', 401))
+      expect(checkProblem(problem)).to.not.throw()
+      expect(checkProblem({ ...problem, stack: '' })).to.throw('additional properties')
+      expect(checkProblem({ ...problem, errors: [{ pointer: '', code: '', detail: '', value: 1 }] })).to.throw(
+        'additional',
+      )
     })
   })
 

@@ -31,7 +31,7 @@ const decompressors: ReadonlyMap<string, () => Transform> = new Map([
   ['br', createBrotliDecompress],
 ])
 /** The header that lists the types when another one is refused (RFC 9110, section 15.5.16; RFC 5789, section 2.2). */
-export const acceptHeaderOf = (method: string) => (method === 'PATCH' ? 'Accept-Patch' : 'Accept')
+const acceptHeaderOf = (method: string) => (method === 'PATCH' ? 'Accept-Patch' : 'Accept')
 const acceptedCodings = { 'Accept-Encoding': 'gzip, deflate, br' }
 
 /**
@@ -119,6 +119,7 @@ function asHttpError(error: Error & { status?: number; code?: string }): HttpErr
 }
 
 const malformed = (detail: string) => new HttpError('malformed_body', {}, detail)
+export const invalidJson = () => malformed('The body is not valid JSON.')
 
 /** A byte order mark before JSON may be ignored (RFC 8259, section 8.1). */
 const jsonText = new TextDecoder('utf-8', { fatal: true })
@@ -129,7 +130,7 @@ function decodeJson(bytes: Buffer): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw malformed('The body is not valid JSON.')
+    throw invalidJson()
   }
 }
 

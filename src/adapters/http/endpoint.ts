@@ -58,8 +58,8 @@ export interface Endpoint<
     readonly description: string
     /** An allow-list: `handle` does not compile when it answers more or less. */
     readonly schema?: Schema<Answer>
-    /** Headers of this answer, with what each holds. */
-    readonly headers?: Readonly<Record<string, string>>
+    /** Headers of this answer. */
+    readonly headers?: Readonly<Record<string, { readonly description: string; readonly example: string }>>
   }
   /** The errors of its own; those that follow from its parts (a token, a body, a parameter) are known without saying. */
   readonly errors: readonly ProblemCode[]

@@ -1,11 +1,39 @@
 import { STATUS_CODES } from 'node:http'
 import { toJsonSchema } from '@valibot/to-json-schema'
-import { acceptHeaderOf, type BodyType, FORM_TYPE } from './body.ts'
+import * as v from 'valibot'
+import {
+  type DomainError,
+  EmailAlreadyTaken,
+  type ErrorCode,
+  InvalidCredentials,
+  InvalidToken,
+  OutcomeUnknown,
+  Overloaded,
+  StoreUnavailable,
+  TaskNotFound,
+  TooManyRequests,
+} from '../../domain/errors.ts'
+import { FORM_TYPE, invalidJson } from './body.ts'
 import type { Endpoint } from './endpoint.ts'
-import { MAX_ERRORS, type ProblemCode, statusOfCode } from './problems.ts'
-import type { JsonSchema, Schema } from './validation.ts'
+import {
+  HttpError,
+  type HttpErrorCode,
+  type InputError,
+  InvalidRequest,
+  MAX_ERRORS,
+  type ProblemCode,
+  statusOfCode,
+  toProblem,
+} from './problems.ts'
+import { type JsonSchema, judge, type Part, type Schema } from './validation.ts'
 
 type Json = Record<string, unknown>
+
+/** What the document holds once and refers to by name. */
+interface Components {
+  readonly schemas: Json
+  readonly responses: Json
+}
 
 export interface About {
   readonly title: string
@@ -16,7 +44,7 @@ export interface About {
 
 /** The OpenAPI 3.1 document of the endpoints, made from the schemas that judge their requests. */
 export function openApiDocument({ title, version, loginPath }: About, endpoints: readonly Endpoint[]): Json {
-  const components: Json = { Problem: problemSchema }
+  const components: Components = { schemas: { Problem: problemSchema }, responses: {} }
   const paths: Record<string, Json> = {}
   for (const endpoint of endpoints) {
     paths[endpoint.path] ??= {}
@@ -37,7 +65,7 @@ export function openApiDocument({ title, version, loginPath }: About, endpoints:
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
     paths,
     components: {
-      schemas: components,
+      ...components,
       headers: commonHeaders,
       securitySchemes: {
         password: { type: 'oauth2', flows: { password: { tokenUrl: loginPath.slice('/'.length), scopes: {} } } },
@@ -56,21 +84,47 @@ export const tags = {
 
 const text = { type: 'string' }
 const commonHeaders = {
-  'X-Request-Id': { description: 'Names this request in the log; one that was sent is kept.', schema: text },
-  'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text },
-  Accept: { description: 'The supported media types, when another was sent.', schema: text },
-  'Accept-Patch': { description: 'The supported patch formats, when another was sent (RFC 5789).', schema: text },
-  'Accept-Encoding': { description: 'The supported content codings, when another was sent.', schema: text },
+  'X-Request-Id': {
+    description: 'Names this request in the log; one that was sent is kept.',
+    schema: text,
+    example: '5f8b9a3e-1c2d-4e6f-8a7b-9c0d1e2f3a4b',
+  },
+  'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text, example: 'Bearer' },
+  Accept: {
+    description: 'The supported media types, when another was sent.',
+    schema: text,
+    example: 'application/json',
+  },
+  'Accept-Patch': {
+    description: 'The supported patch formats, when a PATCH had another (RFC 5789).',
+    schema: text,
+    example: 'application/json, application/merge-patch+json',
+  },
+  'Accept-Encoding': {
+    description: 'The supported content codings, when another was sent.',
+    schema: text,
+    example: 'gzip, deflate, br',
+  },
   'Retry-After': {
     description: 'Seconds to wait before the next try. Absent with `outcome_unknown`.',
     schema: { type: 'integer' },
+    example: 5,
   },
-  RateLimit: { description: 'How many requests are left, and the seconds until there are more.', schema: text },
-  'RateLimit-Policy': { description: 'How many requests there may be in so many seconds.', schema: text },
+  RateLimit: {
+    description: 'How many requests are left, and the seconds until there are more. Only where requests are counted.',
+    schema: text,
+    example: '"user";r=599;t=60',
+  },
+  'RateLimit-Policy': {
+    description: 'How many requests there may be in so many seconds. Only where requests are counted.',
+    schema: text,
+    example: '"user";q=600;w=60',
+  },
 }
+const rateLimitHeaders = ['RateLimit', 'RateLimit-Policy'] as const
 const headersOfStatus: { readonly [status: number]: readonly (keyof typeof commonHeaders)[] } = {
   401: ['WWW-Authenticate'],
-  415: ['Accept-Encoding'],
+  415: ['Accept', 'Accept-Patch', 'Accept-Encoding'],
   429: ['Retry-After'],
   503: ['Retry-After'],
 }
@@ -108,7 +162,7 @@ const problemSchema = {
   },
 }
 
-function operation(endpoint: Endpoint, components: Json): Json {
+function operation(endpoint: Endpoint, components: Components): Json {
   const { operationId, tag, summary, description, access, params, query, body } = endpoint
   return {
     operationId,
@@ -117,20 +171,13 @@ function operation(endpoint: Endpoint, components: Json): Json {
     description,
     security: access === 'user' ? [{ password: [] }, { bearer: [] }] : [],
     parameters: [...parameters('path', params), ...parameters('query', query)],
-    ...(body && {
-      requestBody: {
-        required: true,
-        content: Object.fromEntries(
-          body.types.map((type) => [type, { schema: hoist(bodySchema(type, body.schema), components) }]),
-        ),
-      },
-    }),
-    responses: { ...success(endpoint, components), ...failures(endpoint) },
+    ...(body && { requestBody: { required: true, content: content(body.types, body.schema, components) } }),
+    responses: { ...success(endpoint, components), ...failures(endpoint, components) },
   }
 }
 
 /** Unknown fields of a form are ignored (RFC 6749, section 3.2); unknown members of JSON are not. */
-function bodySchema(type: BodyType, schema: Schema): Json {
+function bodySchema(type: string, schema: Schema): JsonSchema {
   const json = convert(schema)
   const { propertyNames, additionalProperties, ...open } = json
   return type === FORM_TYPE ? { ...open, title: `${json.title}Form` } : json
@@ -138,32 +185,50 @@ function bodySchema(type: BodyType, schema: Schema): Json {
 
 function parameters(place: 'path' | 'query', schema: Schema | undefined): Json[] {
   if (!schema) return []
-  const { properties = {}, required = [] } = convert(schema) as {
-    properties?: Record<string, Json>
-    required?: string[]
-  }
-  return Object.entries(properties).map(([name, { description, ...property }]) => ({
+  const { properties = {}, required = [] } = convert(schema)
+  return Object.entries(properties).map(([name, { description, examples, ...property }]) => ({
     name,
     in: place,
     required: required.includes(name),
     ...(description !== undefined && { description }),
-    schema: property,
+    ...parameterSchema(property, examples, required.includes(name)),
   }))
 }
 
-/** What an answer may carry, whatever its status. */
-const headersOf = ({ limit }: Endpoint): readonly (keyof typeof commonHeaders)[] =>
-  limit ? ['X-Request-Id', 'RateLimit', 'RateLimit-Policy'] : ['X-Request-Id']
+/** Swagger UI sends the example of a parameter, so that of an optional one stands in its schema, where it is only shown. */
+function parameterSchema(schema: JsonSchema, examples: JsonSchema['examples'], isRequired: boolean): Json {
+  if (!examples) return { schema }
+  return isRequired ? { schema, example: examples[0] } : { schema: { ...schema, examples } }
+}
 
-function success(endpoint: Endpoint, components: Json): Json {
-  const { response } = endpoint
+/** A body in each of its media types. */
+function content(types: readonly string[], schema: Schema, components: Components): Json {
+  const mediaTypes = types.map((type) => {
+    const json = bodySchema(type, schema)
+    return [type, { schema: extractComponents(json, components), example: exampleOf(json) }]
+  })
+  return Object.fromEntries(mediaTypes)
+}
+
+/** The example of a schema, or one made of the examples of its parts. */
+function exampleOf({ examples, items, properties = {} }: JsonSchema): unknown {
+  if (examples) return examples[0]
+  if (items) return [exampleOf(items)]
+  const members = Object.entries(properties).filter(([, { examples }]) => examples)
+  return Object.fromEntries(members.map(([name, member]) => [name, exampleOf(member)]))
+}
+
+function success({ limit, response }: Endpoint, components: Components): Json {
   const { status, description, schema, headers = {} } = response
-  const own = Object.entries(headers).map(([name, holds]) => [name, { description: holds, schema: text }])
+  const own = Object.entries(headers).map(([name, header]) => [name, { ...header, schema: text }])
   return {
     [status]: {
       description,
-      headers: { ...headerReferences(headersOf(endpoint)), ...Object.fromEntries(own) },
-      ...(schema && { content: { 'application/json': { schema: hoist(convert(schema), components) } } }),
+      headers: {
+        ...headerReferences(['X-Request-Id', ...(limit ? rateLimitHeaders : [])]),
+        ...Object.fromEntries(own),
+      },
+      ...(schema && { content: content(['application/json'], schema, components) }),
     },
   }
 }
@@ -182,28 +247,67 @@ function codesOf({ access, limit, body, ignoresQuery, errors }: Endpoint): Probl
   ]
 }
 
-function failures(endpoint: Endpoint): Json {
-  const codes = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
-  const answers = [...codes].map(([status, codes]) => [
-    status,
-    {
+/** The errors of one status are one component, named by their codes, which other endpoints with the same codes share. */
+function failures(endpoint: Endpoint, { responses }: Components): Json {
+  const codesOfStatus = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
+  const answers = [...codesOfStatus].map(([status, codes]) => {
+    const name = codes.map((code) => componentName(code, endpoint)).join('Or')
+    responses[name] ??= {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
-      headers: headerReferences([
-        ...headersOf(endpoint),
-        ...(headersOfStatus[status] ?? []),
-        ...(status === 415 ? ([acceptHeaderOf(endpoint.method)] as const) : []),
-      ]),
-      content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
-    },
-  ])
+      headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...(headersOfStatus[status] ?? [])]),
+      content: {
+        'application/problem+json': {
+          schema: { $ref: '#/components/schemas/Problem' },
+          examples: Object.fromEntries(codes.map((code) => [code, { value: exampleProblem(code, endpoint) }])),
+        },
+      },
+    }
+    return [status, { $ref: `#/components/responses/${name}` }]
+  })
   return Object.fromEntries(answers)
+}
+
+/** Which mistakes there can be depends on what the endpoint takes. */
+function componentName(code: ProblemCode, { body }: Endpoint): string {
+  if (code === 'invalid_input') return body ? 'InvalidBody' : 'InvalidParameter'
+  return code.replaceAll(/(?:^|_)(\w)/g, (_, letter: string) => letter.toUpperCase())
+}
+
+/** An error of each code of the domain. */
+const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainError>> = {
+  invalid_credentials: new InvalidCredentials(),
+  invalid_token: new InvalidToken(),
+  task_not_found: new TaskNotFound(),
+  email_taken: new EmailAlreadyTaken(),
+  too_many_requests: new TooManyRequests(5),
+  store_unavailable: new StoreUnavailable(undefined),
+  outcome_unknown: new OutcomeUnknown(undefined),
+  overloaded: new Overloaded(),
+}
+
+/** The mistake that every endpoint finds in an unknown member or parameter. */
+const unknownNames = { body: unknownName('body'), parameters: unknownName('parameters') }
+
+function unknownName(part: Part): InvalidRequest {
+  const mistakes: InputError[] = []
+  judge(v.strictObject({}), { colour: 'red' }, part, mistakes)
+  return new InvalidRequest(mistakes)
+}
+
+/** The problem as the endpoint answers it. */
+function exampleProblem(code: ProblemCode, { path, params, body }: Endpoint): object {
+  const { properties = {} } = params ? convert(params) : {}
+  const instance = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(properties[name]?.examples?.[0]))
+  const invalid_input = unknownNames[body ? 'body' : 'parameters']
+  const errors: Readonly<Record<string, Error>> = { ...domainErrors, invalid_input, malformed_body: invalidJson() }
+  return toProblem(errors[code] ?? new HttpError(code as HttpErrorCode), instance).problem
 }
 
 function headerReferences(names: readonly (keyof typeof commonHeaders)[]): Json {
   return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
 }
 
-function convert(schema: Schema): Json {
+function convert(schema: Schema): JsonSchema {
   const { $schema, ...json } = toJsonSchema(schema, {
     target: 'draft-2020-12',
     typeMode: 'input',
@@ -232,12 +336,9 @@ function withoutReadOnly(schema: object): object {
 }
 
 /** Moves each titled schema among the components, where it has a name, and leaves a reference to it. */
-function hoist(schema: JsonSchema, components: Json): Json {
-  const { title, ...rest } = schema
-  const hoisted = Object.fromEntries(
-    Object.entries(rest).map(([key, value]) => [key, key === 'items' ? hoist(value as JsonSchema, components) : value]),
-  )
-  if (typeof title !== 'string') return hoisted
-  components[title] = hoisted
+function extractComponents({ title, items, ...rest }: JsonSchema, components: Components): JsonSchema {
+  const schema = items ? { ...rest, items: extractComponents(items, components) } : rest
+  if (title === undefined) return schema
+  components.schemas[title] = schema
   return { $ref: `#/components/schemas/${title}` }
 }

@@ -36,7 +36,7 @@ const httpErrors = {
   internal_error: { status: 500, detail: 'Something went wrong on our side; the request id leads to the cause.' },
 } as const
 
-type HttpErrorCode = keyof typeof httpErrors
+export type HttpErrorCode = keyof typeof httpErrors
 /** Every `code` that a problem can carry. */
 export type ProblemCode = ErrorCode | HttpErrorCode
 

@@ -78,7 +78,11 @@ const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { e
 const cursor = ruled<Position>(
   (position) =>
     position === undefined ? { code: 'not_a_cursor', detail: 'must be taken from a Link header' } : undefined,
-  { type: 'string', description: 'Where a page begins: opaque, taken from a `Link` header. Not together with `skip`.' },
+  {
+    type: 'string',
+    description: 'Where a page begins: opaque, taken from a `Link` header. Not together with `skip`.',
+    examples: [encodeCursor({ olderThan: 42 })],
+  },
   (text) => decodeCursor(String(text)),
 )
 
@@ -87,10 +91,18 @@ const DEFAULT_LIMIT = 100
 const range = v.pipe(
   v.strictObject({
     skip: v.exactOptional(
-      numeral(SKIP.min, SKIP.max, { default: 0, description: 'How many of the newest tasks to pass over.' }),
+      numeral(SKIP.min, SKIP.max, {
+        default: 0,
+        description: 'How many of the newest tasks to pass over.',
+        examples: [200],
+      }),
     ),
     limit: v.exactOptional(
-      numeral(LIMIT.min, LIMIT.max, { default: DEFAULT_LIMIT, description: 'How many tasks to answer at most.' }),
+      numeral(LIMIT.min, LIMIT.max, {
+        default: DEFAULT_LIMIT,
+        description: 'How many tasks to answer at most.',
+        examples: [20],
+      }),
     ),
     cursor: v.exactOptional(cursor),
   }),
@@ -101,7 +113,7 @@ const range = v.pipe(
   v.transform(({ skip = 0, limit = DEFAULT_LIMIT, cursor }): TaskRange => ({ skip, limit, ...cursor })),
 )
 
-function linkHeader(path: string, limit: number, page: TaskPage): Record<string, string> {
+function linkHeader(path: string, limit: number, page: Omit<TaskPage, 'tasks'>): { readonly Link?: string } {
   const link = (rel: string, position: Position) =>
     `<${path}?cursor=${encodeCursor(position)}&limit=${limit}>; rel="${rel}"`
   const links = [page.older && link('next', page.older), page.newer && link('prev', page.newer)].filter(Boolean)
@@ -113,6 +125,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
   const collection = `${prefix}/tasks`
   const item = `${collection}/{id}`
   const publicPath = `${rootPath}${collection}`
+  const { Link: exampleLink = '' } = linkHeader(collection, 20, { older: { olderThan: 42 }, newer: { newerThan: 61 } })
   return [
     endpoint({
       method: 'POST',
@@ -128,7 +141,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
         status: 201,
         description: 'The created task.',
         schema: taskSchema,
-        headers: { Location: 'Path of the task.' },
+        headers: { Location: { description: 'Path of the task.', example: `${collection}/1` } },
       },
       errors: ['outcome_unknown'],
       async handle({ user, body }) {
@@ -152,7 +165,11 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
         description: 'One page of tasks.',
         schema: v.array(taskSchema),
         headers: {
-          Link: 'The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).',
+          Link: {
+            description:
+              'The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).',
+            example: exampleLink,
+          },
         },
       },
       errors: [],
