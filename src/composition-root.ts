@@ -5,7 +5,8 @@ import { type DependencyContainer, instanceCachingFactory, container as root } f
 import packageJson from '../package.json' with { type: 'json' }
 import { accessLog, type Log } from './adapters/http/access-log.ts'
 import { createApp } from './adapters/http/app.ts'
-import type { LimitName, Limits } from './adapters/http/limits.ts'
+import type { LimitName, Limits } from './adapters/http/endpoint/limits.ts'
+import type { HealthCheck } from './adapters/http/readiness.ts'
 import { Readiness } from './adapters/http/readiness.ts'
 import { type ListeningServer, listen } from './adapters/http/server.ts'
 import { InMemoryTaskRepository } from './adapters/in-memory/in-memory-task-repository.ts'
@@ -18,9 +19,22 @@ import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher
 import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
 import { JwtTokenService } from './adapters/security/jwt-token-service.ts'
 import type { Config } from './config.ts'
-import type { HealthCheck, Ports } from './domain/ports.ts'
-import { ManageAccounts } from './domain/use-cases/manage-accounts.ts'
-import { ManageTasks } from './domain/use-cases/manage-tasks.ts'
+import { ManageAccounts } from './domain/accounts/manage-accounts.ts'
+import type { LoginThrottle, PasswordHasher, TokenService, UserRepository } from './domain/accounts/ports.ts'
+import type { Clock } from './domain/clock.ts'
+import { ManageTasks } from './domain/tasks/manage-tasks.ts'
+import type { TaskRepository } from './domain/tasks/ports.ts'
+
+/** Every driven port. An adapter set provides all of them; `test/contracts` holds each adapter to its port. */
+export interface Ports {
+  readonly tasks: TaskRepository
+  readonly users: UserRepository
+  readonly passwords: PasswordHasher
+  readonly logins: LoginThrottle
+  readonly tokens: TokenService
+  readonly clock: Clock
+  readonly health: HealthCheck
+}
 
 /** How to build each port. Leaving one out does not compile. */
 export type AdapterSet = { readonly [Port in keyof Ports]: (container: DependencyContainer) => Ports[Port] }

@@ -1,6 +1,6 @@
-import type { Requester } from '#src/domain/ports.ts'
-import { Task, type TaskDraft, type TaskSnapshot } from '#src/domain/task.ts'
-import { User, type UserDraft, type UserSnapshot } from '#src/domain/user.ts'
+import type { Requester } from '#src/domain/accounts/ports.ts'
+import { User, type UserDraft, type UserSnapshot } from '#src/domain/accounts/user.ts'
+import { Task, type TaskDraft, type TaskSnapshot } from '#src/domain/tasks/task.ts'
 
 export const aTaskDraft = (given: Partial<TaskDraft> = {}): TaskDraft => ({
   title: 'Ship',

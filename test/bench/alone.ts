@@ -1,8 +1,8 @@
 /** In this process and without HTTP: what sharing a commit costs a write that has nobody to share it with. */
 import { join } from 'node:path'
-import { Batches } from '#src/adapters/mikro-orm/batches.ts'
+import { Batches } from '#src/adapters/mikro-orm/group-commit.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
-import { inOneCommit, openSqliteWriter } from '#src/adapters/mikro-orm/sqlite-store.ts'
+import { inOneCommit, openSqliteWriter } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
 import { median } from './load.ts'
 import { folder } from './servers.ts'
 

@@ -1,6 +1,6 @@
-import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/mikro-orm-task-repository.ts'
-import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/mikro-orm-user-repository.ts'
 import type { Statement } from '#src/adapters/mikro-orm/prepared-query.ts'
+import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-task-repository.ts'
+import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-user-repository.ts'
 import type { Store } from '#src/adapters/mikro-orm/store.ts'
 
 interface Beside {

@@ -1,7 +1,8 @@
 /** What every repository promises of values and of edits at the same time, for specs that change the settings below it. */
 import { expect } from 'chai'
 import type pg from 'pg'
-import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
+import type { UserRepository } from '#src/domain/accounts/ports.ts'
+import type { TaskRepository } from '#src/domain/tasks/ports.ts'
 import { aTaskDraft, aUserDraft } from '#test/builders.ts'
 
 type Settings = Readonly<Record<string, string>>

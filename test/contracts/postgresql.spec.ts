@@ -6,14 +6,18 @@ import { expect } from 'chai'
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { type PoolOptions, postgresqlPool, SharedConnections } from '#src/adapters/mikro-orm/postgresql-connections.ts'
-import { PATIENCE, type Patience, PostgresqlServers } from '#src/adapters/mikro-orm/postgresql-servers.ts'
-import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql-store.ts'
+import {
+  type PoolOptions,
+  postgresqlPool,
+  SharedConnections,
+} from '#src/adapters/mikro-orm/postgresql/postgresql-connections.ts'
+import { PATIENCE, type Patience, PostgresqlServers } from '#src/adapters/mikro-orm/postgresql/postgresql-servers.ts'
+import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql/postgresql-store.ts'
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { EmailAlreadyTaken, InvalidToken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
-import type { TaskKey } from '#src/domain/ports.ts'
-import type { Task } from '#src/domain/task.ts'
+import type { TaskKey } from '#src/domain/tasks/ports.ts'
+import type { Task } from '#src/domain/tasks/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { aTaskDraft, aUserDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'

@@ -4,7 +4,8 @@ import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-r
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { readConfig } from '#src/config.ts'
 import type { PostgresqlTarget } from '#src/database-target.ts'
-import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
+import type { UserRepository } from '#src/domain/accounts/ports.ts'
+import type { TaskRepository } from '#src/domain/tasks/ports.ts'
 import type { AdapterSet } from '#test/adapter-sets.ts'
 import { aUserDraft } from '#test/builders.ts'
 

@@ -8,9 +8,14 @@ import { CompiledQuery, Kysely } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
-import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite-dialect.ts'
-import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite-file.ts'
-import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from '#src/adapters/mikro-orm/sqlite-store.ts'
+import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite/sqlite-dialect.ts'
+import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite/sqlite-file.ts'
+import {
+  openSqlite,
+  openSqliteReader,
+  openSqliteWriter,
+  sqliteStore,
+} from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
 import { EmailAlreadyTaken, InvalidToken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'

@@ -1,8 +1,8 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
-import type { TaskKey, TaskRange } from '#src/domain/ports.ts'
-import type { Task, TaskSnapshot } from '#src/domain/task.ts'
+import type { TaskKey, TaskRange } from '#src/domain/tasks/ports.ts'
+import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
 import { adapterSets, inMemory } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import {

@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { normalizeEmail, User } from '#src/domain/user.ts'
+import { normalizeEmail, User } from '#src/domain/accounts/user.ts'
 import { readsOf } from '#test/text-readers.ts'
 import { anyText } from './texts.ts'
 import { violations } from './violations.ts'

@@ -1,8 +1,8 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { LIMIT, type Position, readPage, SKIP, type TaskPage } from '#src/domain/page.ts'
-import type { TaskRange } from '#src/domain/ports.ts'
-import type { Task } from '#src/domain/task.ts'
+import type { TaskRange } from '#src/domain/tasks/ports.ts'
+import type { Task } from '#src/domain/tasks/task.ts'
+import { LIMIT, type Position, readPage, SKIP, type TaskPage } from '#src/domain/tasks/task-query.ts'
 import { aTask } from '#test/builders.ts'
 import { violationsOf } from './violations.ts'
 

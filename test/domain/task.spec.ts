@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { type NewTask, Task, type TaskChanges } from '#src/domain/task.ts'
+import { type NewTask, Task, type TaskChanges } from '#src/domain/tasks/task.ts'
 import { aTask } from '#test/builders.ts'
 import { violations } from './violations.ts'
 

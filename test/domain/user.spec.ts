@@ -1,6 +1,6 @@
 import { expect } from 'chai'
+import { credentialRules, loginRules, User } from '#src/domain/accounts/user.ts'
 import { enforce } from '#src/domain/rules.ts'
-import { credentialRules, loginRules, User } from '#src/domain/user.ts'
 import { violations } from './violations.ts'
 
 const ASTRAL = '🙂'

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { backupSqlite } from '#src/adapters/mikro-orm/sqlite-backup.ts'
+import { backupSqlite } from '#src/adapters/mikro-orm/sqlite/sqlite-backup.ts'
 import { allowProcesses, type Environment, folder, Process, Service } from '#test/process.ts'
 import { Client, Storm } from './client.ts'
 

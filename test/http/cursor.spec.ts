@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { decodeCursor, encodeCursor } from '#src/adapters/http/cursor.ts'
-import type { Position } from '#src/domain/page.ts'
+import { decodeCursor, encodeCursor } from '#src/adapters/http/routes/cursor.ts'
+import type { Position } from '#src/domain/tasks/task-query.ts'
 
 describe('A cursor', () => {
   const positions: fc.Arbitrary<Position> = fc.oneof(

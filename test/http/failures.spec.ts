@@ -1,6 +1,7 @@
 import { expect } from 'chai'
+import type { UserRepository } from '#src/domain/accounts/ports.ts'
 import { OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
-import type { TaskRepository, UserRepository } from '#src/domain/ports.ts'
+import type { TaskRepository } from '#src/domain/tasks/ports.ts'
 import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
 import { signed } from './tokens.ts'
 

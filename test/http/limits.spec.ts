@@ -2,7 +2,7 @@ import { mock } from 'node:test'
 import { expect } from 'chai'
 import type { Context } from 'koa'
 import type { Response, Test } from 'supertest'
-import { clientNetworkOf } from '#src/adapters/http/client-network.ts'
+import { clientNetworkOf } from '#src/adapters/http/endpoint/client-network.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, TASKS, type User } from './api.ts'
 

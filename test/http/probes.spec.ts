@@ -1,8 +1,8 @@
 import { expect } from 'chai'
-import { toProblem } from '#src/adapters/http/problems.ts'
+import { toProblem } from '#src/adapters/http/endpoint/problems.ts'
+import type { HealthCheck } from '#src/adapters/http/readiness.ts'
 import { Readiness } from '#src/adapters/http/readiness.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
-import type { HealthCheck } from '#src/domain/ports.ts'
 import { Api, codeOf, describeApi } from './api.ts'
 
 describeApi('Probes', (api) => {

@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { HttpError, toProblem } from '#src/adapters/http/problems.ts'
+import { HttpError, toProblem } from '#src/adapters/http/endpoint/problems.ts'
 import { Overloaded, StoreUnavailable, TooManyRequests } from '#src/domain/errors.ts'
 
 const retryAfter = (error: Error) => toProblem(error, '/').headers['Retry-After']

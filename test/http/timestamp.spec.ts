@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { toTimestamp } from '#src/adapters/http/timestamp.ts'
+import { toTimestamp } from '#src/adapters/http/endpoint/timestamp.ts'
 
 describe('A timestamp', () => {
   it('is what toISOString gives, for any time and in any order', () => {

@@ -1,12 +1,12 @@
-import { InvalidToken } from '#src/domain/errors.ts'
 import type {
   AccessToken,
-  Clock,
   LoginThrottle,
   PasswordHasher,
   TokenService,
   VerifiedToken,
-} from '#src/domain/ports.ts'
+} from '#src/domain/accounts/ports.ts'
+import type { Clock } from '#src/domain/clock.ts'
+import { InvalidToken } from '#src/domain/errors.ts'
 
 /** Remembers which hashes it was asked to verify. */
 export class FakePasswordHasher implements PasswordHasher {

@@ -1,6 +1,7 @@
 import { mock } from 'node:test'
 import { expect } from 'chai'
 import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
+import { ManageAccounts } from '#src/domain/accounts/manage-accounts.ts'
 import {
   EmailAlreadyTaken,
   InvalidCredentials,
@@ -9,7 +10,6 @@ import {
   StoreUnavailable,
   TooManyRequests,
 } from '#src/domain/errors.ts'
-import { ManageAccounts } from '#src/domain/use-cases/manage-accounts.ts'
 import { aRequester, aUserDraft } from '#test/builders.ts'
 import { violationsOf } from '#test/domain/violations.ts'
 import { FakeClock, FakeLoginThrottle, FakePasswordHasher, FakeTokenService } from './fakes.ts'

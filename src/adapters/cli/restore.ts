@@ -1,6 +1,6 @@
 /** `node src/adapters/cli/restore.ts FILE` puts a backup into the place of the SQLite database; stop the service first. */
 import { resolve } from 'node:path'
-import { restoreSqlite } from '../mikro-orm/sqlite-backup.ts'
+import { restoreSqlite } from '../mikro-orm/sqlite/sqlite-backup.ts'
 import { sqliteCommand } from './sqlite-command.ts'
 
 await sqliteCommand('restore', async (database, file, progress) => {

@@ -1,5 +1,5 @@
 import { ConfigError, readDatabaseTarget, readEnvironment } from '../../config.ts'
-import { BackupRefused, type Progress } from '../mikro-orm/sqlite-backup.ts'
+import { BackupRefused, type Progress } from '../mikro-orm/sqlite/sqlite-backup.ts'
 
 /**
  * Runs a command that takes one file, and the SQLite database that is configured.

@@ -1,6 +1,6 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
-import { networkOf } from './client-network.ts'
+import { networkOf } from './endpoint/client-network.ts'
 
 interface ConnectionLimits {
   /** Connections of one client network; more are closed at once. */

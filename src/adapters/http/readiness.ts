@@ -1,6 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { HealthCheck } from '../../domain/ports.ts'
-import { HttpError } from './problems.ts'
+import { HttpError } from './endpoint/problems.ts'
+
+/** The store behind the repositories. */
+export interface HealthCheck {
+  /** Asks the store something. @throws StoreUnavailable */
+  ping(): Promise<void>
+}
 
 /** Whether requests can be served: not any more once the service stops, and not while the store can't answer. */
 export class Readiness {

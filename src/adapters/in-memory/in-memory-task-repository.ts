@@ -1,6 +1,6 @@
 import { TaskNotFound } from '../../domain/errors.ts'
-import type { TaskKey, TaskRange, TaskRepository } from '../../domain/ports.ts'
-import { Task, type TaskDraft, type TaskSnapshot } from '../../domain/task.ts'
+import type { TaskKey, TaskRange, TaskRepository } from '../../domain/tasks/ports.ts'
+import { Task, type TaskDraft, type TaskSnapshot } from '../../domain/tasks/task.ts'
 
 /** Keeps tasks for the life of the process. It does not know the users: a task of any owner is stored. */
 export class InMemoryTaskRepository implements TaskRepository {

@@ -1,6 +1,6 @@
+import type { UserRepository } from '../../domain/accounts/ports.ts'
+import { User, type UserDraft, type UserSnapshot } from '../../domain/accounts/user.ts'
 import { EmailAlreadyTaken } from '../../domain/errors.ts'
-import type { UserRepository } from '../../domain/ports.ts'
-import { User, type UserDraft, type UserSnapshot } from '../../domain/user.ts'
 
 /** Keeps users for the life of the process. */
 export class InMemoryUserRepository implements UserRepository {

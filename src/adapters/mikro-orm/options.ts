@@ -6,12 +6,12 @@ import { type AbstractSqlDriver, SqliteDriver } from '@mikro-orm/sqlite'
 import type { Dialect } from 'kysely'
 import type { PersistentTarget } from '../../database-target.ts'
 import { MigrationGenerator } from './migration-generator.ts'
-import { type PoolOptions, postgresqlPool } from './postgresql-connections.ts'
-import { ReleasingDialect } from './postgresql-dialect.ts'
-import { PostgresqlServers } from './postgresql-servers.ts'
+import { type PoolOptions, postgresqlPool } from './postgresql/postgresql-connections.ts'
+import { ReleasingDialect } from './postgresql/postgresql-dialect.ts'
+import { PostgresqlServers } from './postgresql/postgresql-servers.ts'
 import { MIGRATIONS_TABLE, RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
-import { OneWriterDialect } from './sqlite-dialect.ts'
-import { openSqlite } from './sqlite-store.ts'
+import { OneWriterDialect } from './sqlite/sqlite-dialect.ts'
+import { openSqlite } from './sqlite/sqlite-store.ts'
 
 /** For a single command. While one connection holds the lock of the migrations, MikroORM asks on another. */
 export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }

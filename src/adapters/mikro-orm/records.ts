@@ -5,8 +5,8 @@
 import { defineEntity, p } from '@mikro-orm/core'
 import type { InferKyselyTable } from '@mikro-orm/sqlite'
 import type { ColumnType, Insertable, InsertType, Selectable, SelectType, UpdateType } from 'kysely'
-import { Task, type TaskDraft } from '../../domain/task.ts'
-import { User, type UserDraft } from '../../domain/user.ts'
+import { User, type UserDraft } from '../../domain/accounts/user.ts'
+import { Task, type TaskDraft } from '../../domain/tasks/task.ts'
 import type { Store } from './store.ts'
 import type { Constraint } from './store-errors.ts'
 

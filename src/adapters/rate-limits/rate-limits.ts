@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
+import type { LoginThrottle } from '../../domain/accounts/ports.ts'
 import { InvalidCredentials, TooManyRequests } from '../../domain/errors.ts'
-import type { LoginThrottle } from '../../domain/ports.ts'
 import { Counter, type Quota } from './counter.ts'
 import type { SharedCounts } from './shared-counts.ts'
 

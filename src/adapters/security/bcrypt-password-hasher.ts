@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import bcrypt from 'bcrypt'
-import type { PasswordHasher } from '../../domain/ports.ts'
+import type { PasswordHasher } from '../../domain/accounts/ports.ts'
 
 /** A hash that bcrypt reads; it answers false for any other, without work. */
 const HASH = /^\$2[ab]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$/

@@ -1,6 +1,6 @@
 import PQueue from 'p-queue'
+import type { PasswordHasher, Requester } from '../../domain/accounts/ports.ts'
 import { Overloaded } from '../../domain/errors.ts'
-import type { PasswordHasher, Requester } from '../../domain/ports.ts'
 import { FairQueue, type FairQueueOptions } from './fair-queue.ts'
 
 export interface Bounds {

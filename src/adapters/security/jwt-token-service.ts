@@ -1,8 +1,9 @@
 import { createSecretKey, type KeyObject } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import { LRUCache } from 'lru-cache'
+import type { AccessToken, TokenService, VerifiedToken } from '../../domain/accounts/ports.ts'
+import type { Clock } from '../../domain/clock.ts'
 import { InvalidToken } from '../../domain/errors.ts'
-import type { AccessToken, Clock, TokenService, VerifiedToken } from '../../domain/ports.ts'
 
 const USER_ID = /^[1-9]\d{0,15}$/
 

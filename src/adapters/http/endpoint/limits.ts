@@ -1,5 +1,5 @@
 import type { Context } from 'koa'
-import { TooManyRequests } from '../../domain/errors.ts'
+import { TooManyRequests } from '../../../domain/errors.ts'
 
 /** How often something may be done. */
 export interface Quota {

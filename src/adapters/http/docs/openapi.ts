@@ -12,9 +12,9 @@ import {
   StoreUnavailable,
   TaskNotFound,
   TooManyRequests,
-} from '../../domain/errors.ts'
-import { FORM_TYPE, invalidJson } from './body.ts'
-import type { Endpoint } from './endpoint.ts'
+} from '../../../domain/errors.ts'
+import { FORM_TYPE, invalidJson } from '../endpoint/body.ts'
+import { type Endpoint, tags } from '../endpoint/endpoint.ts'
 import {
   HttpError,
   type HttpErrorCode,
@@ -24,8 +24,8 @@ import {
   type ProblemCode,
   statusOfCode,
   toProblem,
-} from './problems.ts'
-import { type JsonSchema, judge, type Part, type Schema } from './validation.ts'
+} from '../endpoint/problems.ts'
+import { type JsonSchema, judge, type Part, type Schema } from '../endpoint/validation.ts'
 
 type Json = Record<string, unknown>
 
@@ -73,13 +73,6 @@ export function openApiDocument({ title, version, loginPath }: About, endpoints:
       },
     },
   }
-}
-
-/** What each group of endpoints is about. */
-export const tags = {
-  Accounts: 'Register, log in, and see who you are.',
-  Tasks: 'Your tasks; nobody else sees or touches them.',
-  Service: 'The service itself.',
 }
 
 const text = { type: 'string' }

@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { type Rule, wholeNumber } from '../../domain/rules.ts'
+import { type Rule, wholeNumber } from '../../../domain/rules.ts'
 import { type InputError, InvalidRequest, MAX_ERRORS } from './problems.ts'
 
 /** A schema of any members that yields `Output`. */

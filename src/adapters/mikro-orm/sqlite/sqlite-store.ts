@@ -1,13 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { type Kysely, sql } from 'kysely'
-import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
-import { Batches, type Job, type RunBatch } from './batches.ts'
-import type { Statement } from './prepared-query.ts'
-import type { Tables } from './records.ts'
+import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
+import { Batches, type Job, type RunBatch } from '../group-commit.ts'
+import type { Statement } from '../prepared-query.ts'
+import type { Tables } from '../records.ts'
+import { type Store, translated } from '../store.ts'
+import { codeOf } from '../store-errors.ts'
 import { BUSY_TIMEOUT, type OpenFiles, refuseForeign } from './sqlite-file.ts'
-import { type Store, translated } from './store.ts'
-import { codeOf } from './store-errors.ts'
 
 /** Milliseconds until the lock is asked for again. */
 const PAUSE = 1

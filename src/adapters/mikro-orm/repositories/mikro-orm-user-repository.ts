@@ -1,10 +1,10 @@
-import { EmailAlreadyTaken } from '../../domain/errors.ts'
-import type { UserRepository } from '../../domain/ports.ts'
-import type { User, UserDraft, UserSnapshot } from '../../domain/user.ts'
-import { prepare, wide } from './prepared-query.ts'
-import { toUser, toUserColumns, USERS_EMAIL_UNIQUE, userColumns } from './records.ts'
-import type { Store } from './store.ts'
-import { violates } from './store-errors.ts'
+import type { UserRepository } from '../../../domain/accounts/ports.ts'
+import type { User, UserDraft, UserSnapshot } from '../../../domain/accounts/user.ts'
+import { EmailAlreadyTaken } from '../../../domain/errors.ts'
+import { prepare, wide } from '../prepared-query.ts'
+import { toUser, toUserColumns, USERS_EMAIL_UNIQUE, userColumns } from '../records.ts'
+import type { Store } from '../store.ts'
+import { violates } from '../store-errors.ts'
 
 type HashReplacement = Pick<UserSnapshot, 'id' | 'hashedPassword'> & { readonly hash: string }
 

@@ -1,13 +1,12 @@
 import type Router from '@koa/router'
 import type { Context } from 'koa'
 import * as v from 'valibot'
-import type { Requester } from '../../domain/ports.ts'
-import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
-import type { UserSnapshot } from '../../domain/user.ts'
-import { authenticate } from './authenticate.ts'
+import type { ManageAccounts } from '../../../domain/accounts/manage-accounts.ts'
+import type { Requester } from '../../../domain/accounts/ports.ts'
+import type { UserSnapshot } from '../../../domain/accounts/user.ts'
+import { authenticate } from './access.ts'
 import { type BodyType, bodyReader } from './body.ts'
 import { type LimitName, type Limits, limitBy } from './limits.ts'
-import type { tags } from './openapi.ts'
 import { type InputError, InvalidRequest, type ProblemCode } from './problems.ts'
 import { requesterOf } from './requester.ts'
 import { judge, type ObjectSchema, onlyOnce, type Schema } from './validation.ts'
@@ -27,6 +26,13 @@ interface Request<Who extends Access, Params, Query, Body> {
   readonly query: Query
   readonly body: Body
   readonly requester: Who extends 'public' ? Requester : undefined
+}
+
+/** The groups of endpoints, with what the documentation says about each. */
+export const tags = {
+  Accounts: 'Register, log in, and see who you are.',
+  Tasks: 'Your tasks; nobody else sees or touches them.',
+  Service: 'The service itself.',
 }
 
 /** A route with everything that serves it, checks it and documents it. */

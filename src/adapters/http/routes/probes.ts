@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { type Endpoint, endpoint } from './endpoint.ts'
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 
 const healthSchema = v.pipe(
   v.object({ status: v.literal('ok'), environment: v.string() }),

@@ -1,4 +1,4 @@
-import { all, atMostUnits, enforce, type Rule, text, wellFormed } from './rules.ts'
+import { all, atMostUnits, enforce, type Rule, text, wellFormed } from '../rules.ts'
 
 export const EMAIL_LIMITS = { min: 3, max: 320 }
 export const PASSWORD_LIMITS = { min: 8, max: 128 }

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util'
 import type { Context } from 'koa'
 import { stdSerializers } from 'pino'
-import { rawBodyOf } from './body.ts'
-import { readParameters } from './validation.ts'
+import { rawBodyOf } from './endpoint/body.ts'
+import { readParameters } from './endpoint/validation.ts'
 
 const REDACTED = '[redacted]'
 const SECRET = /passw|secret|token|cookie|authori[sz]ation|api.?key/i

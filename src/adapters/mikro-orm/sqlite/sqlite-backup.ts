@@ -13,9 +13,9 @@ import {
 } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
-import { MIGRATIONS_TABLE } from './records.ts'
+import { MIGRATIONS_TABLE } from '../records.ts'
+import { codeOf, reasonOf } from '../store-errors.ts'
 import { ForeignFile, refuseForeign } from './sqlite-file.ts'
-import { codeOf, reasonOf } from './store-errors.ts'
 
 /** Its message is one line for the operator. Nothing has changed. */
 export class BackupRefused extends Error {}

@@ -1,14 +1,14 @@
 import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
-import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
-import { Batches, type Job, type RunBatch } from './batches.ts'
+import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
+import { Batches, type Job, type RunBatch } from '../group-commit.ts'
+import { type Statement, statement } from '../prepared-query.ts'
+import type { Tables } from '../records.ts'
+import { type Decision, type Store, translated } from '../store.ts'
+import { isConflict, isServerWide, isTimeout, leavesOutcomeOpen } from '../store-errors.ts'
 import type { SharedConnections } from './postgresql-connections.ts'
 import { BEGIN_IN_SHARED_SESSION } from './postgresql-session.ts'
-import { type Statement, statement } from './prepared-query.ts'
-import type { Tables } from './records.ts'
-import { type Decision, type Store, translated } from './store.ts'
-import { isConflict, isServerWide, isTimeout, leavesOutcomeOpen } from './store-errors.ts'
 
 /** While the server is busy with one group, the next is on its way to it. */
 const GROUPS_AT_ONCE = 2

@@ -1,4 +1,4 @@
-import { all, boolean, enforce, notBlank, nullable, type Rule, text } from './rules.ts'
+import { all, boolean, enforce, notBlank, nullable, type Rule, text } from '../rules.ts'
 
 export const TITLE_LIMITS = { min: 1, max: 255 }
 export const DESCRIPTION_LIMITS = { min: 0, max: 2_000 }

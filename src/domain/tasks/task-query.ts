@@ -1,5 +1,5 @@
+import { enforce, optional, wholeNumber } from '../rules.ts'
 import type { TaskRange } from './ports.ts'
-import { enforce, optional, wholeNumber } from './rules.ts'
 import type { Task } from './task.ts'
 
 export const LIMIT = { min: 1, max: 200 }

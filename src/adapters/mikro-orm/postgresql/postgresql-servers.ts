@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
-import type { DatabaseHost, PostgresqlTarget } from '../../database-target.ts'
+import type { DatabaseHost, PostgresqlTarget } from '../../../database-target.ts'
+import { reasonOf } from '../store-errors.ts'
 import { SessionClient } from './postgresql-session.ts'
-import { reasonOf } from './store-errors.ts'
 
 export const APPLICATION_NAME = 'task-management-api'
 

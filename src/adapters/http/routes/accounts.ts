@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
+import type { ManageAccounts } from '../../../domain/accounts/manage-accounts.ts'
 import {
   credentialRules,
   EMAIL_LIMITS,
@@ -8,11 +8,11 @@ import {
   MAX_RAW_PASSWORD,
   PASSWORD_LIMITS,
   type UserSnapshot,
-} from '../../domain/user.ts'
-import { FORM_TYPE, JSON_TYPE } from './body.ts'
-import { type Endpoint, endpoint } from './endpoint.ts'
-import { timestamp, toTimestamp } from './timestamp.ts'
-import { bodyOf, ruled } from './validation.ts'
+} from '../../../domain/accounts/user.ts'
+import { FORM_TYPE, JSON_TYPE } from '../endpoint/body.ts'
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
+import { bodyOf, ruled } from '../endpoint/validation.ts'
 
 const userSchema = v.pipe(
   v.object({ id: v.pipe(v.number(), v.integer()), email: v.string(), created_at: timestamp }),

@@ -1,7 +1,7 @@
 import type { Context } from 'koa'
-import { InvalidToken } from '../../domain/errors.ts'
-import type { ManageAccounts } from '../../domain/use-cases/manage-accounts.ts'
-import type { UserSnapshot } from '../../domain/user.ts'
+import type { ManageAccounts } from '../../../domain/accounts/manage-accounts.ts'
+import type { UserSnapshot } from '../../../domain/accounts/user.ts'
+import { InvalidToken } from '../../../domain/errors.ts'
 import { HttpError } from './problems.ts'
 
 /** `b64token`, RFC 6750, section 2.1; the scheme's case does not count (RFC 9110, section 11.1). */

@@ -1,9 +1,9 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
 import pg from 'pg'
-import { StoreUnavailable } from '../../domain/errors.ts'
+import { StoreUnavailable } from '../../../domain/errors.ts'
+import type { Statement } from '../prepared-query.ts'
+import { codeOf } from '../store-errors.ts'
 import { APPLICATION_NAME, type PostgresqlServers, PrimaryClient } from './postgresql-servers.ts'
-import type { Statement } from './prepared-query.ts'
-import { codeOf } from './store-errors.ts'
 
 /** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
 const SESSION_LIMITS = {

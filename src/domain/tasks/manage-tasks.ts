@@ -1,8 +1,12 @@
-import { readPage, type TaskPage } from '../page.ts'
-import type { Ports, TaskKey, TaskRange } from '../ports.ts'
-import { type NewTask, Task, type TaskChanges } from '../task.ts'
+import type { Clock } from '../clock.ts'
+import type { TaskKey, TaskRange, TaskRepository } from './ports.ts'
+import { type NewTask, Task, type TaskChanges } from './task.ts'
+import { readPage, type TaskPage } from './task-query.ts'
 
-type Needs = Pick<Ports, 'tasks' | 'clock'>
+interface Needs {
+  readonly tasks: TaskRepository
+  readonly clock: Clock
+}
 
 /** Every method takes the owner, as a part of the key or by itself, and touches that owner's tasks alone. */
 export class ManageTasks {

@@ -1,11 +1,11 @@
 import { sql } from 'kysely'
-import { InvalidToken, TaskNotFound } from '../../domain/errors.ts'
-import type { TaskKey, TaskRange, TaskRepository } from '../../domain/ports.ts'
-import type { Task, TaskDraft, TaskSnapshot } from '../../domain/task.ts'
-import { prepare, wide } from './prepared-query.ts'
-import { TASKS_OWNER_FOREIGN, taskColumns, toTask, toTaskColumns } from './records.ts'
-import type { Store } from './store.ts'
-import { violates } from './store-errors.ts'
+import { InvalidToken, TaskNotFound } from '../../../domain/errors.ts'
+import type { TaskKey, TaskRange, TaskRepository } from '../../../domain/tasks/ports.ts'
+import type { Task, TaskDraft, TaskSnapshot } from '../../../domain/tasks/task.ts'
+import { prepare, wide } from '../prepared-query.ts'
+import { TASKS_OWNER_FOREIGN, taskColumns, toTask, toTaskColumns } from '../records.ts'
+import type { Store } from '../store.ts'
+import { violates } from '../store-errors.ts'
 
 interface Page {
   readonly ownerId: number

@@ -1,13 +1,13 @@
 import * as v from 'valibot'
-import { LIMIT, type Position, SKIP, type TaskPage } from '../../domain/page.ts'
-import type { TaskRange } from '../../domain/ports.ts'
-import { DESCRIPTION_LIMITS, type Task, TITLE_LIMITS, taskRules } from '../../domain/task.ts'
-import type { ManageTasks } from '../../domain/use-cases/manage-tasks.ts'
-import { JSON_TYPE, MERGE_PATCH_TYPE } from './body.ts'
+import type { ManageTasks } from '../../../domain/tasks/manage-tasks.ts'
+import type { TaskRange } from '../../../domain/tasks/ports.ts'
+import { DESCRIPTION_LIMITS, type Task, TITLE_LIMITS, taskRules } from '../../../domain/tasks/task.ts'
+import { LIMIT, type Position, SKIP, type TaskPage } from '../../../domain/tasks/task-query.ts'
+import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
+import { bodyOf, numeral, ruled } from '../endpoint/validation.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
-import { type Endpoint, endpoint } from './endpoint.ts'
-import { timestamp, toTimestamp } from './timestamp.ts'
-import { bodyOf, numeral, ruled } from './validation.ts'
 
 const taskSchema = v.pipe(
   v.object({

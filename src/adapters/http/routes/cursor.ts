@@ -1,4 +1,4 @@
-import type { Position } from '../../domain/page.ts'
+import type { Position } from '../../../domain/tasks/task-query.ts'
 
 const FORM = /^([<>])(0|[1-9]\d{0,15})$/
 

@@ -6,7 +6,7 @@ import {
   errorKinds,
   InvalidInput,
   TooManyRequests,
-} from '../../domain/errors.ts'
+} from '../../../domain/errors.ts'
 
 const statusOfKind = {
   invalid: 422,

@@ -1,6 +1,6 @@
 import { realpathSync, statSync } from 'node:fs'
 import BetterSqlite3 from 'better-sqlite3'
-import { FIRST_MIGRATION, MIGRATIONS_TABLE } from './records.ts'
+import { FIRST_MIGRATION, MIGRATIONS_TABLE } from '../records.ts'
 
 /** How long to wait for another process that writes, in milliseconds. */
 export const BUSY_TIMEOUT = 1_000

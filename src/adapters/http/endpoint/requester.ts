@@ -1,5 +1,5 @@
 import type { Context } from 'koa'
-import type { Requester } from '../../domain/ports.ts'
+import type { Requester } from '../../../domain/accounts/ports.ts'
 import { clientNetworkOf } from './client-network.ts'
 
 /** The client closed the connection before it was answered. There is no answer to send; the access log has the request. */

@@ -1,9 +1,16 @@
+import type { Clock } from '../clock.ts'
 import { DomainError, InvalidCredentials, InvalidToken } from '../errors.ts'
-import type { AccessToken, Ports, Requester } from '../ports.ts'
 import { enforce } from '../rules.ts'
-import { type Credentials, credentialRules, loginPair, loginRules, User, type UserSnapshot } from '../user.ts'
+import type { AccessToken, LoginThrottle, PasswordHasher, Requester, TokenService, UserRepository } from './ports.ts'
+import { type Credentials, credentialRules, loginPair, loginRules, User, type UserSnapshot } from './user.ts'
 
-type Needs = Pick<Ports, 'users' | 'passwords' | 'logins' | 'tokens' | 'clock'>
+interface Needs {
+  readonly users: UserRepository
+  readonly passwords: PasswordHasher
+  readonly logins: LoginThrottle
+  readonly tokens: TokenService
+  readonly clock: Clock
+}
 
 export class ManageAccounts {
   readonly #ports: Needs
