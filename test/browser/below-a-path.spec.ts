@@ -96,6 +96,20 @@ describe('Below a path of a proxy, in a browser', function () {
     await page.close()
   })
 
+  for (const [from, to] of [
+    ['/', '/docs'],
+    ['/docs/', '/docs'],
+    ['/redoc/', '/redoc'],
+  ] as const) {
+    it(`${from} leads to ${to} below the path`, async () => {
+      const { page } = await watch(browser, nginx.url)
+      await page.goto(`${nginx.url}${ROOT_PATH}${from}`)
+      expect(page.url()).to.equal(`${nginx.url}${ROOT_PATH}${to}`)
+      await page.getByText('/api/v1/tasks', { exact: false }).first().waitFor({ state: 'attached' })
+      await page.close()
+    })
+  }
+
   it('/redoc finds its document', async () => {
     const { page } = await watch(browser, nginx.url)
     await page.goto(`${nginx.url}${ROOT_PATH}/redoc`)

@@ -186,8 +186,10 @@ function closed(node: unknown): unknown {
 
 const mediaType = ({ headers }: Answer) => String(headers['content-type'] ?? '').split(';')[0]
 
-/** The document itself and the pages that show it. */
+/** The document itself, the pages that show it, and the redirects to them. */
 const isPage = (path: string, { status }: Answer) =>
-  (status === 200 || status === 304) && /^\/(?:openapi\.json$|(?:docs|redoc)(?:\/|$))/.test(path)
+  status === 302 || status === 308
+    ? /^\/(?:(?:docs|redoc)\/)?$/.test(path)
+    : (status === 200 || status === 304) && /^\/(?:openapi\.json$|(?:docs|redoc)(?:\/|$))/.test(path)
 
 const isPreflight = (method: string, { status }: Answer) => method === 'OPTIONS' && status === 204

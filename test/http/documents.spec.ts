@@ -393,6 +393,33 @@ describeApi('Documents', (api) => {
   })
 })
 
+const REDIRECTS = [
+  { from: '/', status: 302, to: 'docs', page: '/docs' },
+  { from: '/docs/', status: 308, to: '../docs', page: '/docs' },
+  { from: '/redoc/', status: 308, to: '../redoc', page: '/redoc' },
+] as const
+
+for (const rootPath of ['', '/tasks-api']) {
+  describe(`A redirect to a page (ROOT_PATH ${rootPath || 'empty'})`, () => {
+    const api = new Api()
+    before(() => api.start({ DATABASE_URL: 'memory:', ROOT_PATH: rootPath }))
+    after(() => api.stop())
+
+    for (const { from, status, to, page } of REDIRECTS) {
+      it(`${from} is ${status} to the page, by a relative reference and whatever the query`, async () => {
+        for (const method of ['GET', 'HEAD']) {
+          for (const query of ['', '?t=1764082800', '?t=1&t=2&%ff']) {
+            const { headers, ...answer } = await api.raw({ method, path: from + query })
+            expect({ status: answer.status, location: headers.location }).to.deep.equal({ status, location: to })
+          }
+        }
+        expect(new URL(to, `https://example.com/below/a/path${from}`).pathname).to.equal(`/below/a/path${page}`)
+        expect(new URL(to, `https://example.com${from}`).pathname).to.equal(page)
+      })
+    }
+  })
+}
+
 const FILES = ['/docs/swagger-ui.css', '/docs/swagger-ui-bundle.js', '/docs/start.js', '/redoc/redoc.standalone.js']
 
 describe('A file of the documentation', () => {

@@ -51,8 +51,22 @@ const reDoc: Page = {
   assets: { '/redoc/redoc.standalone.js': { type: 'js', file: 'redoc/bundles/redoc.standalone.js' } },
 }
 
+/** Relative, so that each also works below a path that a proxy strips. */
+const redirects = [
+  { path: '/', status: 302, location: 'docs' },
+  { path: '/docs/', status: 308, location: '../docs' },
+  { path: '/redoc/', status: 308, location: '../redoc' },
+] as const
+
 /** The OpenAPI document as pages for people, from files of the dependencies; nothing comes from another host. */
 export function mountDocs(router: Router, title: string): void {
+  for (const { path, status, location } of redirects) {
+    router.get(path, (ctx) => {
+      ctx.state.route = path
+      ctx.status = status
+      ctx.set('Location', location)
+    })
+  }
   for (const { path, policy, body, assets } of [swaggerUi, reDoc]) {
     const html = `<!doctype html>
 <html lang="en">
