@@ -65,6 +65,7 @@ export function mountDocs(router: Router, title: string): void {
       ctx.state.route = path
       ctx.status = status
       ctx.set('Location', location)
+      ctx.body = ''
     })
   }
   for (const { path, policy, body, assets } of [swaggerUi, reDoc]) {
