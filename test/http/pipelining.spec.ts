@@ -29,13 +29,15 @@ describe('A connection with several requests at once', () => {
   let received: string
   let over: boolean
   let contextOf: () => string | undefined
+  let onStart: (request: Started) => void
 
   beforeEach(async () => {
     started = []
     received = ''
     over = false
     contextOf = () => undefined
-    server = await listen((req, res) => started.push({ req, res, context: contextOf() }), PATIENT, NO_LIFECYCLE)
+    onStart = (request) => started.push(request)
+    server = await listen((req, res) => onStart({ req, res, context: contextOf() }), PATIENT, NO_LIFECYCLE)
     client = await connected()
     client.on('data', (data) => {
       received += data
@@ -106,6 +108,24 @@ describe('A connection with several requests at once', () => {
     }
     await receives(/<\/2>/)
     expect(bodies()).to.deep.equal(['/0', '/1', '/2'])
+  })
+
+  it('lets other connections be served between any two requests', async () => {
+    const count = 100
+    const turns: number[] = []
+    let current = 0
+    const countTurns = () => {
+      current++
+      if (!over) setImmediate(countTurns)
+    }
+    countTurns()
+    onStart = ({ res }) => {
+      turns.push(current)
+      res.end()
+    }
+    client.write(get('/').repeat(count))
+    while (turns.length < count) await turn()
+    expect(new Set(turns)).to.have.length(count)
   })
 
   it('starts the next request when the response before it is written to the socket, not when it is given', async () => {

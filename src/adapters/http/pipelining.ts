@@ -33,9 +33,10 @@ const refusals: Readonly<Record<string, number>> = {
 }
 
 /**
- * Starts the requests of a connection one at a time, in order, each when the response before it is written to the socket
- * (RFC 9112, section 9.3.2). Node itself starts each as soon as it is parsed. While a request waits, the connection is
- * not read, so that at most what one read has brought can wait. Waiting requests of a connection that closes never start.
+ * Starts the requests of a connection one at a time and in order, each in the event-loop turn after the response before it
+ * was written to the socket (RFC 9112, section 9.3.2). Node itself starts each as soon as it is parsed. While a request
+ * waits, the connection is not read, so that at most what one read has brought can wait. Waiting requests of a connection
+ * that closes never start.
  */
 export function serveInOrder(server: Server, listener: RequestListener): void {
   const pipelines = new WeakMap<Duplex, Pipeline>()
@@ -53,7 +54,7 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
 
   const start = (pipeline: Pipeline, req: IncomingMessage, res: ServerResponse) => {
     pipeline.current = res
-    res.on('close', startNext)
+    res.on('close', finish)
     listener(req, res)
   }
 
@@ -68,12 +69,17 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
     }
   }
 
-  function startNext(this: ServerResponse): void {
+  function finish(this: ServerResponse): void {
     const { socket } = this.req
     const pipeline = pipelines.get(socket) as Pipeline
+    // In the next turn, so that other connections are served between two requests of this one.
+    if (pipeline.waiting.length > 0 || pipeline.error) setImmediate(startNext, pipeline, socket)
     // An idle connection must not hold its last request in memory.
-    pipeline.current = undefined
-    // The client has left, or this response announced the end of the connection.
+    else pipeline.current = undefined
+  }
+
+  const startNext = (pipeline: Pipeline, socket: Socket) => {
+    // The client has left, or the last response announced the end of the connection.
     if (!socket.writable) return
     const next = pipeline.waiting.shift()
     if (next) waiting--
