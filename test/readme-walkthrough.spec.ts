@@ -7,18 +7,18 @@ import { allowProcesses, Service } from './process.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 
-/** What the walk has a reader type, and the answer that it promises. */
+/** Commands to type, and the response that the README shows for them. */
 interface Step {
   readonly commands: string
   readonly answer?: string
 }
 
-describe('The README’s walk with curl', function () {
+describe('The README’s curl walk', function () {
   this.slow(2000)
 
   allowProcesses()
 
-  it('gets the answers that it shows', async () => {
+  it('returns the responses that it shows', async () => {
     const steps = walk(readFileSync(join(ROOT, 'README.md'), 'utf8'))
     const script = steps.map(({ commands }) => `${commands}\nprintf '\\f'`).join('\n')
     const service = new Service({ DATABASE_URL: 'memory:' })
@@ -34,8 +34,21 @@ describe('The README’s walk with curl', function () {
   })
 })
 
+describe('The README’s in-process example', () => {
+  allowProcesses()
+
+  it('runs as it stands and prints the task', async () => {
+    const [, example = ''] = /^```ts\n(.*?)^```/ms.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? []
+    const run = promisify(execFile)(process.execPath, ['--input-type=module-typescript'], { cwd: ROOT })
+    run.child.stdin?.end(example)
+    const { stdout, stderr } = await run
+    expect(stderr).to.equal('')
+    expect(stdout).to.include("title: 'Ship the release'").and.to.include('completed: true')
+  })
+})
+
 function walk(readme: string): readonly Step[] {
-  const [, section = ''] = /^## A walk with curl\n(.*?)^## /ms.exec(readme) ?? []
+  const [, section = ''] = /^## Try it with curl\n(.*?)^## /ms.exec(readme) ?? []
   const blocks = section.matchAll(/^```sh\n(.*?)^```\n(?:\n```json\n(.*?)^```\n)?/gms)
   const steps = [...blocks].map(([, commands = '', answer]) => ({ commands, ...(answer && { answer }) }))
   expect(steps.length, 'steps').to.be.greaterThan(5)

@@ -1,5 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { parseEnv } from 'node:util'
 import { expect } from 'chai'
 import { statusOfCode } from '#src/adapters/http/endpoint/problems.ts'
@@ -10,23 +10,28 @@ import { createLog } from '#src/log.ts'
 const ROOT = resolve(import.meta.dirname, '..')
 const read = (file: string) => readFileSync(join(ROOT, file), 'utf8')
 const readme = read('README.md')
+const api = read('.github/API.md')
+const operating = read('.github/OPERATING.md')
 
 const VARIABLES = Object.keys(variablesOf(false).entries)
 /** Random at each reading, unless it is set. */
 const SECRET_KEY = 'a-secret-for-the-specs'
 
-describe('The README', () => {
-  it('lists every variable of the configuration, and its default', () => {
-    const defaults = Object.fromEntries(table('Configuration').map(([name, value]) => [plain(name), plain(value)]))
-    expect(Object.keys(defaults)).to.deep.equal(VARIABLES)
+describe('OPERATING.md', () => {
+  it('lists every variable of the configuration once, and its default', () => {
+    const rows = table(operating, 'Configuration').map(([name, value]) => [plain(name), plain(value)])
+    const defaults: Record<string, string> = Object.fromEntries(rows)
+    expect(rows.map(([name]) => name)).to.have.members(VARIABLES)
     for (const [name, value] of Object.entries(defaults)) {
       if (name === 'SECRET_KEY') expect(value).to.equal('')
       else expect(readConfig({ [name]: value, SECRET_KEY }), name).to.deep.equal(readConfig({ SECRET_KEY }))
     }
   })
+})
 
+describe('API.md', () => {
   it('lists every code of an error, and its status', () => {
-    const codes = table('Errors').map(([status, code]) => [plain(code), Number(status)])
+    const codes = table(api, 'Errors').map(([status, code]) => [plain(code), Number(status)])
     expect(Object.fromEntries(codes)).to.deep.equal(statusOfCode)
     expect(codes).to.have.lengthOf(Object.keys(statusOfCode).length)
   })
@@ -45,10 +50,19 @@ describe('The README', () => {
       ]),
     )
     const pages = ['GET /openapi.json, /docs, /redoc', '']
-    expect(table('Routes').map(([route, token]) => [plain(route), token])).to.have.deep.members([...documented, pages])
+    expect(table(api, 'Routes').map(([route, token]) => [plain(route), token])).to.have.deep.members([
+      ...documented,
+      pages,
+    ])
+  })
+})
+
+describe('The README', () => {
+  it('has at most 150 lines', () => {
+    expect(readme.trimEnd().split('\n').length).to.be.at.most(150)
   })
 
-  it('names no file that there is not', () => {
+  it('names only files that exist', () => {
     const [, tree = ''] = /```text\n(src\/\n.*?)```/s.exec(readme) ?? []
     const folders: string[] = []
     const named = tree.split('\n').flatMap((line) => {
@@ -58,16 +72,30 @@ describe('The README', () => {
       folders.push(names)
       return names === '' ? [] : paths
     })
-    const linked = [...readme.matchAll(/\]\(([^#:)]+)\)/g)].map(([, path = '']) => path)
-    const mentioned = [...readme.matchAll(/`((?:src|test)\/[\w./-]+)`/g)].map(([, path = '']) => path)
     expect(named).to.include('src/adapters/mikro-orm/')
-    for (const path of [...named, ...linked, ...mentioned]) expect(existsSync(join(ROOT, path)), path).to.equal(true)
+    for (const path of named) expect(existsSync(join(ROOT, path)), path).to.equal(true)
+  })
+})
+
+describe('The pages', () => {
+  const pages = ['README.md', ...readdirSync(join(ROOT, '.github')).map((file) => `.github/${file}`)]
+    .filter((file) => file.endsWith('.md'))
+    .map((file) => ({ file, text: read(file) }))
+
+  it('link to and mention only files that exist', () => {
+    for (const { file, text } of pages) {
+      const linked = [...text.matchAll(/\]\(([^#:)]+)\)/g)].map(([, path = '']) => join(dirname(file), path))
+      const mentioned = [...text.matchAll(/`((?:src|test)\/[\w./-]+)`/g)].map(([, path = '']) => path)
+      for (const path of [...linked, ...mentioned]) {
+        expect(existsSync(join(ROOT, path)), `${file}: ${path}`).to.equal(true)
+      }
+    }
   })
 
-  it('names no script that there is not', () => {
+  it('name only scripts that exist', () => {
     const { scripts } = JSON.parse(read('package.json'))
-    const guides = readme + read('.github/CONTRIBUTING.md')
-    const named = [...guides.matchAll(/npm run ([\w:]+)/g)].map(([, name = '']) => name)
+    const text = pages.map((page) => page.text).join('\n')
+    const named = [...text.matchAll(/npm run ([\w:]+)/g)].map(([, name = '']) => name)
     expect(scripts).to.include.all.keys(named)
   })
 })
@@ -88,11 +116,17 @@ describe('.env.example', () => {
   })
 })
 
-/** The rows of the table below a heading, without its head. */
-function table(heading: string): readonly (readonly string[])[] {
-  const [, section = ''] = new RegExp(`^## ${heading}\\n(.*?)^## `, 'ms').exec(readme) ?? []
-  const rows = section.split('\n').filter((line) => line.startsWith('|'))
-  return rows.slice(2).map((row) =>
+/** The rows of the tables in a section, without their heads. */
+function table(page: string, heading: string): readonly (readonly string[])[] {
+  const [, section = ''] = new RegExp(`^## ${heading}\\n(.*?)^## `, 'ms').exec(page) ?? []
+  const tables = section.split(/\n(?!\|)/).filter((part) => part.includes('\n|'))
+  const rows = tables.flatMap((part) =>
+    part
+      .split('\n')
+      .filter((line) => line.startsWith('|'))
+      .slice(2),
+  )
+  return rows.map((row) =>
     row
       .split('|')
       .slice(1, -1)
