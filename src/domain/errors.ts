@@ -1,10 +1,10 @@
 /**
- * What an error is, whatever reports it. A driving adapter translates each kind into its own terms
- * (HTTP: a status code), and does not compile while one is missing.
+ * The category of an error. A driving adapter maps each kind to its own terms (HTTP: a status code) and does not compile
+ * while one is missing.
  */
 export type ErrorKind = 'invalid' | 'unauthenticated' | 'not-found' | 'conflict' | 'too-many' | 'unavailable'
 
-/** Every error that a use case reports: its stable code, which a program may compare, and what it is. */
+/** Every error code that a use case reports, with its kind. Codes are stable: programs compare them. */
 export const errorKinds = {
   invalid_input: 'invalid',
   invalid_credentials: 'unauthenticated',
@@ -19,7 +19,7 @@ export const errorKinds = {
 
 export type ErrorCode = keyof typeof errorKinds
 
-/** An error that the caller may be told about. Its message is a sentence and never repeats what the caller sent. */
+/** An error that the caller may see. Its message is a sentence and never repeats input. */
 export abstract class DomainError extends Error {
   abstract readonly code: ErrorCode
 
@@ -29,19 +29,19 @@ export abstract class DomainError extends Error {
 }
 
 /** A rule that a value breaks. */
-export interface Broken {
+export interface RuleViolation {
   /** Stable identifier of the rule, for example `too_long`. */
   readonly code: string
-  /** What the value must be, for a person. Never repeats the value. */
+  /** What the value must be, as text for people. Never repeats the value. */
   readonly detail: string
 }
 
-/** A broken rule and the member that breaks it. */
-export interface Violation extends Broken {
+/** A rule violation and the member that causes it. */
+export interface Violation extends RuleViolation {
   readonly member: string
 }
 
-/** Values that break a rule, one violation for each. */
+/** Input that breaks rules, with one violation for each value. */
 export class InvalidInput extends DomainError {
   readonly code = 'invalid_input'
   readonly violations: readonly Violation[]
@@ -52,7 +52,7 @@ export class InvalidInput extends DomainError {
   }
 }
 
-/** Absent and another owner's alike: the words must not tell them apart. */
+/** Also for another owner's task, so that responses don't reveal it. */
 export class TaskNotFound extends DomainError {
   readonly code = 'task_not_found'
 
@@ -69,7 +69,7 @@ export class EmailAlreadyTaken extends DomainError {
   }
 }
 
-/** A wrong pair at login; the words do not say which half is wrong. */
+/** A wrong e-mail address or password at login; the message does not say which. */
 export class InvalidCredentials extends DomainError {
   readonly code = 'invalid_credentials'
 
@@ -78,30 +78,30 @@ export class InvalidCredentials extends DomainError {
   }
 }
 
-/** A token that is malformed, expired, forged, or of a user who is gone. */
+/** A token that is malformed, expired or forged, or whose user no longer exists. */
 export class InvalidToken extends DomainError {
   readonly code = 'invalid_token'
 
   constructor() {
-    super('The access token is not valid, or no longer.')
+    super('The access token is invalid or expired.')
   }
 }
 
 /**
- * The store cannot be reached or has no room; nothing was done. The cause is for the log only; without one, the log has
- * it already.
+ * The store is unreachable or out of space, and nothing was done. The cause is for the log only; it is missing when the
+ * log already has it.
  */
 export class StoreUnavailable extends DomainError {
   readonly code = 'store_unavailable'
 
   constructor(cause: unknown) {
-    super('The database cannot serve this request at the moment.', { cause })
+    super('The database is temporarily unavailable.', { cause })
   }
 }
 
 /**
- * The store did not answer whether it committed a write, so trying again may do it twice. The cause is for the log only;
- * without one, the log has it already.
+ * The store did not confirm whether it committed a write, so a retry may repeat it. The cause is for the log only; it is
+ * missing when the log already has it.
  */
 export class OutcomeUnknown extends DomainError {
   readonly code = 'outcome_unknown'
@@ -111,23 +111,23 @@ export class OutcomeUnknown extends DomainError {
   }
 }
 
-/** More work waits than can be done in a reasonable time. */
+/** More work is queued than can be done in reasonable time. */
 export class Overloaded extends DomainError {
   readonly code = 'overloaded'
 
   constructor() {
-    super('Too many requests of this kind are waiting; try again in a moment.')
+    super('Too many requests of this kind are waiting; try again later.')
   }
 }
 
-/** This was done too often lately. */
+/** A rate limit was exceeded. */
 export class TooManyRequests extends DomainError {
   readonly code = 'too_many_requests'
-  /** Seconds until it may be done again. */
+  /** Seconds until the next attempt is allowed. */
   readonly retryAfter: number
 
   constructor(retryAfter: number) {
-    super('There were too many requests of this kind lately; try again later.')
+    super('Too many requests; try again later.')
     this.retryAfter = retryAfter
   }
 }

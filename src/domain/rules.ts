@@ -1,7 +1,7 @@
-import { type Broken, InvalidInput, type Violation } from './errors.ts'
+import { InvalidInput, type RuleViolation, type Violation } from './errors.ts'
 
-/** Judges any value, also one of the wrong type: says which rule it breaks, or nothing. */
-export type Rule = (value: unknown) => Broken | undefined
+/** Checks a value of any type; returns the violation, if any. */
+export type Rule = (value: unknown) => RuleViolation | undefined
 
 /** Lengths in Unicode code points, both inclusive. */
 export interface TextLimits {
@@ -9,7 +9,7 @@ export interface TextLimits {
   readonly max: number
 }
 
-/** Text that every store can keep: a string without NUL (PostgreSQL has no place for it) and without lone surrogates (they have no UTF-8). */
+/** Text that every store can keep: no NUL, which PostgreSQL refuses, and no lone surrogates, which UTF-8 cannot encode. */
 export const wellFormed: Rule = (value) => {
   if (typeof value !== 'string') return { code: 'not_text', detail: 'must be a string' }
   if (value.includes('\0') || !value.isWellFormed()) {
@@ -18,13 +18,14 @@ export const wellFormed: Rule = (value) => {
   return undefined
 }
 
-/** UTF-16 code units of one code point, at most. */
+/** Maximum number of UTF-16 code units in a code point. */
 const UNITS_PER_CHARACTER = 2
 
 /**
- * Refuses a text by its length alone, which costs nothing: a rule that reads the text comes after it.
+ * Refuses a text by its length alone, before any rule reads it.
  *
- * @param units UTF-16 code units, more than a text of `max` characters can have
+ * @param units the longest raw text in UTF-16 code units
+ * @param max the limit in characters, for the message
  */
 export const atMostUnits =
   (units: number, max: number): Rule =>
@@ -34,11 +35,13 @@ export const atMostUnits =
 export const text = ({ min, max }: TextLimits): Rule =>
   all(atMostUnits(UNITS_PER_CHARACTER * max, max), wellFormed, (value) => {
     const length = codePoints(value as string)
-    if (length < min) return { code: 'too_short', detail: `must have at least ${min} characters` }
+    if (length < min) return { code: 'too_short', detail: `must have at least ${characters(min)}` }
     return length > max ? tooLong(max) : undefined
   })
 
-const tooLong = (max: number): Broken => ({ code: 'too_long', detail: `must have at most ${max} characters` })
+const tooLong = (max: number): RuleViolation => ({ code: 'too_long', detail: `must have at most ${characters(max)}` })
+
+const characters = (count: number) => `${count} ${count === 1 ? 'character' : 'characters'}`
 
 export const notBlank: Rule = (value) =>
   typeof value === 'string' && value.trim() === '' ? { code: 'blank', detail: 'must not be blank' } : undefined
@@ -46,7 +49,7 @@ export const notBlank: Rule = (value) =>
 export const boolean: Rule = (value) =>
   typeof value === 'boolean' ? undefined : { code: 'not_boolean', detail: 'must be true or false' }
 
-/** A whole number, both limits inclusive. */
+/** A whole number; both limits are inclusive. */
 export const wholeNumber =
   (min: number, max: number): Rule =>
   (value) =>
@@ -64,26 +67,26 @@ export const optional =
   (value) =>
     value === undefined ? undefined : rule(value)
 
-/** The first of the rules that is broken. */
+/** Returns the first violation. */
 export const all =
   (...rules: readonly Rule[]): Rule =>
   (value) => {
     for (const rule of rules) {
-      const broken = rule(value)
-      if (broken) return broken
+      const violation = rule(value)
+      if (violation) return violation
     }
     return undefined
   }
 
-/** @throws InvalidInput with one violation for each member that breaks its rule. */
+/** @throws InvalidInput with one violation for each member that breaks its rule */
 export function enforce<Member extends string>(
   rules: Readonly<Record<Member, Rule>>,
   values: { readonly [member in NoInfer<Member>]?: unknown },
 ): void {
   const violations: Violation[] = []
   for (const member in rules) {
-    const broken = rules[member](values[member])
-    if (broken) violations.push({ member, ...broken })
+    const violation = rules[member](values[member])
+    if (violation) violations.push({ member, ...violation })
   }
   if (violations.length > 0) throw new InvalidInput(violations)
 }

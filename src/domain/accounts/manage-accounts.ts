@@ -32,7 +32,7 @@ export class ManageAccounts {
   }
 
   /**
-   * @throws InvalidInput when one of the two is no text at all
+   * @throws InvalidInput when either is not well-formed text
    * @throws InvalidCredentials
    * @throws TooManyRequests
    * @throws Overloaded
@@ -67,7 +67,7 @@ export class ManageAccounts {
   }
 
   /**
-   * The user whom a token names.
+   * Returns the user of a token.
    *
    * @throws InvalidToken
    */

@@ -1,18 +1,18 @@
 import type { User, UserDraft, UserSnapshot } from './user.ts'
 
 /**
- * Every method throws StoreUnavailable when the store cannot be reached or has no room; nothing was done then. `add`
- * throws OutcomeUnknown when the store did not answer whether it committed.
+ * Every method throws StoreUnavailable when the store is unreachable or out of space; nothing was done then. `add` throws
+ * OutcomeUnknown when the store did not confirm the commit.
  */
 export interface UserRepository {
   /**
-   * Stores a new user and gives it its id, which is never used again.
+   * Stores a new user and assigns its id, which is never reused.
    *
-   * @throws EmailAlreadyTaken when the (normalised) address is stored already; of several at once one succeeds.
+   * @throws EmailAlreadyTaken when the normalised address is already stored; of several concurrent calls, one succeeds
    */
   add(draft: UserDraft): Promise<User>
   findById(id: number): Promise<User | undefined>
-  /** Stores the hash for the user unless theirs is another one by now, or the user is gone. */
+  /** Replaces the hash, unless it has changed meanwhile or the user is gone. */
   replaceHash(user: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void>
   /** @param email normalised; compared exactly. */
   findByEmail(email: string): Promise<User | undefined>
@@ -27,48 +27,48 @@ export interface Requester {
 }
 
 /**
- * `hash` and `verify` throw Overloaded when too many hashes wait already, and the reason of the requester's signal when that
- * aborts before the work has begun, which is then not done. Work that has begun ends as usual.
+ * `hash` and `verify` throw Overloaded when the queue is full, and the reason of the requester's signal when it aborts before
+ * the work has begun. Work that has begun runs to its end.
  */
 export interface PasswordHasher {
   /** A salted hash of at most 255 characters. Every character of the password counts. */
   hash(password: string, requester: Requester): Promise<string>
   /**
-   * Without a hash (no such account) the answer is false. The work is the same for each hash, outdated or not, and
-   * without one: the time does not tell whether there is an account.
+   * Returns false without a hash, that is without an account. The work is the same with any hash and without one, so that
+   * the time does not reveal whether the account exists.
    */
   verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean>
-  /** Whether `hash` would make a stronger one today. */
+  /** Whether `hash` would now produce a stronger hash. */
   isOutdated(hash: string): boolean
 }
 
-/** Slows down who guesses passwords, without a way to keep the owner out for ever. */
+/** Slows down password guessing without locking the owner out. */
 export interface LoginThrottle {
   /**
-   * Runs a login unless too many failed lately; one that throws has failed.
+   * Runs a login unless too many failed recently. A login that throws has failed.
    *
    * @param email normalised
    * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
-   * @throws TooManyRequests and the login was not tried
+   * @throws TooManyRequests without running the login
    */
   attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result>
 }
 
 export interface AccessToken {
   readonly token: string
-  /** Seconds, counted from the moment it was issued. */
+  /** Lifetime in seconds from issue. */
   readonly expiresIn: number
 }
 
-/** What a valid access token says; it does not say whether there is such a user. */
+/** The claims of a valid access token. The user may no longer exist. */
 export interface VerifiedToken {
   readonly userId: number
-  /** In whole seconds, rounded down; the service's own tokens always have it. */
+  /** In whole seconds, rounded down. Every token that the service issues has it. */
   readonly issuedAt: Date | undefined
 }
 
 export interface TokenService {
   issue(userId: number): AccessToken
-  /** @throws InvalidToken when the token is malformed, expired, or not signed by this service. */
+  /** @throws InvalidToken when the token is malformed, expired or not signed by this service */
   verify(token: string): VerifiedToken
 }

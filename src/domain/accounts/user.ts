@@ -3,20 +3,17 @@ import { all, atMostUnits, enforce, type Rule, text, wellFormed } from '../rules
 export const EMAIL_LIMITS = { min: 3, max: 320 }
 export const PASSWORD_LIMITS = { min: 8, max: 128 }
 
-/** UTF-16 code units that Unicode NFC makes one character of, at most: U+16126 is composed of three astral characters. */
+/** Maximum number of UTF-16 code units that NFC composes into one character: U+16126 consists of three astral ones. */
 const UNITS_PER_NFC_CHARACTER = 6
 const ROOM_FOR_BLANKS = 128
 /**
- * UTF-16 code units that an address may have before it is normalised. Normalising takes four times as long for twice as
- * many combining marks, so a longer text is never normalised.
+ * Maximum length of an address before normalisation, in UTF-16 code units. Normalising combining marks takes quadratic
+ * time, so a longer text is refused first.
  */
 export const MAX_RAW_EMAIL = EMAIL_LIMITS.max * UNITS_PER_NFC_CHARACTER + ROOM_FOR_BLANKS
 export const MAX_RAW_PASSWORD = PASSWORD_LIMITS.max * UNITS_PER_NFC_CHARACTER
 
-/**
- * Letters, marks and digits of any script; beside them what RFC 5322 calls `atext`, and what RFC 6531 adds to it
- * except for blanks, controls and invisible format characters.
- */
+/** `atext` of RFC 5322 and its extension by RFC 6531, without blanks, controls and invisible format characters. */
 const ATOM = /[a-z0-9!#$%&'*+\-/=?^_`{|}~]|[^\p{ASCII}\p{Z}\p{C}]/iu.source
 const LETTER = /[\p{L}\p{M}\p{N}]/u.source
 const LABEL = `${LETTER}+(?:-+${LETTER}+)*`
@@ -36,18 +33,18 @@ export interface Credentials {
   readonly password: string
 }
 
-/** The rules of somebody who registers. */
+/** Registration rules. */
 export const credentialRules: Readonly<Record<keyof Credentials, Rule>> = {
   email,
   password: text(PASSWORD_LIMITS),
 }
 
-/** The rules of somebody who logs in: whatever a store can compare; the rest is a right or a wrong pair. */
+/** Login rules: any text that a store can compare; everything else is a right or a wrong pair. */
 export const loginRules: Readonly<Record<keyof Credentials, Rule>> = { email: wellFormed, password: wellFormed }
 
 /**
- * The pair to look up. Each half that is longer than any account's becomes the empty text, which is no account's
- * either, so what follows costs as much as any wrong pair.
+ * The pair to look up. A half longer than any account's becomes the empty text, which no account has, so that it costs
+ * as much as any wrong pair.
  */
 export function loginPair({ email, password }: Credentials): Credentials {
   return {
@@ -57,8 +54,8 @@ export function loginPair({ email, password }: Credentials): Credentials {
 }
 
 /**
- * One spelling for one address: no surrounding blanks, Unicode NFC, the domain in lower case. The local part keeps
- * its case, for RFC 5321 leaves its meaning to the receiving host.
+ * Trims surrounding blanks, normalises to NFC and lower-cases the domain. The local part keeps its case, because RFC 5321
+ * leaves its meaning to the receiving host.
  */
 export function normalizeEmail(value: string): string {
   const trimmed = value.trim().normalize('NFC')
@@ -66,7 +63,7 @@ export function normalizeEmail(value: string): string {
   return trimmed.slice(0, at) + trimmed.slice(at).toLowerCase().normalize('NFC')
 }
 
-/** Everything there is to know of a user. */
+/** The complete state of a user. */
 export interface UserSnapshot {
   readonly id: number
   /** Normalised. */
@@ -75,7 +72,7 @@ export interface UserSnapshot {
   readonly createdAt: Date
 }
 
-/** A user that the store has not yet given an id. */
+/** A user before the store assigns its id. */
 export type UserDraft = Omit<UserSnapshot, 'id'>
 
 /** Seconds by which the clocks of two instances may differ. */
@@ -88,13 +85,13 @@ export class User {
     this.#state = state
   }
 
-  /** @throws InvalidInput when the address breaks its rule. */
+  /** @throws InvalidInput when the address breaks its rule */
   static create(address: string, hashedPassword: string, now: Date): UserDraft {
     enforce({ email }, { email: address })
     return { email: normalizeEmail(address), hashedPassword, createdAt: now }
   }
 
-  /** Trusts the store: what was stored under an older rule stays readable. */
+  /** Trusts the store: users stored under older rules stay readable. */
   static restore(state: UserSnapshot): User {
     return new User(state)
   }

@@ -8,7 +8,7 @@ interface Needs {
   readonly clock: Clock
 }
 
-/** Every method takes the owner, as a part of the key or by itself, and touches that owner's tasks alone. */
+/** Every method names the owner, alone or in the key, and touches only that owner's tasks. */
 export class ManageTasks {
   readonly #ports: Needs
 
@@ -22,7 +22,7 @@ export class ManageTasks {
     return tasks.add(Task.create(ownerId, fields, clock.now()))
   }
 
-  /** @throws InvalidInput when the range is out of its limits */
+  /** @throws InvalidInput when the range exceeds its limits */
   async list(ownerId: number, range: TaskRange): Promise<TaskPage> {
     return readPage((part) => this.#ports.tasks.list(ownerId, part), range)
   }

@@ -1,11 +1,11 @@
 import type { Task, TaskDraft, TaskSnapshot } from './task.ts'
 
-/** The owner is part of the key: who forgets to check finds nothing, and never somebody else's task. */
+/** The owner is part of the key: code that forgets the check finds nothing, never another owner's task. */
 export type TaskKey = Pick<TaskSnapshot, 'id' | 'ownerId'>
 
 /**
- * A run of one owner's tasks. `newerThan` and `olderThan` are exclusive ids, at most one of them given. The tasks
- * nearest to that id are taken, `skip` of them passed over first; with neither, the newest are.
+ * A range of one owner's tasks. `newerThan` and `olderThan` are exclusive ids; at most one is set. The range holds the
+ * tasks nearest to that id after skipping `skip` of them, or the newest tasks when neither is set.
  */
 export interface TaskRange {
   readonly newerThan?: number
@@ -17,28 +17,28 @@ export interface TaskRange {
 }
 
 /**
- * Every method throws StoreUnavailable when the store cannot be reached or has no room; nothing was done then. `add`,
- * `update` and `remove` throw OutcomeUnknown when the store did not answer whether it committed; all or nothing was done.
+ * Every method throws StoreUnavailable when the store is unreachable or out of space; nothing was done then. `add`,
+ * `update` and `remove` throw OutcomeUnknown when the store did not confirm the commit; all or nothing was done.
  */
 export interface TaskRepository {
   /**
-   * Stores a new task and gives it its id, which is higher than every id before it and is never used again.
+   * Stores a new task and assigns its id, which is higher than all earlier ids and is never reused.
    *
-   * @throws InvalidToken when the store finds that the owner is gone
+   * @throws InvalidToken when the owner no longer exists
    */
   add(draft: TaskDraft): Promise<Task>
-  /** @throws TaskNotFound when the owner has no such task. */
+  /** @throws TaskNotFound when the owner has no such task */
   get(key: TaskKey): Promise<Task>
   /**
-   * Loads, changes and stores one task atomically: of two updates at once the second sees the first.
-   * When `change` throws, the stored task stays as it was.
-   * `change` may run more than once, each time on the task as it is then, so it does nothing but change it.
+   * Loads, changes and stores one task atomically: of two concurrent updates, the second sees the result of the first.
+   * When `change` throws, the stored task is unchanged. `change` may run several times, each time on the current task,
+   * so it must have no other effect.
    *
-   * @throws TaskNotFound when the owner has no such task.
+   * @throws TaskNotFound when the owner has no such task
    */
   update(key: TaskKey, change: (task: Task) => void): Promise<Task>
-  /** Newest first, that is by descending id, whichever side the range is taken from. */
+  /** Newest first, by descending id, for ranges in both directions. */
   list(ownerId: number, range: TaskRange): Promise<Task[]>
-  /** @throws TaskNotFound when the owner has no such task; of several at once one succeeds. */
+  /** @throws TaskNotFound when the owner has no such task; of several concurrent calls, one succeeds */
   remove(key: TaskKey): Promise<void>
 }

@@ -17,23 +17,23 @@ const pageRules = {
 }
 
 /**
- * A page beside the task with that id, itself not on it. An id and not an offset: such a page costs the same however
- * deep it lies, and what is added or removed meanwhile shifts nothing.
+ * Keyset pagination: the page next to the task with this id, which is not on it. Such a page costs the same at any depth,
+ * and tasks added or removed meanwhile shift nothing.
  */
 export type Position = { readonly newerThan: number } | { readonly olderThan: number }
 
 export interface TaskPage {
   /** Newest first, at most `limit`. */
   readonly tasks: readonly Task[]
-  /** Where the page of newer tasks is, if there are any. */
+  /** Position of the page of newer tasks, if there are any. */
   readonly newer?: Position
-  /** Where the page of older tasks is, if there are any. */
+  /** Position of the page of older tasks, if there are any. */
   readonly older?: Position
 }
 
 /**
- * Reads one task more than the page holds to learn whether the run goes on; on the side it came from it has to look,
- * for the task that it was counted from may be gone. An empty page has everything that is left on that side.
+ * Fetches one extra row to see whether more tasks follow; the other direction needs its own query, because the task that
+ * the position names may be gone.
  *
  * @throws InvalidInput
  */
@@ -43,14 +43,14 @@ export async function readPage(read: (range: TaskRange) => Promise<Task[]>, rang
   const exists = async (side: Position) => (await read({ ...side, skip: 0, limit: 1 })).length > 0
 
   const found = await read({ ...range, limit: limit + 1 })
-  const goesOn = found.length > limit
+  const hasMore = found.length > limit
 
   if (newerThan !== undefined) {
     const tasks = found.slice(-limit)
     const older = { olderThan: idOf(tasks.at(-1)) ?? AFTER_ANY_ID }
     return {
       tasks,
-      ...(goesOn && { newer: { newerThan: idOf(tasks[0]) as number } }),
+      ...(hasMore && { newer: { newerThan: idOf(tasks[0]) as number } }),
       ...((await exists(older)) && { older }),
     }
   }
@@ -60,7 +60,7 @@ export async function readPage(read: (range: TaskRange) => Promise<Task[]>, rang
   return {
     tasks,
     ...(!startsAtNewest && (await exists(newer)) && { newer }),
-    ...(goesOn && { older: { olderThan: idOf(tasks.at(-1)) as number } }),
+    ...(hasMore && { older: { olderThan: idOf(tasks.at(-1)) as number } }),
   }
 }
 

@@ -3,14 +3,14 @@ import { all, boolean, enforce, notBlank, nullable, type Rule, text } from '../r
 export const TITLE_LIMITS = { min: 1, max: 255 }
 export const DESCRIPTION_LIMITS = { min: 0, max: 2_000 }
 
-/** What an owner decides about a task. */
+/** The fields that an owner sets. */
 export interface TaskFields {
   readonly title: string
   readonly description: string | null
   readonly completed: boolean
 }
 
-/** The rule of each field, wherever its value comes from. */
+/** The rule for each field, wherever its value comes from. */
 export const taskRules: Readonly<Record<keyof TaskFields, Rule>> = {
   title: all(text(TITLE_LIMITS), notBlank),
   description: nullable(text(DESCRIPTION_LIMITS)),
@@ -20,7 +20,7 @@ export const taskRules: Readonly<Record<keyof TaskFields, Rule>> = {
 export type NewTask = Pick<TaskFields, 'title'> & Partial<TaskFields>
 export type TaskChanges = Partial<TaskFields>
 
-/** Everything there is to know of a task. */
+/** The complete state of a task. */
 export interface TaskSnapshot extends TaskFields {
   readonly id: number
   readonly ownerId: number
@@ -28,7 +28,7 @@ export interface TaskSnapshot extends TaskFields {
   readonly updatedAt: Date
 }
 
-/** A task that the store has not yet given an id. */
+/** A task before the store assigns its id. */
 export type TaskDraft = Omit<TaskSnapshot, 'id'>
 
 export class Task {
@@ -45,16 +45,16 @@ export class Task {
     return { ...fields, ownerId, createdAt: now, updatedAt: now }
   }
 
-  /** Trusts the store: what was stored under an older rule stays readable. */
+  /** Trusts the store: tasks stored under older rules stay readable. */
   static restore(state: TaskSnapshot): Task {
     return new Task(state)
   }
 
   /**
-   * Changes the fields that are given and moves `updatedAt`, always forwards: also within one millisecond
-   * and when the clock was set back. No field given, nothing changed.
+   * Changes the given fields and moves `updatedAt` strictly forward, even within one millisecond or after the clock was
+   * set back. Without any field nothing changes.
    *
-   * @throws InvalidInput and the task stays as it was.
+   * @throws InvalidInput and leaves the task unchanged
    */
   edit(changes: TaskChanges, now: Date): void {
     const given = fieldsOf(changes)
@@ -65,7 +65,7 @@ export class Task {
     this.#state = { ...this.#state, ...edited, updatedAt }
   }
 
-  /** The same object until the task changes. */
+  /** Returns the same object until the task changes. */
   snapshot(): TaskSnapshot {
     return this.#state
   }
