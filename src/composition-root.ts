@@ -29,8 +29,8 @@ import type { TaskRepository } from './domain/tasks/ports.ts'
 export interface Ports {
   readonly tasks: TaskRepository
   readonly users: UserRepository
-  readonly passwords: PasswordHasher
-  readonly logins: LoginThrottle
+  readonly passwordHasher: PasswordHasher
+  readonly loginThrottle: LoginThrottle
   readonly tokens: TokenService
   readonly clock: Clock
   readonly health: HealthCheck
@@ -72,19 +72,19 @@ const QUARTER_OF_AN_HOUR = 15 * 60
 
 interface Shared {
   readonly storage: Storage
-  readonly passwords: BoundedPasswordHasher
+  readonly passwordHasher: BoundedPasswordHasher
   /** Counts of several instances, where they have a place for them. */
   readonly counts: SharedCounts | undefined
 }
 
-function adapters(config: Config, { storage, passwords, counts }: Shared): AdapterSet {
+function adapters(config: Config, { storage, passwordHasher, counts }: Shared): AdapterSet {
   const { secretKey, algorithm, accessTokenExpireMinutes, rateLimits } = config
   const jwt = { secretKey, algorithm, expiresIn: accessTokenExpireMinutes * 60 }
   return {
     tasks: () => storage.tasks,
     users: () => storage.users,
-    passwords: () => passwords,
-    logins: () =>
+    passwordHasher: () => passwordHasher,
+    loginThrottle: () =>
       rateLimits ? new CountingLoginThrottle(rateLimits.failedLogins, QUARTER_OF_AN_HOUR, counts) : noLoginThrottle,
     tokens: (container) => new JwtTokenService(jwt, container.resolve('clock')),
     clock: () => ({ now: () => new Date() }),
@@ -144,12 +144,12 @@ interface Closable {
 /** Metrics cost time at each request, so there are none unless somebody can read them. */
 async function openMetrics(
   { host, metricsPort: port, webConcurrency }: Config,
-  { storage: { database }, passwords }: Shared,
+  { storage: { database }, passwordHasher }: Shared,
 ): Promise<{ readonly metrics: Metrics; readonly server?: Closable } | undefined> {
   if (port === undefined) return undefined
   const pool = database?.pool
   const metrics = new Metrics(packageJson.version, {
-    passwords: () => passwords.load(),
+    passwords: () => passwordHasher.load(),
     connections: () => (pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}),
     statements: () => ({ ...database?.pending() }),
   })
@@ -177,7 +177,7 @@ export async function startService(
   }
   try {
     await prepare(storage, config, log)
-    const shared = { storage, passwords: boundedHasher(config), counts: sharedCounts(storage, log) }
+    const shared = { storage, passwordHasher: boundedHasher(config), counts: sharedCounts(storage, log) }
     const container = compose({ ...adapters(config, shared), ...overrides })
     const readiness = new Readiness(container.resolve<HealthCheck>('health'))
     const { metrics, server } = (await openMetrics(config, shared)) ?? {}

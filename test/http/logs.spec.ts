@@ -385,7 +385,7 @@ describe('Secrets', function () {
     })
   }
   const failing: Partial<AdapterSet> = {
-    passwords: () => ({
+    passwordHasher: () => ({
       hash: async (...given) => quote(...given),
       verify: async (...given) => quote(...given),
       isOutdated: quote,

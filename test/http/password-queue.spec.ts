@@ -19,7 +19,7 @@ describe('A request whose password waits to be hashed or verified', () => {
     hasher = new BoundedPasswordHasher(slow, { concurrency: 1, mostWaiting: MOST_WAITING })
     await api.start(
       { DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_FAILED_LOGINS: '1', TRUST_PROXY: '1' },
-      { passwords: () => hasher },
+      { passwordHasher: () => hasher },
     )
     const registered = register('jane@example.com', '192.0.2.1')
     await untilLoad(1, 0)

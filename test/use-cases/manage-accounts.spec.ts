@@ -23,19 +23,19 @@ const pair = (email: unknown, password: unknown) => ({ email: email as string, p
 
 describe('Managing accounts', () => {
   let users: InMemoryUserRepository
-  let passwords: FakePasswordHasher
-  let logins: FakeLoginThrottle
+  let passwordHasher: FakePasswordHasher
+  let loginThrottle: FakeLoginThrottle
   let clock: FakeClock
   let tokens: FakeTokenService
   let accounts: ManageAccounts
 
   beforeEach(() => {
     users = new InMemoryUserRepository()
-    passwords = new FakePasswordHasher()
-    logins = new FakeLoginThrottle()
+    passwordHasher = new FakePasswordHasher()
+    loginThrottle = new FakeLoginThrottle()
     clock = new FakeClock()
     tokens = new FakeTokenService(clock)
-    accounts = new ManageAccounts({ users, passwords, logins, clock, tokens })
+    accounts = new ManageAccounts({ users, passwordHasher, loginThrottle, clock, tokens })
   })
 
   describe('registering', () => {
@@ -117,7 +117,7 @@ describe('Managing accounts', () => {
       await accounts.register(jane, client)
       await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
       await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, client))
-      expect(passwords.verified).to.deep.equal(['hash 1 of correct horse', undefined])
+      expect(passwordHasher.verified).to.deep.equal(['hash 1 of correct horse', undefined])
     })
 
     it('takes two texts that nobody could have registered for a wrong pair', async () => {
@@ -147,15 +147,15 @@ describe('Managing accounts', () => {
 
     it('replaces no hash for a login that the throttle refuses afterwards', async () => {
       await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
-      logins.lateRefusal = new TooManyRequests(60)
-      expect(await rejection(accounts.logIn(jane, client))).to.equal(logins.lateRefusal)
+      loginThrottle.lateRefusal = new TooManyRequests(60)
+      expect(await rejection(accounts.logIn(jane, client))).to.equal(loginThrottle.lateRefusal)
       expect((await users.findById(1))?.snapshot().hashedPassword).to.equal('weak hash 1 of correct horse')
     })
 
     it('succeeds although a hash that is outdated cannot be replaced', async () => {
       await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
       for (const failing of [
-        () => mock.method(passwords, 'hash', () => Promise.reject(new Overloaded())),
+        () => mock.method(passwordHasher, 'hash', () => Promise.reject(new Overloaded())),
         () => mock.method(users, 'replaceHash', () => Promise.reject(new StoreUnavailable(new Error('read-only')))),
       ]) {
         const failure = failing()
@@ -170,7 +170,7 @@ describe('Managing accounts', () => {
         'email: not_text',
         'password: malformed_text',
       ])
-      expect(passwords.verified).to.deep.equal([])
+      expect(passwordHasher.verified).to.deep.equal([])
     })
   })
 
@@ -181,7 +181,7 @@ describe('Managing accounts', () => {
       await rejection(
         accounts.logIn({ ...jane, password: 'wrong horse' }, aRequester({ clientNetwork: '198.51.100.7' })),
       )
-      expect(logins.attempts).to.deep.equal([
+      expect(loginThrottle.attempts).to.deep.equal([
         { email: 'jane@example.com', clientNetwork: client.clientNetwork },
         { email: 'jane@example.com', clientNetwork: '198.51.100.7' },
       ])
@@ -191,31 +191,31 @@ describe('Managing accounts', () => {
       await accounts.register(jane, client)
       for (const email of ['\u0301\u0323'.repeat(100_000), ` ${'a'.repeat(5_000)}@example.com`])
         expect(await rejection(accounts.logIn({ ...jane, email }, client))).to.be.instanceOf(InvalidCredentials)
-      expect(logins.attempts).to.deep.equal([
+      expect(loginThrottle.attempts).to.deep.equal([
         { email: '', clientNetwork: client.clientNetwork },
         { email: '', clientNetwork: client.clientNetwork },
       ])
-      expect(passwords.verified).to.deep.equal([undefined, undefined])
+      expect(passwordHasher.verified).to.deep.equal([undefined, undefined])
     })
 
     it('is a wrong pair where the password is longer than any, and counted for the account', async () => {
       await accounts.register(jane, client)
       const password = jane.password.padEnd(1_000)
       expect(await rejection(accounts.logIn({ ...jane, password }, client))).to.be.instanceOf(InvalidCredentials)
-      expect(logins.attempts).to.deep.equal([{ email: jane.email, clientNetwork: client.clientNetwork }])
-      expect(passwords.verified).to.deep.equal(['hash 1 of correct horse'])
+      expect(loginThrottle.attempts).to.deep.equal([{ email: jane.email, clientNetwork: client.clientNetwork }])
+      expect(passwordHasher.verified).to.deep.equal(['hash 1 of correct horse'])
     })
 
     it('looks nobody up and verifies nothing', async () => {
       await accounts.register(jane, client)
-      logins.refusal = new TooManyRequests(60)
-      expect(await rejection(accounts.logIn(jane, client))).to.equal(logins.refusal)
-      expect(passwords.verified).to.deep.equal([])
+      loginThrottle.refusal = new TooManyRequests(60)
+      expect(await rejection(accounts.logIn(jane, client))).to.equal(loginThrottle.refusal)
+      expect(passwordHasher.verified).to.deep.equal([])
     })
 
     it('is not counted where what was sent is no text', async () => {
       await violationsOf(accounts.logIn(pair(undefined, '\0'), client))
-      expect(logins.attempts).to.deep.equal([])
+      expect(loginThrottle.attempts).to.deep.equal([])
     })
   })
 

@@ -6,8 +6,8 @@ import { type Credentials, credentialRules, loginPair, loginRules, User, type Us
 
 interface Needs {
   readonly users: UserRepository
-  readonly passwords: PasswordHasher
-  readonly logins: LoginThrottle
+  readonly passwordHasher: PasswordHasher
+  readonly loginThrottle: LoginThrottle
   readonly tokens: TokenService
   readonly clock: Clock
 }
@@ -25,9 +25,9 @@ export class ManageAccounts {
    * @throws Overloaded
    */
   async register(credentials: Credentials, requester: Requester): Promise<User> {
-    const { users, passwords, clock } = this.#ports
+    const { users, passwordHasher, clock } = this.#ports
     enforce(credentialRules, credentials)
-    const hash = await passwords.hash(credentials.password, requester)
+    const hash = await passwordHasher.hash(credentials.password, requester)
     return users.add(User.create(credentials.email, hash, clock.now()))
   }
 
@@ -40,27 +40,29 @@ export class ManageAccounts {
   async logIn(credentials: Credentials, requester: Requester): Promise<AccessToken> {
     enforce(loginRules, credentials)
     const { email, password } = loginPair(credentials)
-    const { logins, tokens } = this.#ports
-    const user = await logins.attempt(email, requester.clientNetwork, () => this.#verified(email, password, requester))
+    const { loginThrottle, tokens } = this.#ports
+    const user = await loginThrottle.attempt(email, requester.clientNetwork, () =>
+      this.#verified(email, password, requester),
+    )
     await this.#renewHash(user, password, requester)
     return tokens.issue(user.id)
   }
 
   /** @throws InvalidCredentials */
   async #verified(email: string, password: string, requester: Requester): Promise<UserSnapshot> {
-    const { users, passwords } = this.#ports
+    const { users, passwordHasher } = this.#ports
     const user = (await users.findByEmail(email))?.snapshot()
-    const right = await passwords.verify(password, user?.hashedPassword, requester)
+    const right = await passwordHasher.verify(password, user?.hashedPassword, requester)
     if (!user || !right) throw new InvalidCredentials()
     return user
   }
 
   /** Replaces an outdated hash while the password is known. If that fails, the next login tries again. */
   async #renewHash(user: UserSnapshot, password: string, requester: Requester): Promise<void> {
-    const { users, passwords } = this.#ports
-    if (!passwords.isOutdated(user.hashedPassword)) return
+    const { users, passwordHasher } = this.#ports
+    if (!passwordHasher.isOutdated(user.hashedPassword)) return
     try {
-      await users.replaceHash(user, await passwords.hash(password, requester))
+      await users.replaceHash(user, await passwordHasher.hash(password, requester))
     } catch (error) {
       if (!(error instanceof DomainError)) throw error
     }
