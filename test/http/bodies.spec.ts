@@ -397,6 +397,14 @@ describeApi('A body', (api) => {
       }
     })
 
+    it('is not asked for when there is none', async () => {
+      for (const framing of [['Content-Length: 0'], []]) {
+        const connection = await ask(TASKS, [signed(), json, ...framing])
+        expect(await connection.answer()).to.include({ status: 400 })
+        connection.close()
+      }
+    })
+
     it('is not asked for in HTTP/1.0, which has no such answer (RFC 9110, section 10.1.1)', async () => {
       const connection = await ask(TASKS, [signed(), json, 'Content-Length: 16'], '1.0')
       await connection.send('{"title":"Ship"}')

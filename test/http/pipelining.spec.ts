@@ -295,6 +295,15 @@ describe('A connection with several requests at once', () => {
     expect(paths()).to.deep.equal(['/0', '/1'])
   })
 
+  it('ends after the response to an HTTP/1.0 request with a transfer coding, whatever it asks for', async () => {
+    const chunks = `Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`
+    client.write(`POST /0 HTTP/1.0\r\n${chunks}${get('/1')}`)
+    await answer('/0')
+    await once(client, 'close')
+    expect(received).to.match(/connection: close/i)
+    expect(paths()).to.deep.equal(['/0'])
+  })
+
   it('ends after a response with Connection: close, and starts nothing after it', async () => {
     client.write(get('/0') + get('/1') + get('/2'))
     await answer('/0', { connection: 'close' })

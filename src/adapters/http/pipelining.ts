@@ -44,8 +44,7 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
 
   const receive = (req: IncomingMessage, res: ServerResponse) => {
     const pipeline = pipelines.get(req.socket) as Pipeline
-    // Node skips what came in one read with it.
-    if (req.headers.upgrade !== undefined) res.shouldKeepAlive = false
+    if (endsConnection(req)) res.shouldKeepAlive = false
     // Node gives a response its socket when the one before it is written.
     pipeline.pipelined = res.socket === null
     if (pipeline.pipelined) wait(pipeline, req, res)
@@ -122,6 +121,14 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
       stopReading(current.req.socket)
     }
   })
+}
+
+/**
+ * Node skips what came in one read with an upgrade, and the end of a chunked HTTP/1.0 message is doubtful (RFC 9112,
+ * section 6.1).
+ */
+function endsConnection({ headers, httpVersionMinor }: IncomingMessage): boolean {
+  return headers.upgrade !== undefined || (httpVersionMinor === 0 && headers['transfer-encoding'] !== undefined)
 }
 
 function refuse(error: NodeJS.ErrnoException, socket: Duplex, response?: ServerResponse): void {
