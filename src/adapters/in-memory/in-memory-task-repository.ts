@@ -2,9 +2,9 @@ import { TaskNotFound } from '../../domain/errors.ts'
 import type { TaskKey, TaskRange, TaskRepository } from '../../domain/tasks/ports.ts'
 import { Task, type TaskDraft, type TaskSnapshot } from '../../domain/tasks/task.ts'
 
-/** Keeps tasks for the life of the process. It does not know the users: a task of any owner is stored. */
+/** Keeps tasks for the life of the process. It does not check that the owner exists. */
 export class InMemoryTaskRepository implements TaskRepository {
-  /** Of each owner, by ascending id: what is added is always the highest, so an append keeps the order. */
+  /** Tasks by owner, in ascending order of id: a new task has the highest id, so appending keeps the order. */
   readonly #owners = new Map<number, TaskSnapshot[]>()
   #lastId = 0
 
@@ -58,7 +58,7 @@ export class InMemoryTaskRepository implements TaskRepository {
   }
 }
 
-/** The index of the first task with that id or a higher one; binary, for a long list is read page by page. */
+/** Index of the first task with this id or a higher one, by binary search. */
 function firstAtLeast(tasks: readonly TaskSnapshot[], id: number): number {
   let low = 0
   let high = tasks.length

@@ -1,7 +1,7 @@
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible'
 import type { SharedCounts } from './shared-counts.ts'
 
-/** So many points in a time, in seconds. */
+/** `allowed` points per `window` seconds. */
 export interface Quota {
   readonly name: string
   readonly allowed: number
@@ -14,18 +14,18 @@ export interface Count {
   readonly reset: number
 }
 
-/** Made by a migration of the store. */
+/** Created by a migration of the store. */
 const TABLE = 'rate_limits'
 
-/** Counts by key, each in a window that begins with its first point. */
+/** Counts points by key, in fixed windows that start with the first point. */
 export class Counter {
   readonly #limiter: RateLimiterAbstract
   /** Milliseconds. */
   readonly #window: number
 
-  /** @param client where the counts are kept, if not in memory */
+  /** @param client stores the counts in PostgreSQL instead of memory */
   constructor({ name, allowed, window }: Quota, client?: SharedCounts['client']) {
-    // Keys over the quota are refused from memory: a flood writes nothing.
+    // Keys over the quota are refused from memory, so a flood causes no writes.
     const quota = { keyPrefix: name, points: allowed, duration: window, inMemoryBlockOnConsumed: allowed + 1 }
     this.#window = window * 1_000
     this.#limiter = client
@@ -49,7 +49,7 @@ export class Counter {
     return countOf(await this.#inWindow(key, () => this.#limiter.penalty(key)))
   }
 
-  /** Adds a point unless all are spent. */
+  /** Adds a point unless the quota is used up. */
   async consume(key: string): Promise<Count & { readonly exceeded: boolean }> {
     let exceeded = false
     const count = await this.#inWindow(key, async () => {
@@ -80,7 +80,7 @@ export class Counter {
     return count()
   }
 
-  /** A window that ends later than one that began now is from before the clock was set back. */
+  /** A window that ends later than one starting now predates a clock that was set back. */
   #isStale({ msBeforeNext }: RateLimiterRes): boolean {
     return msBeforeNext > this.#window
   }

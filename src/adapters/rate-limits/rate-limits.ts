@@ -6,7 +6,7 @@ import type { SharedCounts } from './shared-counts.ts'
 
 const seconds = (milliseconds: number) => Math.max(1, Math.ceil(milliseconds / 1_000))
 
-/** Where instances share counts, one attempt counts there or, while PostgreSQL does not answer, in its own process. */
+/** Counts each attempt in PostgreSQL where instances share it, and in the process while PostgreSQL does not answer. */
 function attempts<Counters>(make: (client?: SharedCounts['client']) => Counters, shared?: SharedCounts) {
   const local = make()
   if (!shared)
@@ -28,19 +28,19 @@ export function rateLimiter(quota: Quota, shared?: SharedCounts) {
   }
 }
 
-/** Seconds for which a network is known as the account's own; a timer of Node can't be set for much longer. */
+/** Seconds for which a network counts as known after a login; Node's timers allow about 24 days. */
 const KNOWN_FOR = 20 * 24 * 3_600
 
-/** So many times what is allowed, networks that have not failed yet may still try; more of them are one guesser's. */
+/** Networks without a failure may still try until the account has this many times the allowed failures. */
 const FIRST_TRIES = 10
 
-/** Failed logins of a window, those before the one in question. */
+/** Earlier failed logins in the window. */
 interface Failures {
   readonly account: number
   readonly network: number
-  /** Whether the account has logged in from there lately. */
+  /** Whether the account has recently logged in from this network. */
   readonly known: boolean
-  /** Milliseconds until it ends. */
+  /** Milliseconds until the window ends. */
   readonly reset: number
 }
 
@@ -49,16 +49,16 @@ interface Counters {
   readonly known: Counter
 }
 
-/** An account, and the same account from one network: keys from which no address can be read. */
+/** Keys for an account and for an account from one network. They are digests, so they reveal no address. */
 interface Keys {
   readonly account: string
   readonly pair: string
 }
 
 /**
- * Counts failed logins by account, so that guessing from many addresses is slow as well, and can't keep the owner out:
- * a network from which the account has logged in lately has a count of its own, and any other one still has a first try
- * when there were too many. What is refused is not counted, so a window ends at its time.
+ * Counts failed logins by account, which also slows down guessing from many networks, without locking the owner out: a
+ * network with a recent login has its own count, and any other network has one try left after too many failures. Refused
+ * logins are not counted, so a window always ends in time.
  */
 export class CountingLoginThrottle implements LoginThrottle {
   readonly #allowed: number
@@ -85,7 +85,7 @@ export class CountingLoginThrottle implements LoginThrottle {
       if (error instanceof InvalidCredentials) this.#refuse(await count((counters) => addFailure(counters, keys)))
       throw error
     })
-    // Of guesses at the same time the first few count as well: the right one may be among those that came too late.
+    // Count again: with concurrent guesses, this correct one may have come after the limit was reached.
     const { known } = this.#refuse(await count((counters) => failuresOf(counters, keys)))
     await count((counters) => forgive(counters, keys, known))
     return answer
@@ -124,10 +124,10 @@ async function forgive({ failures, known }: Counters, { account, pair }: Keys, i
   await Promise.all([failures.delete(pair), !isKnown && failures.delete(account), known.set(pair, 1)])
 }
 
-/** For who limits elsewhere, or not at all. */
-export const noLoginThrottle: LoginThrottle = { attempt: (_email, _origin, logIn) => logIn() }
+/** For deployments without rate limits. */
+export const noLoginThrottle: LoginThrottle = { attempt: (_email, _clientNetwork, logIn) => logIn() }
 
-/** Of one length, and no address can be read from it. */
+/** Fixed-length key that reveals nothing of its parts. */
 function digest(...parts: string[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64')
 }

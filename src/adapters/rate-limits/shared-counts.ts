@@ -1,4 +1,4 @@
-/** A pool of `pg`, or what behaves like one. */
+/** The part of `pg.Pool` used here. */
 export interface Queryable {
   /** @param statement its `query_timeout` in milliseconds */
   query(statement: {
@@ -8,25 +8,25 @@ export interface Queryable {
   }): Promise<{ readonly rows: unknown[] }>
 }
 
-/** In milliseconds. */
+/** Times in milliseconds. */
 export interface Timing {
-  /** How long the counts of one attempt may take in total. A login has two of them: its request, and its failures. */
+  /** Total time for the counts of one attempt. A login makes two attempts: its request and its failures. */
   readonly patience: number
-  /** How long each process counts by itself before it tries PostgreSQL again. */
+  /** Time for which the circuit stays open and each process counts by itself. */
   readonly pause: number
-  /** Of a clock that is never set. */
+  /** A monotonic clock. */
   readonly now: () => number
 }
 
 const TIMING: Timing = { patience: 1_000, pause: 5_000, now: () => performance.now() }
 
-/** Milliseconds; longer than the server's lock_timeout, which ends a statement without its connection. */
+/** Milliseconds. Exceeds the server's lock_timeout, which ends a statement but keeps its connection. */
 const QUERY_TIMEOUT = 3_000
 
-/** Counts with the counters that it is given. */
+/** Uses the given counters. */
 type Count<Counters, Result> = (counters: Counters) => Promise<Result>
 
-/** Counts that instances share in PostgreSQL, behind a circuit breaker: while it does not answer, logins do not wait for it. */
+/** Counts shared in PostgreSQL behind a circuit breaker: while PostgreSQL does not answer, logins do not wait for it. */
 export class SharedCounts {
   readonly #pool: Queryable
   readonly #unavailable: (error: unknown) => void
@@ -34,22 +34,22 @@ export class SharedCounts {
   /** Set while the circuit is open. */
   #retryAt: number | undefined
 
-  /** @param unavailable is called once each time the circuit opens: limits are looser then, and nothing else shows it */
+  /** @param unavailable called each time the circuit opens, because limits are looser while it is open */
   constructor(pool: Queryable, unavailable: (error: unknown) => void, timing: Partial<Timing> = {}) {
     this.#pool = pool
     this.#unavailable = unavailable
     this.#timing = { ...TIMING, ...timing }
   }
 
-  /** For the library that counts. Without the names that it gives to statements: a pooler may forget them. */
+  /** Drops the statement names of rate-limiter-flexible, because a pooler may forget them. */
   readonly client = {
     query: ({ text, values }: { text: string; values: unknown[] }) =>
       this.#pool.query({ text, values, query_timeout: QUERY_TIMEOUT }),
   }
 
   /**
-   * @returns a function for the counts of one attempt. It uses the shared counters, or the local ones when these do not
-   * answer before the attempt's patience ends or have not answered lately.
+   * @returns a function that counts for one attempt: with the shared counters, or with the local ones after a timeout or
+   * while the circuit is open
    */
   attempt<Counters>(shared: Counters, local: Counters) {
     const { now } = this.#timing
@@ -70,7 +70,7 @@ export class SharedCounts {
     }
   }
 
-  /** With an open circuit one attempt after each pause finds out for all. */
+  /** While the circuit is open, one attempt after each pause probes PostgreSQL. */
   #maySend(): boolean {
     const { now, pause } = this.#timing
     if (this.#retryAt === undefined) return true

@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import bcrypt from 'bcrypt'
 import type { PasswordHasher } from '../../domain/accounts/ports.ts'
 
-/** A hash that bcrypt reads; it answers false for any other, without work. */
+/** The hashes that bcrypt accepts. For any other it returns false at once. */
 const HASH = /^\$2[ab]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$/
 
-/** Base-2 logarithm of the iterations that verifying takes; nothing for what is no hash of bcrypt. */
+/** Base-2 logarithm of the iterations; `undefined` if this is not a bcrypt hash. */
 function roundsOf(hash: string): number | undefined {
   const [, rounds] = HASH.exec(hash) ?? []
   return rounds === undefined ? undefined : Number(rounds)
@@ -14,8 +14,8 @@ function roundsOf(hash: string): number | undefined {
 export class BcryptPasswordHasher implements PasswordHasher {
   readonly #rounds: number
   /**
-   * The work of every verification. It is more than `#rounds` once there was a hash from before BCRYPT_ROUNDS was
-   * lowered, or from an instance with a higher one.
+   * The cost of every verification. It exceeds `#rounds` once a hash with more rounds was seen: one from before
+   * BCRYPT_ROUNDS was lowered, or from an instance with a higher value.
    */
   #highestRounds: number
 
@@ -34,23 +34,23 @@ export class BcryptPasswordHasher implements PasswordHasher {
     this.#highestRounds = Math.max(this.#highestRounds, rounds ?? 0)
     const text = digest(password)
     const same = await bcrypt.compare(text, rounds === undefined ? dummyHash(this.#highestRounds) : hash)
-    // 2^n plus 2^n, 2^(n+1) and so on is the next power of two each time.
+    // 2^n + 2^n + 2^(n+1) + … + 2^(m-1) = 2^m, so every verification does the same work.
     for (let missing = rounds ?? this.#highestRounds; missing < this.#highestRounds; missing++) {
       await bcrypt.compare(text, dummyHash(missing))
     }
     return same && rounds !== undefined
   }
 
-  /** Never for a hash of more rounds: of two instances that are configured differently one would weaken it again. */
+  /** False for a hash with more rounds: two instances with different settings would otherwise keep replacing it. */
   isOutdated(hash: string): boolean {
     return (roundsOf(hash) ?? this.#rounds) < this.#rounds
   }
 }
 
-/** Well-formed, so that comparing with it takes all the rounds. */
+/** Well-formed, so that comparing against it takes all rounds. */
 const dummyHash = (rounds: number) => `$2b$${String(rounds).padStart(2, '0')}$${'.'.repeat(53)}`
 
-/** bcrypt reads 72 bytes and stops at a NUL; 64 characters of base64 carry every byte of a longer password. */
+/** bcrypt reads 72 bytes and stops at NUL, so it gets the 64 base64 characters of a SHA-384 digest instead. */
 function digest(password: string): string {
   return createHash('sha384').update(password, 'utf8').digest('base64')
 }

@@ -4,9 +4,9 @@ import { Overloaded } from '../../domain/errors.ts'
 import { FairQueue, type FairQueueOptions } from './fair-queue.ts'
 
 export interface Bounds {
-  /** Hashes computed at the same time, 1 or more. */
+  /** Hashes computed at a time, 1 or more. */
   readonly concurrency: number
-  /** Hashes that may wait for their turn; one more is refused. A client network may hold half of these places. */
+  /** Maximum queue length. A client network may hold half of it. */
   readonly mostWaiting: number
 }
 
@@ -44,8 +44,8 @@ export class BoundedPasswordHasher implements PasswordHasher {
 
   #inTurn<Result>(work: () => Promise<Result>, { clientNetwork, signal }: Requester): Promise<Result> {
     if (!this.#hasPlaceFor(clientNetwork)) throw new Overloaded()
-    // p-queue would give the slot of a running job to the next one as soon as its signal aborts, though bcrypt cannot
-    // be interrupted. So the job listens only until it starts.
+    // When the signal of a running job aborts, p-queue frees its slot although bcrypt goes on. So the job listens to the
+    // signal only until it starts.
     const waiting = new AbortController()
     const giveUp = () => waiting.abort(signal.reason)
     if (signal.aborted) giveUp()

@@ -11,7 +11,7 @@ interface Job {
   readonly run: Run
 }
 
-/** Serves client networks in turn (round robin), and the jobs of one network in the order in which they came. */
+/** Round-robin queue over client networks; the jobs of one network stay in order. */
 export class FairQueue implements Queue<Run, FairQueueOptions> {
   /** Only networks with jobs, in the order of their turns. */
   readonly #networks = new Map<string, Job[]>()

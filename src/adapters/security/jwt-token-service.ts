@@ -20,18 +20,18 @@ export interface JwtOptions {
   readonly expiresIn: number
 }
 
-/** JSON Web Tokens (RFC 7519) with `sub`, `iat` and `exp`, signed by HMAC; the algorithm is pinned (RFC 8725, section 3.1). */
+/** JSON Web Tokens (RFC 7519) with `sub`, `iat` and `exp`, signed with HMAC. The algorithm is pinned (RFC 8725, section 3.1). */
 export class JwtTokenService implements TokenService {
-  /** Tokens of a few hundred bytes each. */
+  /** Each token has a few hundred bytes. */
   static readonly MOST_REMEMBERED = 10_000
 
   readonly #options: JwtOptions
   readonly #clock: Clock
-  /** Made once: jsonwebtoken would otherwise import the key at each call, which costs more than the check itself. */
+  /** Created once: jsonwebtoken would import a text key on each call, which costs more than the verification. */
   readonly #key: KeyObject
   /**
-   * A signature that was right stays right, so it is checked once; the expiry is checked each time. Whether there still
-   * is such a user is not known here at all.
+   * Tokens with a verified signature. The signature is checked once, the expiry each time, and the existence of the user by
+   * the use case.
    */
   readonly #remembered = new LRUCache<string, Remembered>({ max: JwtTokenService.MOST_REMEMBERED })
 
@@ -72,7 +72,7 @@ export class JwtTokenService implements TokenService {
         clockTimestamp: this.#now(),
         complete: true,
       })
-      // No extension is known here, so none may be critical (RFC 7515, section 4.1.11).
+      // This service supports no critical extension (RFC 7515, section 4.1.11).
       return typeof payload === 'string' || 'crit' in header ? {} : payload
     } catch {
       throw new InvalidToken()
