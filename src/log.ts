@@ -36,7 +36,7 @@ export function createLog(
   { environment, logLevel, secretKey, database }: Pick<Config, 'environment' | 'logLevel' | 'secretKey' | 'database'>,
   destination: number | string = 1,
 ): Logger {
-  const format = environment === 'development' ? prettyFactory({ ignore: 'pid,hostname', singleLine: true }) : asItIs
+  const format = environment === 'development' ? readable : asItIs
   const file = typeof destination === 'string' ? openSync(destination, 'a') : destination
   const writer = new LineWriter(
     (bytes) => writeSync(file, bytes),
@@ -49,6 +49,17 @@ export function createLog(
 }
 
 const asItIs = (line: string) => line
+
+const pretty = prettyFactory({ ignore: 'pid,hostname', singleLine: true })
+
+/** A line for people: of a request that succeeded without its ids, which only help to find out why one failed. */
+function readable(line: string): string {
+  const { msg, method, route = '(no route)', status, ms, ...rest } = JSON.parse(line)
+  if (msg !== 'request') return pretty(line)
+  const { requestId: _requestId, userId: _userId, traceId: _traceId, ...bare } = rest
+  const details = status < 400 ? bare : rest
+  return pretty({ ...details, msg: `${method} ${route} ${status} ${ms.toFixed(1)} ms` })
+}
 
 /** A line as pino makes it. */
 function noticeOf(lost: number): string {

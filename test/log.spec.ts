@@ -38,8 +38,25 @@ describe('The log', () => {
 
   it('is a line to read for each event in development', () => {
     const { log, written } = aLog(development)
-    log.info({ status: 200, route: '/health' }, 'request')
-    expect(written()).to.match(/^\[.+\] INFO: request \{"status":200,"route":"\/health"\}\n$/)
+    log.info({ count: 2 }, 'done')
+    expect(written()).to.match(/^\[.+\] INFO: done \{"count":2\}\n$/)
+  })
+
+  it('is a line to read for each request in development, with its ids where it failed', () => {
+    const { log, written } = aLog(development)
+    const ids = { requestId: 'r-1', userId: 1, traceId: undefined }
+    const request = { method: 'GET', route: '/api/v1/tasks', status: 200, ms: 1.04, ...ids }
+    log.info(request, 'request')
+    log.debug({ ...request, ms: 0.96 }, 'request')
+    log.info({ ...request, status: 404, userId: undefined }, 'request')
+    log.error({ ...request, status: 500 }, 'request')
+    log.info({ ...request, route: undefined, status: 499, aborted: true }, 'request')
+    expect(written().replace(/^\[.+?\] /gm, '')).to.equal(`INFO: GET /api/v1/tasks 200 1.0 ms
+DEBUG: GET /api/v1/tasks 200 1.0 ms
+INFO: GET /api/v1/tasks 404 1.0 ms {"requestId":"r-1"}
+ERROR: GET /api/v1/tasks 500 1.0 ms {"requestId":"r-1","userId":1}
+INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
+`)
   })
 
   it('has nothing below its level', () => {
@@ -131,10 +148,10 @@ describe('The log', () => {
   it('leaves everything else as it is', () => {
     const { log, written } = aLog(production)
     const details = { requestId: 'a-token-of-mine', text: 'Tokens and cookies: 2 of them, à la carte', list: [1, null] }
-    log.info(details, 'API on http://127.0.0.1:8000/api/v1, its documentation on http://127.0.0.1:8000/docs')
+    log.info(details, 'Ready: API http://127.0.0.1:8000/api/v1, documentation http://127.0.0.1:8000/docs')
     expect(JSON.parse(written())).to.deep.include(details)
     expect(JSON.parse(written()).msg).to.equal(
-      'API on http://127.0.0.1:8000/api/v1, its documentation on http://127.0.0.1:8000/docs',
+      'Ready: API http://127.0.0.1:8000/api/v1, documentation http://127.0.0.1:8000/docs',
     )
   })
 })
