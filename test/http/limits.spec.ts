@@ -164,6 +164,29 @@ describe('The limits on an address', () => {
     }
   })
 
+  it('warn once of X-Forwarded-For that TRUST_PROXY makes them ignore, and repeat none of it', async () => {
+    for (const [TRUST_PROXY, expected] of [
+      ['0', 1],
+      ['1', 0],
+    ] as const) {
+      const api = await limited({ TRUST_PROXY })
+      try {
+        await api.get('/health').expect(200)
+        expect(api.log.join('')).to.not.include('TRUST_PROXY')
+        for (const path of ['/livez', '/nowhere', TASKS]) await forwarded(api.get(path), '192.0.2.77')
+        const warnings = api.log.map((line) => JSON.parse(line)).filter(({ msg }) => msg.includes('TRUST_PROXY'))
+        expect(warnings).to.have.lengthOf(expected)
+        for (const { level, msg } of warnings) {
+          expect(level).to.equal(40)
+          expect(msg).to.include('X-Forwarded-For')
+        }
+        expect(api.log.join('')).to.not.include('192.0.2.77')
+      } finally {
+        await api.stop()
+      }
+    }
+  })
+
   it('take the address that the one proxy adds, whatever stands before it', async () => {
     const api = await limited({ RATE_LIMIT_LOGIN: '2', TRUST_PROXY: '1' })
     try {

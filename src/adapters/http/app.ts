@@ -69,6 +69,7 @@ export function createApp(options: HttpOptions, surroundings: Surroundings): Koa
   })
   if (observers.length > 0) app.use(observe(observers))
   app.use(answerHeaders())
+  if (trustedProxies === 0) app.use(warnOfUntrustedProxy(log))
   app.use(allowOrigins(corsOrigins))
   app.use(endConnections(readiness))
   app.use(reportProblems(log))
@@ -123,6 +124,21 @@ function securityHeaders(): Record<string, string> {
   })
   setHeaders({ req: {}, res } as unknown as Context, async () => {})
   return headers
+}
+
+/** Without TRUST_PROXY all clients of a proxy share one rate limit, which nothing else in the log explains. */
+function warnOfUntrustedProxy(log: Log): Middleware {
+  let warned = false
+  return ({ req }, next) => {
+    if (!warned && req.headers['x-forwarded-for'] !== undefined) {
+      warned = true
+      log.warn(
+        {},
+        'A request has X-Forwarded-For, which is ignored while TRUST_PROXY is 0. Behind a proxy, set TRUST_PROXY to the number of proxies, or all clients share one rate limit.',
+      )
+    }
+    return next()
+  }
 }
 
 function allowOrigins(origins: readonly string[]): Middleware {
