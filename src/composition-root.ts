@@ -25,6 +25,8 @@ import type { Clock } from './domain/clock.ts'
 import { ManageTasks } from './domain/tasks/manage-tasks.ts'
 import type { TaskRepository } from './domain/tasks/ports.ts'
 
+export const { version } = packageJson
+
 /** Every driven port. An adapter set provides all of them; `test/contracts` holds each adapter to its port. */
 export interface Ports {
   readonly tasks: TaskRepository
@@ -148,7 +150,7 @@ async function openMetrics(
 ): Promise<{ readonly metrics: Metrics; readonly server?: Closable } | undefined> {
   if (port === undefined) return undefined
   const pool = database?.pool
-  const metrics = new Metrics(packageJson.version, {
+  const metrics = new Metrics(version, {
     passwords: () => passwordHasher.load(),
     connections: () => (pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}),
     statements: () => ({ ...database?.pending() }),
@@ -183,7 +185,7 @@ export async function startService(
     const { metrics, server } = (await openMetrics(config, shared)) ?? {}
     if (server) opened.push(server)
     const app = createApp(
-      { ...config, version: packageJson.version },
+      { ...config, version },
       {
         accounts: container.resolve(ManageAccounts),
         tasks: container.resolve(ManageTasks),

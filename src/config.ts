@@ -3,12 +3,13 @@ import { readFileSync } from 'node:fs'
 import * as v from 'valibot'
 import { type DatabaseTarget, databaseTarget } from './database-target.ts'
 import { EnvFileError, parseEnvFile } from './env-file.ts'
+import { OperatorError } from './operator-error.ts'
 
 /** A variable that is set to the empty string counts as not set; one that is not listed here is ignored. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** Every wrong variable and what it must be; never a value. */
-export class ConfigError extends Error {}
+/** Lists each invalid variable and its constraint, never its value. */
+export class ConfigError extends OperatorError {}
 
 const PLACEHOLDER_SECRET = 'change-me-to-a-long-random-string'
 const PRODUCTION_SECRET =

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import pg from 'pg'
 
 export interface SqliteTarget {
@@ -30,6 +31,15 @@ export type PersistentTarget = SqliteTarget | PostgresqlTarget
 
 /** Where tasks are kept. */
 export type DatabaseTarget = { readonly kind: 'memory' } | PersistentTarget
+
+export const addressOf = ({ host, port }: DatabaseHost) => `${host.includes(':') ? `[${host}]` : host}:${port}`
+
+/** The path or the hosts, for the log and for messages; never a password. */
+export function describeTarget(target: DatabaseTarget): string {
+  if (target.kind === 'memory') return 'in-memory database (nothing is kept)'
+  if (target.kind === 'sqlite') return `SQLite database ${resolve(target.path)}`
+  return `PostgreSQL database at ${target.hosts.map(addressOf).join(', ')}`
+}
 
 /** @returns nothing for a text that is no DATABASE_URL */
 export function databaseTarget(text: string): DatabaseTarget | undefined {

@@ -1,17 +1,15 @@
 import cluster from 'node:cluster'
 import type { Log } from './adapters/http/access-log.ts'
-import { ListenError, type ListeningServer } from './adapters/http/server.ts'
-import { MetricsListenError, serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
-import { DatabaseUnavailable } from './adapters/mikro-orm/database.ts'
-import { prepareDatabase, startService } from './composition-root.ts'
-import { type Config, ConfigError, readConfig, readEnvironment } from './config.ts'
+import type { ListeningServer } from './adapters/http/server.ts'
+import { serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
+import { prepareDatabase, startService, version } from './composition-root.ts'
+import { type Config, readConfig, readEnvironment } from './config.ts'
+import { describeTarget } from './database-target.ts'
 import { createLog } from './log.ts'
+import { OperatorError } from './operator-error.ts'
 import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
 
-/** What an operator can mend; the message says it all, so no stack. */
-const operatorErrors = [ConfigError, DatabaseUnavailable, ListenError, MetricsListenError]
-
-/** Of the time to stop; requests and the database have most of it. */
+/** Fraction of SHUTDOWN_TIMEOUT reserved for flushing traces. */
 const SHARE_OF_TRACES = 0.05
 
 let stopping = false
@@ -24,15 +22,8 @@ try {
     log.fatal({ err: error }, 'an error that nobody caught ends the process')
     process.exit(1)
   })
-  if (config.secretKeyIsRandom) {
-    log.warn(
-      {},
-      'SECRET_KEY is not set: every token ends with this process. `openssl rand -base64 48` makes a key to set.',
-    )
-  }
   let service: ListeningServer | undefined
-  // A start may take long: PostgreSQL is away, another instance migrates. The first process of a container would ignore
-  // a signal that nobody handles.
+  // A start may wait for PostgreSQL or for another instance's migration, and PID 1 ignores a signal without a handler.
   stopOnSignal(log, async () => {
     if (!service) {
       await stopWorkers(config)
@@ -42,23 +33,30 @@ try {
     endWithin(config.shutdownTimeout * SHARE_OF_TRACES)
   })
   service = await start(config, log)
-  if (cluster.isPrimary) {
-    const { url } = service
-    log.info({}, `API on ${url}${config.apiPrefix}, its documentation on ${url}/docs and ${url}/redoc`)
-  }
+  if (cluster.isPrimary) announce(service.url, config, log)
 } catch (error) {
-  // Who is told to stop while it starts may not get to its end.
+  // A stop during the start closes what the start needs.
   if (!stopping) {
     report(error)
-    // Whatever listens already, as the metrics may, would keep the process.
+    // A server that listens already, such as the metrics, would keep the process alive.
     process.exit(1)
   }
 }
 
 function report(error: unknown): void {
-  if (error instanceof WorkerFailed) return // it has said why itself
-  const expected = operatorErrors.some((kind) => error instanceof kind)
-  console.error(expected ? (error as Error).message : error)
+  if (error instanceof WorkerFailed) return // The worker has printed its reason.
+  console.error(error instanceof OperatorError ? error.message : error)
+}
+
+function announce(url: string, { apiPrefix, database, secretKeyIsRandom }: Config, log: Log): void {
+  const addresses = `API ${url}${apiPrefix}, documentation ${url}/docs and ${url}/redoc`
+  log.info({}, `Version ${version} is ready: ${addresses}, ${describeTarget(database)}`)
+  if (secretKeyIsRandom) {
+    log.warn(
+      {},
+      'SECRET_KEY is not set; using a random one. Tokens become invalid when the process stops. To keep them valid, set it to the output of `openssl rand -base64 48`.',
+    )
+  }
 }
 
 async function start(config: Config, log: Log): Promise<ListeningServer> {
@@ -77,9 +75,9 @@ async function start(config: Config, log: Log): Promise<ListeningServer> {
 }
 
 /**
- * Nothing of the service keeps the process any more, but what traces it may have something to send.
+ * Lets the process end by itself once its traces are sent.
  *
- * @param seconds after which the process ends all the same
+ * @param seconds after which the process is ended
  */
 function endWithin(seconds: number): void {
   cluster.worker?.disconnect()
@@ -91,7 +89,7 @@ function stopOnSignal(log: Log, close: () => Promise<void>): void {
   const stop = async (signal: string) => {
     if (stopping) return
     stopping = true
-    if (cluster.isPrimary) log.info({}, `${signal}: answering the requests in flight, then stopping`)
+    if (cluster.isPrimary) log.info({}, `${signal} received; draining requests`)
     await close()
   }
   process.on('SIGTERM', stop)

@@ -128,7 +128,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['../http/limits.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pg', 'tsyringe'],
     },
     'src/adapters/metrics/x.ts': {
-      allowed: ['./prometheus.ts', 'node:http', 'prom-client'],
+      allowed: ['./prometheus.ts', '../../operator-error.ts', 'node:http', 'prom-client'],
       forbidden: ['../http/observe.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pino', 'tsyringe'],
     },
     'src/adapters/cli/x.ts': {
@@ -140,7 +140,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['./config.ts', './log.ts', 'valibot', 'dotenv'],
     },
     'src/config.ts': {
-      allowed: ['./database-target.ts', './env-file.ts', 'node:crypto', 'valibot'],
+      allowed: ['./database-target.ts', './env-file.ts', './operator-error.ts', 'node:crypto', 'valibot'],
       forbidden: ['./composition-root.ts', './adapters/http/app.ts', 'koa', 'pg', 'tsyringe'],
     },
     'src/database-target.ts': {
@@ -165,6 +165,10 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
     'src/service.ts': {
       allowed: ['./composition-root.ts', './config.ts', './log.ts', './adapters/http/app.ts', 'node:process'],
       forbidden: ['pino', 'koa', 'tsyringe', '@mikro-orm/core', 'kysely', 'bcrypt', 'jsonwebtoken'],
+    },
+    'src/operator-error.ts': {
+      allowed: ['node:util'],
+      forbidden: ['./config.ts', './log.ts', 'pino'],
     },
     'src/line-writer.ts': {
       allowed: ['node:fs'],

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -14,6 +14,7 @@ import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service 
 const MAIN = 'src/main.ts'
 /** What `main.ts` sets Node up for. */
 const SERVICE = 'src/service.ts'
+const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
 /** No message may repeat it. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 
@@ -25,10 +26,13 @@ describe('The process', function () {
   this.slow(2_000)
   allowProcesses()
 
-  it('starts without any configuration, says where the API and its documentation are, and keeps tasks.db', async () => {
+  it('starts without any configuration, says its version, addresses and database, and keeps tasks.db', async () => {
     const main = start({})
     const url = await main.url()
-    expect(main.output).to.include(`${url}/api/v1`).and.include(`${url}/docs`).and.include(`${url}/redoc`)
+    const addresses = `API ${url}/api/v1, documentation ${url}/docs and ${url}/redoc`
+    expect(main.output).to.include(
+      `Version ${version} is ready: ${addresses}, SQLite database ${join(folder, 'tasks.db')}\n`,
+    )
     const health = await fetch(`${url}/health`)
     expect(await health.json()).to.deep.equal({ status: 'ok', environment: 'development' })
     expect(existsSync(join(folder, 'tasks.db'))).to.equal(true)
@@ -43,13 +47,56 @@ describe('The process', function () {
     expect(registered.status).to.equal(201)
   })
 
-  it('warns once, in development, that its secret is random, and how to set one', async () => {
-    const main = start({ DATABASE_URL: 'memory:' })
-    await fetch(`${await main.url()}/health`)
+  it('warns once, in development and after a start that worked, that its secret is random, and how to set one', async () => {
+    for (const environment of [{ DATABASE_URL: 'memory:' }, { WEB_CONCURRENCY: '2' }]) {
+      const main = start(environment)
+      await fetch(`${await main.url()}/health`)
+      await main.stop()
+      const [, before = '', after = ''] = /^(.* is ready: [^\n]*\n)(.*)$/s.exec(main.output) ?? []
+      expect(before).to.not.include('SECRET_KEY')
+      expect(after.match(/SECRET_KEY/g)).to.have.length(1)
+      expect(after).to.match(
+        /WARN: SECRET_KEY is not set; using a random one\. Tokens become invalid when the process stops\. .*openssl rand/,
+      )
+    }
+  })
+
+  it('says only why it does not start where the start fails', async () => {
+    const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).refusal()
+    expect(message).to.match(/^The SQLite database .+$/)
+  })
+
+  it('names the hosts of PostgreSQL at the start, and never its password', async () => {
+    const url = new URL(await postgresql.databaseUrl())
+    url.password ||= SECRET
+    const main = start({ DATABASE_URL: url.href, LOG_LEVEL: 'trace' })
+    await main.url()
     await main.stop()
-    expect(main.output.match(/SECRET_KEY/g)).to.have.length(1)
-    expect(main.output).to.match(/WARN/)
-    expect(main.output).to.include('openssl rand')
+    expect(main.output)
+      .to.include(`, PostgreSQL database at ${url.host}\n`)
+      .and.not.include(decodeURIComponent(url.password))
+  })
+
+  it('says that it drains requests when it is told to stop', async () => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      const main = start({ DATABASE_URL: 'memory:', SECRET_KEY })
+      await main.url()
+      main.signal(signal)
+      expect(await main.exit(), main.output).to.equal(0)
+      expect(main.output).to.include(`INFO: ${signal} received; draining requests\n`)
+    }
+  })
+
+  it('logs a line to read for each request in development', async () => {
+    const main = start({ DATABASE_URL: 'memory:', SECRET_KEY })
+    const url = await main.url()
+    await fetch(`${url}/openapi.json?x=1`)
+    await fetch(`${url}/api/v1/tasks`, { headers: { 'x-request-id': 'this-one' } })
+    await fetch(`${url}/nowhere`, { headers: { 'x-request-id': 'that-one' } })
+    await main.stop()
+    expect(main.output).to.match(/\] INFO: GET \/openapi\.json 200 \d+\.\d ms\n/)
+    expect(main.output).to.match(/\] INFO: GET \/api\/v1\/tasks 401 \d+\.\d ms \{"requestId":"this-one"\}\n/)
+    expect(main.output).to.match(/\] INFO: GET \(no route\) 404 \d+\.\d ms \{"requestId":"that-one"\}\n/)
   })
 
   it('does not warn where a secret is set, and never prints it', async () => {

@@ -79,7 +79,7 @@ describe('A start that fails', () => {
     for (const HOST of ['192.0.2.1', 'nowhere.invalid']) {
       const message = await new Service({ DATABASE_URL: 'memory:', HOST }).refusal()
       expect(message)
-        .to.match(/^Can't listen on HOST .+$/)
+        .to.match(/^Cannot listen on \S+:0 \(HOST, PORT\): \S.+\.$/)
         .and.include(HOST)
     }
   })
@@ -134,7 +134,7 @@ describe('A start that fails', () => {
     })
     afterEach(() => occupied.close())
 
-    const inUse = (variable: string) => `Can't listen on HOST 127.0.0.1, ${variable} ${port}: the port is in use.`
+    const inUse = (variable: string) => `Cannot listen on 127.0.0.1:${port} (HOST, ${variable}): port already in use.`
 
     it('names the PORT that is in use', async () => {
       expect(await new Service({ DATABASE_URL: 'memory:', PORT: port }).refusal()).to.equal(inUse('PORT'))

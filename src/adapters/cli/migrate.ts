@@ -1,6 +1,7 @@
 /** Brings the schema up to date and says what it did; for a deployment with MIGRATE_ON_START=false. */
-import { ConfigError, readDatabaseTarget, readEnvironment } from '../../config.ts'
-import { DatabaseUnavailable, openDatabase } from '../mikro-orm/database.ts'
+import { readDatabaseTarget, readEnvironment } from '../../config.ts'
+import { OperatorError } from '../../operator-error.ts'
+import { openDatabase } from '../mikro-orm/database.ts'
 
 try {
   const target = readDatabaseTarget(readEnvironment())
@@ -16,7 +17,6 @@ try {
     }
   }
 } catch (error) {
-  const expected = error instanceof ConfigError || error instanceof DatabaseUnavailable
-  console.error(expected ? error.message : error)
+  console.error(error instanceof OperatorError ? error.message : error)
   process.exitCode = 1
 }

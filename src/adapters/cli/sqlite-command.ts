@@ -1,4 +1,5 @@
-import { ConfigError, readDatabaseTarget, readEnvironment } from '../../config.ts'
+import { readDatabaseTarget, readEnvironment } from '../../config.ts'
+import { OperatorError } from '../../operator-error.ts'
 import { BackupRefused, type Progress } from '../mikro-orm/sqlite/sqlite-backup.ts'
 
 /**
@@ -21,8 +22,7 @@ export async function sqliteCommand(
     }
     console.log(await run(target.path, file, reportTenths()))
   } catch (error) {
-    const expected = error instanceof ConfigError || error instanceof BackupRefused
-    console.error(expected ? error.message : error)
+    console.error(error instanceof OperatorError ? error.message : error)
     process.exitCode = 1
   }
 }

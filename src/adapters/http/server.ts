@@ -1,6 +1,7 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo, isIPv6 } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { ListenError } from '../../operator-error.ts'
 import { Connections } from './connections.ts'
 import { serveInOrder } from './pipelining.ts'
 
@@ -21,14 +22,11 @@ export interface ServerOptions {
   readonly maxConnectionsPerClient: number
   /** Proxies in front of the service. */
   readonly trustedProxies: number
-  /** How long requests are still served after `close`, while `whenClosing` has told the world. */
+  /** How long requests are still served after `close`, after readiness turned false. */
   readonly shutdownDelay: number
   /** How long it may still take after that, most of it for the requests in flight. */
   readonly shutdownTimeout: number
 }
-
-/** Why an address can't be listened on, as one line for the operator. */
-export class ListenError extends Error {}
 
 export interface ListeningServer {
   /** Without a slash at its end. */
@@ -42,13 +40,6 @@ export interface Lifecycle {
   whenClosing(): void
   /** Runs once no request is left. */
   atEnd(): Promise<void>
-}
-
-const reasons: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'the port is in use',
-  EACCES: 'that port needs a privilege which this process does not have',
-  EADDRNOTAVAIL: 'that is no address of this machine',
-  ENOTFOUND: 'that host is not known here',
 }
 
 /** Bytes of a request's line and headers; a longer one is answered with 431. */
@@ -93,9 +84,7 @@ export async function listen(
 
 function bound(server: Server, { host, port }: ServerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', ({ code = '' }: NodeJS.ErrnoException) => {
-      reject(new ListenError(`Can't listen on HOST ${host}, PORT ${port}: ${reasons[code] ?? code}.`))
-    })
+    server.once('error', ({ code = '' }: NodeJS.ErrnoException) => reject(new ListenError(host, port, 'PORT', code)))
     server.listen({ host, port }, resolve)
   })
 }

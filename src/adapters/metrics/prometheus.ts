@@ -1,14 +1,12 @@
 import { createServer } from 'node:http'
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { ListenError } from '../../operator-error.ts'
 
 /** Where to answer `GET /metrics`, and nothing else. */
 interface Address {
   readonly host: string
   readonly port: number
 }
-
-/** Why that address can't be listened on, as one line for the operator. */
-export class MetricsListenError extends Error {}
 
 /** Numbers that are read when somebody asks for the metrics. */
 export interface Gauges {
@@ -127,7 +125,7 @@ export function serveWorkersMetrics(address: Address): Promise<MetricsServer> {
   return serve(() => workers.clusterMetrics(), workers.contentType, address)
 }
 
-/** @throws MetricsListenError */
+/** @throws ListenError */
 function serve(read: () => Promise<string>, contentType: string, { host, port }: Address): Promise<MetricsServer> {
   const server = createServer(async ({ method, url }, response) => {
     if (method !== 'GET' || url?.split('?')[0] !== '/metrics') {
@@ -145,10 +143,9 @@ function serve(read: () => Promise<string>, contentType: string, { host, port }:
     await closed
   }
   return new Promise((resolve, reject) => {
-    server.once('error', ({ code }: NodeJS.ErrnoException) => {
-      const reason = code === 'EADDRINUSE' ? 'the port is in use' : code
-      reject(new MetricsListenError(`Can't listen on HOST ${host}, METRICS_PORT ${port}: ${reason}.`))
-    })
+    server.once('error', ({ code = '' }: NodeJS.ErrnoException) =>
+      reject(new ListenError(host, port, 'METRICS_PORT', code)),
+    )
     server.listen({ host, port }, () => resolve({ close }))
   })
 }

@@ -3,14 +3,15 @@ import { IsolationLevel, MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver, SqlEntityManager } from '@mikro-orm/sqlite'
 import { type Dialect, type Kysely, sql } from 'kysely'
 import type pg from 'pg'
-import type { PersistentTarget, PostgresqlTarget } from '../../database-target.ts'
+import { describeTarget, type PersistentTarget, type PostgresqlTarget } from '../../database-target.ts'
 import type { UserRepository } from '../../domain/accounts/ports.ts'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository } from '../../domain/tasks/ports.ts'
+import { OperatorError } from '../../operator-error.ts'
 import { COMMAND_LINE, mikroOrmOptions } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql/postgresql-connections.ts'
 import { ReleasingDialect } from './postgresql/postgresql-dialect.ts'
-import { addressOf, PostgresqlServers, ReadOnlyServer } from './postgresql/postgresql-servers.ts'
+import { PostgresqlServers, ReadOnlyServer } from './postgresql/postgresql-servers.ts'
 import { postgresqlStore } from './postgresql/postgresql-store.ts'
 import { prepare, statement } from './prepared-query.ts'
 import { MIGRATIONS_TABLE, type Tables } from './records.ts'
@@ -25,7 +26,7 @@ import { reasonOf } from './store-errors.ts'
 const noLog: FileLog = { info() {}, error() {} }
 
 /** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
-export class DatabaseUnavailable extends Error {}
+export class DatabaseUnavailable extends OperatorError {}
 
 export interface Database {
   readonly tasks: TaskRepository
@@ -59,7 +60,7 @@ export async function openDatabase(
   log: FileLog = noLog,
 ): Promise<Database> {
   const unavailable = (done: string) => (cause: unknown) => {
-    throw new DatabaseUnavailable(`${describe(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
+    throw new DatabaseUnavailable(`The ${describeTarget(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
   }
   const { orm, connections, schema } = await connect(target, poolOptions, log).catch(unavailable('opened'))
   const kysely = orm.em.getKysely<Tables>()
@@ -203,8 +204,3 @@ async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>, schema?: 
 }
 
 const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ name }) => name)
-
-function describe(target: PersistentTarget): string {
-  if (target.kind === 'sqlite') return `The SQLite database ${resolve(target.path)}`
-  return `The PostgreSQL database at ${target.hosts.map(addressOf).join(', ')}`
-}

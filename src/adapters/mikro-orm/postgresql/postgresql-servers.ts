@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type pg from 'pg'
-import type { DatabaseHost, PostgresqlTarget } from '../../../database-target.ts'
+import { addressOf, type DatabaseHost, type PostgresqlTarget } from '../../../database-target.ts'
 import { reasonOf } from '../store-errors.ts'
 import { SessionClient } from './postgresql-session.ts'
 
@@ -160,8 +160,6 @@ async function firstWritable(
     throw new NoPrimary(errors.map(({ message }) => message).join('; '), { cause: errors })
   })
 }
-
-export const addressOf = ({ host, port }: DatabaseHost) => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
 /** Before it connects. All else is the same for every host. */
 function pointAt(client: pg.Client, { host, port }: DatabaseHost): void {

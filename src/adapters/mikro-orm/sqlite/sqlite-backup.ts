@@ -13,12 +13,13 @@ import {
 } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
+import { OperatorError } from '../../../operator-error.ts'
 import { MIGRATIONS_TABLE } from '../records.ts'
 import { codeOf, reasonOf } from '../store-errors.ts'
 import { ForeignFile, refuseForeign } from './sqlite-file.ts'
 
 /** Its message is one line for the operator. Nothing has changed. */
-export class BackupRefused extends Error {}
+export class BackupRefused extends OperatorError {}
 
 /** Is told now and then how much was copied, from 0 to 1. */
 export type Progress = (done: number) => void
