@@ -17,6 +17,8 @@ describeApi('A request that is odd and well-formed', (api) => {
       'http://',
       'http://?a',
       'x://',
+      'http://localhost:99x/health',
+      'http://localhost:65536/health',
     ]) {
       const answer = await api.raw({ method: 'GET', path })
       expect(answer.status, path).to.equal(400)

@@ -205,9 +205,12 @@ const MAX_PATH = 2_048
 /** Characters of a target that is a whole URL. */
 const MAX_URL = 4_096
 
+/** Koa parses with `url.parse`, which accepts wrong ports and prints a warning that quotes them. */
+const isUrl = (target: string) => target.length <= MAX_URL && URL.canParse(target)
+
 /** A target may be a whole URL (RFC 9112, section 3.2.2), and as such no URL at all. */
 function pathOf(ctx: Context): string {
-  if (ctx.url.length > MAX_URL && !ctx.url.startsWith('/')) throw new HttpError('malformed_target')
+  if (!ctx.url.startsWith('/') && ctx.url !== '*' && !isUrl(ctx.url)) throw new HttpError('malformed_target')
   try {
     const path: string | null = ctx.path
     if (path !== null) return path
