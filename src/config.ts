@@ -90,7 +90,7 @@ export const variablesOf = (production: boolean) =>
     WEB_CONCURRENCY: wholeNumber(1, 1, 128),
     DATABASE_POOL_SIZE: wholeNumber(10, 2, 1_000),
     DATABASE_PREPARED_STATEMENTS: flag(true),
-    // Elsewhere everybody comes from one address: tests, a team behind one gateway that tries things out.
+    // Outside production all clients often share one address: tests, or a team behind one gateway.
     RATE_LIMIT_ENABLED: flag(production),
     RATE_LIMIT_USER: wholeNumber(300, 1),
     RATE_LIMIT_LOGIN: wholeNumber(20, 1),

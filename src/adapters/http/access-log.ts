@@ -22,7 +22,7 @@ export function accessLog(log: Log): RequestObserver {
   }
 }
 
-/** `error`: a mistake of ours. `warn`: the service had to turn somebody away. */
+/** `error`: a fault of the service. `warn`: a request was turned away. */
 function levelOf(status: number, route: string | undefined): keyof Log {
   if (status === 503 || status === 429) return 'warn'
   if (status >= 500) return 'error'

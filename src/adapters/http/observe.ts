@@ -40,7 +40,7 @@ export function observe(observers: readonly RequestObserver[]): Middleware {
   }
 }
 
-/** No standard has a status for an answer that nobody waited for; this one is nginx's. */
+/** nginx's status for a client that closed the connection; no standard has one. */
 const CLIENT_CLOSED_REQUEST = 499
 /** What Node answers by itself when a request takes too long to arrive. */
 const REQUEST_TIMEOUT = 408

@@ -2,19 +2,19 @@ import { createServer } from 'node:http'
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { ListenError } from '../../operator-error.ts'
 
-/** Where to answer `GET /metrics`, and nothing else. */
+/** Where `GET /metrics` is served. */
 interface Address {
   readonly host: string
   readonly port: number
 }
 
-/** Numbers that are read when somebody asks for the metrics. */
+/** Values read on each scrape. */
 export interface Gauges {
-  /** Passwords that wait to be hashed or verified, and those that are. */
+  /** Passwords that wait to be hashed or verified, and those in progress. */
   passwords(): { readonly waiting: number; readonly running: number }
-  /** Connections of the pool by state; nothing where the database has no pool. */
+  /** Pool connections by state; empty without a pool. */
   connections(): Readonly<Record<string, number>>
-  /** Statements that the database has not answered yet, by kind; nothing where there is no database. */
+  /** Pending statements by kind; empty without a database. */
   statements(): Readonly<Record<string, number>>
 }
 
@@ -27,7 +27,7 @@ interface Answered {
 
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** Metrics of one process, named as OpenTelemetry and Prometheus name them; told of each request by the HTTP adapter. */
+/** Metrics of one process, named after OpenTelemetry and Prometheus conventions. The HTTP adapter reports each request. */
 export class Metrics {
   readonly registry = new Registry()
   readonly #duration: Histogram
@@ -88,7 +88,7 @@ export class Metrics {
       help: 'What runs here.',
       labelNames: ['version', 'node'],
       registers,
-      // Of several processes it is still one.
+      // Identical in all processes, so it is not summed.
       aggregator: 'first',
     }).set({ version, node: process.version }, 1)
   }
@@ -108,18 +108,18 @@ export interface MetricsServer {
   close(): Promise<void>
 }
 
-/** Of this process alone. */
+/** Serves the metrics of this process. */
 export function serveMetrics({ registry }: Metrics, address: Address): Promise<MetricsServer> {
   return serve(() => registry.metrics(), registry.contentType, address)
 }
 
-/** Lets the process that supervises this one ask for the metrics. */
+/** Lets the primary process collect this worker's metrics. */
 export function shareMetrics({ registry }: Metrics): void {
   AggregatorRegistry.setRegistries(registry)
   new AggregatorRegistry()
 }
 
-/** Of all workers, added up by the process that supervises them. */
+/** Serves the sum of all workers, collected by the primary process. */
 export function serveWorkersMetrics(address: Address): Promise<MetricsServer> {
   const workers = new AggregatorRegistry()
   return serve(() => workers.clusterMetrics(), workers.contentType, address)
@@ -133,7 +133,7 @@ function serve(read: () => Promise<string>, contentType: string, { host, port }:
       return
     }
     const metrics = await read().catch(() => undefined)
-    // A worker that has just started, or is about to end, may not answer.
+    // A worker that is starting or stopping may not answer.
     if (metrics === undefined) response.writeHead(503).end()
     else response.writeHead(200, { 'Content-Type': contentType }).end(metrics)
   })

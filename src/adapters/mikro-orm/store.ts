@@ -3,14 +3,14 @@ import type { Statement } from './prepared-query.ts'
 import type { Tables } from './records.ts'
 import { storeError } from './store-errors.ts'
 
-/** What becomes of what was read. */
+/** What to write after reading, and the result. */
 export interface Decision<Result> {
   readonly result: Result
-  /** Does nothing, and gives no row, if somebody wrote since. */
+  /** Optimistic lock: writes nothing and returns no row when the row has changed since it was read. */
   readonly write?: Statement<unknown>
 }
 
-/** How many statements are not answered yet. */
+/** Number of statements without an answer yet. */
 export interface Pending {
   readonly reads: number
   readonly writes: number
@@ -26,17 +26,17 @@ export interface Store {
   readonly kysely: Kysely<Tables>
   /** Selects a time as milliseconds since 1970, a form that no setting of a session changes. */
   milliseconds(column: string): RawBuilder<number>
-  /** Runs a statement that reads what is committed. */
+  /** Runs a statement that reads committed data. */
   read<Row>(query: Statement<Row>): Promise<Row[]>
   /**
-   * Runs a statement that writes: committed when the promise resolves.
+   * Runs a writing statement, committed when the promise resolves.
    *
-   * @param row the id of the one that it locks, where there is one already
+   * @param row id of the row that the statement locks, if it exists already
    */
   write<Row>(query: Statement<Row>, row?: number): Promise<Row[]>
   /**
-   * Reads the row of that id, and writes what `decide` says, or nothing where it says so or throws: committed when the
-   * promise resolves. It decides again when somebody wrote meanwhile.
+   * Reads the row with this id and writes what `decide` returns; nothing if it returns no write or throws. Committed when
+   * the promise resolves. Decides again when another writer changed the row meanwhile.
    */
   change<Row, Result>(row: number, query: Statement<Row>, decide: (rows: Row[]) => Decision<Result>): Promise<Result>
   pending(): Pending

@@ -55,7 +55,7 @@ export function openApiDocument({ title, version, loginPath }: About, endpoints:
     info: {
       title,
       version,
-      summary: 'A private list of tasks for everybody who registers.',
+      summary: 'A private list of tasks for each registered user.',
       description:
         'Register, log in, and send the token with each request. Every error is a problem document (RFC 9457).',
       license: { name: 'MIT', identifier: 'MIT' },

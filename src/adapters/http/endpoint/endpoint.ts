@@ -31,7 +31,7 @@ interface Request<Who extends Access, Params, Query, Body> {
 /** The groups of endpoints, with what the documentation says about each. */
 export const tags = {
   Accounts: 'Register, log in, and see who you are.',
-  Tasks: 'Your tasks; nobody else sees or touches them.',
+  Tasks: 'Your private list of tasks.',
   Service: 'The service itself.',
 }
 

@@ -15,7 +15,7 @@ export interface RateLimiter {
   count(key: string): Promise<{ readonly exceeded: boolean; readonly remaining: number; readonly reset: number }>
 }
 
-/** What is limited: requests by a user, and those of nobody yet by the address they come from. */
+/** Limited requests: by user when authenticated, otherwise by client network. */
 export type LimitName = 'user' | 'login' | 'register'
 /** Without limits nothing is counted. */
 export type Limits = { readonly [name in LimitName]?: RateLimiter }

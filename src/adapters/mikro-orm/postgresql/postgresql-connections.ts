@@ -8,7 +8,7 @@ import { APPLICATION_NAME, type PostgresqlServers, PrimaryClient } from './postg
 /** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
 const SESSION_LIMITS = {
   statement_timeout: 10_000,
-  // A blocked statement blocks everything pipelined behind it, and keeps its backend although nobody waits for it.
+  // A blocked statement blocks everything pipelined behind it, and keeps its backend although its request has given up.
   lock_timeout: 2_000,
   idle_in_transaction_session_timeout: 10_000,
 }
@@ -83,9 +83,9 @@ export interface Result<Row> {
 }
 
 /**
- * A few connections that everybody shares: statements are sent without waiting for the answers to those before them,
- * so none waits for a free connection and many travel together. Never for a transaction that waits for anything:
- * others' statements would be in it.
+ * A few pipelined connections that all requests share: statements are sent without waiting for earlier answers, so none
+ * waits for a free connection and many share a packet. Never run an interactive transaction here: it would contain the
+ * statements of other requests.
  */
 export class SharedConnections {
   readonly #make: () => SharedClient

@@ -13,7 +13,7 @@ import { BEGIN_IN_SHARED_SESSION } from './postgresql-session.ts'
 /** While the server is busy with one group, the next is on its way to it. */
 const GROUPS_AT_ONCE = 2
 
-/** No transaction waits for us: those of several statements would keep a connection, and rows, from everybody else. */
+/** Sends every transaction as a whole: an interactive one would hold a connection and row locks between round trips. */
 export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnections, reader: SharedConnections): Store {
   const writes = new Batches(inOneCommit(writer), GROUPS_AT_ONCE)
   let retrying = 0
@@ -58,7 +58,7 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
   }
 }
 
-/** Of those who change one thing at once somebody succeeds each time, so this many tries serve as many writers. */
+/** Each conflict means another writer won, so this bounds contention. */
 const MOST_TRIES = 1_000
 
 async function changed<Result>(

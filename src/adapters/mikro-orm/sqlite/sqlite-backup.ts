@@ -45,7 +45,7 @@ export interface Restored {
 }
 
 /**
- * Puts the copy of a backup into the place of a database that nobody has open. What was there is kept beside it.
+ * Replaces a database that no process has open with a copy of a backup, and keeps the previous database beside it.
  *
  * @param now for the name of what is kept
  * @throws BackupRefused
@@ -99,7 +99,7 @@ async function withCopy<Result>(
   }
   if (existsSync(copy)) throw new BackupRefused(`${copy} is in the way: another command writes it, or was interrupted.`)
   requireOwn(from)
-  // It holds what identifies people, so it is nobody else's to read.
+  // The copy holds personal data, so only its owner may read it.
   closeSync(openSync(copy, 'wx', 0o600))
   try {
     await copyOnline(from, copy, progress)
@@ -116,7 +116,7 @@ const PAGES_AT_ONCE = 1_000
 async function copyOnline(from: string, to: string, progress: Progress): Promise<void> {
   const source = new BetterSqlite3(from, { fileMustExist: true })
   try {
-    // In a transaction the copy is of one moment; without one it begins anew whenever somebody writes.
+    // A transaction keeps the copy consistent; without one SQLite restarts the copy after each write.
     source.exec('begin; select 1 from sqlite_schema')
     await source.backup(to, {
       progress({ totalPages, remainingPages }) {
@@ -147,7 +147,7 @@ function checkCopy(from: string, copy: string): void {
 }
 
 /**
- * Opens a database that nobody else has open, and keeps it so. Nothing where it is damaged: a backup is there for that.
+ * Opens a database exclusively; returns `undefined` when it is damaged, because a backup is meant to replace it.
  *
  * @throws BackupRefused
  */

@@ -41,7 +41,7 @@ export function openSqliteReader(path: string): BetterSqlite3.Database {
   return database
 }
 
-/** A connection for the writes of requests: it waits for nobody within SQLite, where those who only read would wait, too. */
+/** A connection for writes. It never waits inside SQLite, because that would block the event loop, and with it readers. */
 export const openSqliteWriter = (path: string) => openSqlite(path, 0)
 
 export type Run = <Row>(query: Statement<Row>) => Row[]
@@ -136,7 +136,7 @@ function committing<Given, Result>(database: BetterSqlite3.Database, work: (give
   }
 }
 
-/** Who has nobody to share with needs no transaction around it. */
+/** A single job needs no surrounding transaction. */
 function only([job, another]: readonly Job<Work>[], alone: (work: Work) => unknown) {
   if (job === undefined || another !== undefined) return undefined
   const result = alone(job.work)
