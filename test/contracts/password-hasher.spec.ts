@@ -208,12 +208,15 @@ describe('A bounded password hasher', () => {
     expect(slow.begun).to.deep.equal(['a0', 'a1', 'b1', 'a2', 'b2', 'a3', 'b3', 'b4'])
   })
 
-  it('gives a client network half of the places, and refuses one more from it', async () => {
+  it('gives a client network half of the places, refuses one more from it, and shares full places evenly', async () => {
     const passwords = bounded(1, 5)
-    const jobs: Promise<unknown>[] = ['running', 'a1', 'a2', 'a3'].map((job) => passwords.hash(job, from('a')))
+    const jobs: Promise<unknown>[] = ['running', 'a1', 'a2'].map((job) => passwords.hash(job, from('a')))
+    const newest = passwords.hash('a3', from('a'))
     await expectRejection(passwords.hash('a4', from('a')), Overloaded)
     jobs.push(passwords.verify('b1', 'hash', from('b')), passwords.hash('b2', from('b')))
-    await expectRejection(passwords.hash('c1', from('c')), Overloaded)
+    jobs.push(passwords.hash('c1', from('c')))
+    await expectRejection(newest, Overloaded)
+    await expectRejection(passwords.hash('b3', from('b')), Overloaded)
     await finishOne()
     jobs.push(passwords.hash('a4', from('a')))
     while (slow.running > 0) await finishOne()

@@ -65,6 +65,45 @@ describe('A request whose password waits to be hashed or verified', () => {
     for (const { status } of await Promise.all(requests)) expect(status).to.equal(200)
   })
 
+  it('takes a place from the client network that holds the most when all are taken', async () => {
+    const running = logIn('192.0.2.1')
+    await untilLoad(1, 0)
+    const waiting: ReturnType<typeof logIn>[] = []
+    for (const network of ['192.0.2.1', '192.0.2.1', '198.51.100.7', '198.51.100.7']) {
+      waiting.push(logIn(network))
+      await untilLoad(1, waiting.length)
+    }
+    const other = logIn('203.0.113.5')
+    const refused = await Promise.race([...waiting, other])
+    expect(hasher.load()).to.deep.equal({ running: 1, waiting: MOST_WAITING })
+    expect(refused.status).to.equal(503)
+    expect(codeOf(refused)).to.equal('overloaded')
+    for (let left = MOST_WAITING; left >= 0; left--) {
+      slow.finishOne()
+      await untilLoad(left > 0 ? 1 : 0, Math.max(0, left - 1))
+    }
+    expect((await other).status).to.equal(200)
+    expect((await running).status).to.equal(200)
+    const statuses = (await Promise.all(waiting)).map(({ status }) => status)
+    expect(statuses.sort()).to.deep.equal([200, 200, 200, 503])
+  })
+
+  it('is refused when all places are taken and no client network holds more than one above its own', async () => {
+    const networks = ['192.0.2.1', '192.0.2.1', '198.51.100.7', '203.0.113.5', '203.0.113.77']
+    const requests: ReturnType<typeof logIn>[] = []
+    for (const network of networks) {
+      requests.push(logIn(network))
+      await untilLoad(1, requests.length - 1)
+    }
+    const refused = await logIn('192.0.2.200')
+    expect(refused.status).to.equal(503)
+    for (let left = MOST_WAITING; left >= 0; left--) {
+      slow.finishOne()
+      await untilLoad(left > 0 ? 1 : 0, Math.max(0, left - 1))
+    }
+    for (const { status } of await Promise.all(requests)) expect(status).to.equal(200)
+  })
+
   for (const [path, body] of [
     [LOGIN, { username: 'jane@example.com', password: 'wrong' }],
     [REGISTER, { email: 'joe@example.com', password: PASSWORD }],

@@ -18,12 +18,23 @@ export interface Bounds {
 export class BoundedPasswordHasher implements PasswordHasher {
   readonly #hasher: PasswordHasher
   readonly #bounds: Bounds
+  #waiting = new FairQueue()
   readonly #queue: PQueue<FairQueue, FairQueueOptions>
 
   constructor(hasher: PasswordHasher, bounds: Bounds) {
     this.#hasher = hasher
     this.#bounds = bounds
-    this.#queue = new PQueue({ concurrency: bounds.concurrency, queueClass: FairQueue })
+    const keep = (queue: FairQueue) => {
+      this.#waiting = queue
+    }
+    // p-queue makes its queue by itself, and hides it.
+    class KeptQueue extends FairQueue {
+      constructor() {
+        super()
+        keep(this)
+      }
+    }
+    this.#queue = new PQueue({ concurrency: bounds.concurrency, queueClass: KeptQueue })
   }
 
   async hash(password: string, requester: Requester): Promise<string> {
@@ -54,13 +65,16 @@ export class BoundedPasswordHasher implements PasswordHasher {
       signal.removeEventListener('abort', giveUp)
       return work()
     }
-    return this.#queue.add(start, { clientNetwork, signal: waiting.signal })
+    const evict = () => waiting.abort(new Overloaded())
+    return this.#queue.add(start, { clientNetwork, evict, signal: waiting.signal })
   }
 
   #hasPlaceFor(clientNetwork: string): boolean {
     const { concurrency, mostWaiting } = this.#bounds
     const { pending, size } = this.#queue
     if (pending + size < concurrency) return true
-    return size < mostWaiting && this.#queue.sizeBy({ clientNetwork }) < Math.ceil(mostWaiting / 2)
+    const held = this.#queue.sizeBy({ clientNetwork })
+    if (held >= Math.ceil(mostWaiting / 2)) return false
+    return size < mostWaiting || this.#waiting.evictFromLongest(held + 1)
   }
 }

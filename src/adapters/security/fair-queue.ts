@@ -4,12 +4,17 @@ type Run = () => Promise<unknown>
 
 export interface FairQueueOptions extends QueueAddOptions {
   readonly clientNetwork: string
+  /** Removes the waiting job from the queue. */
+  readonly evict: () => void
 }
 
 interface Job {
   readonly id: string
   readonly run: Run
+  readonly evict: () => void
 }
+
+const nothing = () => {}
 
 /** Round-robin queue over client networks; the jobs of one network stay in order. */
 export class FairQueue implements Queue<Run, FairQueueOptions> {
@@ -21,10 +26,10 @@ export class FairQueue implements Queue<Run, FairQueueOptions> {
     return this.#size
   }
 
-  enqueue(run: Run, { clientNetwork = '', id = '' }: Partial<FairQueueOptions> = {}): void {
+  enqueue(run: Run, { clientNetwork = '', id = '', evict = nothing }: Partial<FairQueueOptions> = {}): void {
     const jobs = this.#networks.get(clientNetwork)
-    if (jobs) jobs.push({ id, run })
-    else this.#networks.set(clientNetwork, [{ id, run }])
+    if (jobs) jobs.push({ id, run, evict })
+    else this.#networks.set(clientNetwork, [{ id, run, evict }])
     this.#size++
   }
 
@@ -53,6 +58,15 @@ export class FairQueue implements Queue<Run, FairQueueOptions> {
   /** The waiting jobs of a client network. */
   filter({ clientNetwork = '' }: Partial<FairQueueOptions>): Run[] {
     return (this.#networks.get(clientNetwork) ?? []).map(({ run }) => run)
+  }
+
+  /** Evicts the newest job of the network with the most jobs, if it has more than `count`; says whether it has. */
+  evictFromLongest(count: number): boolean {
+    let longest: Job[] = []
+    for (const jobs of this.#networks.values()) if (jobs.length > longest.length) longest = jobs
+    if (longest.length <= count) return false
+    longest.at(-1)?.evict()
+    return true
   }
 
   setPriority(): never {
