@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -12,14 +12,12 @@ import { freePort } from './free-port.ts'
 import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service } from './process.ts'
 
 const MAIN = 'src/main.ts'
-/** What `main.ts` sets Node up for. */
-const SERVICE = 'src/service.ts'
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
 /** No message may repeat it. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 
 /** With nothing set that would not be by itself. */
-const start = (environment: Environment, file = MAIN) => new Process(file, { PORT: '0', ...environment })
+const start = (environment: Environment) => new Process(MAIN, { PORT: '0', ...environment })
 
 describe('The process', function () {
   this.timeout(20_000)
@@ -113,17 +111,6 @@ describe('The process', function () {
     expect(main.output).to.not.match(/warn|SECRET_KEY/i)
   })
 
-  it('names the path of a database that can’t be opened', async () => {
-    mkdirSync(join(folder, 'a-folder'))
-    writeFileSync(join(folder, 'a-file'), 'This is no database, and it is long enough to tell.'.repeat(100))
-    const refused = ['missing/tasks.db', 'a-folder', 'a-file/tasks.db', 'a-file'].map(async (path) => {
-      const message = await new Service({ DATABASE_URL: `sqlite:///${path}` }).refusal()
-      expect(message).to.include(join(folder, path))
-      expect(message.split('\n')).to.have.length(1)
-    })
-    await Promise.all(refused)
-  })
-
   it('names the host and the port of a PostgreSQL that refuses the password', async () => {
     const url = new URL(await postgresql.databaseUrl())
     url.username = 'nobody'
@@ -150,32 +137,6 @@ describe('The process', function () {
     )
     expect(health).to.include({ environment: 'from-the-environment' })
     expect(document).to.have.nested.property('info.title', 'From the file')
-  })
-
-  it('names what is wrong in .env, and repeats none of it', async () => {
-    writeFileSync(join(folder, '.env'), `LOG_LEVEL=${SECRET}\nNOBODY_KNOWS=${SECRET}`)
-    expect(await start({}).refusal())
-      .to.match(/\bLOG_LEVEL must /)
-      .and.not.include(SECRET)
-  })
-
-  it('refuses a .env that is not understood, names the line and repeats none of it', async () => {
-    const refused = {
-      'line 3': `# a comment\n\nSECRET_KEY: ${SECRET}`,
-      'line 2': Buffer.from(`PORT=0\nPROJECT_NAME=caf\xe9 ${SECRET}`, 'latin1'),
-      'line 1': Buffer.from(`\uFEFFSECRET_KEY=${SECRET}\n`, 'utf16le'),
-    }
-    const start = { [MAIN]: [], 'src/adapters/cli/migrate.ts': [], 'src/adapters/cli/backup.ts': ['backup.db'] }
-    for (const [line, content] of Object.entries(refused)) {
-      writeFileSync(join(folder, '.env'), content)
-      const commands = Object.entries(start).map(([file, words]) => new Process(file, {}, { words }))
-      for (const message of await Promise.all(commands.map((command) => command.refusal()))) {
-        expect(message)
-          .to.match(new RegExp(`^\\.env, ${line}: must be .+$`))
-          .and.not.include(SECRET)
-      }
-    }
-    expect(readdirSync(folder)).to.deep.equal(['.env'])
   })
 
   it('ends with 0 on SIGTERM while it still waits for its database', async () => {
@@ -218,32 +179,6 @@ describe('The process', function () {
     while (!(await metrics()).includes(counted));
     expect(await metrics()).to.match(/^build_info\{.*\} 1$/m)
     await main.stop()
-  })
-
-  it('keeps what Node compiled where it is told to, and by itself in no folder that everybody may write to', async () => {
-    const told = join(folder, 'compiled')
-    for (const environment of [{ NODE_COMPILE_CACHE: told }, { TMPDIR: folder }]) {
-      const main = start({ DATABASE_URL: 'memory:', ...environment })
-      await main.url()
-      await main.stop()
-    }
-    expect(readdirSync(told)).to.have.lengthOf(1)
-    expect(readdirSync(folder)).to.deep.equal(['compiled'])
-  })
-
-  it('lets V8 put no object among those that live long by a guess, which would never be revised', async () => {
-    const guesses = "import { setFlagsFromString } from 'node:v8'; setFlagsFromString('--trace-pretenuring-statistics')"
-    const environment = {
-      DATABASE_URL: 'memory:',
-      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(guesses)}`,
-    }
-    for (const file of [MAIN, SERVICE]) {
-      const main = start(environment, file)
-      await main.url()
-      await main.stop()
-      // The second shows that V8 would tell.
-      expect(/pretenuring: /.test(main.output)).to.equal(file === SERVICE)
-    }
   })
 
   it('starts as a role that may not see which migrations were applied, where it is not to apply any', async () => {

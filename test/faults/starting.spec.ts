@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { readdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
@@ -10,8 +10,14 @@ import { freePort } from '#test/free-port.ts'
 import { allowProcesses, type Environment, folder, Process, Service } from '#test/process.ts'
 import { Client } from './client.ts'
 
+const MAIN = 'src/main.ts'
+/** What `main.ts` sets Node up for. */
+const SERVICE = 'src/service.ts'
 /** No message may repeat it. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print'
+
+/** With nothing set that would not be by itself. */
+const start = (environment: Environment, file = MAIN) => new Process(file, { PORT: '0', ...environment })
 
 /** Wrong values of every variable, by what else it takes to be wrong. */
 const wrong: readonly { readonly among: Environment; readonly values: Environment }[] = [
@@ -123,6 +129,43 @@ describe('A start that fails', () => {
     expect(contents()).to.deep.equal(before)
   })
 
+  it('names the path of a database that can’t be opened', async () => {
+    mkdirSync(join(folder, 'a-folder'))
+    writeFileSync(join(folder, 'a-file'), 'This is no database, and it is long enough to tell.'.repeat(100))
+    const refused = ['missing/tasks.db', 'a-folder', 'a-file/tasks.db', 'a-file'].map(async (path) => {
+      const message = await new Service({ DATABASE_URL: `sqlite:///${path}` }).refusal()
+      expect(message).to.include(join(folder, path))
+      expect(message.split('\n')).to.have.length(1)
+    })
+    await Promise.all(refused)
+  })
+
+  it('names what is wrong in .env, and repeats none of it', async () => {
+    writeFileSync(join(folder, '.env'), `LOG_LEVEL=${SECRET}\nNOBODY_KNOWS=${SECRET}`)
+    expect(await start({}).refusal())
+      .to.match(/\bLOG_LEVEL must /)
+      .and.not.include(SECRET)
+  })
+
+  it('refuses a .env that is not understood, names the line and repeats none of it', async () => {
+    const refused = {
+      'line 3': `# a comment\n\nSECRET_KEY: ${SECRET}`,
+      'line 2': Buffer.from(`PORT=0\nPROJECT_NAME=caf\xe9 ${SECRET}`, 'latin1'),
+      'line 1': Buffer.from(`\uFEFFSECRET_KEY=${SECRET}\n`, 'utf16le'),
+    }
+    const start = { [MAIN]: [], 'src/adapters/cli/migrate.ts': [], 'src/adapters/cli/backup.ts': ['backup.db'] }
+    for (const [line, content] of Object.entries(refused)) {
+      writeFileSync(join(folder, '.env'), content)
+      const commands = Object.entries(start).map(([file, words]) => new Process(file, {}, { words }))
+      for (const message of await Promise.all(commands.map((command) => command.refusal()))) {
+        expect(message)
+          .to.match(new RegExp(`^\\.env, ${line}: must be .+$`))
+          .and.not.include(SECRET)
+      }
+    }
+    expect(readdirSync(folder)).to.deep.equal(['.env'])
+  })
+
   describe('where something else listens', () => {
     let occupied: Server
     let port: string
@@ -177,6 +220,32 @@ describe('A start', () => {
   it('takes a REQUEST_TIMEOUT that is below the default of HEADERS_TIMEOUT', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', REQUEST_TIMEOUT: '1' })
     expect((await fetch(`${await service.url()}/health`)).status).to.equal(200)
+  })
+
+  it('keeps what Node compiled where it is told to, and by itself in no folder that everybody may write to', async () => {
+    const told = join(folder, 'compiled')
+    for (const environment of [{ NODE_COMPILE_CACHE: told }, { TMPDIR: folder }]) {
+      const main = start({ DATABASE_URL: 'memory:', ...environment })
+      await main.url()
+      await main.stop()
+    }
+    expect(readdirSync(told)).to.have.lengthOf(1)
+    expect(readdirSync(folder)).to.deep.equal(['compiled'])
+  })
+
+  it('lets V8 put no object among those that live long by a guess, which would never be revised', async () => {
+    const guesses = "import { setFlagsFromString } from 'node:v8'; setFlagsFromString('--trace-pretenuring-statistics')"
+    const environment = {
+      DATABASE_URL: 'memory:',
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(guesses)}`,
+    }
+    for (const file of [MAIN, SERVICE]) {
+      const main = start(environment, file)
+      await main.url()
+      await main.stop()
+      // The second shows that V8 would tell.
+      expect(/pretenuring: /.test(main.output)).to.equal(file === SERVICE)
+    }
   })
 })
 
