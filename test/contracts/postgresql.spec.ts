@@ -514,6 +514,17 @@ describe('The store on PostgreSQL', () => {
     await database.close()
   })
 
+  it('closes after a migration whose connection breaks before its transaction has begun', async () => {
+    const proxy = await startProxy(new URL(url))
+    const database = await openDatabase(postgresqlTarget(proxy.url.href))
+    proxy.silence()
+    const refused = expectRejection(database.migrate(), DatabaseUnavailable)
+    await nextTurn()
+    await proxy.cut()
+    await refused
+    await database.close()
+  })
+
   it('is unavailable when its database is gone', async () => {
     await holder.end()
     await operator.query(`drop database ${new URL(url).pathname.slice(1)} with (force)`)

@@ -410,6 +410,19 @@ describe('Opening an SQLite database', () => {
     }
   })
 
+  it('says that another process keeps it locked when it cannot be migrated', async () => {
+    const path = await freshPath()
+    const database = await openDatabase({ kind: 'sqlite', path })
+    const other = new BetterSqlite3(path)
+    other.exec('begin immediate')
+    const { message } = await expectRejection(database.migrate(), DatabaseUnavailable)
+    expect(message).to.equal(`The SQLite database ${path} cannot be migrated: another process keeps it locked`)
+    other.exec('rollback')
+    expect(await database.migrate()).to.have.length.of.at.least(1)
+    await database.close()
+    other.close()
+  })
+
   it('takes its own that was left with a log, by a service that was killed', async () => {
     const [path, left] = [await freshPath(), await freshPath()]
     const database = await openDatabase({ kind: 'sqlite', path })

@@ -1,5 +1,5 @@
 import type BetterSqlite3 from 'better-sqlite3'
-import { CompiledQuery, type DatabaseConnection, SqliteDialect, SqliteDriver } from 'kysely'
+import { CompiledQuery, type DatabaseConnection, SqliteAdapter, SqliteDialect, SqliteDriver } from 'kysely'
 
 /** For MikroORM, whose migrations are transactions. */
 export class OneWriterDialect extends SqliteDialect {
@@ -12,6 +12,20 @@ export class OneWriterDialect extends SqliteDialect {
 
   override createDriver(): OneWriterDriver {
     return new OneWriterDriver(this.#database)
+  }
+
+  override createAdapter(): UnlockedAdapter {
+    return new UnlockedAdapter()
+  }
+}
+
+/**
+ * Kysely locks the only connection of a database for a transaction, and never unlocks it when the transaction fails to
+ * begin. Migrations run one after the other, so they need no such lock.
+ */
+class UnlockedAdapter extends SqliteAdapter {
+  override get supportsMultipleConnections(): boolean {
+    return true
   }
 }
 
