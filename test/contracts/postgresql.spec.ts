@@ -676,6 +676,60 @@ describe('Writes on PostgreSQL', () => {
     }
   })
 
+  /** A server that refuses to begin a transaction, and commits each statement by itself. */
+  const withoutTransaction = (begun: Error, answer: (sql: string) => Error | undefined) =>
+    overConnection(async ({ sql }) => {
+      const error = sql === 'begin' ? begun : answer(sql)
+      if (error) throw error
+      return { rows: [sql], command: 'INSERT' }
+    })
+
+  it('are each done or not by themselves when the server cancels the beginning of their transaction', async () => {
+    const store = withoutTransaction(failure('57014'), (sql) => (sql === 'two' ? failure('53100') : undefined))
+    const [one, two, three] = ['one', 'two', 'three'].map((sql) => store.write(statement(sql)))
+    await expectRejection(two as Promise<unknown>, StoreUnavailable)
+    expect(await Promise.all([one, three])).to.deep.equal([['one'], ['three']])
+  })
+
+  it('have an unknown outcome when the connection breaks after the beginning was cancelled', async () => {
+    const store = withoutTransaction(failure('57014'), (sql) => (sql === 'one' ? undefined : LOST[0]))
+    const [one, two] = ['one', 'two'].map((sql) => store.write(statement(sql)))
+    await expectRejection(two as Promise<unknown>, OutcomeUnknown)
+    expect(await one).to.deep.equal(['one'])
+  })
+
+  it('are not done when the server ends the connection before their transaction', async () => {
+    for (const begun of [failure('57P01'), Object.assign(failure('08P01'), { message: 'query_wait_timeout' })]) {
+      const store = withoutTransaction(begun, () => LOST[0])
+      const { reasons } = await outcomes(['one', 'two'].map((sql) => store.write(statement(sql))))
+      for (const reason of reasons)
+        expect(reason).to.be.an.instanceOf(StoreUnavailable).and.have.property('cause', begun)
+      expect(reasons).to.have.lengthOf(2)
+    }
+  })
+
+  it('leave no transaction open when the server cancels the commit', async () => {
+    let aborted = false
+    const store = overConnection(async ({ sql }) => {
+      // On its way, so that what is sent meanwhile follows it.
+      for (let turn = 0; turn < 3; turn++) await nextTurn()
+      if (sql === 'rollback') aborted = false
+      if (aborted) throw failure('25P02')
+      if (sql === 'commit') {
+        aborted = true
+        throw failure('57014')
+      }
+      return { rows: [sql], command: 'INSERT' }
+    })
+    const group = outcomes(['one', 'two'].map((sql) => store.write(statement(sql))))
+    await nextTurn()
+    const meanwhile = store.write(statement('three'))
+    const { reasons } = await group
+    for (const reason of [...reasons, await meanwhile.catch((error: unknown) => error)])
+      expect(reason).to.be.an.instanceOf(StoreUnavailable)
+    expect(await store.write(statement('four'))).to.deep.equal(['four'])
+  })
+
   it('are each sent as a part of their own request, by which traces go', async () => {
     const request = new AsyncLocalStorage<string>()
     const seen: Record<string, string | undefined> = {}

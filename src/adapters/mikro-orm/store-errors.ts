@@ -5,10 +5,10 @@ const SQLITE = /^SQLITE_(?:BUSY|CANTOPEN|FULL|IOERR|LOCKED|READONLY)/
 
 /**
  * https://www.postgresql.org/docs/current/errcodes-appendix.html: the connection, the login, the database itself, a
- * server that is read-only, conflicts of transactions, resources, permissions, time limits, an operator, the server's own
- * system calls; and a statement that was prepared before a column got another type.
+ * server that is read-only, a transaction that has failed, conflicts of transactions, resources, permissions, time
+ * limits, an operator, the server's own system calls; and a statement that was prepared before a column got another type.
  */
-const POSTGRESQL = /^(?:08...|0A000|28...|3D000|25006|25P0[34]|4000[13]|40P01|42501|53...|55P03|57...|58...)$/
+const POSTGRESQL = /^(?:08...|0A000|28...|3D000|25006|25P0[234]|4000[13]|40P01|42501|53...|55P03|57...|58...)$/
 
 /** Node's own, of a socket. */
 const SOCKET = /^(?:E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)|ERR_(?:SOCKET|SSL|STREAM)_\w+)$/
@@ -48,6 +48,15 @@ export function leavesOutcomeOpen(error: unknown): boolean {
 
 /** Two transactions were in each other's way, and this one was rolled back: `serialization_failure`, `deadlock_detected`. */
 export const isConflict = (error: unknown): boolean => ['40001', '40P01'].includes(codeOf(error) ?? '')
+
+/** An earlier statement failed, and the server does nothing until its transaction ends. */
+export const isInFailedTransaction = (error: unknown): boolean => codeOf(error) === '25P02'
+
+/** The server, or a pooler, answered that it ends the connection: it did nothing that was sent after the statement. */
+export function endsConnection(error: unknown): boolean {
+  const { severity } = error as { readonly severity?: unknown }
+  return severity === 'FATAL' || /^57P0[1-5]$/.test(codeOf(error) ?? '') || NO_SERVER.test((error as Error).message)
+}
 
 /** `lock_timeout`, and `statement_timeout`, which may be all there is behind a pooler. */
 export const isTimeout = (error: unknown): boolean => ['55P03', '57014'].includes(codeOf(error) ?? '')

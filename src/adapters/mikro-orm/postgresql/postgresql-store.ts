@@ -6,7 +6,14 @@ import { Batches, type Job, type RunBatch } from '../group-commit.ts'
 import { type Statement, statement } from '../prepared-query.ts'
 import type { Tables } from '../records.ts'
 import { type Decision, type Store, translated } from '../store.ts'
-import { isConflict, isServerWide, isTimeout, leavesOutcomeOpen } from '../store-errors.ts'
+import {
+  endsConnection,
+  isConflict,
+  isInFailedTransaction,
+  isServerWide,
+  isTimeout,
+  leavesOutcomeOpen,
+} from '../store-errors.ts'
 import type { SharedConnections } from './postgresql-connections.ts'
 import { BEGIN_IN_SHARED_SESSION } from './postgresql-session.ts'
 
@@ -85,6 +92,7 @@ type Outcome = PromiseSettledResult<{ readonly rows: unknown[]; readonly command
 const BEGIN = statement('begin')
 const BEGIN_IN_SHARED = statement(BEGIN_IN_SHARED_SESSION)
 const COMMIT = statement('commit')
+const ROLLBACK = statement('rollback')
 
 /**
  * Group commit: sends a transaction as a whole, without waiting for the answer to any of its statements, over a
@@ -122,8 +130,12 @@ async function transact(connection: SharedConnections, works: readonly Work[]): 
   const begin = connection.sharesSessions ? BEGIN_IN_SHARED : BEGIN
   const outcomes: Outcome[] = await Promise.allSettled([connection.run(begin), ...send(), connection.run(COMMIT)])
   const [end, begun] = [outcomes.pop(), outcomes.shift()] as [Outcome, Outcome]
-  if (end.status === 'rejected') return { outcomes: interrupted(begun, outcomes, end) }
-  if (begun.status === 'rejected') throw begun.reason
+  if (isRejected(begun)) return { outcomes: outcomes.map((outcome) => withoutTransaction(begun, outcome)) }
+  if (isRejected(end)) {
+    // A commit that is cancelled before it starts leaves the transaction open, and every later statement would fail.
+    if (isTimeout(end.reason)) connection.run(ROLLBACK).catch(() => undefined)
+    return { outcomes: interrupted(outcomes, end) }
+  }
   if (end.value.command !== 'ROLLBACK') return { outcomes }
   return { outcomes, failed: outcomes.findIndex(isRejected) }
 }
@@ -136,16 +148,22 @@ const rejected = (reason: unknown): PromiseRejectedResult => ({ status: 'rejecte
 const known = (outcome: Outcome): Outcome =>
   isRejected(outcome) && leavesOutcomeOpen(outcome.reason) ? rejected(new OutcomeUnknown(outcome.reason)) : outcome
 
-/** Of a transaction whose commit failed, or was not answered. The server's refusal of any statement means that it did not commit. */
-function interrupted(begun: Outcome, outcomes: readonly Outcome[], end: PromiseRejectedResult): Outcome[] {
+/**
+ * The outcome of a statement when `begin` failed. The server commits it by itself, unless the server ended the
+ * connection or an earlier transaction is still open.
+ */
+const withoutTransaction = (begun: PromiseRejectedResult, outcome: Outcome): Outcome =>
+  endsConnection(begun.reason) || (isRejected(outcome) && isInFailedTransaction(outcome.reason))
+    ? begun
+    : known(outcome)
+
+/** The outcomes when `commit` failed or was not answered. A statement that the server refused shows that nothing was committed. */
+function interrupted(outcomes: readonly Outcome[], end: PromiseRejectedResult): Outcome[] {
   const answered = (outcome: Outcome) => isRejected(outcome) && !leavesOutcomeOpen(outcome.reason)
   const failed = outcomes.findIndex(answered)
-  if (failed >= 0) {
-    const unavailable = rejected(new StoreUnavailable(end.reason))
-    return outcomes.map((outcome, index) => (index === failed ? outcome : unavailable))
-  }
-  const whole = [begun, end].find(answered) ?? known(end)
-  return outcomes.map(() => whole)
+  if (failed < 0) return outcomes.map(() => known(end))
+  const unavailable = rejected(new StoreUnavailable(end.reason))
+  return outcomes.map((outcome, index) => (index === failed ? outcome : unavailable))
 }
 
 /** Instances that lock rows in different orders would wait for each other. */
