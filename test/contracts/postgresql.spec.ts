@@ -442,14 +442,19 @@ describe('The store on PostgreSQL', () => {
         expect((error as StoreUnavailable).code).to.be.oneOf(['store_unavailable', 'outcome_unknown'])
       }
     }
+    const untilStored = async (title: string) => {
+      while ((await store.sql('select 1 from tasks where title like $1 limit 1', [title])).length === 0);
+    }
     for (let round = 0; round < 30; round++) {
       await add(`first of ${round}`)
       const writes: Promise<void>[] = []
       for (let turn = 0; turn < 6; turn++) {
         for (let index = 0; index < 8; index++) writes.push(add(`${round}/${turn}/${index}`))
+        // In the first round before anything is sent, so that no answer to what is stored arrives.
         if (turn === round % 6) proxy.swallowAnswers()
         await nextTurn()
       }
+      if (round === 0) await untilStored('0/%')
       await proxy.cut()
       await Promise.all([...writes, add(`late in ${round}`)])
       await proxy.mend()
