@@ -49,6 +49,29 @@ describe('Counts that PostgreSQL keeps', () => {
     for (const each of [one, other]) await expectRejection(each.attempt('a', HOME, right), TooManyRequests)
   })
 
+  it('let no guess more through when failures at the same time are counted in another order', async () => {
+    const email = 'order@example.com'
+    const [held, others] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    let adds = 0
+    // Holds back the first failure once it is counted for its network, until the others are counted for the account.
+    const pool: Queryable = {
+      async query(statement) {
+        if (statement.text.trim().startsWith('INSERT') && ++adds === 2) {
+          held.resolve()
+          await others.promise
+        }
+        return database.pool.query(statement)
+      },
+    }
+    const logins = throttle(pool)
+    const first = logins.attempt(email, GUESSER, wrong)
+    await held.promise
+    for (let index = 0; index < ALLOWED; index++)
+      await expectRejection(logins.attempt(email, GUESSER, wrong), InvalidCredentials)
+    others.resolve()
+    await expectRejection(first, TooManyRequests)
+  })
+
   it('are one count for two instances: whence an account logs in', async () => {
     const [one, other] = [throttle(database.pool), throttle(database.pool)]
     await one.attempt('b', HOME, right)

@@ -115,8 +115,11 @@ async function failuresOf({ failures, known }: Counters, { account, pair }: Keys
 async function addFailure({ failures, known }: Counters, { account, pair }: Keys): Promise<Failures> {
   const isKnown = (await known.get(pair)) !== undefined
   const ofNetwork = await failures.add(pair)
-  const { points, reset } = isKnown ? ofNetwork : await failures.add(account)
-  return { account: points - 1, network: ofNetwork.points - 1, known: isKnown, reset }
+  if (isKnown) return { account: 0, network: ofNetwork.points - 1, known: true, reset: ofNetwork.reset }
+  const ofAccount = await failures.add(account)
+  // Read again: failures at the same time may be in another order in the count of the account.
+  const network = (await failures.get(pair))?.points ?? ofNetwork.points
+  return { account: ofAccount.points - 1, network: network - 1, known: false, reset: ofAccount.reset }
 }
 
 /** Failures of the account from other networks stay when the login came from a known one. */
