@@ -9,8 +9,8 @@ const UNAVAILABLE = {
     ...['SQLITE_LOCKED', 'SQLITE_READONLY_DBMOVED'],
   ],
   PostgreSQL: [
-    ...['08006', '08P01', '28000', '28P01', '3D000', '25006', '25P03', '25P04', '40001', '40003', '40P01', '42501'],
-    ...['53100', '53300', '55P03'],
+    ...['08006', '08P01', '28000', '28P01', '3D000', '25006', '25P02', '25P03', '25P04', '40001', '40003', '40P01'],
+    ...['26000', '42501', '42P05', '53100', '53300', '55P03'],
     ...['57014', '57P01', '57P03', '58030'],
   ],
   'a socket': [
@@ -26,7 +26,7 @@ const UNAVAILABLE = {
     'ERR_STREAM_DESTROYED',
   ],
 }
-const OTHERS = ['SQLITE_ERROR', 'SQLITE_CONSTRAINT_UNIQUE', '22021', '23505', '25P02', '42601', '42P01', 'ENOENT']
+const OTHERS = ['SQLITE_ERROR', 'SQLITE_CONSTRAINT_UNIQUE', '22021', '23505', '42601', '42P01', 'ENOENT']
 const MESSAGES = [
   'Connection terminated',
   'Connection terminated unexpectedly',

@@ -6,9 +6,11 @@ const SQLITE = /^SQLITE_(?:BUSY|CANTOPEN|FULL|IOERR|LOCKED|READONLY)/
 /**
  * https://www.postgresql.org/docs/current/errcodes-appendix.html: the connection, the login, the database itself, a
  * server that is read-only, a transaction that has failed, conflicts of transactions, resources, permissions, time
- * limits, an operator, the server's own system calls; and a statement that was prepared before a column got another type.
+ * limits, an operator, the server's own system calls; and a prepared statement that a pooler forgets, or that was
+ * prepared before a column got another type.
  */
-const POSTGRESQL = /^(?:08...|0A000|28...|3D000|25006|25P0[234]|4000[13]|40P01|42501|53...|55P03|57...|58...)$/
+const POSTGRESQL =
+  /^(?:08...|0A000|26000|28...|3D000|25006|25P0[234]|4000[13]|40P01|42501|42P05|53...|55P03|57...|58...)$/
 
 /** Node's own, of a socket. */
 const SOCKET = /^(?:E(?:AI_AGAIN|CONN\w+|HOST\w+|NET\w+|NOTFOUND|PIPE|TIMEDOUT)|ERR_(?:SOCKET|SSL|STREAM)_\w+)$/
@@ -82,6 +84,8 @@ export function codeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
+const FORGETFUL_POOLER = 'it is a pooler, which needs DATABASE_PREPARED_STATEMENTS=false'
+
 const REASONS: Readonly<Record<string, string>> = {
   SQLITE_BUSY: 'another process keeps it locked',
   SQLITE_CANTOPEN: 'the file can be neither opened nor made',
@@ -93,9 +97,11 @@ const REASONS: Readonly<Record<string, string>> = {
   ECONNREFUSED: 'the connection is refused',
   ENOTFOUND: 'the host name is not known',
   ETIMEDOUT: 'there is no answer',
+  '26000': FORGETFUL_POOLER,
   '28000': 'the user is not let in',
   '28P01': 'the user or the password is wrong',
   '3D000': 'there is no such database',
+  '42P05': FORGETFUL_POOLER,
   '53300': 'it has no connection left',
   '57P03': 'it is starting or stopping',
 }
@@ -108,7 +114,7 @@ export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)
   if (message.includes('directory does not exist')) return 'its folder does not exist'
   if (message.startsWith('unsupported startup parameter')) {
-    return 'it is a pooler, which needs DATABASE_PREPARED_STATEMENTS=false'
+    return FORGETFUL_POOLER
   }
   if (message.includes('timeout')) return 'there is no answer'
   return message.replace(/\s+/g, ' ').trim()
