@@ -420,7 +420,12 @@ for (const rootPath of ['', '/tasks-api']) {
   })
 }
 
-const FILES = ['/docs/swagger-ui.css', '/docs/swagger-ui-bundle.js', '/docs/start.js', '/redoc/redoc.standalone.js']
+const FILES = [
+  ...['/docs/swagger-ui.css', '/docs/page.css', '/docs/swagger-ui-bundle.js', '/docs/start.js'],
+  ...['/redoc/page.css', '/redoc/redoc.standalone.js'],
+]
+/** Those that are texts of ours, not files. */
+const OWN = new Set(['/docs/page.css', '/docs/start.js', '/redoc/page.css'])
 
 describe('A file of the documentation', () => {
   const api = new Api()
@@ -462,6 +467,13 @@ describe('A file of the documentation', () => {
       expect((await api.get(path).expect(200)).headers['cache-control'], path).to.equal('no-cache')
   })
 
+  it('names no source map, which a browser would ask for in vain', async () => {
+    for (const path of FILES) {
+      const { body, text } = await api.get(path).expect(200)
+      expect(text ?? String(body), path).to.not.match(/^(?:\/\/|\/\*)# sourceMappingURL=/m)
+    }
+  })
+
   it('has another ETag than any other file', async () => {
     const answers = await Promise.all(['/docs', '/redoc', ...FILES].map((path) => api.get(path).expect(200)))
     expect(new Set(answers.map(({ headers }) => headers.etag)).size).to.equal(answers.length)
@@ -483,7 +495,7 @@ describe('A file of the documentation that cannot be read', () => {
       reads++
       throw Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE' })
     }) as typeof readFile
-    for (const path of FILES.filter((path) => path !== '/docs/start.js')) {
+    for (const path of FILES.filter((path) => !OWN.has(path))) {
       const answer = await api.get(path).set('X-Request-Id', 'unreadable').expect(500)
       expect(answer.headers['content-type']).to.match(/^application\/problem\+json/)
       expect(answer.headers).to.not.have.any.keys('etag')

@@ -61,7 +61,7 @@ export function openApiDocument({ title, version, loginPath }: About, endpoints:
       license: { name: 'MIT', identifier: 'MIT' },
     },
     // Relative to the document, so that it is right below a path that a proxy strips.
-    servers: [{ url: '.', description: 'Where this document comes from.' }],
+    servers: [{ url: '.', description: 'This service' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
     paths,
     components: {

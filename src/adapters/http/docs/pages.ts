@@ -25,20 +25,56 @@ interface Page {
   >
 }
 
+const NO_MARGIN = 'body { margin: 0 }\n'
+
+/** Swagger UI's tables are wider than a phone, and its column of links is always empty here. */
+const SWAGGER_UI_STYLE = `${NO_MARGIN}
+@media (max-width: 640px) {
+  .swagger-ui .wrapper, .swagger-ui .scheme-container .schemes { padding: 0 10px; }
+  .swagger-ui .info { margin: 20px 0; }
+  .swagger-ui .servers > label select { max-width: 100%; }
+  .swagger-ui .response-col_links { display: none; }
+  .swagger-ui .response-col_description { width: auto; }
+  .swagger-ui .opblock-body { overflow-x: auto; }
+}
+`
+
+/** Each form of the Authorize dialog takes the cursor as it appears, so the last one, for a token, would keep it. */
+const SWAGGER_UI_START = `const focusUsername = ({ React }) => ({
+  wrapComponents: {
+    authorizationPopup: (Popup) => class extends React.Component {
+      componentDidMount() {
+        document.getElementById('oauth_username')?.focus()
+      }
+      render() {
+        return React.createElement(Popup, this.props)
+      }
+    },
+  },
+})
+SwaggerUIBundle({
+  url: 'openapi.json',
+  dom_id: '#swagger-ui',
+  deepLinking: true,
+  persistAuthorization: true,
+  validatorUrl: null,
+  plugins: [focusUsername],
+})
+`
+
 const swaggerUi: Page = {
   path: '/docs',
   policy: POLICY,
   body: `<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="stylesheet" href="docs/page.css">
 <div id="swagger-ui"></div>
 <script src="docs/swagger-ui-bundle.js"></script>
 <script src="docs/start.js"></script>`,
   assets: {
     '/docs/swagger-ui.css': { type: 'css', file: 'swagger-ui-dist/swagger-ui.css' },
     '/docs/swagger-ui-bundle.js': { type: 'js', file: 'swagger-ui-dist/swagger-ui-bundle.js' },
-    '/docs/start.js': {
-      type: 'js',
-      text: "SwaggerUIBundle({ url: 'openapi.json', dom_id: '#swagger-ui', deepLinking: true, validatorUrl: null })\n",
-    },
+    '/docs/page.css': { type: 'css', text: SWAGGER_UI_STYLE },
+    '/docs/start.js': { type: 'js', text: SWAGGER_UI_START },
   },
 }
 
@@ -46,9 +82,13 @@ const reDoc: Page = {
   path: '/redoc',
   // ReDoc writes its styles into the page and searches in a worker that it makes from a blob.
   policy: { ...POLICY, 'style-src': "'self' 'unsafe-inline'", 'worker-src': 'blob:' },
-  body: `<redoc spec-url="openapi.json"></redoc>
+  body: `<link rel="stylesheet" href="redoc/page.css">
+<redoc spec-url="openapi.json"></redoc>
 <script src="redoc/redoc.standalone.js"></script>`,
-  assets: { '/redoc/redoc.standalone.js': { type: 'js', file: 'redoc/bundles/redoc.standalone.js' } },
+  assets: {
+    '/redoc/page.css': { type: 'css', text: NO_MARGIN },
+    '/redoc/redoc.standalone.js': { type: 'js', file: 'redoc/bundles/redoc.standalone.js' },
+  },
 }
 
 /** Relative, so that each also works below a path that a proxy strips. */
@@ -86,11 +126,19 @@ ${body}
     router.get(path, serve(path, 'html', pageHeaders, readPage))
     for (const [assetPath, asset] of Object.entries(assets)) {
       const file = 'file' in asset ? new URL(import.meta.resolve(asset.file)) : undefined
-      const read = async () => ('text' in asset ? Buffer.from(asset.text) : fileSystem.readFile(file as URL))
+      const read = async () =>
+        Buffer.from('text' in asset ? asset.text : selfContained(await fileSystem.readFile(file as URL, 'utf8')))
       router.get(assetPath, serve(assetPath, asset.type, { 'Cache-Control': 'public, max-age=3600' }, read))
     }
   }
 }
+
+/** ReDoc shows the logo of its maker from another host; developer tools ask for source maps, which are not served. */
+const LOGO = 'https://cdn.redoc.ly/redoc/logo-mini.svg'
+const SOURCE_MAP = /\n(?:\/\/|\/\*)# sourceMappingURL=.*\s*$/
+
+/** What a dependency's file would load in vain, because the policy blocks it or nothing serves it, is taken out. */
+const selfContained = (text: string) => text.replace(SOURCE_MAP, '\n').replace(LOGO, 'data:,')
 
 /** Characters of a header that is parsed; a longer one is ignored. */
 const MAX_HEADER = 1_024
