@@ -713,6 +713,14 @@ describe('Writes on PostgreSQL', () => {
     }
   })
 
+  it('have an unknown outcome when a pooler lost its server, though it says so of the first statement', async () => {
+    const crashed = Object.assign(failure('08P01'), { message: 'server conn crashed?', severity: 'FATAL' })
+    const store = withoutTransaction(crashed, () => LOST[0])
+    const { reasons } = await outcomes(['one', 'two'].map((sql) => store.write(statement(sql))))
+    for (const reason of reasons) expect(reason).to.be.an.instanceOf(OutcomeUnknown)
+    expect(reasons).to.have.lengthOf(2)
+  })
+
   it('leave no transaction open when the server cancels the commit', async () => {
     let aborted = false
     const store = overConnection(async ({ sql }) => {

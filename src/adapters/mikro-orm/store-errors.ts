@@ -56,6 +56,7 @@ export const isInFailedTransaction = (error: unknown): boolean => codeOf(error) 
 
 /** The server, or a pooler, answered that it ends the connection: it did nothing that was sent after the statement. */
 export function endsConnection(error: unknown): boolean {
+  if (leavesOutcomeOpen(error)) return false
   const { severity } = error as { readonly severity?: unknown }
   return severity === 'FATAL' || /^57P0[1-5]$/.test(codeOf(error) ?? '') || NO_SERVER.test((error as Error).message)
 }
