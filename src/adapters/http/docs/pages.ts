@@ -45,6 +45,7 @@ const SWAGGER_UI_START = `const focusUsername = ({ React }) => ({
     authorizationPopup: (Popup) => class extends React.Component {
       componentDidMount() {
         document.getElementById('oauth_username')?.focus()
+        document.querySelector('.modal-ux-content')?.scrollTo(0, 0)
       }
       render() {
         return React.createElement(Popup, this.props)
