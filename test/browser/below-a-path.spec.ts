@@ -110,6 +110,22 @@ describe('Below a path of a proxy, in a browser', function () {
     })
   }
 
+  it('passes X-Request-Id on in both directions', async () => {
+    const response = await fetch(`${nginx.url}${ROOT_PATH}/health`, { headers: { 'x-request-id': 'report-42' } })
+    expect(response.headers.get('x-request-id')).to.equal('report-42')
+  })
+
+  it('leaves it to the service to refuse a body that is too large', async () => {
+    const response = await fetch(`${nginx.url}${ROOT_PATH}/api/v1/auth/register`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: ' '.repeat(1_048_577),
+    })
+    expect(response.status).to.equal(413)
+    expect(response.headers.get('content-type')).to.equal('application/problem+json')
+    expect(await response.json()).to.include({ code: 'body_too_large' })
+  })
+
   it('/redoc finds its document', async () => {
     const { page } = await watch(browser, nginx.url)
     await page.goto(`${nginx.url}${ROOT_PATH}/redoc`)

@@ -1,13 +1,27 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '#test/free-port.ts'
 
-/** A real nginx that publishes a service below a path and strips it, as a proxy of several services does. */
+/** The sample configuration of OPERATING.md, without TLS, for this service and this port. */
+function sampleConfiguration(path: string, service: string, port: number): string {
+  const page = readFileSync(new URL('../../.github/OPERATING.md', import.meta.url), 'utf8')
+  const [, sample = ''] = /```nginx\n(.*?)```/s.exec(page) ?? []
+  return [
+    ['127.0.0.1:8000', new URL(service).host],
+    ['listen 443 ssl', `listen 127.0.0.1:${port}`],
+    ['/tasks-api/', `${path}/`],
+  ].reduce((text, [from = '', to = '']) => {
+    if (!text.includes(from)) throw new Error(`The nginx sample of OPERATING.md does not contain "${from}"`)
+    return text.replace(from, to)
+  }, sample)
+}
+
+/** A real nginx that publishes a service below a path and strips it, configured as OPERATING.md says. */
 export class Nginx {
   readonly url: string
   readonly #folder: string
@@ -36,14 +50,7 @@ events {}
 http {
   access_log off;
   ${temporary.join('\n  ')}
-  server {
-    listen 127.0.0.1:${port};
-    location ${path}/ {
-      proxy_pass ${service}/;
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-    }
-  }
+  ${sampleConfiguration(path, service, port)}
 }
 `,
     )
