@@ -1,7 +1,7 @@
 import { mock } from 'node:test'
 import { gzipSync } from 'node:zlib'
 import { expect } from 'chai'
-import { Api, LOGIN, ME, TASKS } from './api.ts'
+import { Api, describeApi, LOGIN, ME, TASKS } from './api.ts'
 import { RawConnection } from './raw-connection.ts'
 
 const KIB = 1_024
@@ -35,6 +35,8 @@ function chunked(body: Buffer): Buffer {
   return Buffer.concat([...parts, '0\r\n\r\n'].map((part) => Buffer.from(part)))
 }
 
+const LARGE = 40 * CHUNK
+
 const framings: Readonly<Record<string, (body: Buffer) => { readonly header: string; readonly bytes: Buffer }>> = {
   'with its length': (body) => ({ header: `Content-Length: ${body.length}`, bytes: body }),
   'in chunks': (body) => ({ header: 'Transfer-Encoding: chunked', bytes: chunked(body) }),
@@ -57,7 +59,6 @@ describe('A connection whose request body is refused', () => {
 
   const signed = () => `Authorization: Bearer ${token}`
   const SMALL = 100 * KIB
-  const LARGE = 40 * CHUNK
   const refusals: Readonly<Record<string, () => Refused>> = {
     'over the limit': () => ({
       ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE], body: text(LARGE) },
@@ -280,5 +281,27 @@ describe('A connection whose request body is refused', () => {
       expect(failure).to.equal(undefined)
       await stopped
     })
+  })
+})
+
+describeApi('A connection whose refused body arrives while the database is asked', (api) => {
+  it('is read to its end and not reset', async () => {
+    const { token } = await api.user()
+    const connection = new RawConnection(api.url)
+    let failure: Error | undefined
+    connection.socket.on('error', (error) => {
+      failure = error
+    })
+    // More than the buffers of both operating systems hold.
+    const body = text(40 * LIMIT)
+    const head = [
+      ...[`POST ${TASKS} HTTP/1.1`, 'Host: localhost', `Authorization: Bearer ${token}`, JSON_TYPE],
+      `Content-Length: ${body.length}`,
+    ]
+    await connection.send(`${head.join('\r\n')}\r\n\r\n${body}`)
+    expect(await connection.answer()).to.include({ status: 413 })
+    connection.socket.end()
+    await new Promise((closed) => connection.socket.once('close', closed))
+    expect(failure).to.equal(undefined)
   })
 })

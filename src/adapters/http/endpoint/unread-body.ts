@@ -37,9 +37,21 @@ function lingerAtEnd(socket: Socket): void {
       if (left < 0) socket.destroy()
     })
     socket.resume()
+    startReading(socket)
     socket.end()
     socket.setTimeout(LINGER.idle, () => socket.destroy())
     const deadline = setTimeout(() => socket.destroy(), LINGER.total)
     socket.once('close', () => clearTimeout(deadline))
   }
+}
+
+/**
+ * Node's parser stops the handle by itself while a body waits to be read. The stream does not notice, so that `resume`
+ * does not start the handle again.
+ */
+function startReading(socket: Socket & { _handle?: { reading: boolean; readStart(): void } | null }): void {
+  const handle = socket._handle
+  if (!handle || handle.reading) return
+  handle.reading = true
+  handle.readStart()
 }
