@@ -173,7 +173,7 @@ describe('A start that waits for another instance to migrate', () => {
   it('ends with 0 when it is stopped, and with every line of its log', async () => {
     service.signal('SIGTERM')
     expect(await service.exit()).to.equal(0)
-    expect(service.output).to.include('SIGTERM: answering')
+    expect(service.output).to.include('SIGTERM received')
   })
 
   it('ends with 1 and a message when the server cuts the connection', async () => {
