@@ -22,7 +22,7 @@ interface Connection {
 /** Milliseconds between two checks for clients that do not read. */
 const CHECK_INTERVAL = 1_000
 
-/** The open connections of a server: each client network's share of them, and the end of those that nobody reads. */
+/** The open connections of a server: limits each client network's share and ends connections whose client does not read. */
 export class Connections {
   readonly #open = new Map<Socket, Connection>()
   readonly #counts = new Map<string, number>()
