@@ -14,7 +14,7 @@ export const CHROMIUM = {
   ],
 }
 
-/** What a page did that nobody sees: what it asked other hosts for, and what it complained about. */
+/** Side effects of a page: its requests to other hosts and its console messages. */
 export interface Watched {
   readonly page: Page
   /** Addresses elsewhere that the page got an answer from, or waits for one. */

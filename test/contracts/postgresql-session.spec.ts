@@ -90,7 +90,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
     await connections.end()
   })
 
-  it('uses the schema that it found at start when connections are made anew', async () => {
+  it('uses the schema found at start for later connections', async () => {
     const database = await open(PREPARED)
     await operator.query(`alter database ${name} set search_path = elsewhere`)
     await disconnect()

@@ -38,7 +38,7 @@ for (const set of adapterSets) {
       const jane = (await users.add(aUserDraft({ hashedPassword: 'weak' }))).snapshot()
       await users.replaceHash(jane, 'of a new password')
       await users.replaceHash(jane, 'of the old password')
-      await users.replaceHash({ ...jane, id: jane.id + 1 }, 'of nobody')
+      await users.replaceHash({ ...jane, id: jane.id + 1 }, 'of a missing user')
       expect((await users.findById(jane.id))?.snapshot().hashedPassword).to.equal('of a new password')
     })
 

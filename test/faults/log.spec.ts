@@ -50,7 +50,7 @@ describe('A log that cannot be written', () => {
     }
   }
 
-  it('does not hide an error that nobody caught: the process ends with 1', async () => {
+  it('does not hide an uncaught error: the process ends with 1', async () => {
     const mistake = "process.on('SIGUSR2',()=>{setImmediate(()=>{throw new Error('a mistake')})})"
     const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(mistake)}`
     const { service } = await started({ NODE_OPTIONS }, redirected('> /dev/full'))

@@ -42,7 +42,7 @@ function refusals({ token }: Client): Readonly<Record<string, Refused>> {
 
 const KINDS = Object.keys(refusals({ token: '' } as Client))
 
-/** A body that is sent in chunks, because nobody knows its length. */
+/** A body of unknown length, sent in chunks. */
 async function* pieces(body: Buffer): AsyncGenerator<Buffer> {
   for (let start = 0; start < body.length; start += 65_536) yield body.subarray(start, start + 65_536)
 }

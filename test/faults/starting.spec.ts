@@ -222,7 +222,7 @@ describe('A start', () => {
     expect((await fetch(`${await service.url()}/health`)).status).to.equal(200)
   })
 
-  it('keeps what Node compiled where it is told to, and by itself in no folder that everybody may write to', async () => {
+  it('keeps the compile cache where it is configured, and by default in no world-writable folder', async () => {
     const told = join(folder, 'compiled')
     for (const environment of [{ NODE_COMPILE_CACHE: told }, { TMPDIR: folder }]) {
       const main = start({ DATABASE_URL: 'memory:', ...environment })

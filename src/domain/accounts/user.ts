@@ -44,7 +44,7 @@ export const loginRules: Readonly<Record<keyof Credentials, Rule>> = { email: we
 
 /**
  * The pair to look up. A half longer than any account's becomes the empty text, which no account has, so that it costs
- * as much as any wrong pair.
+ * the same as every other wrong pair.
  */
 export function loginPair({ email, password }: Credentials): Credentials {
   return {
