@@ -5,7 +5,7 @@ import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { backupSqlite } from '#src/adapters/mikro-orm/sqlite/sqlite-backup.ts'
 import { allowProcesses, type Environment, folder, Process, Service } from '#test/process.ts'
-import { Client, Storm } from './client.ts'
+import { Client, WriteLoad } from './client.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
 
@@ -78,20 +78,20 @@ describe('npm run backup', () => {
 
   it('copies the database while the service writes: all that was acknowledged before is in it', async () => {
     const { client, before, after } = await whileServing(async (url) => {
-      const client = await Client.registered(url)
+      const client = await Client.signUp(url)
       fill('tasks.db')
-      const storm = new Storm(client, 16)
-      await storm.acknowledges(200)
-      const before = [...storm.acknowledged]
+      const load = new WriteLoad(client, 16)
+      await load.waitForAcknowledged(200)
+      const before = [...load.acknowledged]
       const output = await done(backup(['backup.db']))
       expect(output)
         .to.match(/^0 %$/m)
         .and.match(/^100 %$/m)
         .and.include(join(folder, 'backup.db'))
-      expect(storm.acknowledged.length).to.be.greaterThan(before.length)
-      await storm.stop()
-      expect(storm.refusals).to.deep.equal([])
-      return { client, before, after: storm.acknowledged }
+      expect(load.acknowledged.length).to.be.greaterThan(before.length)
+      await load.stop()
+      expect(load.refusals).to.deep.equal([])
+      return { client, before, after: load.acknowledged }
     })
     expect(files()).to.deep.equal(['backup.db', 'tasks.db'])
     expect(statSync(join(folder, 'backup.db')).mode & 0o777).to.equal(0o600)
@@ -99,12 +99,12 @@ describe('npm run backup', () => {
     const output = await done(restore(['backup.db']))
     const [, aside = ''] = /kept as (\S+)\.$/m.exec(output) ?? []
     await whileServing(async (url) => {
-      expect(await client.at(url).missing(before)).to.deep.equal([])
-      expect((await Client.loggedIn(url)).token).to.be.a('string')
+      expect(await client.at(url).findLost(before)).to.deep.equal([])
+      expect((await Client.logIn(url)).token).to.be.a('string')
     })
 
     await done(restore([aside]))
-    await whileServing(async (url) => expect(await client.at(url).missing(after)).to.deep.equal([]))
+    await whileServing(async (url) => expect(await client.at(url).findLost(after)).to.deep.equal([]))
   })
 
   it('ends although somebody writes between any two steps, and is of the moment when it began', async () => {
@@ -170,8 +170,8 @@ describe('npm run backup', () => {
 /** A service that is killed before it can put its log into the database. */
 async function killedAfter(title: string): Promise<void> {
   const service = new Service({ DATABASE_URL })
-  const client = await Client.registered(await service.url(), 'john@example.com')
-  await client.task(title)
+  const client = await Client.signUp(await service.url(), 'john@example.com')
+  await client.createTask(title)
   service.signal('SIGKILL')
   await service.exit()
   expect(files()).to.include('tasks.db-wal')
@@ -297,11 +297,11 @@ describe('npm run restore', () => {
 
   it('refuses while a service has the database open, and disturbs it in nothing', async () => {
     await whileServing(async (url) => {
-      const client = await Client.registered(url, 'john@example.com')
+      const client = await Client.signUp(url, 'john@example.com')
       expect(await refusal(restore(['backup.db']))).to.equal(
         `${join(folder, 'tasks.db')} is in use: stop the service first.`,
       )
-      await client.task('another')
+      await client.createTask('another')
     })
     expect(files()).to.deep.equal(['backup.db', 'tasks.db'])
     expect(titlesIn('tasks.db')).to.deep.equal(['kept', 'late', 'another'])

@@ -1,4 +1,3 @@
-/** Who uses the service while these specs hurt it. */
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { testEnds } from '#test/process.ts'
@@ -8,10 +7,10 @@ export interface Task {
   readonly title: string
 }
 
-/** Milliseconds, more than any answer takes: one that never comes fails by itself, not as a test that takes too long. */
-export const PATIENCE = 20_000
+/** In milliseconds. Shorter than a test may take, so that the request that hangs is the one that fails. */
+export const TIMEOUT = 20_000
 
-/** Somebody who has registered and logged in. Every request has a connection, or takes one that is free. */
+/** A client that sends an access token with each request. */
 export class Client {
   readonly url: string
   readonly token: string
@@ -21,10 +20,10 @@ export class Client {
     this.token = token
   }
 
-  static async registered(url: string, email = 'jane@example.com'): Promise<Client> {
-    const registered = await Client.register(url, email)
-    expect(registered.status, await registered.text()).to.equal(201)
-    return Client.loggedIn(url, email)
+  static async signUp(url: string, email = 'jane@example.com'): Promise<Client> {
+    const answer = await Client.register(url, email)
+    expect(answer.status, await answer.text()).to.equal(201)
+    return Client.logIn(url, email)
   }
 
   static register(url: string, email: string): Promise<Response> {
@@ -34,20 +33,20 @@ export class Client {
       method: 'POST',
       headers,
       body,
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(TIMEOUT),
     })
   }
 
-  static async loggedIn(url: string, email = 'jane@example.com'): Promise<Client> {
+  static async logIn(url: string, email = 'jane@example.com'): Promise<Client> {
     const body = new URLSearchParams({ username: email, password: 'correct horse' })
-    const signal = AbortSignal.timeout(PATIENCE)
+    const signal = AbortSignal.timeout(TIMEOUT)
     const answer = await fetch(`${url}/api/v1/auth/login`, { method: 'POST', body, signal })
     expect(answer.status).to.equal(200)
     const { access_token: token } = (await answer.json()) as { access_token: string }
     return new Client(url, token)
   }
 
-  /** The same person at another instance, or at one that was started again. */
+  /** A client of another instance with the same token. */
   at(url: string): Client {
     return new Client(url, this.token)
   }
@@ -57,22 +56,22 @@ export class Client {
       method,
       headers: { authorization: `Bearer ${this.token}`, ...(body && { 'content-type': 'application/json' }) },
       ...(body && { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(PATIENCE),
+      signal: AbortSignal.timeout(TIMEOUT),
     })
   }
 
-  addTask(title: string, description: string | null = null): Promise<Response> {
+  postTask(title: string, description: string | null = null): Promise<Response> {
     return this.send('POST', '/api/v1/tasks', { title, description })
   }
 
-  async task(title: string): Promise<Task> {
-    const answer = await this.addTask(title)
+  async createTask(title: string): Promise<Task> {
+    const answer = await this.postTask(title)
     expect(answer.status).to.equal(201)
     return (await answer.json()) as Task
   }
 
-  /** All of them, page by page. */
-  async tasks(): Promise<Task[]> {
+  /** Follows `Link` through all pages. */
+  async listTasks(): Promise<Task[]> {
     const tasks: Task[] = []
     let next: string | undefined = '/api/v1/tasks?limit=200'
     while (next !== undefined) {
@@ -84,9 +83,9 @@ export class Client {
     return tasks
   }
 
-  /** Those of the given tasks that are not there any more, or are others. */
-  async missing(acknowledged: readonly Task[]): Promise<Task[]> {
-    const stored = new Map((await this.tasks()).map(({ id, title }) => [id, title]))
+  /** The acknowledged tasks that are missing or have another title. */
+  async findLost(acknowledged: readonly Task[]): Promise<Task[]> {
+    const stored = new Map((await this.listTasks()).map(({ id, title }) => [id, title]))
     return acknowledged.filter(({ id, title }) => stored.get(id) !== title)
   }
 }
@@ -98,26 +97,24 @@ export interface Refusal {
   readonly retryAfter: string | null
 }
 
-/**
- * Writes on many connections at once, for as long as the service is there and nobody says stop.
- * What was acknowledged is added to `acknowledged` as soon as the answer is read.
- */
-export class Storm {
+/** Creates tasks on many connections at once, each until it is cut or `stop` is called. */
+export class WriteLoad {
+  /** Tasks whose 201 was read. */
   readonly acknowledged: Task[] = []
-  /** Answers that were not 201. */
   readonly refusals: Refusal[] = []
-  readonly #end: Promise<unknown>
+  readonly #writers: Promise<unknown>
   #stopped = false
 
   constructor(client: Client, connections: number, description: string | null = null) {
-    const writers = Array.from({ length: connections }, (_, writer) => this.#write(client, writer, description))
-    this.#end = Promise.all(writers)
+    this.#writers = Promise.all(
+      Array.from({ length: connections }, (_, writer) => this.#write(client, writer, description)),
+    )
   }
 
   async #write(client: Client, writer: number, description: string | null): Promise<void> {
-    const ends = testEnds
-    for (let number = 0; !this.#stopped && !ends.aborted; number++) {
-      const answer = await client.addTask(`${writer}/${number}`, description).catch(() => undefined)
+    const testEnd = testEnds
+    for (let number = 0; !this.#stopped && !testEnd.aborted; number++) {
+      const answer = await client.postTask(`${writer}/${number}`, description).catch(() => undefined)
       const body = await answer?.json().catch(() => undefined)
       if (answer === undefined || body === undefined) return
       if (answer.status === 201) this.acknowledged.push(body as Task)
@@ -129,28 +126,27 @@ export class Storm {
     }
   }
 
-  async acknowledges(count: number): Promise<void> {
+  async waitForAcknowledged(count: number): Promise<void> {
     const enough = this.acknowledged.length + count
-    await until(() => this.acknowledged.length >= enough)
+    await waitUntil(() => this.acknowledged.length >= enough)
   }
 
-  /** After the answers to what was sent. */
+  /** Resolves once the requests in flight are answered. */
   async stop(): Promise<void> {
     this.#stopped = true
-    await this.#end
+    await this.#writers
   }
 
-  /** When every connection was cut. */
-  async end(): Promise<void> {
-    await this.#end
+  /** Resolves once every connection is cut. */
+  async disconnected(): Promise<void> {
+    await this.#writers
   }
 }
 
-/** Asks again and again until it is so. */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 2 * PATIENCE
+export async function waitUntil(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 2 * TIMEOUT
   while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`It never comes true: ${condition}`)
+    if (Date.now() > deadline) throw new Error(`Timed out waiting for ${condition}`)
     await delay(10)
   }
 }

@@ -3,7 +3,7 @@ import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { allowProcesses, type Environment, Service } from '#test/process.ts'
-import { Client, until } from './client.ts'
+import { Client, waitUntil } from './client.ts'
 
 /** Milliseconds between two bytes: no connection is ever idle. */
 const DRIP = 200
@@ -51,7 +51,7 @@ describe('200 requests that are sent half', () => {
     it(`are cut off by ${name} while others are served`, async () => {
       const environment = { DATABASE_URL: 'sqlite:///tasks.db', KEEP_ALIVE_TIMEOUT: NEVER, ...limits }
       const service = new Service(environment)
-      const client = await Client.registered(await service.url())
+      const client = await Client.signUp(await service.url())
       const { hostname, port } = new URL(client.url)
 
       const beginnings = Array.from({ length: 100 }, () => first(client)).flat()
@@ -62,19 +62,19 @@ describe('200 requests that are sent half', () => {
         return answer
       })
       let served = 0
-      for (; left > 0; served++) await client.task(`Task ${served}`)
+      for (; left > 0; served++) await client.createTask(`Task ${served}`)
       expect(served).to.be.greaterThan(0)
       // Nothing but a timeout, in the words of the parser or in ours; never that the request was carried out.
       for (const answer of await Promise.all(ends)) {
         expect(answer).to.match(/^(?:HTTP\/1\.1 200 .*\{"status":"ok"\})?(?:HTTP\/1\.1 408 |$)/s)
       }
-      expect(await client.tasks()).to.have.lengthOf(served)
+      expect(await client.listTasks()).to.have.lengthOf(served)
     })
   }
 
   it('are answered with 408 when nothing more comes', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', HEADERS_TIMEOUT: '1', REQUEST_TIMEOUT: '1' })
-    const client = await Client.registered(await service.url())
+    const client = await Client.signUp(await service.url())
     const { hostname, port } = new URL(client.url)
     const halves = [`${start(client)}X-Slow: `, `${start(client)}${json}Content-Length: 100000\r\n\r\n{"title": "`]
     const answers = halves.map(async (half) => {
@@ -84,7 +84,7 @@ describe('200 requests that are sent half', () => {
     })
     for (const answer of await Promise.all(answers)) expect(answer).to.match(/^HTTP\/1\.1 408 /)
     // Of headers that are late there is no request yet.
-    await until(() => /"status":(?:408|499)/.test(service.output))
+    await waitUntil(() => /"status":(?:408|499)/.test(service.output))
     expect(service.output.match(/"status":(?:408|499)/g)).to.deep.equal(['"status":408'])
   })
 })

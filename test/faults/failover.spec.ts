@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { allowProcesses, Service } from '#test/process.ts'
-import { Client, Storm, until } from './client.ts'
+import { Client, WriteLoad, waitUntil } from './client.ts'
 import { ReplicatedPostgresql } from './replicated-postgresql.ts'
 
 const WRITERS = 16
@@ -15,14 +15,14 @@ describe('A PostgreSQL with a standby', () => {
 
   let servers: ReplicatedPostgresql
   let client: Client
-  let storm: Storm
+  let load: WriteLoad
 
   beforeEach(async () => {
     servers = await ReplicatedPostgresql.started()
     const service = new Service({ DATABASE_URL: servers.url, RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_USER: '1000000' })
-    client = await Client.registered(await service.url())
-    storm = new Storm(client, WRITERS)
-    await storm.acknowledges(200)
+    client = await Client.signUp(await service.url())
+    load = new WriteLoad(client, WRITERS)
+    await load.waitForAcknowledged(200)
   })
   afterEach(() => servers.remove())
 
@@ -35,14 +35,14 @@ describe('A PostgreSQL with a standby', () => {
   async function promotion(): Promise<number> {
     await servers.promote()
     const promoted = performance.now()
-    await storm.acknowledges(1)
+    await load.waitForAcknowledged(1)
     return performance.now() - promoted
   }
 
   async function expectNothingLost(): Promise<void> {
-    await storm.acknowledges(200)
-    await storm.stop()
-    for (const { status, code, retryAfter } of storm.refusals) {
+    await load.waitForAcknowledged(200)
+    await load.stop()
+    for (const { status, code, retryAfter } of load.refusals) {
       expect(status).to.equal(503)
       if (code === 'outcome_unknown') expect(retryAfter).to.equal(null)
       else {
@@ -50,19 +50,19 @@ describe('A PostgreSQL with a standby', () => {
         expect(retryAfter).to.match(/^\d+$/)
       }
     }
-    expect(await client.missing(storm.acknowledged)).to.deep.equal([])
+    expect(await client.findLost(load.acknowledged)).to.deep.equal([])
   }
 
   it('serves from it once the primary was killed, and loses nothing that was acknowledged', async () => {
-    const before = storm.refusals.length
+    const before = load.refusals.length
     await servers.killPrimary()
-    await until(() => storm.refusals.length > before + 100)
+    await waitUntil(() => load.refusals.length > before + 100)
     expect(await readiness()).to.equal('503 store_unavailable')
     const recovery = await promotion()
     console.log(`      first write ${Math.round(recovery)} ms after the promotion`)
     expect(recovery).to.be.below(MOST_RECOVERY)
     expect(await readiness()).to.equal('200 ok')
-    expect((await Client.loggedIn(client.url)).token).to.be.a('string')
+    expect((await Client.logIn(client.url)).token).to.be.a('string')
 
     // It takes writes, and would be found first.
     await servers.restartPrimary()
@@ -73,8 +73,8 @@ describe('A PostgreSQL with a standby', () => {
   it('leaves a primary that becomes read-only while connections stay open, with its readers', async () => {
     await servers.onPrimary('alter system set default_transaction_read_only = on')
     await servers.onPrimary('select pg_reload_conf()')
-    await until(async () => (await readiness()) === '503 store_unavailable')
-    await until(async () => (await servers.onPrimary(OURS)).length === 0)
+    await waitUntil(async () => (await readiness()) === '503 store_unavailable')
+    await waitUntil(async () => (await servers.onPrimary(OURS)).length === 0)
     expect((await client.send('GET', '/api/v1/tasks')).status).to.equal(503)
 
     const recovery = await promotion()

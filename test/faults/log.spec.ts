@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect } from 'chai'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, type Environment, folder, Service } from '#test/process.ts'
-import { refusesConnections, until } from './client.ts'
+import { refusesConnections, waitUntil } from './client.ts'
 
 /** Runs the command after it with its output redirected. */
 const redirected = (redirection: string) => ['bash', '-c', `exec "$@" ${redirection}`, 'bash']
@@ -14,7 +14,7 @@ async function started(environment: Environment, launcher: readonly string[]) {
   const port = await freePort()
   const service = new Service({ DATABASE_URL: 'memory:', PORT: String(port), ...environment }, launcher)
   const url = `http://127.0.0.1:${port}`
-  await until(async () => {
+  await waitUntil(async () => {
     expect(service.alive, service.output).to.equal(true)
     return !(await refusesConnections(url))
   })
@@ -64,7 +64,7 @@ describe('A log that cannot be written', () => {
     const { service, url } = await started({}, launcher)
     const log = () => readFileSync(join(folder, 'log'), 'utf8')
     let requests = 0
-    await until(async () => {
+    await waitUntil(async () => {
       await request(url, 1)
       requests++
       return log().length === 10_000

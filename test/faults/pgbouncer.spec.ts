@@ -12,7 +12,7 @@ import { alterDatabase, DANGEROUS, expectConcurrentEdits, expectContract } from 
 import { postgresqlTarget } from '#test/contracts/repositories.ts'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, Service } from '#test/process.ts'
-import { Client, until } from './client.ts'
+import { Client, waitUntil } from './client.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 /** Debian's own. */
@@ -72,7 +72,7 @@ class PgBouncer {
       (error) => `${error.message}: it is in Debian's package pgbouncer`,
     )
     await Promise.race([
-      until(() => log.includes('process up')),
+      waitUntil(() => log.includes('process up')),
       failed.then((why) => Promise.reject(new Error(`PgBouncer does not start: ${why}`))),
     ])
   }
@@ -109,13 +109,13 @@ describe('Behind PgBouncer in transaction mode', () => {
     const services = [new Service(environment), new Service(environment)]
     const [one = '', two = ''] = await Promise.all(services.map((service) => service.url()))
     const clients = Array.from({ length: 50 }, async (_, index) => {
-      const client = await Client.registered(one, `user-${index}@example.com`)
-      const task = await client.at(two).task(`Task ${index}`)
+      const client = await Client.signUp(one, `user-${index}@example.com`)
+      const task = await client.at(two).createTask(`Task ${index}`)
       const changes = [one, two].map((url) =>
         client.at(url).send('PATCH', `/api/v1/tasks/${task.id}`, { completed: true }),
       )
       for (const { status } of await Promise.all(changes)) expect(status).to.equal(200)
-      expect(await client.missing([task])).to.deep.equal([])
+      expect(await client.findLost([task])).to.deep.equal([])
     })
     await Promise.all(clients)
 
@@ -168,7 +168,7 @@ describe('Behind PgBouncer in transaction mode', () => {
         DATABASE_URL: `postgresql://${url.username}:${url.password}@${hosts}${url.pathname}`,
         DATABASE_PREPARED_STATEMENTS: 'false',
       })
-      const client = await Client.registered(await service.url())
+      const client = await Client.signUp(await service.url())
       const ready = async () => (await client.send('GET', '/readyz')).status
       expect(await ready()).to.equal(200)
 
@@ -178,11 +178,11 @@ describe('Behind PgBouncer in transaction mode', () => {
         await operator.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [name])
       }
       await restart('on')
-      await until(async () => (await ready()) === 503)
+      await waitUntil(async () => (await ready()) === 503)
       expect((await client.send('GET', '/api/v1/tasks')).status).to.equal(503)
       await restart('off')
-      await until(async () => (await ready()) === 200)
-      await client.task('Task')
+      await waitUntil(async () => (await ready()) === 200)
+      await client.createTask('Task')
     } finally {
       await operator.end()
     }

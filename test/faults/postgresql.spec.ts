@@ -3,7 +3,7 @@ import pg from 'pg'
 import { postgresql } from '#test/adapter-sets.ts'
 import { startProxy } from '#test/postgresql-proxy.ts'
 import { allowProcesses, Service } from '#test/process.ts'
-import { Client, Storm, until } from './client.ts'
+import { Client, WriteLoad, waitUntil } from './client.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 
 /** As a stranger would, so that what counts logins in PostgreSQL is asked as well. */
@@ -39,16 +39,16 @@ describe('A PostgreSQL that stops and starts under load', () => {
 
   it('is 503 meanwhile, and served again by itself when it is back; nothing acknowledged is lost', async () => {
     const service = new Service({ DATABASE_URL: server.url, ...LIMITED })
-    const client = await Client.registered(await service.url())
+    const client = await Client.signUp(await service.url())
     const ready = async () => (await client.send('GET', '/readyz')).status
-    const storm = new Storm(client, 16)
+    const load = new WriteLoad(client, 16)
     for (let round = 0; round < 2; round++) {
-      await storm.acknowledges(200)
+      await load.waitForAcknowledged(200)
       expect(await ready()).to.equal(200)
-      const before = storm.refusals.length
+      const before = load.refusals.length
 
       await server.kill()
-      await until(() => storm.refusals.length > before + 100)
+      await waitUntil(() => load.refusals.length > before + 100)
       const probe = await client.send('GET', '/readyz')
       expect(probe.status).to.equal(503)
       expect(await probe.json()).to.include({ code: 'store_unavailable' })
@@ -56,20 +56,20 @@ describe('A PostgreSQL that stops and starts under load', () => {
       expect((await Client.register(client.url, 'late@example.com')).status).to.equal(503)
 
       await server.start()
-      await until(async () => (await ready()) === 200)
-      await storm.acknowledges(200)
-      expect((await Client.loggedIn(client.url)).token).to.be.a('string')
+      await waitUntil(async () => (await ready()) === 200)
+      await load.waitForAcknowledged(200)
+      expect((await Client.logIn(client.url)).token).to.be.a('string')
     }
-    await storm.stop()
-    const stored = new Set((await client.tasks()).map(({ title }) => title))
-    for (const { status, code, retryAfter, title } of storm.refusals) {
+    await load.stop()
+    const stored = new Set((await client.listTasks()).map(({ title }) => title))
+    for (const { status, code, retryAfter, title } of load.refusals) {
       expect(status).to.equal(503)
       expect(code).to.be.oneOf(['store_unavailable', 'outcome_unknown'])
       // The one says that nothing was done, the other is not to be tried again without a look.
       if (code === 'store_unavailable') expect(stored.has(title)).to.equal(false)
       expect(String(retryAfter)).to.match(code === 'store_unavailable' ? /^\d+$/ : /^null$/)
     }
-    expect(await client.missing(storm.acknowledged)).to.deep.equal([])
+    expect(await client.findLost(load.acknowledged)).to.deep.equal([])
     expect(service.alive).to.equal(true)
   })
 
@@ -88,12 +88,12 @@ describe('A PostgreSQL that stops and starts under load', () => {
   it('keeps nobody waiting who stops the service while it says nothing at all', async () => {
     const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
     const service = new Service({ DATABASE_URL: proxy.url.href, SHUTDOWN_TIMEOUT: '1', ...LIMITED })
-    const client = await Client.registered(await service.url())
+    const client = await Client.signUp(await service.url())
     proxy.silence()
-    const cut = [client.task('Task'), client.tasks(), Client.loggedIn(client.url)]
+    const cut = [client.createTask('Task'), client.listTasks(), Client.logIn(client.url)]
     const answers = Promise.allSettled(cut)
     const codeOfProbe = async () => ((await (await client.send('GET', '/readyz')).json()) as { code?: string }).code
-    await until(async () => (await codeOfProbe()) === 'store_too_slow')
+    await waitUntil(async () => (await codeOfProbe()) === 'store_too_slow')
     service.signal('SIGTERM')
     expect(await service.exit()).to.equal(0)
     for (const { status } of await answers) expect(status).to.equal('rejected')
@@ -113,12 +113,12 @@ describe('A pool of two connections', () => {
     })
     const url = await service.url()
     const clients = Array.from({ length: 200 }, async (_, index) => {
-      const client = await Client.registered(url, `user-${index}@example.com`)
-      const [first, second] = await Promise.all([client.task('first'), client.task('second')])
+      const client = await Client.signUp(url, `user-${index}@example.com`)
+      const [first, second] = await Promise.all([client.createTask('first'), client.createTask('second')])
       const changes = ['once', 'twice'].map((title) => client.send('PATCH', `/api/v1/tasks/${first.id}`, { title }))
       for (const { status } of await Promise.all(changes)) expect(status).to.equal(200)
       expect((await client.send('DELETE', `/api/v1/tasks/${second.id}`)).status).to.equal(204)
-      const [left, ...others] = await client.tasks()
+      const [left, ...others] = await client.listTasks()
       expect(others).to.deep.equal([])
       expect(left).to.include({ id: first.id }).and.have.property('title').that.is.oneOf(['once', 'twice'])
     })
@@ -138,7 +138,7 @@ describe('Instances that start at once on an empty PostgreSQL', () => {
     await holder.query(`select pg_advisory_lock(${MIGRATION_LOCK})`)
     const services = Array.from({ length: 3 }, () => new Service({ DATABASE_URL }))
     const waiting = `select 1 from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`
-    await until(async () => (await holder.query(waiting)).rowCount === services.length)
+    await waitUntil(async () => (await holder.query(waiting)).rowCount === services.length)
     await holder.end()
 
     const [one = '', two = '', ...others] = await Promise.all(services.map((service) => service.url()))
@@ -147,9 +147,9 @@ describe('Instances that start at once on an empty PostgreSQL', () => {
       { name: 'migration-20260131000000-users-and-tasks' },
       { name: 'migration-20260201000000-rate-limits' },
     ])
-    const client = await Client.registered(one)
-    const task = await (await Client.loggedIn(two)).task('Ship')
-    for (const url of [one, ...others]) expect(await client.at(url).missing([task])).to.deep.equal([])
+    const client = await Client.signUp(one)
+    const task = await (await Client.logIn(two)).createTask('Ship')
+    for (const url of [one, ...others]) expect(await client.at(url).findLost([task])).to.deep.equal([])
   })
 })
 
@@ -166,7 +166,7 @@ describe('A start that waits for another instance to migrate', () => {
     await holder.query(`select pg_advisory_lock(${MIGRATION_LOCK})`)
     service = new Service({ DATABASE_URL })
     const waiting = `select 1 from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`
-    await until(async () => (await holder.query(waiting)).rowCount === 1)
+    await waitUntil(async () => (await holder.query(waiting)).rowCount === 1)
   })
   afterEach(() => holder.end())
 

@@ -169,7 +169,7 @@ describe('A refused body', () => {
       if (isChunked && name.includes('1.0')) continue
       it(`is answered to ${name}, which then goes on (${isChunked ? 'in chunks' : 'with its length'})`, async () => {
         const service = new Service({ DATABASE_URL: 'memory:' })
-        const jane = await Client.registered(await service.url())
+        const jane = await Client.signUp(await service.url())
         for (const kind of KINDS) {
           const refused = refusals(jane)[kind] as Refused
           const { status } = refused

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { type Postgresql, startPostgresql, startStandby } from '#test/embedded-postgresql.ts'
-import { until } from './client.ts'
+import { waitUntil } from './client.ts'
 
 /** A primary that acknowledges a commit once its standby has it. */
 export class ReplicatedPostgresql {
@@ -46,7 +46,7 @@ export class ReplicatedPostgresql {
     await replicated.onPrimary("alter system set synchronous_standby_names = 'standby'")
     await replicated.onPrimary('select pg_reload_conf()')
     const synchronous = "select 1 from pg_stat_replication where sync_state = 'sync'"
-    await until(async () => (await replicated.onPrimary(synchronous)).length === 1)
+    await waitUntil(async () => (await replicated.onPrimary(synchronous)).length === 1)
     return replicated
   }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { allowProcesses, folder, Service } from '#test/process.ts'
-import { Client, Storm, type Task, until } from './client.ts'
+import { Client, type Task, WriteLoad, waitUntil } from './client.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
 const CONNECTIONS = 32
@@ -18,24 +18,24 @@ function integrityOf(path: string): unknown {
   }
 }
 
-describe('kill -9 in a storm of writes on SQLite', () => {
+describe('kill -9 during writes on SQLite', () => {
   allowProcesses()
 
   it('loses no task that was acknowledged, and leaves a sound database', async () => {
     let service = new Service({ DATABASE_URL })
-    const client = await Client.registered(await service.url())
+    const client = await Client.signUp(await service.url())
     const acknowledged: Task[] = []
     for (const round of [1, 2]) {
-      const storm = new Storm(client.at(await service.url()), CONNECTIONS)
-      await storm.acknowledges(300 * round)
+      const load = new WriteLoad(client.at(await service.url()), CONNECTIONS)
+      await load.waitForAcknowledged(300 * round)
       service.signal('SIGKILL')
       expect(await service.exit()).to.equal(null)
-      await storm.end()
-      acknowledged.push(...storm.acknowledged)
-      expect(storm.refusals).to.deep.equal([])
+      await load.disconnected()
+      acknowledged.push(...load.acknowledged)
+      expect(load.refusals).to.deep.equal([])
       expect(integrityOf(join(folder, 'tasks.db'))).to.equal('ok')
       service = new Service({ DATABASE_URL })
-      expect(await client.at(await service.url()).missing(acknowledged)).to.deep.equal([])
+      expect(await client.at(await service.url()).findLost(acknowledged)).to.deep.equal([])
     }
   })
 })
@@ -90,27 +90,27 @@ describe('A disk that is full', () => {
   for (const disk of mountable ? [limitedFiles, tmpfs] : [limitedFiles]) {
     it(`refuses writes, serves reads, loses nothing, and recovers when there is room (${disk.name})`, async () => {
       const service = new Service({ DATABASE_URL }, disk.launcher())
-      const client = await Client.registered(await service.url())
-      const kept = await client.task('before')
-      const storm = new Storm(client, CONNECTIONS)
-      await until(() => storm.refusals.length >= CONNECTIONS)
-      await storm.stop()
-      for (const refusal of storm.refusals) {
+      const client = await Client.signUp(await service.url())
+      const kept = await client.createTask('before')
+      const load = new WriteLoad(client, CONNECTIONS)
+      await waitUntil(() => load.refusals.length >= CONNECTIONS)
+      await load.stop()
+      for (const refusal of load.refusals) {
         expect(refusal).to.include({ status: 503, code: 'store_unavailable' })
         expect(refusal.retryAfter).to.match(/^\d+$/)
       }
 
       expect((await client.send('PATCH', `/api/v1/tasks/${kept.id}`, { title: 'x'.repeat(255) })).status).to.equal(503)
-      expect(await client.missing([kept, ...storm.acknowledged])).to.deep.equal([])
+      expect(await client.findLost([kept, ...load.acknowledged])).to.deep.equal([])
       expect((await client.send('GET', '/readyz')).status).to.equal(200)
-      expect((await Client.loggedIn(client.url)).token).to.be.a('string')
+      expect((await Client.logIn(client.url)).token).to.be.a('string')
 
       disk.makeRoom(service)
-      const after = new Storm(client, CONNECTIONS)
-      await after.acknowledges(1_000)
+      const after = new WriteLoad(client, CONNECTIONS)
+      await after.waitForAcknowledged(1_000)
       await after.stop()
       expect(after.refusals).to.deep.equal([])
-      expect(await client.missing([kept, ...storm.acknowledged, ...after.acknowledged])).to.deep.equal([])
+      expect(await client.findLost([kept, ...load.acknowledged, ...after.acknowledged])).to.deep.equal([])
       // SQLite would look for its log where the path leads to here, not there.
       for (const file of ['tasks.db', 'tasks.db-wal']) {
         copyFileSync(join(disk.folderOf(service), file), join(folder, `copy-of-${file}`))
@@ -128,7 +128,7 @@ describe('The SQLite file under a running service', () => {
 
   async function expectUnavailable(client: Client): Promise<void> {
     const requests = [
-      client.addTask('lost'),
+      client.postTask('lost'),
       client.send('GET', '/api/v1/tasks'),
       client.send('GET', '/api/v1/auth/me'),
       Client.register(client.url, 'john@example.com'),
@@ -166,12 +166,12 @@ describe('The SQLite file under a running service', () => {
   for (const [what, damage] of Object.entries(ways)) {
     it(`answers 503 while it ${what}, acknowledges no write, and logs one line`, async () => {
       const service = new Service({ DATABASE_URL })
-      const client = await Client.registered(await service.url())
-      await client.task('kept')
+      const client = await Client.signUp(await service.url())
+      await client.createTask('kept')
       damage()
       // Without a wait: each group of writes compares.
-      expect((await client.addTask('lost')).status).to.equal(503)
-      await until(async () => !(await ready(client)))
+      expect((await client.postTask('lost')).status).to.equal(503)
+      await waitUntil(async () => !(await ready(client)))
       await expectUnavailable(client)
       await expectUnavailable(client)
       expect(
@@ -183,17 +183,17 @@ describe('The SQLite file under a running service', () => {
 
   it('serves again when the same file is back, and says so once', async () => {
     const service = new Service({ DATABASE_URL })
-    const client = await Client.registered(await service.url())
-    const kept = await client.task('kept')
+    const client = await Client.signUp(await service.url())
+    const kept = await client.createTask('kept')
     mkdirSync(join(folder, 'elsewhere'))
     const names = files()
     for (const name of names) renameSync(join(folder, name), join(folder, 'elsewhere', name))
-    expect((await client.addTask('refused')).status).to.equal(503)
-    await until(async () => !(await ready(client)))
+    expect((await client.postTask('refused')).status).to.equal(503)
+    await waitUntil(async () => !(await ready(client)))
     for (const name of names) renameSync(join(folder, 'elsewhere', name), join(folder, name))
-    await until(() => ready(client))
-    const later = await client.task('later')
-    expect((await client.tasks()).map(({ id }) => id)).to.deep.equal([later.id, kept.id])
+    await waitUntil(() => ready(client))
+    const later = await client.createTask('later')
+    expect((await client.listTasks()).map(({ id }) => id)).to.deep.equal([later.id, kept.id])
     await service.stop()
     expect(lines(service).filter(({ msg }) => / is back$/.test(msg))).to.have.lengthOf(1)
     expect(
@@ -206,22 +206,22 @@ describe('The SQLite file under a running service', () => {
 
   it('keeps what it acknowledged before it lost its log, when it is stopped', async () => {
     const service = new Service({ DATABASE_URL })
-    const client = await Client.registered(await service.url())
-    const kept = await client.task('kept')
+    const client = await Client.signUp(await service.url())
+    const kept = await client.createTask('kept')
     rmSync(path('-wal'))
-    expect((await client.addTask('refused')).status).to.equal(503)
+    expect((await client.postTask('refused')).status).to.equal(503)
     await service.stop()
     const next = new Service({ DATABASE_URL })
-    expect(await client.at(await next.url()).missing([kept])).to.deep.equal([])
+    expect(await client.at(await next.url()).findLost([kept])).to.deep.equal([])
   })
 
   it('answers 503 from every worker while it is removed', async () => {
     const service = new Service({ DATABASE_URL, WEB_CONCURRENCY: '2' })
-    const client = await Client.registered(await service.url())
+    const client = await Client.signUp(await service.url())
     for (const name of files()) rmSync(join(folder, name))
-    const answers = await Promise.all(Array.from({ length: 20 }, () => client.addTask('lost')))
+    const answers = await Promise.all(Array.from({ length: 20 }, () => client.postTask('lost')))
     expect(new Set(answers.map(({ status }) => status))).to.deep.equal(new Set([503]))
-    await until(() => problems(service).length === 2)
+    await waitUntil(() => problems(service).length === 2)
     await expectUnavailable(client)
     await service.stop()
     expect(problems(service)).to.have.lengthOf(2)

@@ -264,7 +264,7 @@ describe('An error that nobody caught', () => {
   for (const [name, mistake] of Object.entries(mistakes)) {
     it(`ends the process with 1 and a line in the log where it ${name}`, async () => {
       const service = new Service({ DATABASE_URL: 'memory:', ...provoked(mistake) })
-      await Client.registered(await service.url())
+      await Client.signUp(await service.url())
       service.signal('SIGUSR2')
       expect(await service.exit()).to.equal(1)
       const last = JSON.parse(service.output.trim().split('\n').at(-1) as string)

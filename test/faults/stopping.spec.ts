@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect } from 'chai'
 import { allowProcesses, Service } from '#test/process.ts'
-import { Client, refusesConnections, until } from './client.ts'
+import { Client, refusesConnections, waitUntil } from './client.ts'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
 
 /** Longer than a test lasts. */
@@ -15,23 +15,23 @@ describe('Stopping', () => {
     it(`answers the requests in flight on ${signal}, takes no new ones, and ends with 0`, async () => {
       const service = new Service({ DATABASE_URL: 'sqlite:///tasks.db', SHUTDOWN_TIMEOUT: NEVER })
       const url = await service.url()
-      const client = await Client.registered(url)
+      const client = await Client.signUp(url)
       const requests = await requestsInFlight(client, 20)
 
       service.signal(signal)
-      await until(() => refusesConnections(url))
+      await waitUntil(() => refusesConnections(url))
       const acknowledged = await Promise.all(requests.map(finished))
       expect(await service.exit()).to.equal(0)
 
       const again = new Service({ DATABASE_URL: 'sqlite:///tasks.db' })
-      expect(await client.at(await again.url()).missing(acknowledged)).to.deep.equal([])
+      expect(await client.at(await again.url()).findLost(acknowledged)).to.deep.equal([])
     })
   }
 
   it('cuts a client off that is stuck, after SHUTDOWN_TIMEOUT, and ends with 0 all the same', async () => {
     const limits = { SHUTDOWN_TIMEOUT: '1', HEADERS_TIMEOUT: '10', REQUEST_TIMEOUT: NEVER }
     const service = new Service({ DATABASE_URL: 'memory:', ...limits })
-    const requests = await requestsInFlight(await Client.registered(await service.url()), 3)
+    const requests = await requestsInFlight(await Client.signUp(await service.url()), 3)
     const cut = requests.map((each) => once(each, 'error'))
     service.signal('SIGTERM')
     for (const [error] of await Promise.all(cut)) expect(error).to.have.property('code', 'ECONNRESET')
@@ -66,17 +66,17 @@ describe('Stopping', () => {
 
   it('tells a load balancer for SHUTDOWN_DELAY that it stops, and serves meanwhile', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', SHUTDOWN_DELAY: NEVER })
-    const client = await Client.registered(await service.url())
+    const client = await Client.signUp(await service.url())
     expect((await client.send('GET', '/readyz')).status).to.equal(200)
 
     service.signal('SIGTERM')
-    await until(async () => (await client.send('GET', '/readyz')).status === 503)
+    await waitUntil(async () => (await client.send('GET', '/readyz')).status === 503)
     const answer = await client.send('GET', '/readyz')
     expect(await answer.json()).to.include({ status: 503, code: 'shutting_down' })
     expect(answer.headers.get('retry-after')).to.match(/^\d+$/)
     expect(answer.headers.get('connection')).to.equal('close')
-    await Promise.all(Array.from({ length: 20 }, (_, index) => client.task(`Task ${index}`)))
-    expect(await client.tasks()).to.have.lengthOf(20)
+    await Promise.all(Array.from({ length: 20 }, (_, index) => client.createTask(`Task ${index}`)))
+    expect(await client.listTasks()).to.have.lengthOf(20)
     expect((await client.send('GET', '/livez')).status).to.equal(200)
   })
 

@@ -3,7 +3,7 @@ import { expect } from 'chai'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, Service, testEnds } from '#test/process.ts'
-import { Client, PATIENCE, refusesConnections, Storm, type Task, until } from './client.ts'
+import { Client, refusesConnections, type Task, TIMEOUT, WriteLoad, waitUntil } from './client.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
 
@@ -34,7 +34,7 @@ class NewConnections {
     while (!this.#stopped && !ends.aborted) {
       const answer = await fetch(`${url}/livez`, {
         headers: { connection: 'close' },
-        signal: AbortSignal.timeout(PATIENCE),
+        signal: AbortSignal.timeout(TIMEOUT),
       }).catch((error: Error) => expect(error.name).to.not.equal('TimeoutError'))
       if (answer instanceof Response) this.answered += Number(answer.status === 200)
     }
@@ -42,7 +42,7 @@ class NewConnections {
 
   async areAnswered(): Promise<void> {
     const enough = this.answered + 50
-    await until(() => this.answered >= enough)
+    await waitUntil(() => this.answered >= enough)
   }
 
   async stop(): Promise<void> {
@@ -81,7 +81,7 @@ describe('WEB_CONCURRENCY=2', () => {
 
   it('leaves no worker behind when it is stopped while they start, and ends with 0', async () => {
     const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: await sqlite.databaseUrl() })
-    await until(() => workersOf(service).length > 0)
+    await waitUntil(() => workersOf(service).length > 0)
     const workers = workersOf(service)
     service.signal('SIGTERM')
     expect(await service.exit()).to.equal(0)
@@ -100,7 +100,7 @@ describe('WEB_CONCURRENCY=2', () => {
       process.kill(first, 'SIGKILL')
       await service.printed(/cannot be opened/)
       await server.start()
-      await until(() => workersOf(service).length === 2)
+      await waitUntil(() => workersOf(service).length === 2)
       expect(workersOf(service)).to.include(second).and.not.include(first)
     } finally {
       await server.remove()
@@ -116,7 +116,7 @@ describe('WEB_CONCURRENCY=2', () => {
         // A free one could be another one when the last worker was killed.
         const PORT = String(await freePort())
         service = new Service({ WEB_CONCURRENCY: '2', PORT, DATABASE_URL: await databaseUrl() })
-        client = await Client.registered(await service.url())
+        client = await Client.signUp(await service.url())
       })
 
       it('replaces a worker that is killed, goes on serving, and loses nothing acknowledged', async () => {
@@ -124,20 +124,20 @@ describe('WEB_CONCURRENCY=2', () => {
         const others = new NewConnections(client.url)
         for (const round of [1, 2]) {
           const [first = 0, second = 0] = workersOf(service)
-          const storm = new Storm(client, 8)
-          await storm.acknowledges(100)
+          const load = new WriteLoad(client, 8)
+          await load.waitForAcknowledged(100)
           process.kill(first, 'SIGKILL')
-          await until(() => !lives(first))
+          await waitUntil(() => !lives(first))
           await others.areAnswered()
-          await until(() => service.output.match(/a worker ended and is replaced/g)?.length === round)
-          await until(() => workersOf(service).length === 2)
+          await waitUntil(() => service.output.match(/a worker ended and is replaced/g)?.length === round)
+          await waitUntil(() => workersOf(service).length === 2)
           expect(workersOf(service)).to.include(second).and.not.include(first)
           await others.areAnswered()
-          await storm.stop()
-          acknowledged.push(...storm.acknowledged)
+          await load.stop()
+          acknowledged.push(...load.acknowledged)
         }
         await others.stop()
-        expect(await client.missing(acknowledged)).to.deep.equal([])
+        expect(await client.findLost(acknowledged)).to.deep.equal([])
         expect(service.alive).to.equal(true)
       })
 
@@ -149,7 +149,7 @@ describe('WEB_CONCURRENCY=2', () => {
           const workers = workersOf(service)
           const requests = await requestsInFlight(client, 20)
           stop()
-          await until(() => refusesConnections(client.url))
+          await waitUntil(() => refusesConnections(client.url))
           await Promise.all(requests.map(finished))
           expect(await service.exit()).to.equal(0)
           expect(workers.filter(lives)).to.deep.equal([])
@@ -160,11 +160,11 @@ describe('WEB_CONCURRENCY=2', () => {
       it('leaves no worker behind when the supervisor is killed', async () => {
         const workers = workersOf(service)
         expect(workers.filter(lives)).to.have.lengthOf(2)
-        const storm = new Storm(client, 8)
-        await storm.acknowledges(100)
+        const load = new WriteLoad(client, 8)
+        await load.waitForAcknowledged(100)
         service.signal('SIGKILL')
-        await until(() => workers.filter(lives).length === 0)
-        await storm.end()
+        await waitUntil(() => workers.filter(lives).length === 0)
+        await load.disconnected()
       })
     })
   }

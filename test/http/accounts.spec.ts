@@ -23,7 +23,7 @@ describeApi('Accounts', (api) => {
 
     it('gives each user another id, higher than any before', async () => {
       const ids: number[] = []
-      for (let count = 0; count < 3; count++) ids.push((await api.user()).id)
+      for (let count = 0; count < 3; count++) ids.push((await api.signUp()).id)
       expect(ids).to.deep.equal([...new Set(ids)].sort((a, b) => a - b))
     })
 
@@ -125,7 +125,7 @@ describeApi('Accounts', (api) => {
 
   describe('Logging in', () => {
     it('answers a bearer token, how long it is valid, and that nobody may keep the answer', async () => {
-      const { email } = await api.user()
+      const { email } = await api.signUp()
       const answer = await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
       expect(answer.body).to.have.all.keys('access_token', 'token_type', 'expires_in')
       expect(answer.body).to.include({ token_type: 'bearer', expires_in: 3_600 })
@@ -133,7 +133,7 @@ describeApi('Accounts', (api) => {
     })
 
     it('answers a token of the id, its time and its end, and nothing personal', async () => {
-      const { id, email } = await api.user()
+      const { id, email } = await api.signUp()
       const { body } = await api.post(LOGIN).send({ username: email, password: PASSWORD })
       const claims = JSON.parse(Buffer.from(body.access_token.split('.')[1], 'base64url').toString())
       expect(claims).to.have.all.keys('sub', 'iat', 'exp')
@@ -142,7 +142,7 @@ describeApi('Accounts', (api) => {
     })
 
     it('takes the password form of OAuth 2.0 with all its fields', async () => {
-      const { email } = await api.user()
+      const { email } = await api.signUp()
       const oauth = { grant_type: 'password', scope: 'a b', client_id: 'x', client_secret: 'y' }
       await api.post(LOGIN).type('form').send({ username: email, password: PASSWORD }).expect(200)
       await api
@@ -153,7 +153,7 @@ describeApi('Accounts', (api) => {
     })
 
     it('takes JSON with the same fields, whatever is in those that it ignores', async () => {
-      const { email } = await api.user()
+      const { email } = await api.signUp()
       const oauth = { grant_type: 'other', scope: ['a'], client_id: null, client_secret: { a: 1 } }
       await api
         .post(LOGIN)
@@ -177,7 +177,7 @@ describeApi('Accounts', (api) => {
     })
 
     it('ignores an Authorization header, right or wrong', async () => {
-      const { email, token } = await api.user()
+      const { email, token } = await api.signUp()
       for (const authorization of [`Bearer ${token}`, 'Bearer nonsense', 'Basic eDp5', 'x']) {
         const login = api.post(LOGIN).set('Authorization', authorization)
         await login.send({ username: email, password: PASSWORD }).expect(200)
@@ -185,13 +185,13 @@ describeApi('Accounts', (api) => {
     })
 
     it('finds the address however it is spelled', async () => {
-      const { email } = await api.user()
+      const { email } = await api.signUp()
       for (const username of [` ${email} `, email.replace('example.com', 'Example.COM')])
         await api.post(LOGIN).send({ username, password: PASSWORD }).expect(200)
     })
 
     it('refuses a wrong password and an unknown address in the same words', async () => {
-      const { email } = await api.user()
+      const { email } = await api.signUp()
       const wrong = await api.post(LOGIN).send({ username: email, password: 'wrong password' }).expect(401)
       const unknown = await api.post(LOGIN).send({ username: 'nobody@example.com', password: PASSWORD }).expect(401)
       expect(codeOf(wrong)).to.equal('invalid_credentials')
@@ -249,7 +249,7 @@ describeApi('Accounts', (api) => {
     })
 
     it('ignores an Authorization header', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       for (const authorization of ['Bearer nonsense', 'Basic amFuZTpzZWNyZXQ=', `Bearer ${jane.token}`]) {
         const login = api.post(LOGIN).set('Authorization', authorization)
         await login.send({ username: jane.email, password: PASSWORD }).expect(200)
@@ -305,20 +305,20 @@ describeApi('Accounts', (api) => {
 
   describe('Asking who I am', () => {
     it('answers the user whom the token names', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       const { body } = await jane.get(ME).expect(200)
       expect(body).to.have.all.keys('id', 'email', 'created_at')
       expect(body).to.include({ id: jane.id, email: jane.email })
     })
 
     it('answers each user alone to several who ask at once', async () => {
-      const users = await Promise.all(Array.from({ length: 8 }, () => api.user()))
+      const users = await Promise.all(Array.from({ length: 8 }, () => api.signUp()))
       const answers = await Promise.all(users.map((user) => user.get(ME).expect(200)))
       expect(answers.map(({ body }) => body.email)).to.deep.equal(users.map(({ email }) => email))
     })
 
     it('refuses a query parameter', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       expect(mistakes(await jane.get(`${ME}?full=1`).expect(422))).to.deep.equal(['?full: unknown'])
     })
   })
@@ -334,7 +334,7 @@ describe('A login to an account from before BCRYPT_ROUNDS was raised', () => {
         return api
       }
       const before = await start('4')
-      const { email } = await before.user().finally(() => before.stop())
+      const { email } = await before.signUp().finally(() => before.stop())
       const after = await start('5')
       const database = await openDatabase(targetOf(url) as PersistentTarget)
       const storedHash = async () => (await database.users.findByEmail(email))?.snapshot().hashedPassword

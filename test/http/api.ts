@@ -140,8 +140,8 @@ export class Api {
     return answer
   }
 
-  /** Somebody new, who has logged in. */
-  async user(): Promise<User> {
+  /** Registers a new user and logs in. */
+  async signUp(): Promise<User> {
     const email = `user-${++this.#users}@example.com`
     const { body } = await this.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
     const login = await this.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
@@ -185,7 +185,7 @@ export class Api {
   }
 }
 
-/** Somebody who has registered and logged in, and sends the token with each request. */
+/** A client that sends a user's access token with each request. */
 export class User {
   readonly #api: Api
   readonly id: number
@@ -223,16 +223,28 @@ export class User {
     return this.#api.raw({ ...request, headers: { authorization: `Bearer ${this.token}`, ...request.headers } })
   }
 
-  async task(fields: object = {}): Promise<TaskBody> {
+  async createTask(fields: object = {}): Promise<TaskBody> {
     const { body } = await this.post(TASKS)
       .send({ title: 'Ship', ...fields })
       .expect(201)
     return body
   }
 
-  async read(id: number): Promise<TaskBody> {
-    const { body } = await this.get(`${TASKS}/${id}`).expect(200)
-    return body
+  async getTask(id: number): Promise<TaskBody> {
+    return (await this.get(`${TASKS}/${id}`).expect(200)).body
+  }
+
+  /** The first page. */
+  async listTasks(): Promise<TaskBody[]> {
+    return (await this.get(TASKS).expect(200)).body
+  }
+
+  async editTask(id: number, changes: object): Promise<TaskBody> {
+    return (await this.patch(`${TASKS}/${id}`).send(changes).expect(200)).body
+  }
+
+  async deleteTask(id: number): Promise<void> {
+    await this.delete(`${TASKS}/${id}`).expect(204)
   }
 
   #signed(test: Test): Test {

@@ -42,19 +42,19 @@ describeApi('A protected route', (api) => {
   }
 
   it('accepts a token that was signed with the key, whoever made it', async () => {
-    const { id } = await api.user()
+    const { id } = await api.signUp()
     const { body } = await withToken(signed({ sub: String(id), ...claims() }, SECRET_KEY)).expect(200)
     expect(body.id).to.equal(id)
   })
 
   it('accepts the scheme in any case (RFC 9110)', async () => {
-    const { token } = await api.user()
+    const { token } = await api.signUp()
     for (const scheme of ['bearer', 'BEARER', 'Bearer'])
       await api.get(ME).set('Authorization', `${scheme} ${token}`).expect(200)
   })
 
   it('refuses every wrong token, and each in the same words', async () => {
-    const { id } = await api.user()
+    const { id } = await api.signUp()
     const wrong = wrongTokens(id, SECRET_KEY, new Date())
     const { body: expected } = await withToken('nonsense').expect(401)
     for (const [what, token] of Object.entries(wrong)) {
@@ -65,7 +65,7 @@ describeApi('A protected route', (api) => {
   })
 
   it('refuses a token that was issued more than 10 s before its user was created, and so names another one', async () => {
-    const { id, token } = await api.user()
+    const { id, token } = await api.signUp()
     const { body } = await withToken(token).expect(200)
     const created = Math.floor(Date.parse(body.created_at) / 1_000)
     const issued = (seconds: number) => signed({ sub: String(id), ...claimsAt(seconds) }, SECRET_KEY)
@@ -87,7 +87,7 @@ describeApi('A protected route', (api) => {
   })
 
   it('refuses an Authorization header that is no bearer token', async () => {
-    const { token } = await api.user()
+    const { token } = await api.signUp()
     const headers = [
       'Bearer',
       'Bearer ',
@@ -104,7 +104,7 @@ describeApi('A protected route', (api) => {
   })
 
   it('does not take a token from the query or a cookie', async () => {
-    const { token } = await api.user()
+    const { token } = await api.signUp()
     await api.get(`${ME}?access_token=${token}`).expect(401)
     await api.get(ME).set('Cookie', `access_token=${token}`).expect(401)
   })
@@ -161,8 +161,8 @@ for (const [name, [{ databaseUrl }, remove]] of Object.entries(deletions)) {
     after(() => api.stop())
 
     it('stops working at once, also one that was used before', async () => {
-      const [jane, john] = [await api.user(), await api.user()]
-      await jane.task()
+      const [jane, john] = [await api.signUp(), await api.signUp()]
+      await jane.createTask()
       await jane.get(ME).expect(200)
       await remove(url, jane.id)
       for (const request of [jane.get(ME), jane.get(TASKS), jane.post(TASKS).send({ title: 'Ship' })])

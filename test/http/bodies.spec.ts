@@ -20,8 +20,8 @@ describeApi('A body', (api) => {
   let jane: User
   let path: string
   before(async () => {
-    jane = await api.user()
-    path = `${TASKS}/${(await jane.task()).id}`
+    jane = await api.signUp()
+    path = `${TASKS}/${(await jane.createTask()).id}`
   })
 
   const post = (body: string | Buffer, headers: Readonly<Record<string, string>> = JSON_TYPE) =>
@@ -414,14 +414,14 @@ describeApi('A body', (api) => {
   })
 
   it('that is refused leaves nothing behind', async () => {
-    const john = await api.user()
+    const john = await api.signUp()
     const wrong = [taskOf(LIMIT + 1), '{', '[]', '{"title":""}', '{"title":"Ship","x":1}']
     for (const body of wrong) await john.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body })
-    expect((await john.get(TASKS).expect(200)).body).to.deep.equal([])
+    expect(await john.listTasks()).to.deep.equal([])
   })
 
   it('is not asked for by a route that takes none', async () => {
-    const john = await api.user()
+    const john = await api.signUp()
     expect((await john.raw({ method: 'GET', path: ME, headers: JSON_TYPE, body: '{' })).status).to.equal(200)
   })
 })

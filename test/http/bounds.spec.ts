@@ -36,7 +36,7 @@ describe('The length of a text from outside', () => {
   before(async () => {
     const limits = { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '999', RATE_LIMIT_FAILED_LOGINS: '999' }
     await api.start({ DATABASE_URL: 'memory:', TRUST_PROXY: '1', ...limits })
-    jane = await api.user()
+    jane = await api.signUp()
     signed = { authorization: `Bearer ${jane.token}` }
     // Its signature is checked now and remembered.
     await jane.get(ME).expect(200)
@@ -179,7 +179,7 @@ describe('The mistakes in a request', () => {
   let jane: User
   before(async () => {
     await api.start({ DATABASE_URL: 'memory:' })
-    jane = await api.user()
+    jane = await api.signUp()
   })
   after(() => api.stop())
 

@@ -31,43 +31,41 @@ describeApi('Twenty requests at once', (api) => {
   })
 
   it('create twenty tasks with twenty ids', async () => {
-    const jane = await api.user()
+    const jane = await api.signUp()
     expect(await statusesOf((index) => jane.post(TASKS).send({ title: `Task ${index}` }))).to.deep.equal({ 201: 20 })
-    const ids: number[] = (await jane.get(TASKS)).body.map(({ id }: { id: number }) => id)
+    const ids = (await jane.listTasks()).map(({ id }) => id)
     expect(new Set(ids)).to.have.property('size', TIMES)
   })
 
   it('delete a task once', async () => {
-    const jane = await api.user()
-    const { id } = await jane.task()
+    const jane = await api.signUp()
+    const { id } = await jane.createTask()
     expect(await statusesOf(() => jane.delete(`${TASKS}/${id}`))).to.deep.equal({ 204: 1, 404: 19 })
   })
 
   it('that edit different members all survive', async () => {
-    const jane = await api.user()
-    const { id } = await jane.task()
+    const jane = await api.signUp()
+    const { id } = await jane.createTask()
     const edits = [{ title: 'New' }, { description: 'new' }, { completed: true }]
     for (let round = 0; round < 5; round++) {
-      await jane.patch(`${TASKS}/${id}`).send({ title: 'Old', description: null, completed: false }).expect(200)
-      await Promise.all(edits.map((edit) => jane.patch(`${TASKS}/${id}`).send(edit).expect(200)))
-      expect(await jane.read(id)).to.include({ title: 'New', description: 'new', completed: true })
+      await jane.editTask(id, { title: 'Old', description: null, completed: false })
+      await Promise.all(edits.map((edit) => jane.editTask(id, edit)))
+      expect(await jane.getTask(id)).to.include({ title: 'New', description: 'new', completed: true })
     }
   })
 
   it('that edit one task each move the time of its last change', async () => {
-    const jane = await api.user()
-    const { id } = await jane.task()
-    const edits = Array.from({ length: TIMES }, () =>
-      jane.patch(`${TASKS}/${id}`).send({ completed: true }).expect(200),
-    )
-    const times = (await Promise.all(edits)).map(({ body }) => body.updated_at)
+    const jane = await api.signUp()
+    const { id } = await jane.createTask()
+    const edits = Array.from({ length: TIMES }, () => jane.editTask(id, { completed: true }))
+    const times = (await Promise.all(edits)).map((task) => task.updated_at)
     expect(new Set(times)).to.have.property('size', TIMES)
-    expect((await jane.read(id)).updated_at).to.equal(times.sort().at(-1))
+    expect((await jane.getTask(id)).updated_at).to.equal(times.sort().at(-1))
   })
 
   it('that delete and edit a task leave it deleted', async () => {
-    const jane = await api.user()
-    const { id } = await jane.task()
+    const jane = await api.signUp()
+    const { id } = await jane.createTask()
     const path = `${TASKS}/${id}`
     const statuses = await statusesOf((index) =>
       index === 10 ? jane.delete(path) : jane.patch(path).send({ title: `Task ${index}` }),

@@ -89,7 +89,7 @@ describeApi('Documents', (api) => {
     })
 
     it('says of a new task what is taken and what is not', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       const member = <Value>(right: fc.Arbitrary<Value>) =>
         fc.oneof({ arbitrary: right, weight: 4 }, { arbitrary: fc.jsonValue({ maxDepth: 1 }), weight: 1 })
       const texts = (maxLength: number) =>
@@ -142,10 +142,10 @@ describeApi('Documents', (api) => {
     })
 
     it('takes a task as it was answered', async () => {
-      const jane = await api.user()
-      const task = await jane.task()
+      const jane = await api.signUp()
+      const task = await jane.createTask()
       expect(api.documented.takes(`${TASKS}/{id}`, 'PATCH', 'application/json', task)).to.equal(true)
-      await jane.patch(`${TASKS}/${task.id}`).send(task).expect(200)
+      await jane.editTask(task.id, task)
     })
 
     it('leaves answers open to members that are added later', () => {
@@ -207,7 +207,7 @@ describeApi('Documents', (api) => {
     })
 
     it('gives every header an example, and for Link one that leads to a page', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       const headers = operations().flatMap(({ responses }) => {
         return Object.values(responses).flatMap((answer) =>
           Object.entries(('headers' in answer && answer.headers) || {}),
@@ -252,7 +252,7 @@ describeApi('Documents', (api) => {
     })
 
     it('shows problems in the words of the service', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       const credentials = { email: jane.email, password: PASSWORD }
       const answers = [
         await api.get(ME),
@@ -274,7 +274,7 @@ describeApi('Documents', (api) => {
     })
 
     it('shows mistakes that are found where it says', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       for (const { path, method, requestBody, responses } of operations()) {
         if (!responses[422]) continue
         const { content } = resolve(responses[422]) as DocumentedResponse
@@ -300,7 +300,7 @@ describeApi('Documents', (api) => {
     })
 
     it('bounds the members of a login, but never a right pair', async () => {
-      const jane = await api.user()
+      const jane = await api.signUp()
       const { properties } = resolve({ $ref: '#/components/schemas/LogIn' }) as {
         properties: Record<string, { type: string; maxLength?: number }>
       }
@@ -329,7 +329,7 @@ describeApi('Documents', (api) => {
     })
 
     it('fails every spec that gets it', async () => {
-      const task = await (await api.user()).task()
+      const task = await (await api.signUp()).createTask()
       const check = (answer: object) => () => api.documented.check('GET', TASKS, answerOf(answer))
       expect(check([task])).to.not.throw()
       expect(check([{ ...task, colour: 'red' }])).to.throw('additional properties')
@@ -570,7 +570,7 @@ describe('A service below a path that a proxy strips (ROOT_PATH)', () => {
   after(() => api.stop())
 
   it('puts the path before the addresses in Location and Link', async () => {
-    const jane = await api.user()
+    const jane = await api.signUp()
     for (let count = 0; count < 3; count++) {
       const { headers, body } = await jane.post(TASKS).send({ title: 'Ship' }).expect(201)
       expect(headers.location).to.equal(`/tasks-api${TASKS}/${body.id}`)

@@ -34,7 +34,7 @@ describe('A mistake of ours', () => {
   let jane: User
   before(async () => {
     await api.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(() => new TypeError(CAUSE)) })
-    jane = await api.user()
+    jane = await api.signUp()
   })
   after(() => api.stop())
 
@@ -66,7 +66,7 @@ describe('A mistake of ours', () => {
       const other = new Api()
       await other.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(() => thrown) })
       try {
-        const john = await other.user()
+        const john = await other.signUp()
         const answer = await john.get(TASKS).expect(500)
         expect(codeOf(answer)).to.equal('internal_error')
         expect(answer.text).to.not.include('hunter2')
@@ -91,7 +91,7 @@ describe('A store that can’t be reached', () => {
     const unavailable = () => new StoreUnavailable(new Error(CAUSE))
     await tasks.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(unavailable) })
     await users.start({ DATABASE_URL: 'memory:' }, { users: () => failingUsers(unavailable) })
-    jane = await tasks.user()
+    jane = await tasks.signUp()
   })
   after(() => Promise.all([tasks.stop(), users.stop()]))
 
@@ -122,7 +122,7 @@ describe('A store that does not confirm a write', () => {
   before(async () => {
     const unknown = () => new OutcomeUnknown(new Error(CAUSE))
     await api.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(unknown) })
-    jane = await api.user()
+    jane = await api.signUp()
   })
   after(() => api.stop())
 

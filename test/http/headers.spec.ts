@@ -26,7 +26,7 @@ describeApi('Headers', (api) => {
   describe('Every answer', () => {
     let jane: User
     before(async () => {
-      jane = await api.user()
+      jane = await api.signUp()
     })
 
     for (const [what, [status, ask]] of Object.entries(answers)) {

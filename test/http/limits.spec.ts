@@ -45,7 +45,7 @@ describe('The limit on a user', () => {
   after(() => api.stop())
 
   it('counts every request with a token, whatever becomes of it, and says what is left', async () => {
-    const jane = await api.user()
+    const jane = await api.signUp()
     const answers = [
       await jane.get(TASKS).expect(200),
       await jane.post(TASKS).send({ title: '' }).expect(422),
@@ -60,7 +60,7 @@ describe('The limit on a user', () => {
   })
 
   it('answers 429, when to come back, and nothing else', async () => {
-    const jane = await api.user()
+    const jane = await api.signUp()
     await statusesOf(Array.from({ length: 4 }, () => () => jane.get(TASKS)))
     for (const request of [jane.get(TASKS), jane.post(TASKS).send({ title: '' }), jane.delete(`${TASKS}/1`)]) {
       const answer = await request.set('Origin', ORIGIN).expect(429)
@@ -74,7 +74,7 @@ describe('The limit on a user', () => {
   })
 
   it('is each user’s own', async () => {
-    const [jane, john] = [await api.user(), await api.user()]
+    const [jane, john] = [await api.signUp(), await api.signUp()]
     await statusesOf(Array.from({ length: 5 }, () => () => jane.get(TASKS)))
     await jane.get(TASKS).expect(429)
     expect(rateLimit(await john.get(TASKS).expect(200)).left).to.equal(3)
@@ -98,7 +98,7 @@ describe('The limit on a user', () => {
   })
 
   it('ends with its window', async () => {
-    const jane = await api.user()
+    const jane = await api.signUp()
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     try {
       await statusesOf(Array.from({ length: 4 }, () => () => jane.get(TASKS)))
@@ -233,7 +233,7 @@ describe('Failed logins', () => {
   let jane: User
   beforeEach(async () => {
     api = await limited({ TRUST_PROXY: '1', RATE_LIMIT_FAILED_LOGINS: '2', RATE_LIMIT_LOGIN: '100' })
-    jane = await api.user()
+    jane = await api.signUp()
   })
   afterEach(() => api.stop())
 
@@ -279,7 +279,7 @@ describe('Without limits', () => {
   after(() => api.stop())
 
   it('nothing is refused, and no answer speaks of limits', async () => {
-    const jane = await api.user()
+    const jane = await api.signUp()
     const requests = [...Array.from({ length: 12 }, () => logIn(api, jane.email, 'wrong')), logIn(api, jane.email)]
     for (const answer of [...(await Promise.all(requests)), await jane.get(TASKS), await jane.get(TASKS)]) {
       expect(answer.status).to.be.oneOf([200, 401])

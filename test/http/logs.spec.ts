@@ -43,7 +43,7 @@ describe('The line of a request', () => {
       { DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '2', RATE_LIMIT_USER: '100' },
       {},
     )
-    jane = await api.user()
+    jane = await api.signUp()
   })
   after(() => api.stop())
 
@@ -57,7 +57,7 @@ describe('The line of a request', () => {
   }
 
   it('has the method, the template of the route, the status, the time and the user, and nothing else', async () => {
-    const { id } = await jane.task()
+    const { id } = await jane.createTask()
     const line = await lineOf({ method: 'GET', path: `${TASKS}/${id}` }, jane.token)
     expect(line).to.include({ method: 'GET', route: `${TASKS}/{id}`, status: 200, userId: jane.id, msg: 'request' })
     expect(line.ms).to.be.a('number').above(0)
@@ -244,7 +244,7 @@ describe('The lines of a request that fails', () => {
   ] as const) {
     it(`say at the level ${level} that it was ${status} and why, under its id`, async () => {
       failure = error
-      const jane = await api.user()
+      const jane = await api.signUp()
       const requestId = `fails-with-${status}`
       await jane.get(TASKS).set('X-Request-Id', requestId).expect(status)
       await requestLine(api, requestId)
@@ -274,7 +274,7 @@ describe('An error in the log', () => {
   async function logged(error: unknown): Promise<Record<string, unknown>> {
     failure = error
     const requestId = `error-${++errors}`
-    const jane = await api.user()
+    const jane = await api.signUp()
     await jane.get(`${TASKS}?limit=1`).set('X-Request-Id', requestId)
     await requestLine(api, requestId)
     return linesOf(api, requestId)[0]?.err as Record<string, unknown>
@@ -463,7 +463,7 @@ describe('Secrets', function () {
     await api.start({ DATABASE_URL: 'memory:' })
     const secrets = [PASSWORD, GUESS, SECRET_KEY, '$2b$']
     try {
-      const jane = await api.user()
+      const jane = await api.signUp()
       secrets.push(jane.token)
       await jane.get(ME).expect(200)
       await api.post(LOGIN).send({ username: jane.email, password: GUESS }).expect(401)

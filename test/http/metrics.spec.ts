@@ -23,7 +23,7 @@ describe('The metrics', () => {
       RATE_LIMIT_LOGIN: '2',
       RATE_LIMIT_USER: '1000',
     })
-    jane = await api.user()
+    jane = await api.signUp()
   })
   after(() => api.stop())
 
@@ -74,7 +74,7 @@ describe('The metrics', () => {
   })
 
   it('count requests and their time by method, template of the route and status', async () => {
-    const { id } = await jane.task()
+    const { id } = await jane.createTask()
     const count = counted('GET', `${TASKS}/{id}`, 200)
     const before = (await samples())[count] ?? 0
     await jane.get(`${TASKS}/${id}`).expect(200)

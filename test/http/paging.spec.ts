@@ -26,14 +26,14 @@ describeApi('A list of tasks', (api) => {
   }
 
   async function userWith(count: number): Promise<{ user: User; ids: number[] }> {
-    const user = await api.user()
+    const user = await api.signUp()
     const tasks: TaskBody[] = []
-    while (tasks.length < count) tasks.push(await user.task({ title: `Task ${tasks.length}` }))
+    while (tasks.length < count) tasks.push(await user.createTask({ title: `Task ${tasks.length}` }))
     return { user, ids: descending(tasks.map(({ id }) => id)) }
   }
 
   it('is a bare array, empty and without links where there is nothing', async () => {
-    const user = await api.user()
+    const user = await api.signUp()
     for (const query of ['', '?skip=0&limit=1', '?skip=5']) {
       const answer = await user.get(TASKS + query).expect(200)
       expect(answer.body).to.deep.equal([])
@@ -42,18 +42,15 @@ describeApi('A list of tasks', (api) => {
   })
 
   it('holds whole tasks, newest first', async () => {
-    const user = await api.user()
-    const first = await user.task({ description: 'soon' })
-    const second = await user.task({ completed: true })
-    expect((await user.get(TASKS).expect(200)).body).to.deep.equal([second, first])
+    const user = await api.signUp()
+    const first = await user.createTask({ description: 'soon' })
+    const second = await user.createTask({ completed: true })
+    expect(await user.listTasks()).to.deep.equal([second, first])
   })
 
   it('keeps its order when an older task changes', async () => {
     const { user, ids } = await userWith(3)
-    await user
-      .patch(`${TASKS}/${ids.at(-1)}`)
-      .send({ title: 'Changed' })
-      .expect(200)
+    await user.editTask(ids.at(-1) as number, { title: 'Changed' })
     expect(idsOf(await user.get(TASKS).expect(200))).to.deep.equal(ids)
   })
 
@@ -99,9 +96,8 @@ describeApi('A list of tasks', (api) => {
     const { user, ids } = await userWith(7)
     const pages = [await user.get(`${TASKS}?limit=2`).expect(200)]
     // The last of this page, the first of the next, and a new one before them all.
-    await user.delete(`${TASKS}/${ids[1]}`).expect(204)
-    await user.delete(`${TASKS}/${ids[2]}`).expect(204)
-    await user.task()
+    for (const id of ids.slice(1, 3)) await user.deleteTask(id)
+    await user.createTask()
     pages.push(...(await follow(user, pages[0] as Response, 'next')))
     expect(pages.flatMap(idsOf)).to.deep.equal(ids.toSpliced(2, 1))
   })
@@ -109,12 +105,12 @@ describeApi('A list of tasks', (api) => {
   it('leads on from a page whose tasks are all gone', async () => {
     const { user, ids } = await userWith(6)
     const middle = await user.get(`${TASKS}?skip=2&limit=2`).expect(200)
-    for (const id of ids.slice(4)) await user.delete(`${TASKS}/${id}`).expect(204)
+    for (const id of ids.slice(4)) await user.deleteTask(id)
     const [empty] = await follow(user, middle, 'next')
     expect(idsOf(empty as Response)).to.deep.equal([])
     const back = await follow(user, empty as Response, 'prev')
     expect(back.reverse().flatMap(idsOf)).to.deep.equal(ids.slice(0, 4))
-    for (const id of ids.slice(0, 4)) await user.delete(`${TASKS}/${id}`).expect(204)
+    for (const id of ids.slice(0, 4)) await user.deleteTask(id)
     const [nothing] = await follow(user, middle, 'prev')
     expect(idsOf(nothing as Response)).to.deep.equal([])
     expect(linksOf(nothing as Response)).to.deep.equal({})
@@ -178,7 +174,7 @@ describeApi('A list of tasks', (api) => {
   }
   for (const [query, expected] of Object.entries(refused)) {
     it(`is refused for ?${query}`, async () => {
-      const user = await api.user()
+      const user = await api.signUp()
       const answer = await user.raw({ method: 'GET', path: `${TASKS}?${query}` })
       expect(answer.status).to.equal(422)
       expect(mistakes(answer)).to.have.members(expected)
@@ -186,7 +182,7 @@ describeApi('A list of tasks', (api) => {
   }
 
   it('answers 200 or 422, and never more, to whatever is said to be a cursor', async () => {
-    const user = await api.user()
+    const user = await api.signUp()
     const cursors = fc.oneof(
       fc.string(),
       fc.base64String(),

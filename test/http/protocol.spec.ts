@@ -31,9 +31,9 @@ describeApi('A path', (api) => {
   let jane: User
   let taskPath: string
   before(async () => {
-    jane = await api.user()
-    taskPath = `${TASKS}/${(await jane.task()).id}`
-    await jane.task()
+    jane = await api.signUp()
+    taskPath = `${TASKS}/${(await jane.createTask()).id}`
+    await jane.createTask()
   })
 
   it('answers /health with the state and the environment, to anybody', async () => {
@@ -124,7 +124,7 @@ describeApi('A path', (api) => {
   }
 
   it('answers pipelined requests in order, and a GET behind a PATCH with the state after it', async () => {
-    const { id } = await jane.task()
+    const { id } = await jane.createTask()
     const head = `Host: localhost\r\nAuthorization: Bearer ${jane.token}\r\n`
     const titles = Array.from({ length: 20 }, (_, index) => `Title ${index}`)
     const requests = titles.flatMap((title) => {
@@ -164,7 +164,7 @@ function taskPathOf(id: number): string {
 describeApi('The head of a request', (api) => {
   let jane: User
   before(async () => {
-    jane = await api.user()
+    jane = await api.signUp()
   })
 
   /** Sends the bytes on a connection of their own; the answer is held to the OpenAPI document. */
@@ -269,7 +269,7 @@ describeApi('The head of a request', (api) => {
 
   for (const coding of ['gzip', 'chunked, gzip', 'chunked, chunked', 'identity']) {
     it(`leads nowhere when it has the transfer coding ${coding}, which says no length`, async () => {
-      const { id } = await jane.task()
+      const { id } = await jane.createTask()
       const signed = `Authorization: Bearer ${jane.token}`
       const answer = await answerTo('DELETE', `${TASKS}/${id}`, [host, signed, `Transfer-Encoding: ${coding}`], chunk)
       expect(answer).to.include({ status: 400, text: '' })

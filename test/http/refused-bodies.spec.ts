@@ -49,7 +49,7 @@ describe('A connection whose request body is refused', () => {
   before(async () => {
     await api.start({ DATABASE_URL: 'memory:' })
     await limited.start({ DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '1' })
-    token = (await api.user()).token
+    token = (await api.signUp()).token
     await limited.post(LOGIN).send({ username: 'nobody@example.com', password: 'wrong' }).expect(401)
   })
   after(async () => {
@@ -241,7 +241,7 @@ describe('A connection whose request body is refused', () => {
 
     it('serves no request that it sends behind the body', async () => {
       open(api.url)
-      const { id } = await api.user().then((jane) => jane.task())
+      const { id } = await api.signUp().then((jane) => jane.createTask())
       await connection.send(head(CHUNKED))
       expect(await connection.answer()).to.include({ status: 401 })
       const before = api.log.length
@@ -286,7 +286,7 @@ describe('A connection whose request body is refused', () => {
 
 describeApi('A connection whose refused body arrives while the database is asked', (api) => {
   it('is read to its end and not reset', async () => {
-    const { token } = await api.user()
+    const { token } = await api.signUp()
     const connection = new RawConnection(api.url)
     let failure: Error | undefined
     connection.socket.on('error', (error) => {

@@ -8,7 +8,7 @@ const MARK = 'Qx7zKw'
 describeApi('An error', (api) => {
   let jane: User
   before(async () => {
-    jane = await api.user()
+    jane = await api.signUp()
   })
 
   const json = { 'content-type': 'application/json' }

@@ -6,7 +6,7 @@ const LOGIN_FORM = 'application/x-www-form-urlencoded'
 describeApi('A request that is odd and well-formed', (api) => {
   let jane: User
   before(async () => {
-    jane = await api.user()
+    jane = await api.signUp()
   })
 
   it('is refused with 400 where its target is no URL, as everything that is refused is', async () => {

@@ -82,7 +82,7 @@ describeApi('Tasks', (api) => {
   describe('Creating a task', () => {
     let jane: User
     before(async () => {
-      jane = await api.user()
+      jane = await api.signUp()
     })
 
     it('answers the task, open and without description unless it says so, and where it is', async () => {
@@ -102,7 +102,7 @@ describeApi('Tasks', (api) => {
     })
 
     it('takes neither id nor owner nor times from whoever sends them', async () => {
-      const before = await jane.task()
+      const before = await jane.createTask()
       const { body } = await jane
         .post(TASKS)
         .send({ title: 'Mine', ...readOnly(jane, before), id: 1, owner_id: 1 })
@@ -113,7 +113,7 @@ describeApi('Tasks', (api) => {
     })
 
     it('takes a task as it was read', async () => {
-      const task = await jane.task({ description: 'soon', completed: true })
+      const task = await jane.createTask({ description: 'soon', completed: true })
       const { body } = await jane.post(TASKS).send(task).expect(201)
       const { title, description, completed } = task
       expect(body).to.include({ title, description, completed }).and.not.include({ id: task.id })
@@ -146,9 +146,9 @@ describeApi('Tasks', (api) => {
 
     for (const [what, fields] of Object.entries(accepted)) {
       it(`keeps ${what} as it was sent`, async () => {
-        const task = await jane.task(fields)
+        const task = await jane.createTask(fields)
         expect(task).to.include(fields)
-        expect(await jane.read(task.id)).to.deep.equal(task)
+        expect(await jane.getTask(task.id)).to.deep.equal(task)
       })
     }
 
@@ -158,7 +158,7 @@ describeApi('Tasks', (api) => {
           const answer = await jane.post(TASKS).send({ title, description })
           const kept = title.trim() !== '' && !`${title}${description}`.includes('\0')
           expect(answer.status).to.equal(kept ? 201 : 422)
-          if (kept) expect(await jane.read(answer.body.id)).to.include({ title, description })
+          if (kept) expect(await jane.getTask(answer.body.id)).to.include({ title, description })
         }),
         { numRuns: 50 },
       )
@@ -170,62 +170,59 @@ describeApi('Tasks', (api) => {
     })
 
     it('never gives the id of a deleted task again', async () => {
-      const { id } = await jane.task()
-      await jane.delete(`${TASKS}/${id}`).expect(204)
-      expect((await jane.task()).id).to.be.greaterThan(id)
+      const { id } = await jane.createTask()
+      await jane.deleteTask(id)
+      expect((await jane.createTask()).id).to.be.greaterThan(id)
     })
   })
 
   describe('Changing a task', () => {
     let jane: User
     before(async () => {
-      jane = await api.user()
+      jane = await api.signUp()
     })
 
     it('changes what is given, keeps the rest, and moves the time of the last change', async () => {
-      const before = await jane.task({ description: 'soon' })
-      const { body } = await jane.patch(`${TASKS}/${before.id}`).send({ completed: true }).expect(200)
-      const { updated_at } = body
-      expect(body).to.deep.equal({ ...before, completed: true, updated_at })
-      expect(updated_at > before.updated_at).to.equal(true)
-      expect(await jane.read(before.id)).to.deep.equal(body)
+      const before = await jane.createTask({ description: 'soon' })
+      const after = await jane.editTask(before.id, { completed: true })
+      expect(after).to.deep.equal({ ...before, completed: true, updated_at: after.updated_at })
+      expect(after.updated_at > before.updated_at).to.equal(true)
+      expect(await jane.getTask(before.id)).to.deep.equal(after)
     })
 
     it('moves the time of the last change with every edit, however soon and also where nothing differs', async () => {
-      const { id, updated_at } = await jane.task()
+      const { id, updated_at } = await jane.createTask()
       const times = [updated_at]
       for (let count = 0; count < 5; count++) {
-        times.push((await jane.patch(`${TASKS}/${id}`).send({ title: 'Ship' }).expect(200)).body.updated_at)
+        times.push((await jane.editTask(id, { title: 'Ship' })).updated_at)
       }
       expect(times).to.deep.equal([...new Set(times)].sort())
-      expect(await jane.read(id)).to.include({ updated_at: times.at(-1) })
+      expect(await jane.getTask(id)).to.include({ updated_at: times.at(-1) })
     })
 
     it('clears the description by null', async () => {
-      const { id } = await jane.task({ description: 'soon' })
-      expect((await jane.patch(`${TASKS}/${id}`).send({ description: null }).expect(200)).body.description).to.equal(
-        null,
-      )
-      expect(await jane.read(id)).to.include({ description: null })
+      const { id } = await jane.createTask({ description: 'soon' })
+      expect(await jane.editTask(id, { description: null })).to.include({ description: null })
+      expect(await jane.getTask(id)).to.include({ description: null })
     })
 
     it('takes a merge patch (RFC 7396) under its own media type', async () => {
-      const { id } = await jane.task({ description: 'soon' })
+      const { id } = await jane.createTask({ description: 'soon' })
       const patch = jane.patch(`${TASKS}/${id}`).type('application/merge-patch+json')
       const { body } = await patch.send({ description: null, title: 'New' }).expect(200)
       expect(body).to.include({ description: null, title: 'New' })
     })
 
     it('changes nothing where nothing, or only what the API sets, is given', async () => {
-      const before = await jane.task()
+      const before = await jane.createTask()
       for (const body of [{}, readOnly(jane, before), { id: 'x', updated_at: null }]) {
-        expect((await jane.patch(`${TASKS}/${before.id}`).send(body).expect(200)).body).to.deep.equal(before)
-        expect(await jane.read(before.id)).to.deep.equal(before)
+        expect(await jane.editTask(before.id, body)).to.deep.equal(before)
+        expect(await jane.getTask(before.id)).to.deep.equal(before)
       }
     })
 
     it('takes a task as it was read and gives it away to nobody', async () => {
-      const before = await jane.task({ description: 'soon' })
+      const before = await jane.createTask({ description: 'soon' })
       const { body } = await jane
         .patch(`${TASKS}/${before.id}`)
         .send({ ...before, ...readOnly(jane, before) })
@@ -235,55 +232,55 @@ describeApi('Tasks', (api) => {
 
     for (const [what, [body, ...expected]] of Object.entries(refused)) {
       it(`refuses ${what}, and leaves the task as it was`, async () => {
-        const before = await jane.task()
+        const before = await jane.createTask()
         const answer = await jane
           .patch(`${TASKS}/${before.id}`)
           .send({ completed: true, ...body })
           .expect(422)
         expect(mistakes(answer)).to.have.members(expected)
-        expect(await jane.read(before.id)).to.deep.equal(before)
+        expect(await jane.getTask(before.id)).to.deep.equal(before)
       })
     }
 
     for (const [what, fields] of Object.entries(accepted)) {
       it(`keeps ${what} as it was sent`, async () => {
-        const { id } = await jane.task({ description: 'before' })
-        expect((await jane.patch(`${TASKS}/${id}`).send(fields).expect(200)).body).to.include(fields)
-        expect(await jane.read(id)).to.include(fields)
+        const { id } = await jane.createTask({ description: 'before' })
+        expect(await jane.editTask(id, fields)).to.include(fields)
+        expect(await jane.getTask(id)).to.include(fields)
       })
     }
 
     it('refuses a query parameter', async () => {
-      const { id } = await jane.task()
+      const { id } = await jane.createTask()
       expect(mistakes(await jane.patch(`${TASKS}/${id}?x=1`).send({}).expect(422))).to.deep.equal(['?x: unknown'])
     })
   })
 
   describe('Deleting a task', () => {
     it('answers nothing, and the task is gone for every route', async () => {
-      const jane = await api.user()
-      const { id } = await jane.task()
+      const jane = await api.signUp()
+      const { id } = await jane.createTask()
       const answer = await jane.delete(`${TASKS}/${id}`).expect(204)
       expect(answer.text ?? '').to.equal('')
       expect(answer.headers).to.not.have.any.keys('content-type', 'content-length')
       await jane.get(`${TASKS}/${id}`).expect(404)
       await jane.patch(`${TASKS}/${id}`).send({ title: 'Back' }).expect(404)
       await jane.delete(`${TASKS}/${id}`).expect(404)
-      expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([])
+      expect(await jane.listTasks()).to.deep.equal([])
     })
 
     it('leaves the other tasks alone', async () => {
-      const jane = await api.user()
-      const tasks = [await jane.task(), await jane.task(), await jane.task()]
-      await jane.delete(`${TASKS}/${tasks[1]?.id}`).expect(204)
-      expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([tasks[2], tasks[0]])
+      const jane = await api.signUp()
+      const [first, second, third] = [await jane.createTask(), await jane.createTask(), await jane.createTask()]
+      await jane.deleteTask(second.id)
+      expect(await jane.listTasks()).to.deep.equal([third, first])
     })
 
     it('refuses a query parameter, and deletes nothing then', async () => {
-      const jane = await api.user()
-      const { id } = await jane.task()
+      const jane = await api.signUp()
+      const { id } = await jane.createTask()
       expect(mistakes(await jane.delete(`${TASKS}/${id}?force=1`).expect(422))).to.deep.equal(['?force: unknown'])
-      await jane.read(id)
+      await jane.getTask(id)
     })
   })
 
@@ -298,21 +295,21 @@ describeApi('Tasks', (api) => {
     }
     for (const [what, attempt] of Object.entries(attempts)) {
       it(`can't be ${what}, and the answer is the same as for one that never was`, async () => {
-        const [jane, john] = [await api.user(), await api.user()]
-        const task = await jane.task()
+        const [jane, john] = [await api.signUp(), await api.signUp()]
+        const task = await jane.createTask()
         const foreign = await attempt(john, `${TASKS}/${task.id}`)
         const absent = await attempt(john, `${TASKS}/999999999`)
         expect(foreign.status).to.be.oneOf([404, 422])
         expect(absent.status).to.equal(foreign.status)
         expect(withoutInstance(foreign)).to.deep.equal(withoutInstance(absent))
         expect(Object.keys(foreign.headers)).to.have.members(Object.keys(absent.headers))
-        expect(await jane.read(task.id)).to.deep.equal(task)
+        expect(await jane.getTask(task.id)).to.deep.equal(task)
       })
     }
 
     it('answers 404 where nothing else is wrong', async () => {
-      const [jane, john] = [await api.user(), await api.user()]
-      const { id } = await jane.task()
+      const [jane, john] = [await api.signUp(), await api.signUp()]
+      const { id } = await jane.createTask()
       for (const attempt of [attempts.read, attempts.changed, attempts.deleted]) {
         const answer = await (attempt as NonNullable<typeof attempt>)(john, `${TASKS}/${id}`).expect(404)
         expect(codeOf(answer)).to.equal('task_not_found')
@@ -320,18 +317,18 @@ describeApi('Tasks', (api) => {
     })
 
     it('is on nobody else’s list', async () => {
-      const [jane, john] = [await api.user(), await api.user()]
-      const mine = await jane.task()
-      await john.task()
-      expect((await jane.get(TASKS).expect(200)).body).to.deep.equal([mine])
+      const [jane, john] = [await api.signUp(), await api.signUp()]
+      const mine = await jane.createTask()
+      await john.createTask()
+      expect(await jane.listTasks()).to.deep.equal([mine])
     })
   })
 
   describe('An id in a path', () => {
     let jane: User
     before(async () => {
-      jane = await api.user()
-      await jane.task()
+      jane = await api.signUp()
+      await jane.createTask()
     })
 
     const methods = ['GET', 'PATCH', 'DELETE'] as const
