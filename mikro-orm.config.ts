@@ -3,6 +3,6 @@ import { mikroOrmOptions } from './src/adapters/mikro-orm/options.ts'
 import { ConfigError, readConfig, readEnvironment } from './src/config.ts'
 
 const { database } = readConfig(readEnvironment())
-if (database.kind === 'memory') throw new ConfigError('DATABASE_URL is memory: there are no tables to migrate.')
+if (database.target.kind === 'memory') throw new ConfigError('DATABASE_URL is memory: there are no tables to migrate.')
 
-export default mikroOrmOptions(database)
+export default mikroOrmOptions(database.target)

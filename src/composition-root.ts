@@ -18,7 +18,7 @@ import { SharedCounts } from './adapters/rate-limits/shared-counts.ts'
 import { BcryptPasswordHasher } from './adapters/security/bcrypt-password-hasher.ts'
 import { BoundedPasswordHasher } from './adapters/security/bounded-password-hasher.ts'
 import { JwtTokenService } from './adapters/security/jwt-token-service.ts'
-import type { Config } from './config.ts'
+import type { Config, DatabaseConfig, LimitConfig } from './config.ts'
 import { ManageAccounts } from './domain/accounts/manage-accounts.ts'
 import type { LoginThrottle, PasswordHasher, TokenService, UserRepository } from './domain/accounts/ports.ts'
 import type { Clock } from './domain/clock.ts'
@@ -57,7 +57,7 @@ export function compose(adapters: AdapterSet): DependencyContainer {
 /** Where tasks and users are kept. Memory needs no more than the ports do. */
 type Storage = Pick<Ports, 'tasks' | 'users' | 'health'> & Closable & { readonly database?: Database }
 
-async function openStorage({ database: target, databasePool }: Config, log: Log): Promise<Storage> {
+async function openStorage({ target, pool }: DatabaseConfig, log: Log): Promise<Storage> {
   if (target.kind === 'memory') {
     return {
       tasks: new InMemoryTaskRepository(),
@@ -66,7 +66,7 @@ async function openStorage({ database: target, databasePool }: Config, log: Log)
       close: async () => {},
     }
   }
-  const database = await openDatabase(target, databasePool, log)
+  const database = await openDatabase(target, pool, log)
   return { tasks: database.tasks, users: database.users, health: database, close: () => database.close(), database }
 }
 
@@ -79,27 +79,25 @@ interface Shared {
   readonly counts: SharedCounts | undefined
 }
 
-function adapters(config: Config, { storage, passwordHasher, counts }: Shared): AdapterSet {
-  const { secretKey, algorithm, accessTokenExpireMinutes, rateLimits } = config
-  const jwt = { secretKey, algorithm, expiresIn: accessTokenExpireMinutes * 60 }
+function adapters({ tokens, limits }: Config, { storage, passwordHasher, counts }: Shared): AdapterSet {
   return {
     tasks: () => storage.tasks,
     users: () => storage.users,
     passwordHasher: () => passwordHasher,
     loginThrottle: () =>
-      rateLimits ? new CountingLoginThrottle(rateLimits.failedLogins, QUARTER_OF_AN_HOUR, counts) : noLoginThrottle,
-    tokens: (container) => new JwtTokenService(jwt, container.resolve('clock')),
+      limits ? new CountingLoginThrottle(limits.failedLogins, QUARTER_OF_AN_HOUR, counts) : noLoginThrottle,
+    tokens: (container) => new JwtTokenService(tokens, container.resolve('clock')),
     clock: () => ({ now: () => new Date() }),
     health: () => storage.health,
   }
 }
 
 /** One core is left to answer everybody else; the others are shared by the processes. */
-function boundedHasher({ bcryptRounds, passwordQueueLimit, webConcurrency }: Config): BoundedPasswordHasher {
-  const concurrency = Math.max(1, Math.floor((availableParallelism() - 1) / webConcurrency))
-  return new BoundedPasswordHasher(new BcryptPasswordHasher(bcryptRounds), {
+function boundedHasher({ passwords, process }: Config): BoundedPasswordHasher {
+  const concurrency = Math.max(1, Math.floor((availableParallelism() - 1) / process.concurrency))
+  return new BoundedPasswordHasher(new BcryptPasswordHasher(passwords.bcryptRounds), {
     concurrency,
-    mostWaiting: passwordQueueLimit,
+    mostWaiting: passwords.queueLimit,
   })
 }
 
@@ -111,18 +109,18 @@ function sharedCounts({ database }: Storage, log: Log): SharedCounts | undefined
 }
 
 /** Those of accounts are shared, where they can be; a count for each request would be too dear. */
-function limits({ rateLimits }: Config, counts: SharedCounts | undefined): Limits {
-  if (!rateLimits) return {}
+function rateLimiters(limits: LimitConfig | undefined, counts: SharedCounts | undefined): Limits {
+  if (!limits) return {}
   const aMinute = (name: LimitName, allowed: number) => ({ name, allowed, window: 60 })
   return {
-    user: rateLimiter(aMinute('user', rateLimits.user)),
-    login: rateLimiter(aMinute('login', rateLimits.login), counts),
-    register: rateLimiter(aMinute('register', rateLimits.register), counts),
+    user: rateLimiter(aMinute('user', limits.user)),
+    login: rateLimiter(aMinute('login', limits.login), counts),
+    register: rateLimiter(aMinute('register', limits.register), counts),
   }
 }
 
 /** Whoever migrates by command may have forgotten it, and without tables every request fails. */
-async function prepare({ database }: Storage, { migrateOnStart }: Config, log: Log): Promise<void> {
+async function prepare({ database }: Storage, { migrateOnStart }: DatabaseConfig, log: Log): Promise<void> {
   if (!database) return
   if (migrateOnStart) {
     await database.migrate()
@@ -145,7 +143,7 @@ interface Closable {
 
 /** Metrics cost time at each request, so there are none unless somebody can read them. */
 async function openMetrics(
-  { host, metricsPort: port, webConcurrency }: Config,
+  { server: { host }, process: { metricsPort: port, concurrency } }: Config,
   { storage: { database }, passwordHasher }: Shared,
 ): Promise<{ readonly metrics: Metrics; readonly server?: Closable } | undefined> {
   if (port === undefined) return undefined
@@ -155,7 +153,7 @@ async function openMetrics(
     connections: () => (pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}),
     statements: () => ({ ...database?.pending() }),
   })
-  if (webConcurrency === 1) return { metrics, server: await serveMetrics(metrics, { host, port }) }
+  if (concurrency === 1) return { metrics, server: await serveMetrics(metrics, { host, port }) }
   shareMetrics(metrics)
   return { metrics }
 }
@@ -172,30 +170,30 @@ export async function startService(
   log: Log,
   overrides: Partial<AdapterSet> = {},
 ): Promise<ListeningServer> {
-  const storage = await openStorage(config, log)
+  const storage = await openStorage(config.database, log)
   const opened: Closable[] = [storage]
   const close = async () => {
     for (const each of opened.toReversed()) await each.close()
   }
   try {
-    await prepare(storage, config, log)
+    await prepare(storage, config.database, log)
     const shared = { storage, passwordHasher: boundedHasher(config), counts: sharedCounts(storage, log) }
     const container = compose({ ...adapters(config, shared), ...overrides })
     const readiness = new Readiness(container.resolve<HealthCheck>('health'))
     const { metrics, server } = (await openMetrics(config, shared)) ?? {}
     if (server) opened.push(server)
     const app = createApp(
-      { ...config, version },
+      { ...config.http, version },
       {
         accounts: container.resolve(ManageAccounts),
         tasks: container.resolve(ManageTasks),
         readiness,
-        limits: limits(config, shared.counts),
+        limits: rateLimiters(config.limits, shared.counts),
         observers: metrics ? [accessLog(log), metrics] : [accessLog(log)],
         log,
       },
     )
-    return await listen(app.callback(), config, { whenClosing: () => readiness.stop(), atEnd: close })
+    return await listen(app.callback(), config.server, { whenClosing: () => readiness.stop(), atEnd: close })
   } catch (error) {
     await close()
     throw error
@@ -208,9 +206,9 @@ export async function startService(
  * @throws DatabaseUnavailable
  */
 export async function prepareDatabase(config: Config, log: Log): Promise<void> {
-  const storage = await openStorage(config, log)
+  const storage = await openStorage(config.database, log)
   try {
-    await prepare(storage, config, log)
+    await prepare(storage, config.database, log)
   } finally {
     await storage.close()
   }

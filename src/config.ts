@@ -164,61 +164,98 @@ function withoutEmpty(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
 }
 
-/** How connections to PostgreSQL are used. */
-export interface DatabasePool {
-  /** 2 or more: a migration needs two. */
-  readonly size: number
-  /** Off for a pooler that gives each transaction another connection. */
-  readonly preparedStatements: boolean
-}
-
-export interface RateLimits {
-  /** Requests a minute. */
-  readonly user: number
-  readonly login: number
-  readonly register: number
-  /** In a quarter of an hour. */
-  readonly failedLogins: number
-}
-
-export interface Config {
+/** What the API looks like from outside. */
+export interface HttpConfig {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
   readonly apiPrefix: string
-  /** Where a proxy publishes the service, which strips it; empty or as the prefix is. */
+  /** Path under which a proxy publishes the service and which it strips; empty, or spelled like `apiPrefix`. */
   readonly rootPath: string
+  /** Label for `/health`. */
   readonly environment: string
+  readonly corsOrigins: readonly string[]
+  /** Number of proxies in front of the service, each of which adds its client's address to X-Forwarded-For. */
+  readonly trustedProxies: number
+}
+
+/** Where to listen, and for how long to wait. Times in seconds. */
+export interface ServerConfig {
   readonly host: string
+  /** 0 takes a free port. */
   readonly port: number
-  /** Random when none was set. */
+  /** For the headers of a request to arrive. */
+  readonly headersTimeout: number
+  /** For a whole request to arrive, and for a client to read the next part of its response. */
+  readonly requestTimeout: number
+  /** For the next request on a connection. */
+  readonly keepAliveTimeout: number
+  /** Connections beyond this number are closed at once. */
+  readonly maxConnections: number
+  /** The same for one client network; infinite behind a proxy, which holds the connections of all clients. */
+  readonly maxConnectionsPerClient: number
+  /** For which requests are still accepted after readiness turned false. */
+  readonly shutdownDelay: number
+  /** For everything after that; most of it is for draining requests. */
+  readonly shutdownTimeout: number
+}
+
+export interface DatabaseConfig {
+  readonly target: DatabaseTarget
+  readonly migrateOnStart: boolean
+  readonly pool: DatabasePool
+}
+
+/** Connections to PostgreSQL. */
+export interface DatabasePool {
+  /** 2 or more: a migration needs two. */
+  readonly size: number
+  /** False for a pooler that may run each transaction on another connection. */
+  readonly preparedStatements: boolean
+}
+
+export interface TokenConfig {
+  /** Random if SECRET_KEY is not set. */
   readonly secretKey: string
   readonly secretKeyIsRandom: boolean
   readonly algorithm: 'HS256' | 'HS384' | 'HS512'
-  readonly accessTokenExpireMinutes: number
-  readonly corsOrigins: readonly string[]
-  readonly database: DatabaseTarget
-  readonly migrateOnStart: boolean
+  /** Seconds. */
+  readonly expiresIn: number
+}
+
+export interface PasswordConfig {
   readonly bcryptRounds: number
   /** Passwords that may wait to be hashed or verified. */
-  readonly passwordQueueLimit: number
-  /** Processes that serve the one port. */
-  readonly webConcurrency: number
-  readonly databasePool: DatabasePool
-  /** Times in seconds. */
-  readonly headersTimeout: number
-  readonly requestTimeout: number
-  readonly keepAliveTimeout: number
-  readonly maxConnections: number
-  /** Connections of one client network. */
-  readonly maxConnectionsPerClient: number
-  readonly shutdownDelay: number
-  readonly shutdownTimeout: number
-  /** Proxies in front of the service. */
-  readonly trustedProxies: number
-  /** Nothing when requests are not limited. */
-  readonly rateLimits: RateLimits | undefined
+  readonly queueLimit: number
+}
+
+export interface LimitConfig {
+  /** Requests per minute. */
+  readonly user: number
+  readonly login: number
+  readonly register: number
+  /** Per quarter of an hour. */
+  readonly failedLogins: number
+}
+
+export interface ProcessConfig {
+  /** Number of processes that serve the port. */
+  readonly concurrency: number
+  /** Metrics are collected only if it is set. */
   readonly metricsPort: number | undefined
   readonly logLevel: (typeof LOG_LEVELS)[number]
+  readonly logFormat: 'json' | 'text'
+}
+
+/** Each part of the service takes its section. */
+export interface Config {
+  readonly http: HttpConfig
+  readonly server: ServerConfig
+  readonly database: DatabaseConfig
+  readonly tokens: TokenConfig
+  readonly passwords: PasswordConfig
+  /** Undefined if requests are not limited. */
+  readonly limits: LimitConfig | undefined
+  readonly process: ProcessConfig
 }
 
 function configError(issues: readonly v.BaseIssue<unknown>[]): ConfigError {
@@ -244,32 +281,38 @@ export function readConfig(environment: Environment): Config {
   const { success, output, issues } = v.safeParse(environmentOf(production), set)
   if (!success) throw configError(issues)
   return {
-    projectName: output.PROJECT_NAME,
-    apiPrefix: output.API_V1_PREFIX,
-    rootPath: output.ROOT_PATH ?? '',
-    environment: output.ENVIRONMENT,
-    host: output.HOST,
-    port: output.PORT,
-    secretKey: output.SECRET_KEY ?? randomBytes(48).toString('base64'),
-    secretKeyIsRandom: output.SECRET_KEY === undefined,
-    algorithm: output.ALGORITHM,
-    accessTokenExpireMinutes: output.ACCESS_TOKEN_EXPIRE_MINUTES,
-    corsOrigins: output.BACKEND_CORS_ORIGINS,
-    database: output.DATABASE_URL,
-    migrateOnStart: output.MIGRATE_ON_START,
-    bcryptRounds: output.BCRYPT_ROUNDS,
-    passwordQueueLimit: output.PASSWORD_QUEUE_LIMIT,
-    webConcurrency: output.WEB_CONCURRENCY,
-    databasePool: { size: output.DATABASE_POOL_SIZE, preparedStatements: output.DATABASE_PREPARED_STATEMENTS },
-    headersTimeout: output.HEADERS_TIMEOUT,
-    requestTimeout: output.REQUEST_TIMEOUT,
-    keepAliveTimeout: output.KEEP_ALIVE_TIMEOUT,
-    maxConnections: output.MAX_CONNECTIONS,
-    maxConnectionsPerClient: output.MAX_CONNECTIONS_PER_CLIENT,
-    shutdownDelay: output.SHUTDOWN_DELAY,
-    shutdownTimeout: output.SHUTDOWN_TIMEOUT,
-    trustedProxies: output.TRUST_PROXY,
-    rateLimits: output.RATE_LIMIT_ENABLED
+    http: {
+      projectName: output.PROJECT_NAME,
+      apiPrefix: output.API_V1_PREFIX,
+      rootPath: output.ROOT_PATH ?? '',
+      environment: output.ENVIRONMENT,
+      corsOrigins: output.BACKEND_CORS_ORIGINS,
+      trustedProxies: output.TRUST_PROXY,
+    },
+    server: {
+      host: output.HOST,
+      port: output.PORT,
+      headersTimeout: output.HEADERS_TIMEOUT,
+      requestTimeout: output.REQUEST_TIMEOUT,
+      keepAliveTimeout: output.KEEP_ALIVE_TIMEOUT,
+      maxConnections: output.MAX_CONNECTIONS,
+      maxConnectionsPerClient: output.TRUST_PROXY > 0 ? Number.POSITIVE_INFINITY : output.MAX_CONNECTIONS_PER_CLIENT,
+      shutdownDelay: output.SHUTDOWN_DELAY,
+      shutdownTimeout: output.SHUTDOWN_TIMEOUT,
+    },
+    database: {
+      target: output.DATABASE_URL,
+      migrateOnStart: output.MIGRATE_ON_START,
+      pool: { size: output.DATABASE_POOL_SIZE, preparedStatements: output.DATABASE_PREPARED_STATEMENTS },
+    },
+    tokens: {
+      secretKey: output.SECRET_KEY ?? randomBytes(48).toString('base64'),
+      secretKeyIsRandom: output.SECRET_KEY === undefined,
+      algorithm: output.ALGORITHM,
+      expiresIn: output.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
+    },
+    passwords: { bcryptRounds: output.BCRYPT_ROUNDS, queueLimit: output.PASSWORD_QUEUE_LIMIT },
+    limits: output.RATE_LIMIT_ENABLED
       ? {
           user: output.RATE_LIMIT_USER,
           login: output.RATE_LIMIT_LOGIN,
@@ -277,7 +320,11 @@ export function readConfig(environment: Environment): Config {
           failedLogins: output.RATE_LIMIT_FAILED_LOGINS,
         }
       : undefined,
-    metricsPort: output.METRICS_PORT,
-    logLevel: output.LOG_LEVEL,
+    process: {
+      concurrency: output.WEB_CONCURRENCY,
+      metricsPort: output.METRICS_PORT,
+      logLevel: output.LOG_LEVEL,
+      logFormat: output.ENVIRONMENT === 'development' ? 'text' : 'json',
+    },
   }
 }

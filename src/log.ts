@@ -33,16 +33,16 @@ const SHORTEST_SECRET = 4
  * ends the process flushes it first.
  */
 export function createLog(
-  { environment, logLevel, secretKey, database }: Pick<Config, 'environment' | 'logLevel' | 'secretKey' | 'database'>,
+  { process: { logFormat, logLevel }, tokens: { secretKey }, database: { target } }: Config,
   destination: number | string = 1,
 ): Logger {
-  const format = environment === 'development' ? readable : asItIs
+  const format = logFormat === 'text' ? readable : asItIs
   const file = typeof destination === 'string' ? openSync(destination, 'a') : destination
   const writer = new LineWriter(
     (bytes) => writeSync(file, bytes),
     (lost) => format(noticeOf(lost)),
   )
-  const own = [secretKey, ...(database.kind === 'postgresql' ? database.secrets : [])]
+  const own = [secretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .map((text): OwnSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
   return pino({ level: logLevel, hooks: { streamWrite: (line) => format(withoutSecrets(line, own)) } }, inTurns(writer))

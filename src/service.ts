@@ -26,11 +26,11 @@ try {
   // A start may wait for PostgreSQL or for another instance's migration, and PID 1 ignores a signal without a handler.
   stopOnSignal(log, async () => {
     if (!service) {
-      await stopWorkers(config)
+      await stopWorkers(config.server)
       process.exit(0)
     }
     await service.close()
-    endWithin(config.shutdownTimeout * SHARE_OF_TRACES)
+    endWithin(config.server.shutdownTimeout * SHARE_OF_TRACES)
   })
   service = await start(config, log)
   if (cluster.isPrimary) announce(service.url, config, log)
@@ -48,10 +48,10 @@ function report(error: unknown): void {
   console.error(error instanceof OperatorError ? error.message : error)
 }
 
-function announce(url: string, { apiPrefix, database, secretKeyIsRandom }: Config, log: Log): void {
-  const addresses = `API ${url}${apiPrefix}, documentation ${url}/docs and ${url}/redoc`
-  log.info({}, `Version ${version} is ready: ${addresses}, ${describeTarget(database)}`)
-  if (secretKeyIsRandom) {
+function announce(url: string, { http, database, tokens }: Config, log: Log): void {
+  const addresses = `API ${url}${http.apiPrefix}, documentation ${url}/docs and ${url}/redoc`
+  log.info({}, `Version ${version} is ready: ${addresses}, ${describeTarget(database.target)}`)
+  if (tokens.secretKeyIsRandom) {
     log.warn(
       {},
       'SECRET_KEY is not set; using a random one. Tokens become invalid when the process stops. To keep them valid, set it to the output of `openssl rand -base64 48`.',
@@ -60,10 +60,10 @@ function announce(url: string, { apiPrefix, database, secretKeyIsRandom }: Confi
 }
 
 async function start(config: Config, log: Log): Promise<ListeningServer> {
-  if (cluster.isWorker || config.webConcurrency === 1) return startService(config, log)
+  if (cluster.isWorker || config.process.concurrency === 1) return startService(config, log)
   await prepareDatabase(config, log)
-  const { host, metricsPort: port } = config
-  const metrics = port === undefined ? undefined : await serveWorkersMetrics({ host, port })
+  const { metricsPort: port } = config.process
+  const metrics = port === undefined ? undefined : await serveWorkersMetrics({ host: config.server.host, port })
   const workers = await startWorkers(config, log)
   return {
     url: workers.url,

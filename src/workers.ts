@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from './adapters/http/access-log.ts'
 import { type ListeningServer, urlOf } from './adapters/http/server.ts'
-import type { Config } from './config.ts'
+import type { Config, ServerConfig } from './config.ts'
 
 /** Milliseconds before a worker that died is replaced, so that one which dies at once does not keep a core busy. */
 const RESTART_DELAY = 500
@@ -15,7 +15,7 @@ export class WorkerFailed extends Error {}
 let closing = false
 
 /**
- * Starts `config.webConcurrency` processes that serve one port, and replaces each that dies. The workers do not migrate,
+ * Starts `config.process.concurrency` processes that serve one port, and replaces each that dies. The workers do not migrate,
  * and get the same key, which may be a random one.
  *
  * @throws WorkerFailed
@@ -27,7 +27,7 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
 
   const start = async (): Promise<AddressInfo> => {
     if (closing) throw new WorkerFailed('The service stops.')
-    const worker = cluster.fork({ SECRET_KEY: config.secretKey, MIGRATE_ON_START: 'false' })
+    const worker = cluster.fork({ SECRET_KEY: config.tokens.secretKey, MIGRATE_ON_START: 'false' })
     const address = await listening(worker)
     worker.once('exit', (code, signal) => {
       if (closing) return
@@ -44,16 +44,16 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
   try {
     // The first alone, so that what is wrong with all of them is said once.
     const address = await start()
-    await Promise.all(Array.from({ length: config.webConcurrency - 1 }, start))
-    return { url: urlOf(address), close: () => stopWorkers(config) }
+    await Promise.all(Array.from({ length: config.process.concurrency - 1 }, start))
+    return { url: urlOf(address), close: () => stopWorkers(config.server) }
   } catch (error) {
-    await stopWorkers(config)
+    await stopWorkers(config.server)
     throw error
   }
 }
 
 /** Those that still start, too, and one that is stuck by force. Where there are none it does nothing. */
-export async function stopWorkers({ shutdownDelay, shutdownTimeout }: Config): Promise<void> {
+export async function stopWorkers({ shutdownDelay, shutdownTimeout }: ServerConfig): Promise<void> {
   closing = true
   const patience = (shutdownDelay + shutdownTimeout) * 1_000
   await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && ended(worker, patience)))

@@ -1,9 +1,10 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { ConfigError, type Environment, readConfig, variablesOf } from '#src/config.ts'
+import { type Config, ConfigError, type Environment, readConfig, variablesOf } from '#src/config.ts'
 
 const PLACEHOLDER = 'change-me-to-a-long-random-string'
-const production = { ENVIRONMENT: 'production', SECRET_KEY: 'k'.repeat(32) }
+const SECRET_KEY = 'k'.repeat(32)
+const production = { ENVIRONMENT: 'production', SECRET_KEY }
 
 /** What is said of a wrong environment. */
 function messageFor(environment: Environment): string {
@@ -23,103 +24,102 @@ const namedFor = (environment: Environment) =>
     .map((line) => line.split(' ')[0])
     .filter(Boolean)
 
+type Sections = Partial<Record<keyof Config, object>>
+
 const LIMITS = { user: 300, login: 20, register: 30, failedLogins: 10 }
 
 describe('The configuration', () => {
   it('limits requests in production, and elsewhere where it is told to', () => {
-    const production = { ENVIRONMENT: 'production', SECRET_KEY: 'a-key-of-more-than-thirty-two-characters' }
-    expect(readConfig(production).rateLimits).to.deep.equal(LIMITS)
-    expect(readConfig({ ...production, RATE_LIMIT_ENABLED: 'false' }).rateLimits).to.equal(undefined)
-    for (const ENVIRONMENT of ['development', 'test'])
-      expect(readConfig({ ENVIRONMENT }).rateLimits).to.equal(undefined)
+    expect(readConfig(production).limits).to.deep.equal(LIMITS)
+    expect(readConfig({ ...production, RATE_LIMIT_ENABLED: 'false' }).limits).to.equal(undefined)
+    for (const ENVIRONMENT of ['development', 'test']) expect(readConfig({ ENVIRONMENT }).limits).to.equal(undefined)
     const variables = { user: 'USER', login: 'LOGIN', register: 'REGISTER', failedLogins: 'FAILED_LOGINS' }
     for (const [limit, variable] of Object.entries(variables)) {
-      const { rateLimits } = readConfig({ RATE_LIMIT_ENABLED: 'true', [`RATE_LIMIT_${variable}`]: '1' })
-      expect(rateLimits).to.deep.equal({ ...LIMITS, [limit]: 1 })
+      const { limits } = readConfig({ RATE_LIMIT_ENABLED: 'true', [`RATE_LIMIT_${variable}`]: '1' })
+      expect(limits).to.deep.equal({ ...LIMITS, [limit]: 1 })
     }
   })
 
   it('has a default for every variable', () => {
-    const { secretKey, ...rest } = readConfig({})
+    const { tokens, ...rest } = readConfig({})
     expect(rest).to.deep.equal({
-      projectName: 'Task Management API',
-      apiPrefix: '/api/v1',
-      rootPath: '',
-      environment: 'development',
-      host: '127.0.0.1',
-      port: 8000,
-      secretKeyIsRandom: true,
-      algorithm: 'HS256',
-      accessTokenExpireMinutes: 60,
-      corsOrigins: ['http://localhost:3000', 'http://localhost:8000'],
-      database: { kind: 'sqlite', path: './tasks.db' },
-      migrateOnStart: true,
-      bcryptRounds: 12,
-      passwordQueueLimit: 100,
-      webConcurrency: 1,
-      databasePool: { size: 10, preparedStatements: true },
-      headersTimeout: 10,
-      requestTimeout: 30,
-      keepAliveTimeout: 75,
-      maxConnections: 10_000,
-      maxConnectionsPerClient: 2_000,
-      shutdownDelay: 0,
-      shutdownTimeout: 10,
-      trustedProxies: 0,
-      rateLimits: undefined,
-      metricsPort: undefined,
-      logLevel: 'info',
+      http: {
+        projectName: 'Task Management API',
+        apiPrefix: '/api/v1',
+        rootPath: '',
+        environment: 'development',
+        corsOrigins: ['http://localhost:3000', 'http://localhost:8000'],
+        trustedProxies: 0,
+      },
+      server: {
+        host: '127.0.0.1',
+        port: 8000,
+        headersTimeout: 10,
+        requestTimeout: 30,
+        keepAliveTimeout: 75,
+        maxConnections: 10_000,
+        maxConnectionsPerClient: 2_000,
+        shutdownDelay: 0,
+        shutdownTimeout: 10,
+      },
+      database: {
+        target: { kind: 'sqlite', path: './tasks.db' },
+        migrateOnStart: true,
+        pool: { size: 10, preparedStatements: true },
+      },
+      passwords: { bcryptRounds: 12, queueLimit: 100 },
+      limits: undefined,
+      process: { concurrency: 1, metricsPort: undefined, logLevel: 'info', logFormat: 'text' },
     })
+    const { secretKey, ...others } = tokens
+    expect(others).to.deep.equal({ secretKeyIsRandom: true, algorithm: 'HS256', expiresIn: 3_600 })
     expect(secretKey).to.have.length.of.at.least(32)
   })
 
   it('takes an empty variable for one that is not set', () => {
     const empty = Object.fromEntries(Object.keys(variablesOf(false).entries).map((name) => [name, '']))
-    expect({ ...readConfig(empty), secretKey: '' }).to.deep.equal({ ...readConfig({}), secretKey: '' })
+    expect(readConfig({ ...empty, SECRET_KEY })).to.deep.equal(readConfig({ SECRET_KEY }))
   })
 
   it('ignores a variable that it does not know', () => {
-    expect({ ...readConfig({ PATH: '/bin', SKIP: 'x' }), secretKey: '' }).to.deep.equal({
-      ...readConfig({}),
-      secretKey: '',
-    })
+    expect(readConfig({ PATH: '/bin', SKIP: 'x', SECRET_KEY })).to.deep.equal(readConfig({ SECRET_KEY }))
   })
 
   it('makes another random secret each time where none is set', () => {
-    expect(readConfig({}).secretKey).to.not.equal(readConfig({}).secretKey)
-    expect(readConfig({ ENVIRONMENT: 'test' }).secretKeyIsRandom).to.equal(true)
+    expect(readConfig({}).tokens.secretKey).to.not.equal(readConfig({}).tokens.secretKey)
+    expect(readConfig({ ENVIRONMENT: 'test' }).tokens.secretKeyIsRandom).to.equal(true)
   })
 
-  const good: readonly (readonly [variable: string, value: string, expected: object])[] = [
-    ['PROJECT_NAME', 'Räume & Züge', { projectName: 'Räume & Züge' }],
-    ['API_V1_PREFIX', '/v1', { apiPrefix: '/v1' }],
-    ['ROOT_PATH', '', { rootPath: '' }],
-    ['ROOT_PATH', '/tasks-api', { rootPath: '/tasks-api' }],
-    ['ROOT_PATH', '/a/b', { rootPath: '/a/b' }],
-    ['API_V1_PREFIX', '/a/b-c/d_e/v1.2', { apiPrefix: '/a/b-c/d_e/v1.2' }],
-    ['ENVIRONMENT', 'test', { environment: 'test' }],
-    ['HOST', '0.0.0.0', { host: '0.0.0.0' }],
-    ['HOST', '::1', { host: '::1' }],
-    ['PORT', '0', { port: 0 }],
-    ['PORT', '65535', { port: 65_535 }],
-    ['SECRET_KEY', 'short', { secretKey: 'short', secretKeyIsRandom: false }],
-    ['SECRET_KEY', PLACEHOLDER, { secretKey: PLACEHOLDER, secretKeyIsRandom: false }],
-    ['ALGORITHM', 'HS256', { algorithm: 'HS256' }],
-    ['ALGORITHM', 'HS384', { algorithm: 'HS384' }],
-    ['ALGORITHM', 'HS512', { algorithm: 'HS512' }],
-    ['ACCESS_TOKEN_EXPIRE_MINUTES', '1', { accessTokenExpireMinutes: 1 }],
-    ['ACCESS_TOKEN_EXPIRE_MINUTES', '525600', { accessTokenExpireMinutes: 525_600 }],
-    ['BACKEND_CORS_ORIGINS', 'https://app.example.com', { corsOrigins: ['https://app.example.com'] }],
+  const good: readonly (readonly [variable: string, value: string, expected: Sections])[] = [
+    ['PROJECT_NAME', 'Räume & Züge', { http: { projectName: 'Räume & Züge' } }],
+    ['API_V1_PREFIX', '/v1', { http: { apiPrefix: '/v1' } }],
+    ['ROOT_PATH', '', { http: { rootPath: '' } }],
+    ['ROOT_PATH', '/tasks-api', { http: { rootPath: '/tasks-api' } }],
+    ['ROOT_PATH', '/a/b', { http: { rootPath: '/a/b' } }],
+    ['API_V1_PREFIX', '/a/b-c/d_e/v1.2', { http: { apiPrefix: '/a/b-c/d_e/v1.2' } }],
+    ['ENVIRONMENT', 'test', { http: { environment: 'test' } }],
+    ['HOST', '0.0.0.0', { server: { host: '0.0.0.0' } }],
+    ['HOST', '::1', { server: { host: '::1' } }],
+    ['PORT', '0', { server: { port: 0 } }],
+    ['PORT', '65535', { server: { port: 65_535 } }],
+    ['SECRET_KEY', 'short', { tokens: { secretKey: 'short', secretKeyIsRandom: false } }],
+    ['SECRET_KEY', PLACEHOLDER, { tokens: { secretKey: PLACEHOLDER, secretKeyIsRandom: false } }],
+    ['ALGORITHM', 'HS256', { tokens: { algorithm: 'HS256' } }],
+    ['ALGORITHM', 'HS384', { tokens: { algorithm: 'HS384' } }],
+    ['ALGORITHM', 'HS512', { tokens: { algorithm: 'HS512' } }],
+    ['ACCESS_TOKEN_EXPIRE_MINUTES', '1', { tokens: { expiresIn: 60 } }],
+    ['ACCESS_TOKEN_EXPIRE_MINUTES', '525600', { tokens: { expiresIn: 31_536_000 } }],
+    ['BACKEND_CORS_ORIGINS', 'https://app.example.com', { http: { corsOrigins: ['https://app.example.com'] } }],
     [
       'BACKEND_CORS_ORIGINS',
       'http://a.example , http://[::1]:81',
-      { corsOrigins: ['http://a.example', 'http://[::1]:81'] },
+      { http: { corsOrigins: ['http://a.example', 'http://[::1]:81'] } },
     ],
-    ['DATABASE_URL', 'memory:', { database: { kind: 'memory' } }],
-    ['DATABASE_URL', 'sqlite:///relative.db', { database: { kind: 'sqlite', path: 'relative.db' } }],
-    ['DATABASE_URL', 'sqlite:///./a b/tasks.db', { database: { kind: 'sqlite', path: './a b/tasks.db' } }],
-    ['DATABASE_URL', 'sqlite:////absolute.db', { database: { kind: 'sqlite', path: '/absolute.db' } }],
-    ['DATABASE_URL', 'sqlite+aiosqlite:///tasks.db', { database: { kind: 'sqlite', path: 'tasks.db' } }],
+    ['DATABASE_URL', 'memory:', { database: { target: { kind: 'memory' } } }],
+    ['DATABASE_URL', 'sqlite:///relative.db', { database: { target: { kind: 'sqlite', path: 'relative.db' } } }],
+    ['DATABASE_URL', 'sqlite:///./a b/tasks.db', { database: { target: { kind: 'sqlite', path: './a b/tasks.db' } } }],
+    ['DATABASE_URL', 'sqlite:////absolute.db', { database: { target: { kind: 'sqlite', path: '/absolute.db' } } }],
+    ['DATABASE_URL', 'sqlite+aiosqlite:///tasks.db', { database: { target: { kind: 'sqlite', path: 'tasks.db' } } }],
     ...['postgresql', 'postgres', 'postgresql+psycopg', 'postgres+asyncpg', 'postgresql+psycopg2'].map(
       (scheme) =>
         [
@@ -127,40 +127,49 @@ describe('The configuration', () => {
           `${scheme}://u:p%40ss@db.example:5433/tasks?sslmode=require`,
           {
             database: {
-              kind: 'postgresql',
-              url: 'postgresql://u:p%40ss@db.example:5433/tasks?sslmode=require',
-              hosts: [{ host: 'db.example', port: 5433 }],
-              database: 'tasks',
-              readWrite: false,
-              secrets: ['p%40ss', 'p@ss'],
+              target: {
+                kind: 'postgresql',
+                url: 'postgresql://u:p%40ss@db.example:5433/tasks?sslmode=require',
+                hosts: [{ host: 'db.example', port: 5433 }],
+                database: 'tasks',
+                readWrite: false,
+                secrets: ['p%40ss', 'p@ss'],
+              },
             },
           },
         ] as const,
     ),
-    ['MIGRATE_ON_START', 'true', { migrateOnStart: true }],
-    ['MIGRATE_ON_START', 'false', { migrateOnStart: false }],
-    ['BCRYPT_ROUNDS', '4', { bcryptRounds: 4 }],
-    ['BCRYPT_ROUNDS', '15', { bcryptRounds: 15 }],
-    ['PASSWORD_QUEUE_LIMIT', '0', { passwordQueueLimit: 0 }],
-    ['WEB_CONCURRENCY', '128', { webConcurrency: 128 }],
-    ['DATABASE_POOL_SIZE', '2', { databasePool: { size: 2, preparedStatements: true } }],
-    ['DATABASE_PREPARED_STATEMENTS', 'false', { databasePool: { size: 10, preparedStatements: false } }],
-    ['HEADERS_TIMEOUT', '1', { headersTimeout: 1 }],
-    ['REQUEST_TIMEOUT', '3600', { requestTimeout: 3_600 }],
-    ['KEEP_ALIVE_TIMEOUT', '620', { keepAliveTimeout: 620 }],
-    ['MAX_CONNECTIONS', '1', { maxConnections: 1 }],
-    ['MAX_CONNECTIONS_PER_CLIENT', '1', { maxConnectionsPerClient: 1 }],
-    ['SHUTDOWN_DELAY', '0', { shutdownDelay: 0 }],
-    ['SHUTDOWN_TIMEOUT', '1', { shutdownTimeout: 1 }],
-    ['TRUST_PROXY', '2', { trustedProxies: 2 }],
-    ['RATE_LIMIT_ENABLED', 'true', { rateLimits: LIMITS }],
-    ['METRICS_PORT', '9464', { metricsPort: 9_464 }],
+    ['MIGRATE_ON_START', 'true', { database: { migrateOnStart: true } }],
+    ['MIGRATE_ON_START', 'false', { database: { migrateOnStart: false } }],
+    ['BCRYPT_ROUNDS', '4', { passwords: { bcryptRounds: 4 } }],
+    ['BCRYPT_ROUNDS', '15', { passwords: { bcryptRounds: 15 } }],
+    ['PASSWORD_QUEUE_LIMIT', '0', { passwords: { queueLimit: 0 } }],
+    ['WEB_CONCURRENCY', '128', { process: { concurrency: 128 } }],
+    ['DATABASE_POOL_SIZE', '2', { database: { pool: { size: 2, preparedStatements: true } } }],
+    ['DATABASE_PREPARED_STATEMENTS', 'false', { database: { pool: { size: 10, preparedStatements: false } } }],
+    ['HEADERS_TIMEOUT', '1', { server: { headersTimeout: 1 } }],
+    ['REQUEST_TIMEOUT', '3600', { server: { requestTimeout: 3_600 } }],
+    ['KEEP_ALIVE_TIMEOUT', '620', { server: { keepAliveTimeout: 620 } }],
+    ['MAX_CONNECTIONS', '1', { server: { maxConnections: 1 } }],
+    ['MAX_CONNECTIONS_PER_CLIENT', '1', { server: { maxConnectionsPerClient: 1 } }],
+    ['SHUTDOWN_DELAY', '0', { server: { shutdownDelay: 0 } }],
+    ['SHUTDOWN_TIMEOUT', '1', { server: { shutdownTimeout: 1 } }],
+    [
+      'TRUST_PROXY',
+      '2',
+      { http: { trustedProxies: 2 }, server: { maxConnectionsPerClient: Number.POSITIVE_INFINITY } },
+    ],
+    ['RATE_LIMIT_ENABLED', 'true', { limits: LIMITS }],
+    ['METRICS_PORT', '9464', { process: { metricsPort: 9_464 } }],
     ...(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const).map(
-      (level) => ['LOG_LEVEL', level, { logLevel: level }] as const,
+      (level) => ['LOG_LEVEL', level, { process: { logLevel: level } }] as const,
     ),
   ]
   for (const [variable, value, expected] of good) {
-    it(`takes ${variable}=${value}`, () => expect(readConfig({ [variable]: value })).to.deep.include(expected))
+    it(`takes ${variable}=${value}`, () => {
+      const config: Partial<Record<string, object>> = { ...readConfig({ [variable]: value }) }
+      for (const [section, members] of Object.entries(expected)) expect(config[section]).to.deep.include(members)
+    })
   }
 
   const bad: Readonly<Record<string, readonly string[]>> = {
@@ -268,17 +277,17 @@ describe('The configuration', () => {
   }
   for (const [url, expected] of Object.entries(hosts)) {
     it(`finds the hosts and ports of ${url}`, () => {
-      const { database } = readConfig({ DATABASE_URL: url })
-      if (database.kind !== 'postgresql') throw new Error(database.kind)
-      expect(database.hosts.map(({ host, port }) => `${host} ${port}`)).to.deep.equal(expected)
+      const { target } = readConfig({ DATABASE_URL: url }).database
+      if (target.kind !== 'postgresql') throw new Error(target.kind)
+      expect(target.hosts.map(({ host, port }) => `${host} ${port}`)).to.deep.equal(expected)
     })
   }
 
   it('keeps everything but the hosts as it is written, for the driver to parse', () => {
-    const { database } = readConfig({
+    const { target } = readConfig({
       DATABASE_URL: 'postgres://j:50%off@h1:1,h2/t?options=-c%20a%3Db&host=&sslcert=/x y&target_session_attrs=any',
-    })
-    expect(database).to.deep.include({
+    }).database
+    expect(target).to.deep.include({
       url: 'postgresql://j:50%off@h1/t?options=-c%20a%3Db&sslcert=/x y&target_session_attrs=any&port=1',
       secrets: ['50%off'],
     })
@@ -286,8 +295,8 @@ describe('The configuration', () => {
 
   it('demands a server that takes writes where there are several, and where the URL demands one', () => {
     const readWrite = (url: string) => {
-      const { database } = readConfig({ DATABASE_URL: url })
-      return database.kind === 'postgresql' && database.readWrite
+      const { target } = readConfig({ DATABASE_URL: url }).database
+      return target.kind === 'postgresql' && target.readWrite
     }
     for (const attributes of ['', '?target_session_attrs=any', '?target_session_attrs=']) {
       expect(readWrite(`postgresql://h/tasks${attributes}`), attributes).to.equal(false)
@@ -347,7 +356,10 @@ describe('The configuration of production', () => {
     for (const SECRET_KEY of ['', 'k'.repeat(31), '🙂'.repeat(31), PLACEHOLDER])
       expect(namedFor({ ...production, SECRET_KEY }), SECRET_KEY).to.deep.equal(['SECRET_KEY'])
     for (const SECRET_KEY of ['k'.repeat(32), '🙂'.repeat(32), `${PLACEHOLDER}!`])
-      expect(readConfig({ ...production, SECRET_KEY })).to.include({ secretKey: SECRET_KEY, secretKeyIsRandom: false })
+      expect(readConfig({ ...production, SECRET_KEY }).tokens).to.include({
+        secretKey: SECRET_KEY,
+        secretKeyIsRandom: false,
+      })
   })
 
   it('demands a key as long as the hash of HS384 and HS512 in production (RFC 7518, section 3.2)', () => {
@@ -356,7 +368,7 @@ describe('The configuration of production', () => {
       ['HS512', 64],
     ] as const) {
       const read = (SECRET_KEY: string, ENVIRONMENT = 'production') =>
-        readConfig({ ENVIRONMENT, ALGORITHM, SECRET_KEY }).secretKey
+        readConfig({ ENVIRONMENT, ALGORITHM, SECRET_KEY }).tokens.secretKey
       const short = 'k'.repeat(bytes - 1)
       expect(() => read(short)).to.throw(
         ConfigError,
@@ -371,6 +383,6 @@ describe('The configuration of production', () => {
 
   it('needs 10 rounds of bcrypt or more', () => {
     expect(namedFor({ ...production, BCRYPT_ROUNDS: '9' })).to.deep.equal(['BCRYPT_ROUNDS'])
-    expect(readConfig({ ...production, BCRYPT_ROUNDS: '10' }).bcryptRounds).to.equal(10)
+    expect(readConfig({ ...production, BCRYPT_ROUNDS: '10' }).passwords.bcryptRounds).to.equal(10)
   })
 })

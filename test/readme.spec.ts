@@ -111,7 +111,7 @@ describe('.env.example', () => {
   })
 
   it('makes a service for development as it is, and none for production', () => {
-    expect(readConfig(example).environment).to.equal('development')
+    expect(readConfig(example).http.environment).to.equal('development')
     expect(() => readConfig({ ...example, ENVIRONMENT: 'production' })).to.throw('SECRET_KEY')
   })
 })

@@ -17,19 +17,19 @@ export interface Repositories {
 
 /** Empty ones. */
 export async function openRepositories({ databaseUrl }: AdapterSet): Promise<Repositories> {
-  const { database: target, databasePool } = configOf(await databaseUrl())
+  const { target, pool } = configOf(await databaseUrl()).database
   if (target.kind === 'memory') {
     return { tasks: new InMemoryTaskRepository(), users: new InMemoryUserRepository(), close: async () => undefined }
   }
   // What a command opens has neither prepared statements nor limits, and serves nobody.
-  const database = await openDatabase(target, databasePool)
+  const database = await openDatabase(target, pool)
   await database.migrate()
   return database
 }
 
 const configOf = (databaseUrl: string) => readConfig({ ENVIRONMENT: 'test', DATABASE_URL: databaseUrl })
 
-export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database
+export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database.target
 
 export const postgresqlTarget = (databaseUrl: string) => targetOf(databaseUrl) as PostgresqlTarget
 

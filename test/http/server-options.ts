@@ -1,7 +1,8 @@
-import type { Lifecycle, ServerOptions } from '#src/adapters/http/server.ts'
+import type { Lifecycle } from '#src/adapters/http/server.ts'
+import type { ServerConfig } from '#src/config.ts'
 
 /** Of a server that ends no connection by itself. Times in seconds. */
-export const PATIENT: ServerOptions = {
+export const PATIENT: ServerConfig = {
   host: '127.0.0.1',
   port: 0,
   headersTimeout: 3_600,
@@ -9,7 +10,6 @@ export const PATIENT: ServerOptions = {
   keepAliveTimeout: 3_600,
   maxConnections: 1_000,
   maxConnectionsPerClient: 1_000,
-  trustedProxies: 0,
   shutdownDelay: 0,
   shutdownTimeout: 1,
 }

@@ -4,6 +4,7 @@ import Router from '@koa/router'
 import Koa, { type Context, type Middleware, type Next } from 'koa'
 import helmet from 'koa-helmet'
 import * as v from 'valibot'
+import type { HttpConfig } from '../../config.ts'
 import type { ManageAccounts } from '../../domain/accounts/manage-accounts.ts'
 import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
 import type { ManageTasks } from '../../domain/tasks/manage-tasks.ts'
@@ -23,16 +24,8 @@ import { accountEndpoints } from './routes/accounts.ts'
 import { probeEndpoints } from './routes/probes.ts'
 import { taskEndpoints } from './routes/tasks.ts'
 
-export interface HttpOptions {
-  readonly projectName: string
+export interface AppOptions extends HttpConfig {
   readonly version: string
-  readonly apiPrefix: string
-  /** Path under which a proxy publishes the service and which it strips; empty or without a slash at its end. */
-  readonly rootPath: string
-  readonly environment: string
-  readonly corsOrigins: readonly string[]
-  /** Proxies in front of the service, each of which adds the address of its client to X-Forwarded-For. */
-  readonly trustedProxies: number
 }
 
 /** What the endpoints call, and who is told of what they do. */
@@ -46,7 +39,7 @@ export interface Surroundings {
 }
 
 /** Every middleware, in the order in which a request passes them. */
-export function createApp(options: HttpOptions, surroundings: Surroundings): Koa {
+export function createApp(options: AppOptions, surroundings: Surroundings): Koa {
   const { projectName, version, apiPrefix, rootPath, environment, corsOrigins, trustedProxies } = options
   const { accounts, tasks, readiness, limits, observers, log } = surroundings
   const documented = [

@@ -1,15 +1,7 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
+import type { ServerConfig } from '../../config.ts'
 import { networkOf } from './endpoint/client-network.ts'
-
-interface ConnectionLimits {
-  /** Connections of one client network; more are closed at once. */
-  readonly maxConnectionsPerClient: number
-  /** Proxies in front of the service. They hold the connections of every client, so with any the share does not apply. */
-  readonly trustedProxies: number
-  /** Seconds for a client to take the next piece of its answer. */
-  readonly requestTimeout: number
-}
 
 interface Connection {
   readonly network: string
@@ -29,8 +21,8 @@ export class Connections {
   readonly #maxPerClient: number
   readonly #maxStalled: number
 
-  constructor(server: Server, { maxConnectionsPerClient, trustedProxies, requestTimeout }: ConnectionLimits) {
-    this.#maxPerClient = trustedProxies > 0 ? Number.POSITIVE_INFINITY : maxConnectionsPerClient
+  constructor(server: Server, { maxConnectionsPerClient, requestTimeout }: ServerConfig) {
+    this.#maxPerClient = maxConnectionsPerClient
     this.#maxStalled = Math.ceil((requestTimeout * 1_000) / CHECK_INTERVAL)
     server.on('connection', (socket) => this.#add(socket))
     const checks = setInterval(() => this.#endStalled(), CHECK_INTERVAL).unref()

@@ -1,32 +1,10 @@
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo, isIPv6 } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import type { ServerConfig } from '../../config.ts'
 import { ListenError } from '../../operator-error.ts'
 import { Connections } from './connections.ts'
 import { serveInOrder } from './pipelining.ts'
-
-/** Where to listen, and how patient to be. Times in seconds. */
-export interface ServerOptions {
-  readonly host: string
-  /** 0 takes a free one. */
-  readonly port: number
-  /** For the headers of a request to arrive. */
-  readonly headersTimeout: number
-  /** For a whole request to arrive, and for a client to take the next piece of its answer. */
-  readonly requestTimeout: number
-  /** For the next request on a connection. */
-  readonly keepAliveTimeout: number
-  /** Connections beyond these are closed at once. */
-  readonly maxConnections: number
-  /** Connections of one client network beyond these are closed at once, unless there are trusted proxies. */
-  readonly maxConnectionsPerClient: number
-  /** Proxies in front of the service. */
-  readonly trustedProxies: number
-  /** How long requests are still served after `close`, after readiness turned false. */
-  readonly shutdownDelay: number
-  /** How long it may still take after that, most of it for the requests in flight. */
-  readonly shutdownTimeout: number
-}
 
 export interface ListeningServer {
   /** Without a slash at its end. */
@@ -54,27 +32,27 @@ const SHARE_OF_CLOSING = 0.95
 /** @throws ListenError */
 export async function listen(
   listener: RequestListener,
-  options: ServerOptions,
+  config: ServerConfig,
   lifecycle: Lifecycle,
 ): Promise<ListeningServer> {
   const server = createServer({
     // Node refuses to start with headers that may take longer than the whole of the request.
-    headersTimeout: Math.min(options.headersTimeout, options.requestTimeout) * 1_000,
-    requestTimeout: options.requestTimeout * 1_000,
-    keepAliveTimeout: options.keepAliveTimeout * 1_000,
+    headersTimeout: Math.min(config.headersTimeout, config.requestTimeout) * 1_000,
+    requestTimeout: config.requestTimeout * 1_000,
+    keepAliveTimeout: config.keepAliveTimeout * 1_000,
     connectionsCheckingInterval: CHECK_INTERVAL,
     maxHeaderSize: MAX_HEADER_SIZE,
   })
   serveInOrder(server, listener)
-  server.maxConnections = options.maxConnections
-  const connections = new Connections(server, options)
-  await bound(server, options)
+  server.maxConnections = config.maxConnections
+  const connections = new Connections(server, config)
+  await bound(server, config)
   return {
     url: urlOf(server.address() as AddressInfo),
     async close() {
       lifecycle.whenClosing()
-      await delay(options.shutdownDelay * 1_000)
-      const timeout = options.shutdownTimeout * 1_000
+      await delay(config.shutdownDelay * 1_000)
+      const timeout = config.shutdownTimeout * 1_000
       const over = delay(timeout * SHARE_OF_CLOSING, undefined, { ref: false })
       await drained(server, connections, timeout * SHARE_OF_REQUESTS)
       await Promise.race([lifecycle.atEnd(), over])
@@ -82,7 +60,7 @@ export async function listen(
   }
 }
 
-function bound(server: Server, { host, port }: ServerOptions): Promise<void> {
+function bound(server: Server, { host, port }: ServerConfig): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', ({ code = '' }: NodeJS.ErrnoException) => reject(new ListenError(host, port, 'PORT', code)))
     server.listen({ host, port }, resolve)
