@@ -3,7 +3,7 @@ import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import { type DependencyContainer, instanceCachingFactory, container as root } from 'tsyringe'
 import packageJson from '../package.json' with { type: 'json' }
-import { accessLog, type Log } from './adapters/http/access-log.ts'
+import { accessLog } from './adapters/http/access-log.ts'
 import { createApp } from './adapters/http/app.ts'
 import type { LimitName, Limits } from './adapters/http/endpoint/limits.ts'
 import type { HealthCheck } from './adapters/http/readiness.ts'
@@ -24,6 +24,7 @@ import type { LoginThrottle, PasswordHasher, TokenService, UserRepository } from
 import type { Clock } from './domain/clock.ts'
 import { ManageTasks } from './domain/tasks/manage-tasks.ts'
 import type { TaskRepository } from './domain/tasks/ports.ts'
+import type { Log } from './log.ts'
 
 export const { version } = packageJson
 

@@ -5,28 +5,39 @@ import { prettyFactory } from 'pino-pretty'
 import type { Config } from './config.ts'
 import { LineWriter } from './line-writer.ts'
 
-const REDACTED = '[redacted]'
+/** The part of a logger used by the rest of the service. */
+export interface Log {
+  debug(details: object, message: string): void
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
+}
 
-/** Members whose values are never written, however deep in a line they are. */
-const SECRET_MEMBER = /passw|secret|token|cookie|authori[sz]ation|api.?key/i
+export const REDACTED = '[redacted]'
 
-/** Secrets within a text: JSON Web Tokens, hashes, credentials, passwords in URLs, and whatever follows its name. */
+/** Redacting shorter strings would garble the text. */
+export const SHORTEST_SECRET = 4
+
+/** Names of members, headers and parameters whose values are never logged. */
+export const SECRET_NAME = /passw\w*|secret|token|cookie|authori[sz]ation|api.?key/i
+
+/** Secrets within a text: JSON Web Tokens, hashes, credentials, passwords in URLs, and values that follow their name. */
 const SECRET_TEXTS: readonly [RegExp, string][] = [
   [/\beyJ[\w-]+\.[\w-]+\.[\w-]*/g, REDACTED],
   [/\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}/g, REDACTED],
   [/\b(bearer|basic) +[\w\-.~+/]{4,}=*/gi, `$1 ${REDACTED}`],
   [/(\w+:\/\/[^\s:/@]*):[^\s/]*@/g, `$1:${REDACTED}@`],
   [
-    /((?:passw\w*|secret|token|cookie|authori[sz]ation|api.?key)[\\"']*(?:\s*[=:]\s*|\s+(?=["'])))(?:\\*"[^"]*"|'[^']*'|[^\s&,;]+)/gi,
+    new RegExp(
+      String.raw`((?:${SECRET_NAME.source})[\\"']*(?:\s*[=:]\s*|\s+(?=["'])))(?:\\*"[^"]*"|'[^']*'|[^\s&,;]+)`,
+      'gi',
+    ),
     `$1${REDACTED}`,
   ],
 ]
 
-/** Without one of these a line holds nothing of the kind: most lines are looked at only once. */
-const SUSPICIOUS = /eyJ|\$2|:\/\/|bearer|basic|passw|secret|token|cookie|authori[sz]ation|api.?key/i
-
-/** Shorter ones would make a text illegible, and are no secrets. */
-const SHORTEST_SECRET = 4
+/** A line that matches none of these holds no secret, so most lines are searched only once. */
+const SUSPICIOUS = new RegExp(String.raw`eyJ|\$2|://|bearer|basic|${SECRET_NAME.source}`, 'i')
 
 /**
  * JSON in production, for machines; in development lines for people. No secret reaches either, at any level. Whoever
@@ -104,7 +115,7 @@ function withoutSecrets(line: string, own: readonly OwnSecret[]): string {
       own.reduce((rest, secret) => rest.replaceAll(secret.text, REDACTED), text),
     )
   const written = JSON.parse(line, (member, value) => {
-    if (SECRET_MEMBER.test(member)) return REDACTED
+    if (SECRET_NAME.test(member)) return REDACTED
     return typeof value === 'string' ? clean(value) : value
   })
   return `${JSON.stringify(written)}\n`

@@ -1,11 +1,10 @@
 import cluster from 'node:cluster'
-import type { Log } from './adapters/http/access-log.ts'
 import type { ListeningServer } from './adapters/http/server.ts'
 import { serveWorkersMetrics } from './adapters/metrics/prometheus.ts'
 import { prepareDatabase, startService, version } from './composition-root.ts'
 import { type Config, readConfig, readEnvironment } from './config.ts'
 import { describeTarget } from './database-target.ts'
-import { createLog } from './log.ts'
+import { createLog, type Log } from './log.ts'
 import { OperatorError } from './operator-error.ts'
 import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
 

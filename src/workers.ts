@@ -2,9 +2,9 @@ import cluster, { type Worker } from 'node:cluster'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Log } from './adapters/http/access-log.ts'
 import { type ListeningServer, urlOf } from './adapters/http/server.ts'
 import type { Config, ServerConfig } from './config.ts'
+import type { Log } from './log.ts'
 
 /** Milliseconds before a worker that died is replaced, so that one which dies at once does not keep a core busy. */
 const RESTART_DELAY = 500

@@ -69,7 +69,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       allowed: [
         ...['./records.ts', './migrations/first.ts', './sqlite/sqlite-store.ts', './postgresql/postgresql-store.ts'],
         ...['./repositories/mikro-orm-task-repository.ts', '../../domain/tasks/ports.ts', '../../database-target.ts'],
-        'node:path',
+        ...['../../log.ts', '../../operator-error.ts', 'node:path'],
         ...['@mikro-orm/core', '@mikro-orm/sqlite', 'kysely', 'better-sqlite3', 'pg'],
       ],
       forbidden: [
@@ -89,6 +89,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
         '../store.ts',
         '../group-commit.ts',
         '../../../domain/errors.ts',
+        '../../../log.ts',
         'node:fs',
         'better-sqlite3',
         'kysely',
@@ -155,6 +156,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
         'kysely',
         './adapters/http/app.ts',
         './domain/tasks/ports.ts',
+        './log.ts',
       ],
       forbidden: ['koa', '@koa/router', 'koa-helmet', 'bcrypt', 'jsonwebtoken', 'better-sqlite3', './service.ts'],
     },
@@ -179,7 +181,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['./composition-root.ts', './adapters/http/access-log.ts', 'koa', 'tsyringe'],
     },
     'src/workers.ts': {
-      allowed: ['./config.ts', './adapters/http/server.ts', 'node:cluster', 'node:timers/promises'],
+      allowed: ['./config.ts', './log.ts', './adapters/http/server.ts', 'node:cluster', 'node:timers/promises'],
       forbidden: ['./composition-root.ts', './adapters/mikro-orm/database.ts', 'koa', 'pino', 'tsyringe'],
     },
     'mikro-orm.config.ts': {

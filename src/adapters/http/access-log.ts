@@ -1,12 +1,5 @@
+import type { Log } from '../../log.ts'
 import type { RequestObserver } from './observe.ts'
-
-/** The part of a logger that is needed here, as pino and others have it. */
-export interface Log {
-  debug(details: object, message: string): void
-  info(details: object, message: string): void
-  warn(details: object, message: string): void
-  error(details: object, message: string): void
-}
 
 /** Asked every few seconds by machines; a line for each would bury the others. */
 const PROBES = new Set(['/health', '/livez', '/readyz'])

@@ -1,14 +1,10 @@
 import { inspect } from 'node:util'
 import type { Context } from 'koa'
 import { stdSerializers } from 'pino'
+import { REDACTED, SECRET_NAME, SHORTEST_SECRET } from '../../log.ts'
 import { rawBodyOf } from './endpoint/body.ts'
 import { readParameters } from './endpoint/validation.ts'
 
-const REDACTED = '[redacted]'
-const SECRET = /passw|secret|token|cookie|authori[sz]ation|api.?key/i
-
-/** Redacting shorter strings would garble the text. */
-const SHORTEST = 4
 /** Looking for more of them would take longer than a request may. */
 const MOST_SECRETS = 1_000
 /** Of an error that stands for several. */
@@ -25,7 +21,7 @@ export function discreet(error: unknown, ctx: Context): unknown {
 
 function remover(sent: readonly string[]): (text: string) => string {
   const secrets = [...new Set(sent.flatMap(spellings))]
-    .filter(({ length }) => length >= SHORTEST)
+    .filter(({ length }) => length >= SHORTEST_SECRET)
     .sort((one, other) => other.length - one.length)
   return (text) => secrets.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
 }
@@ -56,7 +52,7 @@ const spellings = (text: string) => [text, JSON.stringify(text).slice(1, -1), en
 
 function secretsOf(ctx: Context): string[] {
   const { headers, querystring } = ctx
-  const sent = Object.entries(headers).filter(([name]) => SECRET.test(name))
+  const sent = Object.entries(headers).filter(([name]) => SECRET_NAME.test(name))
   const ofHeaders = sent.flatMap(([, value = '']) => [String(value), ...String(value).split(/[\s;,=]+/)])
   const query = readParameters(querystring)?.values() ?? []
   return [...ofHeaders, querystring, ...query, ...secretsInBody(rawBodyOf(ctx).toString())]
@@ -64,10 +60,10 @@ function secretsOf(ctx: Context): string[] {
 
 function secretsInBody(text: string): string[] {
   const fields = readParameters(text) ?? []
-  const found = [...fields].flatMap(([name, value]) => (SECRET.test(name) ? [value] : []))
+  const found = [...fields].flatMap(([name, value]) => (SECRET_NAME.test(name) ? [value] : []))
   try {
     JSON.parse(text.replace(/^\ufeff/, ''), (name, value) => {
-      if (SECRET.test(name) && typeof value === 'string') found.push(value)
+      if (SECRET_NAME.test(name) && typeof value === 'string') found.push(value)
       return value
     })
   } catch {
