@@ -201,11 +201,13 @@ export interface components {
                 pointer?: string;
                 /** @description Which parameter of the path or the query. */
                 parameter?: string;
+                /** @description Which header, in lower case. */
+                header?: string;
                 /** @description The rule that is broken, for a program. */
                 code: string;
                 /** @description What the value must be, for a person. */
                 detail: string;
-            } & (unknown | unknown))[];
+            } & (unknown | unknown | unknown))[];
         };
         /**
          * @example {

@@ -11,8 +11,10 @@ import type { ManageTasks } from '../../domain/tasks/manage-tasks.ts'
 import type { Log } from '../../log.ts'
 import { openApiDocument } from './docs/openapi.ts'
 import { mountDocs } from './docs/pages.ts'
-import { type Endpoint, endpoint, mount } from './endpoint/endpoint.ts'
+import { anyone } from './endpoint/access.ts'
+import { type Endpoint, endpoint } from './endpoint/endpoint.ts'
 import type { Limits } from './endpoint/limits.ts'
+import { mount } from './endpoint/mount.ts'
 import { HttpError, toProblem } from './endpoint/problems.ts'
 import { checkHead } from './endpoint/request-head.ts'
 import { ClientLeft } from './endpoint/requester.ts'
@@ -220,7 +222,7 @@ function refuseUnknown(ctx: Context & { matched?: readonly { methods: string[] }
   throw new HttpError('method_not_allowed', { Allow: [...methods].sort().join(', ') })
 }
 
-function openApiEndpoint(document: object): Endpoint {
+function openApiEndpoint(document: Record<string, unknown>): Endpoint {
   return endpoint({
     method: 'GET',
     path: '/openapi.json',
@@ -228,12 +230,12 @@ function openApiEndpoint(document: object): Endpoint {
     tag: 'Service',
     summary: 'Get the OpenAPI document',
     description: 'Describes every other operation.',
-    access: 'public',
+    access: anyone,
     ignoresQuery: true,
-    response: { status: 200, description: 'The document.', schema: v.looseObject({}) },
+    responses: { 200: { description: 'The document.', schema: v.looseObject({}) } },
     errors: [],
     async handle() {
-      return { body: document }
+      return { status: 200, body: document }
     },
   })
 }

@@ -14,18 +14,18 @@ import {
   TooManyRequests,
 } from '../../../domain/errors.ts'
 import { FORM_TYPE, invalidJson } from '../endpoint/body.ts'
-import { type Endpoint, tags } from '../endpoint/endpoint.ts'
+import { type Endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
 import {
   HttpError,
   type HttpErrorCode,
-  type InputError,
   InvalidRequest,
   MAX_ERRORS,
   type ProblemCode,
   statusOfCode,
   toProblem,
 } from '../endpoint/problems.ts'
-import { type JsonSchema, judge, type Part, type Schema } from '../endpoint/validation.ts'
+import type { BodyResponse, EmptyResponse, StreamResponse } from '../endpoint/reply.ts'
+import { type JsonSchema, type Part, type Schema, validate } from '../endpoint/validation.ts'
 
 type Json = Record<string, unknown>
 
@@ -140,13 +140,14 @@ const problemSchema = {
       items: {
         type: 'object',
         required: ['code', 'detail'],
-        oneOf: [{ required: ['pointer'] }, { required: ['parameter'] }],
+        oneOf: [{ required: ['pointer'] }, { required: ['parameter'] }, { required: ['header'] }],
         properties: {
           pointer: {
             type: 'string',
             description: 'Where in the body: a JSON Pointer (RFC 6901); a name of more than 100 characters is cut.',
           },
           parameter: { type: 'string', description: 'Which parameter of the path or the query.' },
+          header: { type: 'string', description: 'Which header, in lower case.' },
           code: { type: 'string', description: 'The rule that is broken, for a program.' },
           detail: { type: 'string', description: 'What the value must be, for a person.' },
         },
@@ -156,16 +157,16 @@ const problemSchema = {
 }
 
 function operation(endpoint: Endpoint, components: Components): Json {
-  const { operationId, tag, summary, description, access, params, query, body } = endpoint
+  const { operationId, tag, summary, description, access, params, query, headers, body } = endpoint
   return {
     operationId,
     tags: [tag],
     summary,
     description,
-    security: access === 'user' ? [{ password: [] }, { bearer: [] }] : [],
-    parameters: [...parameters('path', params), ...parameters('query', query)],
+    security: access.needsToken ? [{ password: [] }, { bearer: [] }] : [],
+    parameters: [...parameters('path', params), ...parameters('query', query), ...parameters('header', headers)],
     ...(body && { requestBody: { required: true, content: content(body.types, body.schema, components) } }),
-    responses: { ...success(endpoint, components), ...failures(endpoint, components) },
+    responses: { ...successes(endpoint, components), ...failures(endpoint, components) },
   }
 }
 
@@ -176,7 +177,7 @@ function bodySchema(type: string, schema: Schema): JsonSchema {
   return type === FORM_TYPE ? { ...open, title: `${json.title}Form` } : json
 }
 
-function parameters(place: 'path' | 'query', schema: Schema | undefined): Json[] {
+function parameters(place: 'path' | 'query' | 'header', schema: Schema | undefined): Json[] {
   if (!schema) return []
   const { properties = {}, required = [] } = convert(schema)
   return Object.entries(properties).map(([name, { description, examples, ...property }]) => ({
@@ -211,27 +212,30 @@ function exampleOf({ examples, items, properties = {} }: JsonSchema): unknown {
   return Object.fromEntries(members.map(([name, member]) => [name, exampleOf(member)]))
 }
 
-function success({ limit, response }: Endpoint, components: Components): Json {
-  const { status, description, schema, headers = {} } = response
-  const own = Object.entries(headers).map(([name, header]) => [name, { ...header, schema: text }])
-  return {
-    [status]: {
-      description,
-      headers: {
-        ...headerReferences(['X-Request-Id', ...(limit ? rateLimitHeaders : [])]),
-        ...Object.fromEntries(own),
-      },
-      ...(schema && { content: content(['application/json'], schema, components) }),
-    },
-  }
+function successes(endpoint: Endpoint, components: Components): Json {
+  const common = headerReferences(['X-Request-Id', ...(limitOf(endpoint) ? rateLimitHeaders : [])])
+  const documented = Object.entries(endpoint.responses).map(([status, response]) => {
+    const own = Object.entries(response.headers ?? {}).map(([name, header]) => [name, { ...header, schema: text }])
+    const headers = { ...common, ...Object.fromEntries(own) }
+    return [status, { description: response.description, headers, ...responseContent(response, components) }]
+  })
+  return Object.fromEntries(documented)
+}
+
+type SuccessResponse = BodyResponse | StreamResponse | EmptyResponse
+
+function responseContent({ schema, mediaType }: SuccessResponse, components: Components): Json {
+  if (schema) return { content: content(['application/json'], schema, components) }
+  return mediaType ? { content: { [mediaType]: { schema: text } } } : {}
 }
 
 /** The errors of an endpoint: its own, and those that follow from what it takes. */
-function codesOf({ access, limit, body, ignoresQuery, errors }: Endpoint): ProblemCode[] {
+function codesOf(endpoint: Endpoint): ProblemCode[] {
+  const { access, body, ignoresQuery, errors } = endpoint
   return [
     ...(body ? (['malformed_body', 'body_too_large', 'unsupported_media_type'] as const) : []),
-    ...(access === 'user' ? (['not_authenticated', 'invalid_token', 'store_unavailable'] as const) : []),
-    ...(limit ? (['too_many_requests'] as const) : []),
+    ...access.errors,
+    ...(limitOf(endpoint) ? (['too_many_requests'] as const) : []),
     ...errors,
     ...(ignoresQuery ? [] : (['invalid_input'] as const)),
     'malformed_host',
@@ -282,9 +286,7 @@ const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainE
 const unknownNames = { body: unknownName('body'), parameters: unknownName('parameters') }
 
 function unknownName(part: Part): InvalidRequest {
-  const mistakes: InputError[] = []
-  judge(v.strictObject({}), { colour: 'red' }, part, mistakes)
-  return new InvalidRequest(mistakes)
+  return new InvalidRequest(validate(v.strictObject({}), { value: { colour: 'red' }, violations: [] }, part).violations)
 }
 
 /** The problem as the endpoint answers it. */

@@ -1,28 +1,59 @@
 import type { Context } from 'koa'
 import type { ManageAccounts } from '../../../domain/accounts/manage-accounts.ts'
+import type { Requester } from '../../../domain/accounts/ports.ts'
 import type { UserSnapshot } from '../../../domain/accounts/user.ts'
 import { InvalidToken } from '../../../domain/errors.ts'
-import { HttpError } from './problems.ts'
+import type { LimitName } from './limits.ts'
+import { HttpError, type ProblemCode } from './problems.ts'
+import { requesterOf } from './requester.ts'
 
-/** `b64token`, RFC 6750, section 2.1; the scheme's case does not count (RFC 9110, section 11.1). */
+/** The policy of an endpoint: decides whether a request is allowed, and yields the caller that `handle` receives. */
+export interface Access<Caller = unknown> {
+  /** Whether the request must carry a bearer token. */
+  readonly needsToken: boolean
+  /** Rate-limit bucket of its requests, unless the endpoint has its own. */
+  readonly limit?: LimitName
+  /** What it refuses requests with. */
+  readonly errors: readonly ProblemCode[]
+  /** @throws DomainError or HttpError when the request is not allowed */
+  authorize(ctx: Context, accounts: ManageAccounts): Promise<Caller>
+  /** Whose requests are counted together in the bucket. */
+  limitKey(caller: Caller): string
+}
+
+export const anyone: Access<Requester> = {
+  needsToken: false,
+  errors: [],
+  authorize: async (ctx) => requesterOf(ctx),
+  limitKey: ({ clientNetwork }) => clientNetwork,
+}
+
+export const signedInUser: Access<UserSnapshot> = {
+  needsToken: true,
+  limit: 'user',
+  errors: ['not_authenticated', 'invalid_token', 'store_unavailable'],
+  async authorize(ctx, accounts) {
+    const user = (await accounts.authenticate(bearerTokenOf(ctx))).snapshot()
+    ctx.state.userId = user.id
+    return user
+  },
+  limitKey: ({ id }) => String(id),
+}
+
+/** `b64token`, RFC 6750, section 2.1; the scheme is case-insensitive (RFC 9110, section 11.1). */
 const BEARER = /^bearer +([\w\-.~+/]+=*)$/i
 const SCHEME = /^bearer(?: |$)/i
-/** Characters of the header; a token of ours has some 200. */
+/** Characters of the header; a token of this service has some 200. */
 const MAX_AUTHORIZATION = 4_096
 
 /**
- * The user whom the request's bearer token names.
- *
  * @throws HttpError `not_authenticated` without an Authorization header of that scheme
  * @throws InvalidToken
  */
-export async function authenticate(ctx: Context, accounts: ManageAccounts): Promise<UserSnapshot> {
+function bearerTokenOf(ctx: Context): string {
   const { authorization = '' } = ctx.req.headers
   const token = authorization.length > MAX_AUTHORIZATION ? undefined : BEARER.exec(authorization)?.[1]
-  if (token === undefined) {
-    throw SCHEME.test(authorization.slice(0, 'bearer '.length))
-      ? new InvalidToken()
-      : new HttpError('not_authenticated')
-  }
-  return (await accounts.authenticate(token)).snapshot()
+  if (token !== undefined) return token
+  if (SCHEME.test(authorization.slice(0, 'bearer '.length))) throw new InvalidToken()
+  throw new HttpError('not_authenticated')
 }

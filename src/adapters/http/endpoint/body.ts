@@ -3,8 +3,8 @@ import type { Transform } from 'node:stream'
 import { createBrotliDecompress, createUnzip } from 'node:zlib'
 import type { Context, Middleware } from 'koa'
 import bodyParser from 'koa-bodyparser'
-import { HttpError, type InputError } from './problems.ts'
-import { type ObjectSchema, onlyOnce } from './validation.ts'
+import { HttpError } from './problems.ts'
+import { type Input, type ObjectSchema, readOnce, validate } from './validation.ts'
 
 export const JSON_TYPE = 'application/json'
 export const MERGE_PATCH_TYPE = 'application/merge-patch+json'
@@ -12,7 +12,7 @@ export const FORM_TYPE = 'application/x-www-form-urlencoded'
 export type BodyType = typeof JSON_TYPE | typeof MERGE_PATCH_TYPE | typeof FORM_TYPE
 
 /** @param known names of the members; a form may have others, which are ignored (RFC 6749, section 3.2) */
-type Decode = (bytes: Buffer, mistakes: InputError[], known: ReadonlySet<string>) => unknown
+type Decode = (bytes: Buffer, known: ReadonlySet<string>) => Input
 const decoders: Readonly<Record<BodyType, Decode>> = {
   [JSON_TYPE]: decodeJson,
   [MERGE_PATCH_TYPE]: decodeJson,
@@ -41,7 +41,7 @@ const acceptedCodings = { 'Accept-Encoding': 'gzip, deflate, br' }
 export function bodyReader(
   { types, schema }: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema },
   method: string,
-): (ctx: Context, mistakes: InputError[]) => Promise<unknown> {
+): (ctx: Context) => Promise<Input> {
   const options: bodyParser.Options & { encoding: null } = {
     encoding: null,
     enableTypes: ['text'],
@@ -54,7 +54,7 @@ export function bodyReader(
   const read = bodyParser(options)
   const known = new Set(Object.keys(schema.entries))
   const acceptedTypes = { [acceptHeaderOf(method)]: types.join(', ') }
-  return async (ctx, mistakes) => {
+  return async (ctx) => {
     const { req, res } = ctx
     const type = types.find((taken) => taken === mediaType(ctx))
     if (type === undefined) throw new HttpError('unsupported_media_type', acceptedTypes)
@@ -65,7 +65,7 @@ export function bodyReader(
       res.writeContinue()
     if (decompressor) await readCompressed(ctx, decompressor(), read)
     else await read(ctx, nothing)
-    return decoders[type](rawBodyOf(ctx), mistakes, known)
+    return validate(schema, decoders[type](rawBodyOf(ctx), known), 'body')
   }
 }
 
@@ -126,18 +126,18 @@ export const invalidJson = () => malformed('The body is not valid JSON.')
 const jsonText = new TextDecoder('utf-8', { fatal: true })
 const formText = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-function decodeJson(bytes: Buffer): unknown {
+function decodeJson(bytes: Buffer): Input {
   const text = decodeUtf8(bytes, jsonText)
   try {
-    return JSON.parse(text)
+    return { value: JSON.parse(text), violations: [] }
   } catch {
     throw invalidJson()
   }
 }
 
-function decodeForm(bytes: Buffer, mistakes: InputError[], known: ReadonlySet<string>): Record<string, string> {
+function decodeForm(bytes: Buffer, known: ReadonlySet<string>): Input {
   decodeUtf8(percentDecode(bytes), formText)
-  return onlyOnce(decodeUtf8(bytes, formText), 'body', mistakes, known)
+  return readOnce(decodeUtf8(bytes, formText), 'body', known)
 }
 
 const PERCENT = 0x25

@@ -52,6 +52,7 @@ type Headers = Readonly<Record<string, string>>
 export type InputError = { readonly code: string; readonly detail: string } & (
   | { /** JSON Pointer into the body (RFC 6901). */ readonly pointer: string }
   | { /** Name of a query or path parameter. */ readonly parameter: string }
+  | { /** Name of a header, in lower case. */ readonly header: string }
 )
 
 /** An error that HTTP adds to those of the domain. */

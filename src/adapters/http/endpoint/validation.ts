@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import type { RuleViolation } from '../../../domain/errors.ts'
 import { type Rule, wholeNumber } from '../../../domain/rules.ts'
 import { type InputError, InvalidRequest, MAX_ERRORS } from './problems.ts'
 
@@ -20,9 +21,9 @@ export interface JsonSchema {
 }
 
 /**
- * The domain judges, and the JSON Schema beside the rule says the same to the reader of the OpenAPI document.
+ * A value under a rule of the domain. The JSON Schema says the same to the reader of the OpenAPI document.
  *
- * @param read what the value that was sent stands for; the rule judges that
+ * @param read turns what was sent into the value that the rule checks
  */
 export const ruled = <Value>(rule: Rule, jsonSchema: JsonSchema, read: (sent: unknown) => unknown = (sent) => sent) =>
   v.pipe(
@@ -30,9 +31,9 @@ export const ruled = <Value>(rule: Rule, jsonSchema: JsonSchema, read: (sent: un
     v.metadata(jsonSchema),
     v.rawTransform<unknown, Value>(({ dataset, addIssue, NEVER }) => {
       const value = read(dataset.value)
-      const broken = rule(value)
-      if (!broken) return value as Value
-      addIssue({ message: broken.detail, expected: broken.code })
+      const violation = rule(value)
+      if (!violation) return value as Value
+      addIssue({ message: violation.detail, expected: violation.code })
       return NEVER
     }),
   )
@@ -47,19 +48,23 @@ export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema
 const NUMERAL = /^(?:0|[1-9]\d*)$/
 const MAX_DIGITS = String(Number.MAX_SAFE_INTEGER).length
 
-/** What the API answers and nobody can set: accepted, so that what was read can be sent back, and ignored. */
+/** A member that a client may send back, as it was answered; its value is ignored. */
 const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true })))
-const readOnlyMembers = { id: readOnly, owner_id: readOnly, created_at: readOnly, updated_at: readOnly }
 
 /**
  * The schema of a JSON object or a form: these members, the read-only ones, and no other.
  *
  * @param title its name in the OpenAPI document
+ * @param readOnlyMembers names of those that are accepted and ignored
  */
-export const bodyOf = <Members extends v.ObjectEntries>(title: string, members: Members) => {
+export const bodyOf = <Members extends v.ObjectEntries>(
+  title: string,
+  readOnlyMembers: readonly string[],
+  members: Members,
+) => {
   const names = Object.keys(members)
   return v.pipe(
-    v.strictObject({ ...members, ...readOnlyMembers }),
+    v.strictObject({ ...members, ...Object.fromEntries(readOnlyMembers.map((name) => [name, readOnly])) }),
     v.metadata({ title }),
     v.transform((body) => {
       const own = Object.entries(body).filter(([name]) => names.includes(name))
@@ -72,23 +77,35 @@ export const bodyOf = <Members extends v.ObjectEntries>(title: string, members: 
 const MAX_NAME = 100
 const shortened = (name: string) => (name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name)
 
-/**
- * Where a value stands in a request, to name the place of a mistake in it: a JSON Pointer into the body (RFC 6901), or
- * a parameter's name.
- */
+/** The place of a violation: a JSON Pointer into the body (RFC 6901), or the name of a parameter or header. */
 const places = {
   body: (name: string | undefined) => ({
     pointer: name === undefined ? '' : `/${shortened(name).replaceAll('~', '~0').replaceAll('/', '~1')}`,
   }),
   parameters: (name = '') => ({ parameter: shortened(name) }),
+  headers: (name = '') => ({ header: name }),
 }
 export type Part = keyof typeof places
 
-/** A part of a request, judged; `undefined` when a mistake was found in it, and added to the list. */
-export function judge<Output>(schema: Schema<Output>, value: unknown, part: Part, mistakes: InputError[]): Output {
+/** A part of a request. Its value has the type of its schema only if there are no violations. */
+export interface Input<Value = unknown> {
+  readonly value: Value
+  readonly violations: readonly InputError[]
+}
+
+export function validate<Output>(schema: Schema<Output>, { value, violations }: Input, part: Part): Input<Output> {
   const result = v.safeParse(schema, Array.isArray(value) ? undefined : value) // valibot takes an array for an object
-  if (!result.success) mistakes.push(...result.issues.map((issue) => toInputError(issue, part)))
-  return result.output as Output
+  if (result.success) return { value: result.output, violations }
+  return {
+    value: result.output as Output,
+    violations: [...violations, ...result.issues.map((issue) => toInputError(issue, part))],
+  }
+}
+
+/** @throws InvalidRequest with the violations in these parts, if any */
+export function throwIfInvalid(inputs: readonly Input[]): void {
+  if (inputs.some(({ violations }) => violations.length > 0))
+    throw new InvalidRequest(inputs.flatMap(({ violations }) => violations))
 }
 
 /** Many more than any route takes. In Node 24 `URLSearchParams` takes four times as long for twice as many. */
@@ -102,15 +119,10 @@ export function readParameters(text: string): URLSearchParams | undefined {
 /**
  * The parameters of a query or the fields of a form, each of which may be given once.
  *
- * @param known ignores every other one, however often it is given
+ * @param known names; all others are ignored, however often they are given
  * @throws InvalidRequest when there are too many to be read
  */
-export function onlyOnce(
-  text: string,
-  part: Part,
-  mistakes: InputError[],
-  known?: ReadonlySet<string>,
-): Record<string, string> {
+export function readOnce(text: string, part: Part, known?: ReadonlySet<string>): Input<Record<string, string>> {
   const parameters = readParameters(text)
   if (!parameters) {
     const detail = `must have at most ${MAX_PARAMETERS} parameters`
@@ -123,17 +135,19 @@ export function onlyOnce(
     if (values.has(name) && repeated.size < MAX_ERRORS) repeated.add(name)
     values.set(name, value)
   }
-  for (const name of repeated) mistakes.push({ ...places[part](name), code: 'repeated', detail: 'must be given once' })
-  return Object.fromEntries(values)
+  const violations = Array.from(repeated, (name) => {
+    return { ...places[part](name), code: 'repeated', detail: 'must be given once' }
+  })
+  return { value: Object.fromEntries(values), violations }
 }
 
-/** valibot's own messages quote the input, so none of them is used. */
+/** valibot's messages echo the input, so the service writes its own. */
 function toInputError(issue: v.BaseIssue<unknown>, part: Part): InputError {
   const name = issue.path?.[0]?.key as string | undefined
-  return { ...places[part](name), ...brokenRule(issue, part) }
+  return { ...places[part](name), ...ruleViolation(issue, part) }
 }
 
-function brokenRule({ type, path, expected, message }: v.BaseIssue<unknown>, part: Part) {
+function ruleViolation({ type, path, expected, message }: v.BaseIssue<unknown>, part: Part): RuleViolation {
   if (type === 'raw_transform') return { code: expected ?? '', detail: message }
   if (type === 'check') return { code: 'conflicting', detail: message }
   if (path === undefined) return { code: 'not_an_object', detail: 'must be a JSON object' }

@@ -9,6 +9,7 @@ import {
   PASSWORD_LIMITS,
   type UserSnapshot,
 } from '../../../domain/accounts/user.ts'
+import { anyone, signedInUser } from '../endpoint/access.ts'
 import { FORM_TYPE, JSON_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
@@ -40,7 +41,10 @@ const tokenSchema = v.pipe(
   }),
 )
 
-const newUser = bodyOf('NewUser', {
+/** Accepted in a body and ignored, like the members of every resource that only the service sets. */
+const readOnlyMembers = ['id', 'owner_id', 'created_at', 'updated_at']
+
+const newUser = bodyOf('NewUser', readOnlyMembers, {
   email: ruled<string>(credentialRules.email, {
     type: 'string',
     maxLength: EMAIL_LIMITS.max,
@@ -59,7 +63,7 @@ const newUser = bodyOf('NewUser', {
 const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ type: 'string', description: 'Accepted and ignored.' })))
 
 /** The password form of OAuth 2.0 (RFC 6749, section 4.3.2). A longer text is accepted, but is never right. */
-const logIn = bodyOf('LogIn', {
+const logIn = bodyOf('LogIn', readOnlyMembers, {
   username: ruled<string>(loginRules.email, {
     type: 'string',
     maxLength: MAX_RAW_EMAIL,
@@ -87,13 +91,13 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Register an account',
       description: 'Creates an account. Each e-mail address can be registered once. Log in to get an access token.',
-      access: 'public',
+      access: anyone,
       limit: 'register',
       body: { types: [JSON_TYPE], schema: newUser },
-      response: { status: 201, description: 'The created account.', schema: userSchema },
+      responses: { 201: { description: 'The created account.', schema: userSchema } },
       errors: ['email_taken', 'store_unavailable', 'outcome_unknown', 'overloaded'],
-      async handle({ body, requester }) {
-        return { body: present((await accounts.register(body, requester)).snapshot()) }
+      async handle({ body, caller }) {
+        return { status: 201, body: present((await accounts.register(body, caller)).snapshot()) }
       },
     }),
     endpoint({
@@ -104,18 +108,19 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       summary: 'Exchange an e-mail address and a password for an access token',
       description:
         'The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. A wrong pair gets the same answer whether or not the account exists.',
-      access: 'public',
+      access: anyone,
       limit: 'login',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: logIn },
-      response: {
-        status: 200,
-        description: 'An access token, to be sent as `Authorization: Bearer <token>`.',
-        schema: tokenSchema,
+      responses: {
+        200: {
+          description: 'An access token, to be sent as `Authorization: Bearer <token>`.',
+          schema: tokenSchema,
+        },
       },
       errors: ['invalid_credentials', 'store_unavailable', 'overloaded'],
-      async handle({ body: { username: email, password }, requester }) {
-        const { token, expiresIn } = await accounts.logIn({ email, password }, requester)
-        return { body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }
+      async handle({ body: { username: email, password }, caller }) {
+        const { token, expiresIn } = await accounts.logIn({ email, password }, caller)
+        return { status: 200, body: { access_token: token, token_type: 'bearer', expires_in: expiresIn } }
       },
     }),
     endpoint({
@@ -125,12 +130,11 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Get your account',
       description: 'Returns the user whose access token the request carries.',
-      access: 'user',
-      limit: 'user',
-      response: { status: 200, description: 'The authenticated user.', schema: userSchema },
+      access: signedInUser,
+      responses: { 200: { description: 'The authenticated user.', schema: userSchema } },
       errors: [],
-      async handle({ user }) {
-        return { body: present(user) }
+      async handle({ caller }) {
+        return { status: 200, body: present(caller) }
       },
     }),
   ]

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { anyone } from '../endpoint/access.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 
 const healthSchema = v.pipe(
@@ -21,12 +22,12 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       tag: 'Service',
       summary: 'See whether the service responds',
       description: 'Returns the environment that the service runs in. Does not ask the database.',
-      access: 'public',
+      access: anyone,
       ignoresQuery: true,
-      response: { status: 200, description: 'The service responds.', schema: healthSchema },
+      responses: { 200: { description: 'The service responds.', schema: healthSchema } },
       errors: [],
       async handle() {
-        return { body: { status: 'ok', environment } }
+        return { status: 200, body: { status: 'ok', environment } }
       },
     }),
     endpoint({
@@ -36,12 +37,12 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       tag: 'Service',
       summary: 'See whether the process is alive',
       description: 'Restart the process when this fails. Does not ask the database.',
-      access: 'public',
+      access: anyone,
       ignoresQuery: true,
-      response: { status: 200, description: 'The process is alive.', schema: probeSchema },
+      responses: { 200: { description: 'The process is alive.', schema: probeSchema } },
       errors: [],
       async handle() {
-        return { body: { status: 'ok' } }
+        return { status: 200, body: { status: 'ok' } }
       },
     }),
     endpoint({
@@ -52,13 +53,13 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
       summary: 'See whether requests can be served',
       description:
         'Asks the database, which must accept writes. Send requests elsewhere while this fails; `code` says why.',
-      access: 'public',
+      access: anyone,
       ignoresQuery: true,
-      response: { status: 200, description: 'Ready.', schema: probeSchema },
+      responses: { 200: { description: 'Ready.', schema: probeSchema } },
       errors: ['store_unavailable', 'store_too_slow', 'shutting_down'],
       async handle() {
         await ready()
-        return { body: { status: 'ok' } }
+        return { status: 200, body: { status: 'ok' } }
       },
     }),
   ]

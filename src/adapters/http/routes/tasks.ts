@@ -3,6 +3,7 @@ import type { ManageTasks } from '../../../domain/tasks/manage-tasks.ts'
 import type { TaskRange } from '../../../domain/tasks/ports.ts'
 import { DESCRIPTION_LIMITS, type Task, TITLE_LIMITS, taskRules } from '../../../domain/tasks/task.ts'
 import { LIMIT, type Position, SKIP, type TaskPage } from '../../../domain/tasks/task-query.ts'
+import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
@@ -62,12 +63,15 @@ const description = ruled<string | null>(taskRules.description, {
 })
 const completed = ruled<boolean>(taskRules.completed, { type: 'boolean', examples: [true] })
 
-const newTask = bodyOf('NewTask', {
+/** Accepted in a body and ignored, so that a client can send back the task it read. */
+const readOnlyMembers = ['id', 'owner_id', 'created_at', 'updated_at']
+
+const newTask = bodyOf('NewTask', readOnlyMembers, {
   title,
   description: v.exactOptional(description),
   completed: v.exactOptional(completed),
 })
-const taskChanges = bodyOf('TaskChanges', {
+const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
   title: v.exactOptional(title),
   description: v.exactOptional(description),
   completed: v.exactOptional(completed),
@@ -134,19 +138,19 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'Create a task',
       description: 'Only `title` is required.',
-      access: 'user',
-      limit: 'user',
+      access: signedInUser,
       body: { types: [JSON_TYPE], schema: newTask },
-      response: {
-        status: 201,
-        description: 'The created task.',
-        schema: taskSchema,
-        headers: { Location: { description: 'Path of the task.', example: `${collection}/1` } },
+      responses: {
+        201: {
+          description: 'The created task.',
+          schema: taskSchema,
+          headers: { Location: { description: 'Path of the task.', example: `${collection}/1` } },
+        },
       },
       errors: ['outcome_unknown'],
-      async handle({ user, body }) {
-        const task = present(await tasks.create(user.id, body))
-        return { body: task, headers: { Location: `${publicPath}/${task.id}` } }
+      async handle({ caller, body }) {
+        const task = present(await tasks.create(caller.id, body))
+        return { status: 201, body: task, headers: { Location: `${publicPath}/${task.id}` } }
       },
     }),
     endpoint({
@@ -157,25 +161,25 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       summary: 'List your tasks, newest first',
       description:
         'Returns one page. Follow `Link` to the others: unlike with `skip`, tasks created or deleted meanwhile shift nothing.',
-      access: 'user',
-      limit: 'user',
+      access: signedInUser,
       query: range,
-      response: {
-        status: 200,
-        description: 'One page of tasks.',
-        schema: v.array(taskSchema),
-        headers: {
-          Link: {
-            description:
-              'The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).',
-            example: exampleLink,
+      responses: {
+        200: {
+          description: 'One page of tasks.',
+          schema: v.array(taskSchema),
+          headers: {
+            Link: {
+              description:
+                'The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).',
+              example: exampleLink,
+            },
           },
         },
       },
       errors: [],
-      async handle({ user, query }) {
-        const page = await tasks.list(user.id, query)
-        return { body: page.tasks.map(present), headers: linkHeader(publicPath, query.limit, page) }
+      async handle({ caller, query }) {
+        const page = await tasks.list(caller.id, query)
+        return { status: 200, body: page.tasks.map(present), headers: linkHeader(publicPath, query.limit, page) }
       },
     }),
     endpoint({
@@ -185,13 +189,12 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'Get a task',
       description: 'Another user’s task is indistinguishable from a missing one.',
-      access: 'user',
-      limit: 'user',
+      access: signedInUser,
       params: idParameter,
-      response: { status: 200, description: 'The task.', schema: taskSchema },
+      responses: { 200: { description: 'The task.', schema: taskSchema } },
       errors: ['task_not_found'],
-      async handle({ user, params }) {
-        return { body: present(await tasks.get({ id: params.id, ownerId: user.id })) }
+      async handle({ caller, params }) {
+        return { status: 200, body: present(await tasks.get({ id: params.id, ownerId: caller.id })) }
       },
     }),
     endpoint({
@@ -202,14 +205,13 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       summary: 'Change some members of a task',
       description:
         'A JSON Merge Patch (RFC 7396): members that are absent keep their value, and null clears `description`.',
-      access: 'user',
-      limit: 'user',
+      access: signedInUser,
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
-      response: { status: 200, description: 'The changed task.', schema: taskSchema },
+      responses: { 200: { description: 'The changed task.', schema: taskSchema } },
       errors: ['task_not_found', 'outcome_unknown'],
-      async handle({ user, params, body }) {
-        return { body: present(await tasks.edit({ id: params.id, ownerId: user.id }, body)) }
+      async handle({ caller, params, body }) {
+        return { status: 200, body: present(await tasks.edit({ id: params.id, ownerId: caller.id }, body)) }
       },
     }),
     endpoint({
@@ -219,14 +221,13 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'Delete a task',
       description: 'The task cannot be restored, and its id is never used again.',
-      access: 'user',
-      limit: 'user',
+      access: signedInUser,
       params: idParameter,
-      response: { status: 204, description: 'Deleted.' },
+      responses: { 204: { description: 'Deleted.' } },
       errors: ['task_not_found', 'outcome_unknown'],
-      async handle({ user, params }) {
-        await tasks.remove({ id: params.id, ownerId: user.id })
-        return { body: undefined }
+      async handle({ caller, params }) {
+        await tasks.remove({ id: params.id, ownerId: caller.id })
+        return { status: 204 }
       },
     }),
   ]

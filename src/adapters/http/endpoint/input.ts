@@ -1,0 +1,52 @@
+import type { Context } from 'koa'
+import * as v from 'valibot'
+import { bodyReader } from './body.ts'
+import type { Endpoint, Request } from './endpoint.ts'
+import { type Input, type ObjectSchema, readOnce, type Schema, throwIfInvalid, validate } from './validation.ts'
+
+export type RoutedContext = Context & { readonly params: Readonly<Record<string, string>> }
+type ParsedRequest = Omit<Request<unknown, unknown, unknown, unknown, unknown>, 'caller'>
+type Reader = (ctx: RoutedContext) => Input
+
+const nothing: Input = { value: undefined, violations: [] }
+const readNothing: Reader = () => nothing
+
+/** Returns the parser of an endpoint's requests, which throws InvalidRequest with the violations in all parts. */
+export function requestParser({
+  method,
+  ...endpoint
+}: Endpoint): (ctx: RoutedContext) => ParsedRequest | Promise<ParsedRequest> {
+  const readParams = paramsReader(endpoint.params)
+  const readQuery = endpoint.ignoresQuery ? readNothing : queryReader(endpoint.query)
+  const readHeaders = headersReader(endpoint.headers)
+  const readBody = endpoint.body && bodyReader(endpoint.body, method)
+  return async (ctx) => {
+    const params = readParams(ctx)
+    const query = readQuery(ctx)
+    const headers = readHeaders(ctx)
+    const body = readBody ? await readBody(ctx) : nothing
+    throwIfInvalid([params, query, headers, body])
+    return { params: params.value, query: query.value, headers: headers.value, body: body.value }
+  }
+}
+
+const sent = (value: unknown): Input => ({ value, violations: [] })
+
+function paramsReader(schema: Schema | undefined): Reader {
+  return schema ? ({ params }) => validate(schema, sent(params), 'parameters') : readNothing
+}
+
+const noParameters = v.strictObject({})
+const emptyQuery: Input = { value: {}, violations: [] }
+
+function queryReader(schema: Schema | undefined): Reader {
+  const read: Reader = ({ querystring }) => {
+    return querystring === '' ? emptyQuery : readOnce(querystring, 'parameters')
+  }
+  if (schema) return (ctx) => validate(schema, read(ctx), 'parameters')
+  return (ctx) => (ctx.querystring === '' ? nothing : validate(noParameters, read(ctx), 'parameters'))
+}
+
+function headersReader(schema: ObjectSchema | undefined): Reader {
+  return schema ? ({ req }) => validate(schema, sent(req.headers), 'headers') : readNothing
+}

@@ -1,0 +1,68 @@
+import type { Readable } from 'node:stream'
+import type { Context } from 'koa'
+import type { Schema } from './validation.ts'
+
+interface Described {
+  readonly description: string
+  /** The headers that a reply may set, beside those of every response. */
+  readonly headers?: Readonly<Record<string, { readonly description: string; readonly example: string }>>
+}
+
+export interface BodyResponse<Answer = unknown> extends Described {
+  /** An allow-list. A presenter returns its output type, so that no other member compiles. */
+  readonly schema: Schema<Answer>
+  readonly mediaType?: never
+}
+
+export interface StreamResponse extends Described {
+  readonly mediaType: string
+  readonly schema?: never
+}
+
+export interface EmptyResponse extends Described {
+  readonly schema?: never
+  readonly mediaType?: never
+}
+
+/** The successful responses of an endpoint, by status. */
+export type Responses = {
+  readonly 200?: BodyResponse | StreamResponse
+  readonly 201?: BodyResponse
+  readonly 204?: EmptyResponse
+  readonly 304?: EmptyResponse
+}
+
+type HeadersOf<Response> = Response extends { readonly headers: infer Headers }
+  ? { readonly [Name in keyof Headers]?: string }
+  : Readonly<Record<string, never>>
+
+type ContentOf<Response> = Response extends { readonly schema: Schema<infer Answer> }
+  ? { readonly body: Answer }
+  : Response extends { readonly mediaType: string }
+    ? { readonly stream: Readable }
+    : { readonly body?: never; readonly stream?: never }
+
+/** What `handle` may return: one of the declared responses, with the declared headers. */
+export type ReplyOf<Declared extends Responses> = {
+  readonly [Status in keyof Declared]-?: {
+    readonly status: Status
+    readonly headers?: HeadersOf<Declared[Status]>
+  } & ContentOf<Declared[Status]>
+}[keyof Declared]
+
+/** Any of them, once the types of the endpoint are forgotten. */
+interface Reply {
+  readonly status: number
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: unknown
+  readonly stream?: Readable
+}
+
+/** Sends a reply of an endpoint. */
+export function send(ctx: Context, responses: Responses, { status, headers, body, stream }: Reply): void {
+  const type = stream ? responses[200]?.mediaType : body !== undefined && 'application/json; charset=utf-8'
+  ctx.status = status
+  if (headers) ctx.set(headers)
+  if (type) ctx.res.setHeader('Content-Type', type)
+  ctx.body = stream ?? body
+}

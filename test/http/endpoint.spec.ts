@@ -1,0 +1,266 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import Router from '@koa/router'
+import { expect } from 'chai'
+import Koa from 'koa'
+import * as v from 'valibot'
+import { openApiDocument } from '#src/adapters/http/docs/openapi.ts'
+import { type Access, anyone } from '#src/adapters/http/endpoint/access.ts'
+import { JSON_TYPE } from '#src/adapters/http/endpoint/body.ts'
+import { type Endpoint, endpoint } from '#src/adapters/http/endpoint/endpoint.ts'
+import type { LimitName } from '#src/adapters/http/endpoint/limits.ts'
+import { mount } from '#src/adapters/http/endpoint/mount.ts'
+import { toProblem } from '#src/adapters/http/endpoint/problems.ts'
+import { bodyOf, numeral } from '#src/adapters/http/endpoint/validation.ts'
+import { ManageAccounts } from '#src/domain/accounts/manage-accounts.ts'
+
+const unused = {} as ConstructorParameters<typeof ManageAccounts>[0]
+
+/** What every endpoint of this spec has in common. */
+const made = {
+  method: 'GET',
+  path: '/made',
+  operationId: 'getMade',
+  tag: 'Service',
+  summary: 'A made endpoint',
+  description: 'Exists in this spec only.',
+  access: anyone,
+  errors: [],
+} as const
+
+const answer = v.object({ value: v.unknown() })
+const ok = { 200: { description: 'The value.', schema: answer } }
+
+describe('An endpoint', () => {
+  const servers = new Set<ReturnType<typeof createServer>>()
+  const counted: string[] = []
+  afterEach(() => {
+    for (const server of servers) server.close().closeAllConnections()
+    servers.clear()
+    counted.length = 0
+  })
+
+  /** Serves one endpoint; each rate-limit bucket notes its name and the key that it counts. */
+  async function serve(mounted: Endpoint): Promise<string> {
+    const limiter = (name: LimitName) => ({
+      quota: { name, allowed: 9, window: 60 },
+      count: async (key: string) => {
+        counted.push(`${name} ${key}`)
+        return { exceeded: false, remaining: 8, reset: 60 }
+      },
+    })
+    const limits = { user: limiter('user'), login: limiter('login'), register: limiter('register') }
+    const router = new Router()
+    mount(router, mounted, new ManageAccounts(unused), limits)
+    const app = new Koa().use(async (ctx, next) => {
+      try {
+        await next()
+      } catch (error) {
+        const { problem } = toProblem(error, ctx.path)
+        ctx.status = problem.status
+        ctx.body = problem
+      }
+    })
+    app.on('error', () => {})
+    const server = createServer(app.use(router.routes()).callback()).listen(0, '127.0.0.1')
+    servers.add(server)
+    await once(server, 'listening')
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}${made.path}`
+  }
+
+  const operationOf = (documented: Endpoint) => {
+    const document = openApiDocument({ title: '', version: '', loginPath: '/login' }, [documented])
+    const paths = document.paths as Record<string, Record<string, Record<string, unknown>>>
+    return paths[documented.path]?.[documented.method.toLowerCase()] ?? {}
+  }
+
+  describe('with a policy of its own', () => {
+    const guests: Access<{ readonly name: string }> = {
+      needsToken: false,
+      limit: 'register',
+      errors: ['task_not_found'],
+      authorize: async ({ req }) => ({ name: String(req.headers['x-name']) }),
+      limitKey: ({ name }) => name,
+    }
+    const greeting = {
+      ...made,
+      access: guests,
+      responses: ok,
+      handle: async ({ caller }: { caller: { readonly name: string } }) =>
+        ({ status: 200, body: { value: caller.name } }) as const,
+    }
+
+    it('hands the caller that the policy yields to the handler, and counts it in the bucket of the policy', async () => {
+      const response = await fetch(await serve(endpoint(greeting)), { headers: { 'X-Name': 'jane' } })
+      expect(await response.json()).to.deep.equal({ value: 'jane' })
+      expect(counted).to.deep.equal(['register jane'])
+    })
+
+    it('counts in its own bucket where it names one', async () => {
+      await fetch(await serve(endpoint({ ...greeting, limit: 'login' })), { headers: { 'X-Name': 'jane' } })
+      expect(counted).to.deep.equal(['login jane'])
+    })
+
+    it('documents the refusals of the policy and of the bucket', () => {
+      expect(operationOf(endpoint(greeting)).responses).to.include.keys('404', '429')
+    })
+  })
+
+  describe('with a schema of headers', () => {
+    const conditional = endpoint({
+      ...made,
+      headers: v.object({
+        'x-count': numeral(1, 9, { description: 'A number.' }),
+        'x-more': v.exactOptional(v.string()),
+      }),
+      responses: ok,
+      handle: async ({ headers }) => ({ status: 200, body: { value: headers } }),
+    })
+
+    it('receives those headers, in lower case and parsed, and ignores the others', async () => {
+      const response = await fetch(await serve(conditional), { headers: { 'X-Count': '3', 'X-Other': 'x' } })
+      expect(await response.json()).to.deep.equal({ value: { 'x-count': 3 } })
+    })
+
+    it('returns 422 with the name of each header that is missing or breaks its rule, beside other violations', async () => {
+      const url = await serve(conditional)
+      const errorsOf = async (response: Response) => {
+        expect(response.status).to.equal(422)
+        const { errors } = (await response.json()) as { errors: Record<string, string>[] }
+        return errors.map(({ detail: _detail, ...place }) => place)
+      }
+      expect(await errorsOf(await fetch(url))).to.deep.equal([{ header: 'x-count', code: 'required' }])
+      const wrong = await fetch(`${url}?colour=red`, { headers: { 'X-Count': 'secret' } })
+      expect(await errorsOf(wrong)).to.deep.equal([
+        { parameter: 'colour', code: 'unknown' },
+        { header: 'x-count', code: 'out_of_range' },
+      ])
+    })
+
+    it('documents them as header parameters', () => {
+      const { parameters } = operationOf(conditional)
+      expect(parameters).to.deep.include({
+        name: 'x-count',
+        in: 'header',
+        required: true,
+        description: 'A number.',
+        schema: { type: 'integer', minimum: 1, maximum: 9 },
+      })
+      expect(parameters).to.deep.include({ name: 'x-more', in: 'header', required: false, schema: { type: 'string' } })
+    })
+  })
+
+  describe('with several responses', () => {
+    const versioned = endpoint({
+      ...made,
+      headers: v.object({ 'if-none-match': v.exactOptional(v.string()) }),
+      responses: {
+        200: { ...ok[200], headers: { ETag: { description: 'The revision.', example: '"1"' } } },
+        304: { description: 'Not modified.', headers: { ETag: { description: 'The revision.', example: '"1"' } } },
+      },
+      handle: async ({ headers }) =>
+        headers['if-none-match'] === '"1"'
+          ? { status: 304, headers: { ETag: '"1"' } }
+          : { status: 200, body: { value: 1 }, headers: { ETag: '"1"' } },
+    })
+
+    it('lets the handler choose at run time', async () => {
+      const url = await serve(versioned)
+      const full = await fetch(url)
+      expect([full.status, full.headers.get('etag'), await full.json()]).to.deep.equal([200, '"1"', { value: 1 }])
+      const { status, headers } = await fetch(url, { headers: { 'If-None-Match': '"1"' } })
+      expect([status, headers.get('etag'), headers.get('content-type')]).to.deep.equal([304, '"1"', null])
+    })
+
+    it('documents each', () => {
+      const { 200: full, 304: notModified } = operationOf(versioned).responses as Record<string, object>
+      expect(full).to.include.keys('content')
+      expect(notModified).to.not.include.keys('content')
+    })
+
+    it('does not compile when the handler returns a reply that is not declared', () => {
+      const create = { ...made, method: 'POST', responses: { 201: ok[200] } } as const
+      endpoint({ ...create, handle: async () => ({ status: 201, body: { value: 1 } }) })
+      // @ts-expect-error another status
+      endpoint({ ...create, handle: async () => ({ status: 200, body: { value: 1 } }) })
+      // @ts-expect-error no body
+      endpoint({ ...create, handle: async () => ({ status: 201 }) })
+      // @ts-expect-error a header that is not declared
+      endpoint({ ...create, handle: async () => ({ status: 201, body: { value: 1 }, headers: { ETag: '"1"' } }) })
+      // @ts-expect-error a body where none is declared
+      endpoint({ ...made, responses: { 204: { description: '' } }, handle: async () => ({ status: 204, body: 1 }) })
+    })
+  })
+
+  describe('with a stream', () => {
+    const streaming = (stream: () => Readable) =>
+      endpoint({
+        ...made,
+        responses: { 200: { description: 'Events.', mediaType: 'text/event-stream' } },
+        handle: async () => ({ status: 200, stream: stream() }),
+      })
+
+    it('sends it under its media type', async () => {
+      const response = await fetch(await serve(streaming(() => Readable.from(['data: 1\n\n', 'data: 2\n\n']))))
+      expect(response.headers.get('content-type')).to.equal('text/event-stream')
+      expect(await response.text()).to.equal('data: 1\n\ndata: 2\n\n')
+    })
+
+    it('documents its media type', () => {
+      const { 200: response } = operationOf(streaming(() => Readable.from([]))).responses as Record<string, object>
+      expect(response).to.deep.include({ content: { 'text/event-stream': { schema: { type: 'string' } } } })
+    })
+
+    it('ends the connection when the stream fails', async () => {
+      const failing = Readable.from(
+        (async function* () {
+          yield 'data: 1\n\n'
+          throw new Error('lost')
+        })(),
+      )
+      const response = await fetch(await serve(streaming(() => failing)))
+      expect(await response.text().catch(() => 'cut off')).to.equal('cut off')
+    })
+
+    const closed = (stream: Readable) => new Promise((resolve) => stream.once('close', resolve))
+
+    it('destroys the stream when the client leaves, and on HEAD', async () => {
+      let stream = new Readable({ read() {} })
+      const url = await serve(streaming(() => stream))
+      const leaving = new AbortController()
+      stream.push('data: 1\n\n')
+      await fetch(url, { signal: leaving.signal })
+      leaving.abort()
+      await closed(stream)
+
+      stream = new Readable({ read() {} })
+      const destroyed = closed(stream)
+      expect((await fetch(url, { method: 'HEAD' })).status).to.equal(200)
+      await destroyed
+    })
+  })
+
+  describe('with read-only members in its body', () => {
+    const taking = endpoint({
+      ...made,
+      method: 'POST',
+      body: { types: [JSON_TYPE], schema: bodyOf('Made', ['id'], { count: v.exactOptional(v.number()) }) },
+      responses: ok,
+      handle: async ({ body }) => ({ status: 200, body: { value: body } }),
+    })
+    const post = async (body: object) => {
+      const headers = { 'Content-Type': JSON_TYPE }
+      return fetch(await serve(taking), { method: 'POST', headers, body: JSON.stringify(body) })
+    }
+
+    it('accepts and ignores those that the resource names', async () => {
+      expect(await (await post({ id: 'x', count: 1 })).json()).to.deep.equal({ value: { count: 1 } })
+    })
+
+    it('refuses every other', async () => {
+      expect((await post({ owner_id: 1 })).status).to.equal(422)
+    })
+  })
+})
