@@ -4,7 +4,7 @@ import { createBrotliDecompress, createUnzip } from 'node:zlib'
 import type { Context, Middleware } from 'koa'
 import bodyParser from 'koa-bodyparser'
 import { HttpError } from './problems.ts'
-import { type Input, type ObjectSchema, readOnce, validate } from './validation.ts'
+import { type Input, memberNames, type ObjectSchema, readOnce, validate } from './validation.ts'
 
 export const JSON_TYPE = 'application/json'
 export const MERGE_PATCH_TYPE = 'application/merge-patch+json'
@@ -52,7 +52,7 @@ export function bodyReader(
     },
   }
   const read = bodyParser(options)
-  const known = new Set(Object.keys(schema.entries))
+  const known = memberNames(schema)
   const acceptedTypes = { [acceptHeaderOf(method)]: types.join(', ') }
   return async (ctx) => {
     const { req, res } = ctx

@@ -73,6 +73,10 @@ export const bodyOf = <Members extends v.ObjectEntries>(
   )
 }
 
+/** Names of the members that count, without the read-only ones. */
+export const memberNames = ({ entries }: ObjectSchema): ReadonlySet<string> =>
+  new Set(Object.keys(entries).filter((name) => entries[name] !== readOnly))
+
 /** Characters of a name that an answer repeats; every name that is known here is shorter. */
 const MAX_NAME = 100
 const shortened = (name: string) => (name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name)
