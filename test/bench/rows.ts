@@ -57,10 +57,18 @@ const idsAt = (connection: number) => ownIds[userOf(connection)] as number[]
 const users = Array.from({ length: CONNECTIONS }, (_, connection) => userOf(connection))
 const json = (user: number) => ({ ...headersOf(user), 'content-type': 'application/json' })
 
-/** Reads answer nothing but what was seeded. */
+const SEEDED_MEMBERS = Object.keys(seededTask(1, ROUTE_CONTENT))
+const seededMembers = (body: object) => JSON.stringify(body, SEEDED_MEMBERS)
+
+/** Reads answer what was seeded. The members of a body are compared the first time it comes, to keep the load cheap. */
 function reads(expected: readonly object[], requests: (connection: number) => Request[]): Load {
-  const bodies = new Set(expected.map((body) => JSON.stringify(body)))
-  return { status: 200, connections: CONNECTIONS, requests, accepts: (body) => bodies.has(body) }
+  const seeded = new Set(expected.map(seededMembers))
+  const right = new Set<string>()
+  const accepts = (body: string) => {
+    if (!right.has(body) && seeded.has(seededMembers(JSON.parse(body)))) right.add(body)
+    return right.has(body)
+  }
+  return { status: 200, connections: CONNECTIONS, requests, accepts }
 }
 
 const bodiesOf = (ids: readonly number[], content: Content) => ids.map((id) => seededTask(id, content))
@@ -77,10 +85,11 @@ const readPage = (limit: number) =>
     (connection) => [{ method: 'GET', path: `${TASKS}?limit=${limit}`, headers: headersOf(userOf(connection)) }],
   )
 
-const STORED =
-  /^\{"id":\d+,"title":"[^"]+","description":(?:null|"[^"]+"),"completed":(?:true|false),"owner_id":\d+,"created_at":"[^"]{23}Z","updated_at":"[^"]{23}Z"\}$/
-const stored = (title: string, completed: boolean) => (body: string) =>
-  STORED.test(body) && body.includes(`"title":"${title}`) && body.includes(`"completed":${completed}`)
+const TIME = /^\d{4}-\d\d-\d\dT[\d:.]{12}Z$/
+const stored = (title: RegExp, completed: boolean) => (body: string) => {
+  const task = JSON.parse(body)
+  return task.id > 0 && title.test(task.title) && task.completed === completed && TIME.test(task.updated_at)
+}
 
 const create = (connections = CONNECTIONS): Load => ({
   status: 201,
@@ -93,7 +102,7 @@ const create = (connections = CONNECTIONS): Load => ({
       body: '{"title":"Write the release notes","description":"For people who were not there."}',
     },
   ],
-  accepts: stored('Write the release notes"', false),
+  accepts: stored(/^Write the release notes$/, false),
 })
 
 const edit: Load = {
@@ -108,7 +117,7 @@ const edit: Load = {
         headers: json(userOf(connection)),
         body: '{"completed":true}',
       })),
-  accepts: stored('Task ', true),
+  accepts: stored(/^Task \d+$/, true),
 }
 
 const P99 = 2
