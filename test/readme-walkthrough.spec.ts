@@ -18,7 +18,7 @@ describe('The README’s curl walk', function () {
 
   allowProcesses()
 
-  it('returns the responses that it shows', async () => {
+  it('returns every member that it shows', async () => {
     const steps = walk(readFileSync(join(ROOT, 'README.md'), 'utf8'))
     const script = steps.map(({ commands }) => `${commands}\nprintf '\\f'`).join('\n')
     const service = new Service({ DATABASE_URL: 'memory:' })
@@ -29,7 +29,7 @@ describe('The README’s curl walk', function () {
     expect(answers).to.have.lengthOf(steps.length)
     for (const [index, { commands, answer }] of steps.entries()) {
       if (answer === undefined) expect(answers[index], commands).to.equal('')
-      else expect(timeless(answers[index]), commands).to.deep.equal(timeless(answer))
+      else expect(timeless(answers[index]), commands).to.containSubset(timeless(answer))
     }
   })
 })

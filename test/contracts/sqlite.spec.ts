@@ -156,7 +156,7 @@ describe('The store on SQLite', () => {
 
   it('reads over a connection of its own, which sees nothing that is not committed', async () => {
     await store.sql('begin immediate')
-    await store.sql("insert into tasks select null, 'half', null, 0, ?, 0, 0", [ownerId])
+    await store.sql("insert into tasks (title, owner_id, created_at, updated_at) values ('half', ?, 0, 0)", [ownerId])
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
     await store.sql('commit')
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
@@ -216,7 +216,8 @@ describe('The store on SQLite', () => {
     const key = (await addTask()).snapshot()
     const [{ page_count: pages } = {}] = await store.sql('pragma page_count')
     await store.sql(`pragma max_page_count = ${pages}`)
-    const description = 'x'.repeat(2_000)
+    // Longer than a page, so that storing it takes a new one.
+    const description = '🙂'.repeat(2_000)
     const fill = async () => {
       for (let index = 0; index < 100; index++) await addTask({ description })
     }
