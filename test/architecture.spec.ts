@@ -69,7 +69,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       allowed: [
         ...['./records.ts', './migrations/first.ts', './sqlite/sqlite-store.ts', './postgresql/postgresql-store.ts'],
         ...['./repositories/mikro-orm-task-repository.ts', '../../domain/tasks/ports.ts', '../../database-target.ts'],
-        ...['../../log.ts', '../../operator-error.ts', 'node:path'],
+        ...['../../log.ts', '../../once-per-turn.ts', '../../operator-error.ts', 'node:path'],
         ...['@mikro-orm/core', '@mikro-orm/sqlite', 'kysely', 'better-sqlite3', 'pg'],
       ],
       forbidden: [
@@ -93,6 +93,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
         'node:fs',
         'better-sqlite3',
         'kysely',
+        'lru-cache',
       ],
       forbidden: ['../postgresql/postgresql-store.ts', '../repositories/x.ts', 'pg', '@mikro-orm/postgresql', 'koa'],
     },
@@ -101,9 +102,11 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
         '../store.ts',
         '../group-commit.ts',
         '../../../domain/errors.ts',
+        '../../../once-per-turn.ts',
         'pg',
         '@mikro-orm/postgresql',
         'kysely',
+        'lru-cache',
       ],
       forbidden: ['../sqlite/sqlite-store.ts', '../repositories/x.ts', 'better-sqlite3', '@mikro-orm/sqlite', 'koa'],
     },
@@ -176,8 +179,12 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       allowed: ['node:fs'],
       forbidden: ['./config.ts', './log.ts', 'pino'],
     },
+    'src/once-per-turn.ts': {
+      allowed: ['node:timers'],
+      forbidden: ['./log.ts', './adapters/mikro-orm/group-commit.ts', 'pino'],
+    },
     'src/log.ts': {
-      allowed: ['./config.ts', './line-writer.ts', 'node:util', 'pino', 'pino-pretty'],
+      allowed: ['./config.ts', './line-writer.ts', './once-per-turn.ts', 'node:util', 'pino', 'pino-pretty'],
       forbidden: ['./composition-root.ts', './adapters/http/access-log.ts', 'koa', 'tsyringe'],
     },
     'src/workers.ts': {

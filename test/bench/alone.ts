@@ -1,8 +1,8 @@
 /** In this process and without HTTP: what sharing a commit costs a write that has nobody to share it with. */
 import { join } from 'node:path'
-import { Batches } from '#src/adapters/mikro-orm/group-commit.ts'
+import { Batcher } from '#src/adapters/mikro-orm/group-commit.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
-import { inOneCommit, openSqliteWriter } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
+import { openSqliteWriter, runInOneTransaction } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
 import { median } from './load.ts'
 import { folder } from './servers.ts'
 
@@ -14,7 +14,7 @@ const INSERT = 'insert into notes (text) values (?) returning id'
 export async function aloneInItsGroup(rounds: number): Promise<number> {
   const database = openSqliteWriter(join(folder, 'alone.db'))
   database.exec('create table notes (id integer primary key, text text)')
-  const writes = new Batches(inOneCommit(database))
+  const writes = new Batcher(runInOneTransaction(database))
   const insert = database.prepare(INSERT)
   const ways = {
     group: () => writes.add((run) => run(statement(INSERT, [TEXT]))),

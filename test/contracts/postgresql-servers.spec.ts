@@ -10,7 +10,7 @@ import pg from 'pg'
 import { type Database, DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import { postgresqlPool, SharedConnections } from '#src/adapters/mikro-orm/postgresql/postgresql-connections.ts'
-import { PATIENCE, type Patience, PostgresqlServers } from '#src/adapters/mikro-orm/postgresql/postgresql-servers.ts'
+import { PostgresqlServers, TIMEOUTS, type Timeouts } from '#src/adapters/mikro-orm/postgresql/postgresql-servers.ts'
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { postgresql } from '#test/adapter-sets.ts'
@@ -45,8 +45,8 @@ describe('Connections to PostgreSQL', () => {
   }
 
   /** All that a service has. */
-  function connectionsTo(databaseUrl: string, patience: Partial<Patience> = {}, maxAge?: number) {
-    const servers = new PostgresqlServers(postgresqlTarget(databaseUrl), { ...PATIENCE, ...patience })
+  function connectionsTo(databaseUrl: string, timeouts: Partial<Timeouts> = {}, maxAge?: number) {
+    const servers = new PostgresqlServers(postgresqlTarget(databaseUrl), { ...TIMEOUTS, ...timeouts })
     const [writer, reader] = [1, 1].map((size) => new SharedConnections(servers, OPTIONS, size, maxAge)) as [
       SharedConnections,
       SharedConnections,

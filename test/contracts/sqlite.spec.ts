@@ -8,7 +8,7 @@ import { CompiledQuery, Kysely } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
-import { OneWriterDialect } from '#src/adapters/mikro-orm/sqlite/sqlite-dialect.ts'
+import { ImmediateTransactionDialect } from '#src/adapters/mikro-orm/sqlite/sqlite-dialect.ts'
 import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite/sqlite-file.ts'
 import {
   openSqlite,
@@ -33,7 +33,7 @@ function openFiles(path: string, log: string[] = []): OpenFiles {
 
 function observed(path: string, files?: OpenFiles): ObservedStore {
   const [writer, reader] = [openSqliteWriter(path), openSqliteReader(path)]
-  const kysely = new Kysely<Tables>({ dialect: new OneWriterDialect(writer) })
+  const kysely = new Kysely<Tables>({ dialect: new ImmediateTransactionDialect(writer) })
   const watched = files ?? openFiles(path)
   return observedStore(sqliteStore(kysely, writer, reader, watched), {
     async sql<Row>(text: string, parameters: readonly unknown[] = []) {
@@ -143,7 +143,7 @@ describe('The store on SQLite', () => {
   })
 
   it('rolls back what SQLite has rolled back by itself, without a complaint that would hide the reason', async () => {
-    const driver = new OneWriterDialect(openSqlite(path)).createDriver()
+    const driver = new ImmediateTransactionDialect(openSqlite(path)).createDriver()
     await driver.init()
     const connection = await driver.acquireConnection()
     await driver.beginTransaction(connection)
@@ -169,7 +169,7 @@ describe('The store on SQLite', () => {
   })
 
   it('begins a migration as a writer, so that none in another process writes meanwhile', async () => {
-    const driver = new OneWriterDialect(openSqlite(path)).createDriver()
+    const driver = new ImmediateTransactionDialect(openSqlite(path)).createDriver()
     await driver.init()
     const connection = await driver.acquireConnection()
     await driver.beginTransaction(connection)

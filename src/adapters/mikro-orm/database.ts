@@ -10,14 +10,14 @@ import type { TaskRepository } from '../../domain/tasks/ports.ts'
 import { OperatorError } from '../../operator-error.ts'
 import { COMMAND_LINE, mikroOrmOptions } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql/postgresql-connections.ts'
-import { ReleasingDialect } from './postgresql/postgresql-dialect.ts'
+import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
 import { PostgresqlServers, ReadOnlyServer } from './postgresql/postgresql-servers.ts'
 import { postgresqlStore } from './postgresql/postgresql-store.ts'
-import { prepare, statement } from './prepared-query.ts'
+import { preparedQuery, statement } from './prepared-query.ts'
 import { MIGRATIONS_TABLE, type Tables } from './records.ts'
 import { MikroOrmTaskRepository } from './repositories/mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './repositories/mikro-orm-user-repository.ts'
-import { OneWriterDialect } from './sqlite/sqlite-dialect.ts'
+import { ImmediateTransactionDialect } from './sqlite/sqlite-dialect.ts'
 import { type FileLog, OpenFiles } from './sqlite/sqlite-file.ts'
 import { openSqlite, openSqliteReader, openSqliteWriter, sqliteStore } from './sqlite/sqlite-store.ts'
 import type { Pending, Store } from './store.ts'
@@ -121,11 +121,11 @@ function sqliteConnections(path: string, log: FileLog): Connections {
   const reader = openSqliteReader(path)
   const files = new OpenFiles(resolve(path), log)
   return {
-    dialect: new OneWriterDialect(own),
+    dialect: new ImmediateTransactionDialect(own),
     pool: undefined,
     store: (kysely) => sqliteStore(kysely, writer, reader, files),
     pingOf(store) {
-      const anyUser = prepare(() => store.kysely.selectFrom('users').select('id').limit(1))
+      const anyUser = preparedQuery(() => store.kysely.selectFrom('users').select('id').limit(1))
       return () => store.read(anyUser({}))
     },
     check: async () => undefined,
@@ -145,14 +145,14 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
   const writer = new SharedConnections(servers, options, 1)
   const readers = new SharedConnections(servers, options, READERS)
   return {
-    dialect: new ReleasingDialect({ pool }),
+    dialect: new RollbackTolerantDialect({ pool }),
     pool,
     store: (kysely) => postgresqlStore(kysely, writer, readers),
     pingOf(store) {
       const anyUser = store.kysely.selectFrom('users').select('id').limit(1)
       // A server that has become read-only still answers reads.
       const state = sql<string>`current_setting('transaction_read_only')`.as('read_only')
-      const query = prepare(() => store.kysely.selectNoFrom([state, anyUser.as('any_user')]))
+      const query = preparedQuery(() => store.kysely.selectNoFrom([state, anyUser.as('any_user')]))
       return async () => {
         const [answer] = await store.read(query({}))
         if (answer?.read_only === 'off') return
@@ -162,7 +162,7 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
     },
     async check() {
       await servers.primary()
-      const asked = { text: SCHEMA, query_timeout: servers.patience.answer }
+      const asked = { text: SCHEMA, query_timeout: servers.timeouts.answer }
       const [{ rows }] = await Promise.all([pool.query(asked), writer.run(ONE), readers.run(ONE)])
       return rows[0].schema ?? undefined
     },

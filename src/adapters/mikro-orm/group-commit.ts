@@ -1,77 +1,88 @@
 import { StoreUnavailable } from '../../domain/errors.ts'
+import { oncePerTurn } from '../../once-per-turn.ts'
 
-export interface Job<Work> {
-  readonly work: Work
+/** Returns the outcome of each job, in their order, once all are done. When it throws, no job was done. */
+export type RunGroup<Job> = (jobs: readonly Job[]) => Settled[] | Promise<Settled[]>
+
+export type Settled = PromiseSettledResult<unknown>
+
+interface Waiting<Job> {
+  readonly job: Job
   readonly resolve: (result: unknown) => void
   readonly reject: (error: unknown) => void
 }
 
-/** @returns what to tell each job once all are done; when it throws, none was */
-export type RunBatch<Work> = (jobs: readonly Job<Work>[]) => (() => void)[] | Promise<(() => void)[]>
-
 /**
- * Work that waits at the same time is done together and answered after that, for what it costs to begin and to end is
- * paid once: an fsync, the locks of a file, a packet.
+ * Group commit: jobs that wait at the same time run together and are answered afterwards, so that fsync, file locks and
+ * round trips are paid once.
  */
-export class Batches<Work> {
-  /** Jobs that may wait; one more is refused rather than kept waiting without end. */
-  static readonly MOST_WAITING = 10_000
-  /** Jobs in one batch, so that everything else gets its turn. */
-  static readonly MOST_AT_ONCE = 200
+export class Batcher<Job> {
+  /** The next job is refused, so that the queue stays bounded. */
+  static readonly MAX_WAITING = 10_000
+  /** Bounds the time that a group occupies the event loop. */
+  static readonly MAX_GROUP_SIZE = 200
 
-  readonly #run: RunBatch<Work>
-  readonly #waiting: Job<Work>[] = []
-  readonly #mostRunning: number
-  #running = 0
+  readonly #run: RunGroup<Job>
+  readonly #waiting: Waiting<Job>[] = []
+  readonly #groupsAtOnce: number
+  #groups = 0
   #unanswered = 0
-  #starting = false
 
-  /** @param mostRunning batches that are under way at a time */
-  constructor(run: RunBatch<Work>, mostRunning = 1) {
+  constructor(run: RunGroup<Job>, groupsAtOnce = 1) {
     this.#run = run
-    this.#mostRunning = mostRunning
+    this.#groupsAtOnce = groupsAtOnce
   }
 
-  /** Jobs that wait, and those that are under way. */
+  /** The number of jobs that wait or run. */
   get unanswered(): number {
     return this.#unanswered
   }
 
-  /** @throws StoreUnavailable when too many wait already */
-  add(work: Work): Promise<unknown> {
+  /** @throws StoreUnavailable when too many jobs wait */
+  add(job: Job): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.#waiting.length >= Batches.MOST_WAITING) {
+      if (this.#waiting.length >= Batcher.MAX_WAITING) {
         reject(new StoreUnavailable(new Error('too many statements are waiting')))
         return
       }
-      this.#waiting.push({ work, resolve, reject })
+      this.#waiting.push({ job, resolve, reject })
       this.#unanswered++
-      this.#start()
+      this.#schedule()
     })
   }
 
-  /** After the sockets that are ready were read: earlier, there would be one job in each batch. */
-  #start(): void {
-    if (this.#starting || this.#running === this.#mostRunning || this.#waiting.length === 0) return
-    this.#starting = true
-    setImmediate(async () => {
-      this.#starting = false
-      this.#running++
-      const done = this.#do(this.#waiting.splice(0, Batches.MOST_AT_ONCE))
-      this.#start()
-      await done
-      this.#running--
-      this.#start()
-    })
+  #schedule(): void {
+    if (this.#groups < this.#groupsAtOnce && this.#waiting.length > 0) this.#startInTurn()
   }
 
-  async #do(jobs: readonly Job<Work>[]): Promise<void> {
+  readonly #startInTurn = oncePerTurn(() => this.#start())
+
+  async #start(): Promise<void> {
+    const group = this.#waiting.splice(0, Batcher.MAX_GROUP_SIZE)
+    this.#groups++
+    const done = this.#settle(group)
+    this.#schedule()
+    await done
+    this.#groups--
+    this.#schedule()
+  }
+
+  async #settle(group: readonly Waiting<Job>[]): Promise<void> {
     try {
-      for (const answer of await this.#run(jobs)) answer()
+      const outcomes = await this.#run(group.map(({ job }) => job))
+      for (const [index, { resolve, reject }] of group.entries()) {
+        const outcome = outcomes[index] as Settled
+        if (outcome.status === 'fulfilled') resolve(outcome.value)
+        else reject(outcome.reason)
+      }
     } catch (error) {
-      for (const { reject } of jobs) reject(error)
+      for (const { reject } of group) reject(error)
     } finally {
-      this.#unanswered -= jobs.length
+      this.#unanswered -= group.length
     }
   }
 }
+
+export const fulfilled = (value: unknown): Settled => ({ status: 'fulfilled', value })
+
+export const rejected = (reason: unknown): PromiseRejectedResult => ({ status: 'rejected', reason })

@@ -7,10 +7,10 @@ import type { Dialect } from 'kysely'
 import type { PersistentTarget } from '../../database-target.ts'
 import { MigrationGenerator } from './migration-generator.ts'
 import { type PoolOptions, postgresqlPool } from './postgresql/postgresql-connections.ts'
-import { ReleasingDialect } from './postgresql/postgresql-dialect.ts'
+import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
 import { PostgresqlServers } from './postgresql/postgresql-servers.ts'
 import { MIGRATIONS_TABLE, RATE_LIMITS_TABLE, TaskRecord, UserRecord } from './records.ts'
-import { OneWriterDialect } from './sqlite/sqlite-dialect.ts'
+import { ImmediateTransactionDialect } from './sqlite/sqlite-dialect.ts'
 import { openSqlite } from './sqlite/sqlite-store.ts'
 
 /** For a single command. While one connection holds the lock of the migrations, MikroORM asks on another. */
@@ -55,8 +55,8 @@ function driverOf(target: PersistentTarget) {
 
 function dialectOf(target: PersistentTarget): Dialect {
   return target.kind === 'sqlite'
-    ? new OneWriterDialect(openSqlite(target.path))
-    : new ReleasingDialect({ pool: postgresqlPool(new PostgresqlServers(target), COMMAND_LINE) })
+    ? new ImmediateTransactionDialect(openSqlite(target.path))
+    : new RollbackTolerantDialect({ pool: postgresqlPool(new PostgresqlServers(target), COMMAND_LINE) })
 }
 
 const kebabCase = (name: string) => name.toLowerCase().replace(/[^a-z0-9]+/g, '-')

@@ -4,28 +4,28 @@ import { type CompiledQuery, type RawBuilder, sql } from 'kysely'
 export interface Statement<Row = unknown> {
   readonly sql: string
   readonly parameters: readonly unknown[]
-  /** Only a type: what it gives. */
+  /** Exists in the type only. */
   readonly row?: Row
 }
 
-/** A query whose SQL is built once; each call only brings the values. */
+/** A query whose SQL is built once; each call binds values. */
 export type PreparedQuery<Values, Row> = (values: Values) => Statement<Row>
 
-/** @param build is called once, with a stand-in for each value: it may place them in the query, not look at them. */
-export function prepare<Values extends object, Row>(
+/** @param build is called once with placeholders: it may place them in the query but not read them */
+export function preparedQuery<Values extends object, Row>(
   build: (values: Values) => { compile(): CompiledQuery<Row> },
 ): PreparedQuery<Values, Row> {
-  const standIns = new Proxy({}, { get: (_, name) => new StandIn(name) }) as Values
-  const { sql, parameters } = build(standIns).compile()
+  const placeholders = new Proxy({}, { get: (_, name) => new Placeholder(name) }) as Values
+  const { sql, parameters } = build(placeholders).compile()
   return (values) => ({
     sql,
     parameters: parameters.map((parameter) =>
-      parameter instanceof StandIn ? values[parameter.name as keyof Values] : parameter,
+      parameter instanceof Placeholder ? values[parameter.name as keyof Values] : parameter,
     ),
   })
 }
 
-class StandIn {
+class Placeholder {
   readonly name: string | symbol
 
   constructor(name: string | symbol) {
@@ -38,8 +38,5 @@ export const statement = <Row>(sql: string, parameters: readonly unknown[] = [])
   parameters,
 })
 
-/**
- * An id or a number of rows. Ids on PostgreSQL have four bytes, and it refuses a larger number where it expects one;
- * compared as eight bytes it is an id that no row has, and the index serves it all the same.
- */
-export const wide = (value: number): RawBuilder<number> => sql<number>`cast(${value} as bigint)`
+/** Casts an id or a row count to bigint, so that out-of-range ids match nothing instead of failing. Indexes still apply. */
+export const bigint = (value: number): RawBuilder<number> => sql<number>`cast(${value} as bigint)`

@@ -43,7 +43,7 @@ export interface Store {
 }
 
 /** Errors of a driver as the rest of the application may know them. */
-export async function translated<Result>(result: Promise<unknown>): Promise<Result> {
+export async function withStoreErrors<Result>(result: Promise<unknown>): Promise<Result> {
   try {
     return (await result) as Result
   } catch (error) {

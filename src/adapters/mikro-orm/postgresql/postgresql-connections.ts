@@ -1,6 +1,8 @@
 import { createPostgreSqlTypeParsers } from '@mikro-orm/postgresql'
+import { LRUCache } from 'lru-cache'
 import pg from 'pg'
 import { StoreUnavailable } from '../../../domain/errors.ts'
+import { oncePerTurn } from '../../../once-per-turn.ts'
 import type { Statement } from '../prepared-query.ts'
 import { codeOf } from '../store-errors.ts'
 import { APPLICATION_NAME, type PostgresqlServers, PrimaryClient } from './postgresql-servers.ts'
@@ -50,7 +52,7 @@ export function postgresqlPool(servers: PostgresqlServers, options: PoolOptions)
   }
   const pool = new pg.Pool({
     ...clientOptions(options),
-    connectionTimeoutMillis: servers.patience.connect,
+    connectionTimeoutMillis: servers.timeouts.connect,
     max: options.size,
     maxLifetimeSeconds: randomAge(MAX_AGE),
     Client: PoolClient as unknown as new () => pg.ClientBase,
@@ -94,7 +96,6 @@ export class SharedConnections {
   readonly #held = new Map<number, Held>()
   #place = 0
   #unanswered = 0
-  #chosen = false
   #ended = false
   #sharesSessions = true
 
@@ -103,7 +104,7 @@ export class SharedConnections {
     this.#maxAge = maxAge
     const config = {
       ...clientOptions(options),
-      query_timeout: servers.patience.answer,
+      query_timeout: servers.timeouts.answer,
       pipeline: true,
     }
     this.#make = () => new SharedClient(servers, config, options.preparedStatements)
@@ -129,15 +130,13 @@ export class SharedConnections {
     return this.#unanswered
   }
 
-  /** The same until the event loop has turned, so that what comes at the same time travels together. */
+  /** Statements of one turn of the event loop travel together, so the next connection serves the next turn. */
+  readonly #nextInTurn = oncePerTurn(() => {
+    this.#place = (this.#place + 1) % this.#size
+  })
+
   #current(): Promise<SharedClient> {
-    if (!this.#chosen) {
-      this.#chosen = true
-      this.#place = (this.#place + 1) % this.#size
-      setImmediate(() => {
-        this.#chosen = false
-      })
-    }
+    this.#nextInTurn()
     const place = this.#place
     const held = this.#held.get(place)
     if (!held) return this.#hold(place, this.#open(place)).connected
@@ -219,33 +218,38 @@ const SILENT = 'Query read timeout'
 const OUTDATED_PLAN = 'RevalidateCachedQuery'
 
 class SharedClient extends PrimaryClient {
-  static readonly MOST_NAMED = 100
+  static readonly MAX_PREPARED = 100
   readonly #servers: PostgresqlServers
-  readonly #mostNamed: number
-  /** Of statements that were answered under their name. While the first is under way, others go without one. */
-  readonly #names = new Map<string, string | undefined>()
-  #given = 0
-  #collecting = false
+  readonly #prepares: boolean
+  /** Names of prepared statements by their text. */
+  readonly #names = new LRUCache<string, string>({
+    max: SharedClient.MAX_PREPARED,
+    // The server keeps a statement until it is closed.
+    dispose: (name) => this.connection.close({ type: 'S', name }, false),
+  })
+  /** Texts that are being prepared. */
+  readonly #preparing = new Set<string>()
+  #prepared = 0
 
   constructor(servers: PostgresqlServers, config: pg.ClientConfig, preparedStatements: boolean) {
     super(servers, config)
     this.#servers = servers
-    this.#mostNamed = preparedStatements ? SharedClient.MOST_NAMED : 0
+    this.#prepares = preparedStatements
     this.once('end', () => {
       // Connections that have not broken may lead to a former primary.
       if (this.established && !this.ended) servers.leave()
     })
   }
 
-  /** With a name where it has values, so that the server parses and plans it once for the connection. */
+  /** A statement with values is prepared, so that the server parses and plans it once per connection. */
   run(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
-    this.#collect()
-    const answer = values.length > 0 ? this.#named(text, values as unknown[]) : this.query(text)
+    this.#cork()
+    const answer = values.length > 0 ? this.#runPrepared(text, values as unknown[]) : this.query(text)
     answer.catch(this.#failed)
     return answer
   }
 
-  /** What the next statement would meet over the same connection, too. */
+  /** Leaves a connection on which later statements would fail as well. */
   readonly #failed = (error: Error & { readonly routine?: string }) => {
     if (this.ended) return
     if (error.message === SILENT) this.#servers.leave()
@@ -253,30 +257,30 @@ class SharedClient extends PrimaryClient {
     else if (codeOf(error) === READ_ONLY) this.#servers.leaveReadOnly()
   }
 
-  /** What comes before the event loop turns is sent in one piece: each piece would wake up the other side. */
-  #collect(): void {
-    if (this.#collecting) return
-    this.#collecting = true
-    this.connection.stream.cork()
-    setImmediate(() => {
-      this.#collecting = false
-      this.connection.stream.uncork()
-    })
+  /** Sends the statements of one turn in one packet: each packet wakes up the server. */
+  #cork(): void {
+    if (this.connection.stream.writableCorked === 0) this.connection.stream.cork()
+    this.#uncorkInTurn()
   }
 
-  #named(text: string, values: unknown[]): Promise<pg.QueryResult> {
-    if (this.#names.has(text) || this.#given >= this.#mostNamed) {
-      return this.query({ text, values, name: this.#names.get(text) })
+  readonly #uncorkInTurn = oncePerTurn(() => this.connection.stream.uncork())
+
+  #runPrepared(text: string, values: unknown[]): Promise<pg.QueryResult> {
+    const known = this.#names.get(text)
+    if (known !== undefined || !this.#prepares || this.#preparing.has(text)) {
+      return this.query({ text, values, name: known })
     }
-    // Traces show it.
-    const name = `${text.split(' ', 1)[0]}-${this.#given++}`
-    this.#names.set(text, undefined)
+    // Traces show the name.
+    const name = `${text.split(' ', 1)[0]}-${this.#prepared++}`
+    this.#preparing.add(text)
     const answer = this.query({ text, values, name })
-    // Whether the server prepared a statement that failed can't be seen, so that name is never used again.
-    answer.then(
-      () => this.#names.set(text, name),
-      () => this.#names.delete(text),
-    )
+    // Whether the server prepared a statement that failed is unknown, so its name is not used again.
+    answer
+      .then(
+        () => this.#names.set(text, name),
+        () => undefined,
+      )
+      .finally(() => this.#preparing.delete(text))
     return answer
   }
 }

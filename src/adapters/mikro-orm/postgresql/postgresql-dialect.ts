@@ -7,7 +7,7 @@ import {
 } from 'kysely'
 
 /** For MikroORM, whose migrations are transactions. */
-export class ReleasingDialect extends PostgresDialect {
+export class RollbackTolerantDialect extends PostgresDialect {
   readonly #config: PostgresDialectConfig
 
   constructor(config: PostgresDialectConfig) {
@@ -16,11 +16,11 @@ export class ReleasingDialect extends PostgresDialect {
   }
 
   override createDriver(): PostgresDriver {
-    return new ReleasingDriver(this.#config)
+    return new RollbackTolerantDriver(this.#config)
   }
 }
 
-class ReleasingDriver extends PostgresDriver {
+class RollbackTolerantDriver extends PostgresDriver {
   /** Kysely keeps the connection of a transaction that fails to begin, and the pool would wait for it when it ends. */
   override async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
     try {

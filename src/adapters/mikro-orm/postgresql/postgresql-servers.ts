@@ -7,14 +7,14 @@ import { SessionClient } from './postgresql-session.ts'
 export const APPLICATION_NAME = 'task-management-api'
 
 /** How long a server may say nothing, in milliseconds. It counts only beyond the server's own limit. */
-export interface Patience {
+export interface Timeouts {
   /** While a connection is made. */
   readonly connect: number
   /** To a statement. */
   readonly answer: number
 }
 
-export const PATIENCE: Patience = { connect: 5_000, answer: 12_000 }
+export const TIMEOUTS: Timeouts = { connect: 5_000, answer: 12_000 }
 
 /** Milliseconds. The next host is tried as well when one has not answered by then: it may be cut off from the network. */
 const HEAD_START = 250
@@ -41,7 +41,7 @@ export class ReadOnlyServer extends Error {
  */
 export class PostgresqlServers {
   readonly target: PostgresqlTarget
-  readonly patience: Patience
+  readonly timeouts: Timeouts
   readonly #clients = new Set<PrimaryClient>()
   #order: readonly DatabaseHost[]
   #primary: Promise<DatabaseHost> | undefined
@@ -50,9 +50,9 @@ export class PostgresqlServers {
   /** How often the connections were closed. */
   #departures = 0
 
-  constructor(target: PostgresqlTarget, patience = PATIENCE) {
+  constructor(target: PostgresqlTarget, timeouts = TIMEOUTS) {
     this.target = target
-    this.patience = patience
+    this.timeouts = timeouts
     this.#order = target.hosts
   }
 
@@ -122,14 +122,14 @@ export class PostgresqlServers {
   async #probe(host: DatabaseHost): Promise<void> {
     const client = new SessionClient({
       connectionString: this.target.url,
-      connectionTimeoutMillis: this.patience.connect,
+      connectionTimeoutMillis: this.timeouts.connect,
       fallback_application_name: APPLICATION_NAME,
     })
     client.on('error', () => undefined)
     pointAt(client, host)
     try {
       await client.connect()
-      await client.prepareSession(this.patience.connect)
+      await client.prepareSession(this.timeouts.connect)
       if (client.readOnly) throw new ReadOnlyServer()
     } finally {
       client.end().catch(() => undefined)
@@ -179,7 +179,7 @@ export class PrimaryClient extends SessionClient {
   protected ended = false
 
   constructor(servers: PostgresqlServers, config: pg.ClientConfig) {
-    super({ ...config, connectionString: servers.target.url, connectionTimeoutMillis: servers.patience.connect })
+    super({ ...config, connectionString: servers.target.url, connectionTimeoutMillis: servers.timeouts.connect })
     this.#servers = servers
     // The statement that meets a broken connection reports it; unheard, the event would end the process.
     this.on('error', () => undefined)
@@ -198,12 +198,12 @@ export class PrimaryClient extends SessionClient {
 
   async #connect(): Promise<pg.Client> {
     const primary = await this.#servers.primary()
-    const { departures, target, patience } = this.#servers
+    const { departures, target, timeouts } = this.#servers
     pointAt(this, primary)
     try {
       this.#demandOpen()
       await super.connect()
-      await this.prepareSession(patience.connect)
+      await this.prepareSession(timeouts.connect)
       if (target.readWrite && this.readOnly) throw new ReadOnlyServer()
       if (this.#servers.departures !== departures) throw new Error(LEFT)
       this.#demandOpen()

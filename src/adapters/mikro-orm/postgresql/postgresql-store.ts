@@ -2,10 +2,10 @@ import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
-import { Batches, type Job, type RunBatch } from '../group-commit.ts'
+import { Batcher, fulfilled, type RunGroup, rejected, type Settled } from '../group-commit.ts'
 import { type Statement, statement } from '../prepared-query.ts'
 import type { Tables } from '../records.ts'
-import { type Decision, type Store, translated } from '../store.ts'
+import { type Decision, type Store, withStoreErrors } from '../store.ts'
 import {
   endsConnection,
   isConflict,
@@ -22,7 +22,7 @@ const GROUPS_AT_ONCE = 2
 
 /** Sends every transaction as a whole: an interactive one would hold a connection and row locks between round trips. */
 export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnections, reader: SharedConnections): Store {
-  const writes = new Batches(inOneCommit(writer), GROUPS_AT_ONCE)
+  const writes = new Batcher(runInOneTransaction(writer), GROUPS_AT_ONCE)
   let retrying = 0
   const retry = async <Result>(conflict: unknown, run: () => Promise<Result>): Promise<Result> => {
     retrying++
@@ -41,21 +41,21 @@ export function postgresqlStore(kysely: Kysely<Tables>, writer: SharedConnection
     }
   }
   const write: Store['write'] = async (query, row) => {
-    const work: Work = { query, row, request: new AsyncResource('WRITE') }
+    const job: Job = { query, row, request: new AsyncResource('WRITE') }
     try {
-      return (await writes.add(work)) as never[]
+      return (await writes.add(job)) as never[]
     } catch (error) {
-      return (await retry(error, () => runAlone(writer, work))) as never[]
+      return (await retry(error, () => runSingle(writer, job))) as never[]
     }
   }
   return {
     kysely,
     // The text of a timestamp depends on DateStyle and TimeZone, that of a float on extra_float_digits.
     milliseconds: (column) => sql`cast(date_part('epoch', ${sql.ref(column)}) * 1000 as bigint)`,
-    read: (query) => translated(read(query)),
-    write: (query, row) => translated(write(query, row)),
+    read: (query) => withStoreErrors(read(query)),
+    write: (query, row) => withStoreErrors(write(query, row)),
     change: (row, query, decide) =>
-      translated(
+      withStoreErrors(
         changed(
           async () => decide(await read(query)),
           (save) => write(save, row),
@@ -79,7 +79,7 @@ async function changed<Result>(
   throw new StoreUnavailable(new Error('too many writers at once'))
 }
 
-export interface Work {
+export interface Job {
   readonly query: Statement
   /** The id of the one that it locks. */
   readonly row?: number | undefined
@@ -100,20 +100,31 @@ const ROLLBACK = statement('rollback')
  * refused and the others are sent again. When the reason concerns every write, or a group has to wait for a lock or
  * conflicts for the second time, all are refused: others wait behind them.
  */
-export function inOneCommit(connection: SharedConnections): RunBatch<Work> {
-  const runGroup = async (jobs: readonly Job<Work>[], wasBlocked = false): Promise<(() => void)[]> => {
-    if (jobs.length === 0) return []
-    const { outcomes, failed } = await transact(
-      connection,
-      jobs.map(({ work }) => work),
-    )
-    if (failed === undefined) return answers(jobs, outcomes)
-    const { reason } = outcomes[failed] as PromiseRejectedResult
-    const blocked = isConflict(reason) || isTimeout(reason)
-    if (isServerWide(reason) || (blocked && wasBlocked)) throw reason
-    return runGroup(leftToDo(jobs, failed, reason), wasBlocked || blocked)
+export function runInOneTransaction(connection: SharedConnections): RunGroup<Job> {
+  return async (jobs) => {
+    const settled = new Map<Job, Settled>()
+    await settleAll(connection, jobs.toSorted(byRow), settled)
+    return jobs.map((job) => settled.get(job) as Settled)
   }
-  return (jobs) => runGroup(jobs.toSorted(byRow))
+}
+
+async function settleAll(
+  connection: SharedConnections,
+  jobs: readonly Job[],
+  settled: Map<Job, Settled>,
+  wasBlocked = false,
+): Promise<void> {
+  const { outcomes, failed } = await transact(connection, jobs)
+  if (failed === undefined) {
+    for (const [index, job] of jobs.entries()) settled.set(job, rowsOf(outcomes[index] as Outcome))
+    return
+  }
+  const refusal = outcomes[failed] as PromiseRejectedResult
+  const blocked = isConflict(refusal.reason) || isTimeout(refusal.reason)
+  const refused = isServerWide(refusal.reason) || (blocked && wasBlocked) ? jobs : refusedBy(jobs, failed, refusal)
+  for (const job of refused) settled.set(job, refusal)
+  const others = jobs.filter((job) => !refused.includes(job))
+  if (others.length > 0) await settleAll(connection, others, settled, wasBlocked || blocked)
 }
 
 interface Transacted {
@@ -123,9 +134,9 @@ interface Transacted {
 }
 
 /** Runs the statements in one transaction; a single one is a transaction by itself where the session is ours. */
-async function transact(connection: SharedConnections, works: readonly Work[]): Promise<Transacted> {
-  const send = () => works.map(({ request, query }) => request.runInAsyncScope(() => connection.run(query)))
-  if (works.length === 1 && !connection.sharesSessions)
+async function transact(connection: SharedConnections, jobs: readonly Job[]): Promise<Transacted> {
+  const send = () => jobs.map(({ request, query }) => request.runInAsyncScope(() => connection.run(query)))
+  if (jobs.length === 1 && !connection.sharesSessions)
     return { outcomes: (await Promise.allSettled(send())).map(known) }
   const begin = connection.sharesSessions ? BEGIN_IN_SHARED : BEGIN
   const outcomes: Outcome[] = await Promise.allSettled([connection.run(begin), ...send(), connection.run(COMMIT)])
@@ -141,8 +152,6 @@ async function transact(connection: SharedConnections, works: readonly Work[]): 
 }
 
 const isRejected = (outcome: Outcome): outcome is PromiseRejectedResult => outcome.status === 'rejected'
-
-const rejected = (reason: unknown): PromiseRejectedResult => ({ status: 'rejected', reason })
 
 /** A statement that was sent, and not answered, may have been committed. */
 const known = (outcome: Outcome): Outcome =>
@@ -167,26 +176,18 @@ function interrupted(outcomes: readonly Outcome[], end: PromiseRejectedResult): 
 }
 
 /** Instances that lock rows in different orders would wait for each other. */
-const byRow = (one: Job<Work>, other: Job<Work>) => (one.work.row ?? 0) - (other.work.row ?? 0)
+const byRow = (one: Job, other: Job) => (one.row ?? 0) - (other.row ?? 0)
 
-const answers = (jobs: readonly Job<Work>[], outcomes: readonly Outcome[]) =>
-  outcomes.map((outcome, index) => () => {
-    if (outcome.status === 'fulfilled') jobs[index]?.resolve(outcome.value.rows)
-    else jobs[index]?.reject(outcome.reason)
-  })
+const rowsOf = (outcome: Outcome): Settled => (isRejected(outcome) ? outcome : fulfilled(outcome.value.rows))
 
-/** Refuses the one that failed; also those that wait for the same row, which they would do one after the other. */
-function leftToDo(jobs: readonly Job<Work>[], failed: number, reason: unknown): Job<Work>[] {
-  const row = isTimeout(reason) ? jobs[failed]?.work.row : undefined
-  return jobs.filter(({ work, reject }, index) => {
-    const refused = index === failed || (row !== undefined && work.row === row)
-    if (refused) reject(reason)
-    return !refused
-  })
+/** The job that failed, and all that would wait for the same locked row one after the other. */
+function refusedBy(jobs: readonly Job[], failed: number, { reason }: PromiseRejectedResult): readonly Job[] {
+  const row = isTimeout(reason) ? jobs[failed]?.row : undefined
+  return jobs.filter((job, index) => index === failed || (row !== undefined && job.row === row))
 }
 
-async function runAlone(connection: SharedConnections, work: Work): Promise<unknown[]> {
-  const { outcomes } = await transact(connection, [work])
+async function runSingle(connection: SharedConnections, job: Job): Promise<unknown[]> {
+  const { outcomes } = await transact(connection, [job])
   const [outcome] = outcomes as [Outcome]
   if (isRejected(outcome)) throw outcome.reason
   return outcome.value.rows

@@ -2,7 +2,7 @@ import { sql } from 'kysely'
 import { InvalidToken, TaskNotFound } from '../../../domain/errors.ts'
 import type { TaskKey, TaskRange, TaskRepository } from '../../../domain/tasks/ports.ts'
 import type { Task, TaskDraft, TaskSnapshot } from '../../../domain/tasks/task.ts'
-import { prepare, wide } from '../prepared-query.ts'
+import { bigint, preparedQuery } from '../prepared-query.ts'
 import { TASKS_OWNER_FOREIGN, taskColumns, toTask, toTaskColumns } from '../records.ts'
 import type { Store } from '../store.ts'
 import { violates } from '../store-errors.ts'
@@ -18,28 +18,31 @@ const ABOVE_EVERY_ID = Number.MAX_SAFE_INTEGER
 
 function taskQueries({ kysely, milliseconds }: Store) {
   const columns = taskColumns(milliseconds)
-  const tasksOf = (ownerId: number) => kysely.selectFrom('tasks').select(columns).where('owner_id', '=', wide(ownerId))
-  const taskOf = ({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', wide(id))
+  const tasksOf = (ownerId: number) =>
+    kysely.selectFrom('tasks').select(columns).where('owner_id', '=', bigint(ownerId))
+  const taskOf = ({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', bigint(id))
   return {
-    add: prepare((draft: TaskDraft) => kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(columns)),
-    get: prepare(taskOf),
+    add: preparedQuery((draft: TaskDraft) =>
+      kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(columns),
+    ),
+    get: preparedQuery(taskOf),
     /** A change always moves `updated_at`, so it tells whether there was another one. */
-    save: prepare((task: TaskSnapshot & { seen: Date }) =>
+    save: preparedQuery((task: TaskSnapshot & { seen: Date }) =>
       kysely
         .updateTable('tasks')
         .set(toTaskColumns(task))
-        .where('id', '=', wide(task.id))
+        .where('id', '=', bigint(task.id))
         .where('updated_at', '=', sql<number>`${task.seen}`)
         .returning('id'),
     ),
-    older: prepare(({ ownerId, from, skip, limit }: Page) =>
-      tasksOf(ownerId).where('id', '<', wide(from)).orderBy('id', 'desc').limit(wide(limit)).offset(wide(skip)),
+    older: preparedQuery(({ ownerId, from, skip, limit }: Page) =>
+      tasksOf(ownerId).where('id', '<', bigint(from)).orderBy('id', 'desc').limit(bigint(limit)).offset(bigint(skip)),
     ),
-    newer: prepare(({ ownerId, from, skip, limit }: Page) =>
-      tasksOf(ownerId).where('id', '>', wide(from)).orderBy('id', 'asc').limit(wide(limit)).offset(wide(skip)),
+    newer: preparedQuery(({ ownerId, from, skip, limit }: Page) =>
+      tasksOf(ownerId).where('id', '>', bigint(from)).orderBy('id', 'asc').limit(bigint(limit)).offset(bigint(skip)),
     ),
-    remove: prepare(({ id, ownerId }: TaskKey) =>
-      kysely.deleteFrom('tasks').where('id', '=', wide(id)).where('owner_id', '=', wide(ownerId)).returning('id'),
+    remove: preparedQuery(({ id, ownerId }: TaskKey) =>
+      kysely.deleteFrom('tasks').where('id', '=', bigint(id)).where('owner_id', '=', bigint(ownerId)).returning('id'),
     ),
   }
 }
@@ -56,19 +59,19 @@ export class MikroOrmTaskRepository implements TaskRepository {
   /** @throws InvalidToken when the owner was deleted since their token was checked. */
   async add(draft: TaskDraft): Promise<Task> {
     try {
-      return toTask(found(await this.#store.write(this.#queries.add(draft))))
+      return toTask(rowOrNotFound(await this.#store.write(this.#queries.add(draft))))
     } catch (error) {
       throw violates(error, TASKS_OWNER_FOREIGN) ? new InvalidToken() : error
     }
   }
 
   async get(key: TaskKey): Promise<Task> {
-    return toTask(found(await this.#store.read(this.#queries.get(key))))
+    return toTask(rowOrNotFound(await this.#store.read(this.#queries.get(key))))
   }
 
   update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
     return this.#store.change(key.id, this.#queries.get(key), (rows) => {
-      const result = toTask(found(rows))
+      const result = toTask(rowOrNotFound(rows))
       const before = result.snapshot()
       change(result)
       const after = result.snapshot()
@@ -85,11 +88,11 @@ export class MikroOrmTaskRepository implements TaskRepository {
   }
 
   async remove(key: TaskKey): Promise<void> {
-    found(await this.#store.write(this.#queries.remove(key), key.id))
+    rowOrNotFound(await this.#store.write(this.#queries.remove(key), key.id))
   }
 }
 
-function found<Row>([row]: readonly Row[]): Row {
+function rowOrNotFound<Row>([row]: readonly Row[]): Row {
   if (row === undefined) throw new TaskNotFound()
   return row
 }

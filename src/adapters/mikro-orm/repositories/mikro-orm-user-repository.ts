@@ -1,7 +1,7 @@
 import type { UserRepository } from '../../../domain/accounts/ports.ts'
 import type { User, UserDraft, UserSnapshot } from '../../../domain/accounts/user.ts'
 import { EmailAlreadyTaken } from '../../../domain/errors.ts'
-import { prepare, wide } from '../prepared-query.ts'
+import { bigint, preparedQuery } from '../prepared-query.ts'
 import { toUser, toUserColumns, USERS_EMAIL_UNIQUE, userColumns } from '../records.ts'
 import type { Store } from '../store.ts'
 import { violates } from '../store-errors.ts'
@@ -12,17 +12,19 @@ function userQueries({ kysely, milliseconds }: Store) {
   const columns = userColumns(milliseconds)
   const users = kysely.selectFrom('users').select(columns)
   return {
-    add: prepare((draft: UserDraft) => kysely.insertInto('users').values(toUserColumns(draft)).returning(columns)),
-    replaceHash: prepare(({ id, hashedPassword, hash }: HashReplacement) =>
+    add: preparedQuery((draft: UserDraft) =>
+      kysely.insertInto('users').values(toUserColumns(draft)).returning(columns),
+    ),
+    replaceHash: preparedQuery(({ id, hashedPassword, hash }: HashReplacement) =>
       kysely
         .updateTable('users')
         .set({ hashed_password: hash })
-        .where('id', '=', wide(id))
+        .where('id', '=', bigint(id))
         .where('hashed_password', '=', hashedPassword)
         .returning('id'),
     ),
-    byId: prepare(({ id }: { id: number }) => users.where('id', '=', wide(id))),
-    byEmail: prepare(({ email }: { email: string }) => users.where('email', '=', email)),
+    byId: preparedQuery(({ id }: { id: number }) => users.where('id', '=', bigint(id))),
+    byEmail: preparedQuery(({ email }: { email: string }) => users.where('email', '=', email)),
   }
 }
 

@@ -52,13 +52,13 @@ export interface Restored {
  */
 export function restoreSqlite(database: string, file: string, now: Date, progress: Progress): Promise<Restored> {
   const target = existsSync(database) ? realpathSync(database) : resolve(database)
-  const aside = `${target}.replaced-${now.toISOString().replace(/\W/g, '')}`
+  const replacedPath = `${target}.replaced-${now.toISOString().replace(/\W/g, '')}`
   return inOneLine(`${target} is left as it is`, async () => {
-    const present = existsSync(target) ? heldAlone(target) : undefined
+    const present = existsSync(target) ? openExclusively(target) : undefined
     try {
       return await withCopy(file, `${target}.restoring`, progress, (copy) => {
         const idsUnknown = raiseIds(copy, present)
-        return { replaced: putInPlace(copy, target, aside), idsUnknown }
+        return { replaced: putInPlace(copy, target, replacedPath), idsUnknown }
       })
     } finally {
       present?.close()
@@ -151,7 +151,7 @@ function checkCopy(from: string, copy: string): void {
  *
  * @throws BackupRefused
  */
-function heldAlone(path: string): BetterSqlite3.Database | undefined {
+function openExclusively(path: string): BetterSqlite3.Database | undefined {
   const database = new BetterSqlite3(path, { timeout: 0 })
   try {
     requireOwn(path)
@@ -235,20 +235,20 @@ function readCounter(database: BetterSqlite3.Database, table: string): number | 
 /** What SQLite keeps beside a database. Beside another one it would be taken for that one's. */
 const COMPANIONS = ['-wal', '-shm', '-journal']
 
-function putInPlace(copy: string, target: string, aside: string): string | undefined {
+function putInPlace(copy: string, target: string, replacedPath: string): string | undefined {
   const replaced = existsSync(target)
   if (replaced) {
     const { mode, uid, gid } = statSync(target)
     chmodSync(copy, mode)
     chownSync(copy, uid, gid)
     // A second name, so that there is no moment without a database, which a service would make anew.
-    linkSync(target, aside)
+    linkSync(target, replacedPath)
   }
   for (const companion of COMPANIONS.filter((suffix) => existsSync(target + suffix))) {
-    renameSync(target + companion, aside + companion)
+    renameSync(target + companion, replacedPath + companion)
   }
   renameDurably(copy, target)
-  return replaced ? aside : undefined
+  return replaced ? replacedPath : undefined
 }
 
 function renameDurably(from: string, to: string): void {

@@ -2,7 +2,7 @@ import type BetterSqlite3 from 'better-sqlite3'
 import { CompiledQuery, type DatabaseConnection, SqliteAdapter, SqliteDialect, SqliteDriver } from 'kysely'
 
 /** For MikroORM, whose migrations are transactions. */
-export class OneWriterDialect extends SqliteDialect {
+export class ImmediateTransactionDialect extends SqliteDialect {
   readonly #database: BetterSqlite3.Database
 
   constructor(database: BetterSqlite3.Database) {
@@ -10,8 +10,8 @@ export class OneWriterDialect extends SqliteDialect {
     this.#database = database
   }
 
-  override createDriver(): OneWriterDriver {
-    return new OneWriterDriver(this.#database)
+  override createDriver(): ImmediateTransactionDriver {
+    return new ImmediateTransactionDriver(this.#database)
   }
 
   override createAdapter(): UnlockedAdapter {
@@ -29,7 +29,7 @@ class UnlockedAdapter extends SqliteAdapter {
   }
 }
 
-class OneWriterDriver extends SqliteDriver {
+class ImmediateTransactionDriver extends SqliteDriver {
   readonly #database: BetterSqlite3.Database
 
   constructor(database: BetterSqlite3.Database) {

@@ -1,9 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import { Batches, type Job } from '#src/adapters/mikro-orm/group-commit.ts'
+import { Batcher, fulfilled } from '#src/adapters/mikro-orm/group-commit.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
-import { inOneCommit, inOneSnapshot, type Run, type Work } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
+import {
+  type Job,
+  type Run,
+  readInOneSnapshot,
+  runInOneTransaction,
+} from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
 import { OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { expectRejection, outcomes } from '#test/contracts/repositories.ts'
@@ -42,31 +47,27 @@ function openNotes() {
 const notes = () => onlooker.prepare('select text from notes order by id').pluck().all()
 const count = (sql: string) => ran.filter((each) => each === sql).length
 
-describe('Batches', () => {
-  /** The batches that began, each with how to end it. */
+describe('A batcher', () => {
+  /** The batcher that began, each with how to end it. */
   let begun: { readonly size: number; readonly end: () => void }[]
-  let batches: Batches<string>
+  let batcher: Batcher<string>
 
   beforeEach(() => {
     begun = []
-    const run = async (jobs: readonly Job<string>[]) => {
+    const run = async (jobs: readonly string[]) => {
       await new Promise<void>((end) => begun.push({ size: jobs.length, end }))
-      return jobs.map(
-        ({ work, resolve }) =>
-          () =>
-            resolve(work),
-      )
+      return jobs.map(fulfilled)
     }
-    batches = new Batches(run, 2)
+    batcher = new Batcher(run, 2)
   })
 
   const sizes = () => begun.map(({ size }) => size)
 
   it('take what comes until the sockets that are ready were read, and begin once for it', async () => {
-    const all = [batches.add('one'), batches.add('two')]
+    const all = [batcher.add('one'), batcher.add('two')]
     await new Promise<void>((later) => process.nextTick(later))
     await Promise.resolve()
-    all.push(batches.add('three'))
+    all.push(batcher.add('three'))
     await nextTurn()
     await nextTurn()
     expect(sizes()).to.deep.equal([3])
@@ -77,15 +78,15 @@ describe('Batches', () => {
   it('are under way at a time as many as may be, and no more', async () => {
     const all: Promise<unknown>[] = []
     for (const work of ['one', 'two', 'three', 'four']) {
-      all.push(batches.add(work))
+      all.push(batcher.add(work))
       await nextTurn()
     }
-    expect([sizes(), batches.unanswered]).to.deep.equal([[1, 1], 4])
+    expect([sizes(), batcher.unanswered]).to.deep.equal([[1, 1], 4])
     begun[1]?.end()
     expect(await all[1]).to.equal('two')
     await nextTurn()
     await nextTurn()
-    expect([sizes(), batches.unanswered]).to.deep.equal([[1, 1, 2], 3])
+    expect([sizes(), batcher.unanswered]).to.deep.equal([[1, 1, 2], 3])
     for (const { end } of begun) end()
     await Promise.all(all)
   })
@@ -94,10 +95,10 @@ describe('Batches', () => {
 describe('Writes that share a commit', () => {
   openNotes()
 
-  let writes: Batches<Work>
+  let writes: Batcher<Job>
 
   beforeEach(() => {
-    writes = new Batches(inOneCommit(database))
+    writes = new Batcher(runInOneTransaction(database))
   })
 
   const note = (text: string) => writes.add((run) => run(insert(text)))
@@ -169,7 +170,7 @@ describe('Writes that share a commit', () => {
         const real = transaction.call(database, work)
         return Object.assign((given: never) => real(given), { immediate: failing })
       }) as unknown as typeof database.transaction
-      const failing = new Batches(inOneCommit(database))
+      const failing = new Batcher(runInOneTransaction(database))
       const add = (text: string) => failing.add((run) => run(insert(text)))
       for (const group of [['one'], ['two', 'three']]) {
         const { reasons } = await outcomes(group.map(add))
@@ -207,11 +208,11 @@ describe('Writes that share a commit', () => {
       database.exec('rollback')
       throw noRoom
     })
-    const [first, second, third] = [note('one'), full, note('three')].map((write) => write.catch((error) => error))
-    expect(await second).to.equal(noRoom)
-    for (const other of [await first, await third]) {
-      expect(other).to.be.an.instanceOf(StoreUnavailable)
-      expect(other).to.have.property('cause', noRoom)
+    const { reasons } = await outcomes([note('one'), full, note('three')])
+    expect(reasons).to.have.length(3)
+    for (const reason of reasons) {
+      expect(reason).to.be.an.instanceOf(StoreUnavailable)
+      expect(reason).to.have.property('cause', noRoom)
     }
     expect(notes()).to.deep.equal([])
     await note('four')
@@ -231,14 +232,14 @@ describe('Writes that share a commit', () => {
   })
 
   it('are bounded: in one group, and while they wait', async () => {
-    const { MOST_AT_ONCE, MOST_WAITING } = Batches
+    const { MAX_GROUP_SIZE, MAX_WAITING } = Batcher
     const nothing = () => writes.add(() => undefined)
-    const waiting = Promise.all(Array.from({ length: MOST_WAITING }, nothing))
-    expect(writes.unanswered).to.equal(MOST_WAITING)
+    const waiting = Promise.all(Array.from({ length: MAX_WAITING }, nothing))
+    expect(writes.unanswered).to.equal(MAX_WAITING)
     await expectRejection(nothing(), StoreUnavailable)
     await waiting
     expect(writes.unanswered).to.equal(0)
-    expect(count('begin immediate')).to.equal(MOST_WAITING / MOST_AT_ONCE)
+    expect(count('begin immediate')).to.equal(MAX_WAITING / MAX_GROUP_SIZE)
     await note('one')
     expect(notes()).to.deep.equal(['one'])
   })
@@ -247,10 +248,10 @@ describe('Writes that share a commit', () => {
 describe('Reads that come at the same time', () => {
   openNotes()
 
-  let reads: Batches<Work>
+  let reads: Batcher<Job>
 
   beforeEach(() => {
-    reads = new Batches(inOneSnapshot(database))
+    reads = new Batcher(readInOneSnapshot(database))
     database.exec("insert into notes (text) values ('one')")
   })
 
