@@ -4,7 +4,7 @@
  */
 import { defineEntity, p } from '@mikro-orm/core'
 import type { InferKyselyTable } from '@mikro-orm/sqlite'
-import type { ColumnType, Insertable, InsertType, Selectable, SelectType, UpdateType } from 'kysely'
+import type { ColumnType, Insertable, InsertType, Selection, SelectType, UpdateType } from 'kysely'
 import { User, type UserDraft } from '../../domain/accounts/user.ts'
 import { Task, type TaskDraft } from '../../domain/tasks/task.ts'
 import type { Store } from './store.ts'
@@ -67,19 +67,25 @@ export interface Tables {
   tasks: Columns<InferKyselyTable<typeof TaskRecord>>
 }
 
-type Row<Name extends keyof Tables> = Selectable<Tables[Name]>
 /** Every column but the key, those that have a default or may be null, too. */
 type NewRow<Name extends keyof Tables> = Required<Omit<Insertable<Tables[Name]>, 'id'>>
 
 /** Selects a column as milliseconds. */
 type Milliseconds = Store['milliseconds']
 
+/** What a query selects with these columns: one that they leave out cannot be read. */
+type Row<Name extends keyof Tables, Columns extends (milliseconds: Milliseconds) => readonly unknown[]> = Selection<
+  Tables,
+  Name,
+  ReturnType<Columns>[number]
+>
+
 const time = <Name extends string>(milliseconds: Milliseconds, name: Name) => milliseconds(name).as(name)
 
 export const userColumns = (milliseconds: Milliseconds) =>
   ['id', 'email', 'hashed_password', time(milliseconds, 'created_at')] as const
 
-export const toUser = (row: Row<'users'>): User =>
+export const toUser = (row: Row<'users', typeof userColumns>): User =>
   User.restore({
     id: row.id,
     email: row.email,
@@ -100,7 +106,7 @@ export const taskColumns = (milliseconds: Milliseconds) =>
     time(milliseconds, 'updated_at'),
   ] as const
 
-export const toTask = (row: Row<'tasks'>): Task =>
+export const toTask = (row: Row<'tasks', typeof taskColumns>): Task =>
   Task.restore({
     id: row.id,
     title: row.title,
