@@ -1,9 +1,9 @@
 import { expect } from 'chai'
 import { pino } from 'pino'
 import { type Browser, chromium, type Page } from 'playwright-core'
+import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
 import { startService } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
-import type { TaskBody } from '#test/http/api.ts'
 import { authorize, CHROMIUM, watch } from './chromium.ts'
 import { Nginx } from './nginx.ts'
 

@@ -3,6 +3,7 @@ import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { pino } from 'pino'
 import supertest, { type Response, type Test } from 'supertest'
+import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
 import { type AdapterSet, startService } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
 import type { Log } from '#src/log.ts'
@@ -16,17 +17,6 @@ export const ME = '/api/v1/auth/me'
 export const REGISTER = '/api/v1/auth/register'
 export const LOGIN = '/api/v1/auth/login'
 export const PASSWORD = 'correct horse battery staple'
-
-/** A task as it is answered. */
-export interface TaskBody {
-  readonly id: number
-  readonly title: string
-  readonly description: string | null
-  readonly completed: boolean
-  readonly owner_id: number
-  readonly created_at: string
-  readonly updated_at: string
-}
 
 /** A request whose every byte counts. */
 export interface RawRequest {

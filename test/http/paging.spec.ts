@@ -1,7 +1,8 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Response } from 'supertest'
-import { describeApi, mistakes, TASKS, type TaskBody, type User } from './api.ts'
+import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
+import { describeApi, mistakes, TASKS, type User } from './api.ts'
 
 /** The targets of a Link header (RFC 8288) by their relation. */
 function linksOf({ headers }: Pick<Response, 'headers'>): Record<string, string> {

@@ -1,7 +1,8 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
+import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
 import { anyText } from '#test/domain/texts.ts'
-import { codeOf, describeApi, mistakes, TASKS, type TaskBody, type User } from './api.ts'
+import { codeOf, describeApi, mistakes, TASKS, type User } from './api.ts'
 
 const ASTRAL = '🙂'
 const PROTOTYPE = JSON.parse('{"__proto__": {"completed": true}}')

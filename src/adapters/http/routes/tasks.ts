@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import type { ManageTasks } from '../../../domain/tasks/manage-tasks.ts'
 import type { TaskRange } from '../../../domain/tasks/ports.ts'
-import { DESCRIPTION_LIMITS, type Task, TITLE_LIMITS, taskRules } from '../../../domain/tasks/task.ts'
+import { DESCRIPTION_LIMITS, type Task, type TaskFields, TITLE_LIMITS, taskRules } from '../../../domain/tasks/task.ts'
 import { LIMIT, type Position, SKIP, type TaskPage } from '../../../domain/tasks/task-query.ts'
 import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
@@ -9,6 +9,9 @@ import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, numeral, ruled } from '../endpoint/validation.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
+
+/** Every field that an owner sets, so that a new one is neither hidden nor refused. */
+type Members = v.ObjectEntries & Readonly<Record<keyof TaskFields, v.GenericSchema>>
 
 const taskSchema = v.pipe(
   v.object({
@@ -19,7 +22,7 @@ const taskSchema = v.pipe(
     owner_id: v.pipe(v.number(), v.integer()),
     created_at: timestamp,
     updated_at: timestamp,
-  }),
+  } satisfies Members),
   v.metadata({
     title: 'Task',
     examples: [
@@ -36,7 +39,10 @@ const taskSchema = v.pipe(
   }),
 )
 
-function present(task: Task): v.InferOutput<typeof taskSchema> {
+/** A task as the API answers it. */
+export type TaskBody = v.InferOutput<typeof taskSchema>
+
+function present(task: Task): TaskBody {
   const { id, title, description, completed, ownerId, createdAt, updatedAt } = task.snapshot()
   return {
     id,
@@ -70,12 +76,12 @@ const newTask = bodyOf('NewTask', readOnlyMembers, {
   title,
   description: v.exactOptional(description),
   completed: v.exactOptional(completed),
-})
+} satisfies Members)
 const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
   title: v.exactOptional(title),
   description: v.exactOptional(description),
   completed: v.exactOptional(completed),
-})
+} satisfies Members)
 
 const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { examples: [1] }) })
 
