@@ -60,7 +60,7 @@ function announce(url: string, { http, database, tokens }: Config, log: Log): vo
 
 async function start(config: Config, log: Log): Promise<ListeningServer> {
   if (cluster.isWorker || config.process.concurrency === 1) return startService(config, log)
-  await prepareDatabase(config, log)
+  await prepareDatabase(config.database, log)
   const { metricsPort: port } = config.process
   const metrics = port === undefined ? undefined : await serveWorkersMetrics({ host: config.server.host, port })
   const workers = await startWorkers(config, log)

@@ -15,8 +15,8 @@ export class WorkerFailed extends Error {}
 let closing = false
 
 /**
- * Starts `config.process.concurrency` processes that serve one port, and replaces each that dies. The workers do not migrate,
- * and get the same key, which may be a random one.
+ * Starts `config.process.concurrency` processes that serve one port, and replaces each that dies. All of them get
+ * the same key, which may be random.
  *
  * @throws WorkerFailed
  */
@@ -27,7 +27,7 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
 
   const start = async (): Promise<AddressInfo> => {
     if (closing) throw new WorkerFailed('The service stops.')
-    const worker = cluster.fork({ SECRET_KEY: config.tokens.secretKey, MIGRATE_ON_START: 'false' })
+    const worker = cluster.fork({ SECRET_KEY: config.tokens.secretKey })
     const address = await listening(worker)
     worker.once('exit', (code, signal) => {
       if (closing) return

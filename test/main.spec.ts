@@ -197,7 +197,7 @@ describe('The process', function () {
       const service = new Service({ DATABASE_URL: url.href, MIGRATE_ON_START: 'false' })
       expect((await fetch(`${await service.url()}/readyz`)).status).to.equal(200)
       await service.stop()
-      expect(service.output).to.include('It cannot be told whether the schema is up to date')
+      expect(service.output).to.include('Cannot check whether the schema is up to date')
     } finally {
       await owner.query(`drop owned by ${role}; drop role ${role}`)
       await owner.end()

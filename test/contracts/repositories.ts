@@ -1,6 +1,5 @@
 import { expect } from 'chai'
-import { InMemoryTaskRepository } from '#src/adapters/in-memory/in-memory-task-repository.ts'
-import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
+import { inMemoryDatabase } from '#src/adapters/in-memory/in-memory-database.ts'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { readConfig } from '#src/config.ts'
 import type { PostgresqlTarget } from '#src/database-target.ts'
@@ -18,9 +17,7 @@ export interface Repositories {
 /** Empty ones. */
 export async function openRepositories({ databaseUrl }: AdapterSet): Promise<Repositories> {
   const { target, pool } = configOf(await databaseUrl()).database
-  if (target.kind === 'memory') {
-    return { tasks: new InMemoryTaskRepository(), users: new InMemoryUserRepository(), close: async () => undefined }
-  }
+  if (target.kind === 'memory') return inMemoryDatabase()
   // What a command opens has neither prepared statements nor limits, and serves nobody.
   const database = await openDatabase(target, pool)
   await database.migrate()

@@ -1,3 +1,4 @@
+import cluster from 'node:cluster'
 import { createServer } from 'node:http'
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { ListenError } from '../../operator-error.ts'
@@ -8,14 +9,23 @@ interface Address {
   readonly port: number
 }
 
-/** Values read on each scrape. */
-export interface Gauges {
-  /** Passwords that wait to be hashed or verified, and those in progress. */
-  passwords(): { readonly waiting: number; readonly running: number }
-  /** Pool connections by state; empty without a pool. */
-  connections(): Readonly<Record<string, number>>
-  /** Pending statements by kind; empty without a database. */
-  statements(): Readonly<Record<string, number>>
+interface Pool {
+  readonly totalCount: number
+  readonly idleCount: number
+  readonly waitingCount: number
+}
+
+/** Read on each scrape. */
+export interface Sources {
+  readonly passwordHasher: {
+    /** Passwords that wait to be hashed or verified, and those in progress. */
+    load(): { readonly waiting: number; readonly running: number }
+  }
+  readonly database: {
+    readonly pool: Pool | undefined
+    /** Statements that the database has not answered yet. */
+    pending(): { readonly reads: number; readonly writes: number }
+  }
 }
 
 interface Answered {
@@ -34,7 +44,7 @@ export class Metrics {
   readonly #inFlight: Gauge
   readonly #refused: Counter
 
-  constructor(version: string, gauges: Gauges) {
+  constructor(version: string, { passwordHasher, database }: Sources) {
     const registers = [this.registry]
     collectDefaultMetrics({ register: this.registry })
     this.#duration = new Histogram({
@@ -65,27 +75,21 @@ export class Metrics {
           for (const [value, count] of Object.entries(read())) this.set({ [label]: value }, count)
         },
       })
-    gauge(
-      'password_queue',
-      'state',
-      'Passwords that wait to be hashed or verified, and those that are.',
-      gauges.passwords,
+    gauge('password_queue', 'state', 'Passwords that wait to be hashed or verified, and those in progress.', () =>
+      passwordHasher.load(),
     )
-    gauge(
-      'db_client_pending_statements',
-      'kind',
-      'Statements that the database has not answered yet.',
-      gauges.statements,
+    gauge('db_client_pending_statements', 'kind', 'Statements that the database has not answered yet.', () =>
+      database.pending(),
     )
     gauge(
       'db_client_connections',
       'state',
-      'Connections of the pool, which is for limits and migrations: requests share a few others.',
-      gauges.connections,
+      'Connections of the pool for limits and migrations; requests share a few others.',
+      () => connectionsOf(database.pool),
     )
     new Gauge({
       name: 'build_info',
-      help: 'What runs here.',
+      help: 'Version of the service and of Node.',
       labelNames: ['version', 'node'],
       registers,
       // Identical in all processes, so it is not summed.
@@ -104,28 +108,27 @@ export class Metrics {
   }
 }
 
+const connectionsOf = (pool: Pool | undefined): Readonly<Record<string, number>> =>
+  pool ? { total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount } : {}
+
 export interface MetricsServer {
   close(): Promise<void>
 }
 
-/** Serves the metrics of this process. */
-export function serveMetrics({ registry }: Metrics, address: Address): Promise<MetricsServer> {
-  return serve(() => registry.metrics(), registry.contentType, address)
-}
-
-/** Lets the primary process collect this worker's metrics. */
-export function shareMetrics({ registry }: Metrics): void {
+/** Serves the metrics of this process; in a worker, lets the primary process collect them. @throws ListenError */
+export async function publishMetrics({ registry }: Metrics, address: Address): Promise<MetricsServer> {
+  if (cluster.isPrimary) return serve(() => registry.metrics(), registry.contentType, address)
   AggregatorRegistry.setRegistries(registry)
   new AggregatorRegistry()
+  return { close: async () => {} }
 }
 
-/** Serves the sum of all workers, collected by the primary process. */
+/** Serves the sum of all workers, collected by the primary process. @throws ListenError */
 export function serveWorkersMetrics(address: Address): Promise<MetricsServer> {
   const workers = new AggregatorRegistry()
   return serve(() => workers.clusterMetrics(), workers.contentType, address)
 }
 
-/** @throws ListenError */
 function serve(read: () => Promise<string>, contentType: string, { host, port }: Address): Promise<MetricsServer> {
   const server = createServer(async ({ method, url }, response) => {
     if (method !== 'GET' || url?.split('?')[0] !== '/metrics') {

@@ -28,6 +28,20 @@ export function rateLimiter(quota: Quota, shared?: SharedCounts) {
   }
 }
 
+/** Requests per minute. Those of users are counted per process: a round trip for each would slow all of them down. */
+export function requestLimiters(
+  allowed: { readonly [Name in 'user' | 'login' | 'register']: number } | undefined,
+  shared?: SharedCounts,
+) {
+  if (!allowed) return {}
+  const window = 60
+  return {
+    user: rateLimiter({ name: 'user', allowed: allowed.user, window }),
+    login: rateLimiter({ name: 'login', allowed: allowed.login, window }, shared),
+    register: rateLimiter({ name: 'register', allowed: allowed.register, window }, shared),
+  }
+}
+
 /** Seconds for which a network counts as known after a login; Node's timers allow about 24 days. */
 const KNOWN_FOR = 20 * 24 * 3_600
 
@@ -129,6 +143,15 @@ async function forgive({ failures, known }: Counters, { account, pair }: Keys, i
 
 /** For deployments without rate limits. */
 export const noLoginThrottle: LoginThrottle = { attempt: (_email, _clientNetwork, logIn) => logIn() }
+
+const QUARTER_OF_AN_HOUR = 15 * 60
+
+export function loginThrottle(
+  allowed: { readonly failedLogins: number } | undefined,
+  shared?: SharedCounts,
+): LoginThrottle {
+  return allowed ? new CountingLoginThrottle(allowed.failedLogins, QUARTER_OF_AN_HOUR, shared) : noLoginThrottle
+}
 
 /** Fixed-length key that reveals nothing of its parts. */
 function digest(...parts: string[]): string {

@@ -1,6 +1,8 @@
+import { availableParallelism } from 'node:os'
 import PQueue from 'p-queue'
 import type { PasswordHasher, Requester } from '../../domain/accounts/ports.ts'
 import { Overloaded } from '../../domain/errors.ts'
+import { BcryptPasswordHasher } from './bcrypt-password-hasher.ts'
 import { FairQueue, type FairQueueOptions } from './fair-queue.ts'
 
 export interface Bounds {
@@ -77,4 +79,13 @@ export class BoundedPasswordHasher implements PasswordHasher {
     if (held >= Math.ceil(mostWaiting / 2)) return false
     return size < mostWaiting || this.#waiting.evictFromLongest(held + 1)
   }
+}
+
+/** Keeps one core free for other requests and shares the rest among the processes of the service. */
+export function passwordHasher(
+  { bcryptRounds, queueLimit }: { readonly bcryptRounds: number; readonly queueLimit: number },
+  processes: number,
+): BoundedPasswordHasher {
+  const concurrency = Math.max(1, Math.floor((availableParallelism() - 1) / processes))
+  return new BoundedPasswordHasher(new BcryptPasswordHasher(bcryptRounds), { concurrency, mostWaiting: queueLimit })
 }
