@@ -32,13 +32,13 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       allowed: [
         ...['./middleware.ts', './routes/tasks.ts', './docs/openapi.ts', './endpoint/problems.ts', '../../config.ts'],
         ...['../../domain/errors.ts', '../../domain/tasks/manage-tasks.ts', '../../log.ts', '../../operator-error.ts'],
-        ...['node:crypto', 'koa', 'koa-bodyparser', '@koa/router', 'valibot', 'pino'],
+        ...['node:crypto', 'koa', '@koa/cors', '@koa/router', 'pino'],
       ],
       forbidden: [
         ...['../mikro-orm/options.ts', '../in-memory/in-memory-task-repository.ts', '../security/jwt-token-service.ts'],
         ...['./../cli/migrate.ts', '../cli/migrate.ts', '../../main.ts', '../../composition-root.ts'],
         ...['#src/adapters/mikro-orm/options.ts', '@mikro-orm/core', 'kysely', 'pg', 'better-sqlite3'],
-        ...['bcrypt', 'jsonwebtoken', 'tsyringe'],
+        ...['bcrypt', 'jsonwebtoken', 'tsyringe', 'koa-bodyparser', 'valibot'],
       ],
     },
     'src/adapters/http/endpoint/x.ts': {
@@ -161,7 +161,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
         './domain/tasks/ports.ts',
         './log.ts',
       ],
-      forbidden: ['koa', '@koa/router', 'koa-helmet', 'bcrypt', 'jsonwebtoken', 'better-sqlite3', './service.ts'],
+      forbidden: ['koa', '@koa/router', 'koa-bodyparser', 'bcrypt', 'jsonwebtoken', 'better-sqlite3', './service.ts'],
     },
     'src/main.ts': {
       allowed: ['./service.ts', 'node:module'],

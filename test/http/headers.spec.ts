@@ -35,7 +35,9 @@ describeApi('Headers', (api) => {
         expect(headers).to.include({
           'x-content-type-options': 'nosniff',
           'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+          'cross-origin-resource-policy': 'same-origin',
           'referrer-policy': 'no-referrer',
+          'x-frame-options': 'DENY',
           'cache-control': 'no-store',
         })
         expect(headers).to.not.have.any.keys('x-powered-by', 'server')

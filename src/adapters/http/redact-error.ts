@@ -14,7 +14,7 @@ const MOST_ERRORS = 10
  * An error as it may be logged: a library's message may quote its input, so the secrets of the request are removed from
  * it, word for word.
  */
-export function discreet(error: unknown, ctx: Context): unknown {
+export function redactError(error: unknown, ctx: Context): unknown {
   const sent = secretsOf(ctx)
   return redact(error, sent.length > MOST_SECRETS ? () => REDACTED : remover(sent))
 }

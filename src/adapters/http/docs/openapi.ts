@@ -13,8 +13,9 @@ import {
   TaskNotFound,
   TooManyRequests,
 } from '../../../domain/errors.ts'
+import { anyone } from '../endpoint/access.ts'
 import { FORM_TYPE, invalidJson } from '../endpoint/body.ts'
-import { type Endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
+import { type Endpoint, endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
 import {
   HttpError,
   type HttpErrorCode,
@@ -42,7 +43,27 @@ export interface About {
   readonly loginPath: string
 }
 
-/** The OpenAPI 3.1 document of the endpoints, made from the schemas that judge their requests. */
+/** Serves the OpenAPI document of the other endpoints. */
+export function openApiEndpoint(about: About, endpoints: readonly Endpoint[]): Endpoint {
+  const document = openApiDocument(about, endpoints)
+  return endpoint({
+    method: 'GET',
+    path: '/openapi.json',
+    operationId: 'getOpenApi',
+    tag: 'Service',
+    summary: 'Get the OpenAPI document',
+    description: 'Describes every other operation.',
+    access: anyone,
+    ignoresQuery: true,
+    responses: { 200: { description: 'The document.', schema: v.looseObject({}) } },
+    errors: [],
+    async handle() {
+      return { status: 200, body: document }
+    },
+  })
+}
+
+/** The OpenAPI 3.1 document of the endpoints, made from the schemas that validate their requests. */
 export function openApiDocument({ title, version, loginPath }: About, endpoints: readonly Endpoint[]): Json {
   const components: Components = { schemas: { Problem: problemSchema }, responses: {} }
   const paths: Record<string, Json> = {}

@@ -1,0 +1,150 @@
+import { randomUUID } from 'node:crypto'
+import cors from '@koa/cors'
+import type { Context, Middleware, Next } from 'koa'
+import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
+import type { Log } from '../../log.ts'
+import { HttpError, toProblem } from './endpoint/problems.ts'
+import { checkHead } from './endpoint/request-head.ts'
+import { ClientLeft } from './endpoint/requester.ts'
+import { settleUnreadBody } from './endpoint/unread-body.ts'
+import type { Readiness } from './readiness.ts'
+import { redactError } from './redact-error.ts'
+
+const REQUEST_ID = /^[\w.-]{1,128}$/
+const MAX_REQUEST_ID = 128
+
+/** The headers of every response. Strict-Transport-Security is left to the proxy that ends TLS. */
+const COMMON_HEADERS = Object.entries({
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Referrer-Policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+  'Cache-Control': 'no-store',
+  Vary: 'Origin',
+})
+
+export function setCommonHeaders(): Middleware {
+  return ({ req, res, state }, next) => {
+    const sent = req.headers['x-request-id']
+    const kept = typeof sent === 'string' && sent.length <= MAX_REQUEST_ID && REQUEST_ID.test(sent)
+    state.requestId = kept ? sent : randomUUID()
+    res.setHeader('X-Request-Id', state.requestId)
+    for (const [name, value] of COMMON_HEADERS) res.setHeader(name, value)
+    return next()
+  }
+}
+
+/** Without TRUST_PROXY all clients of a proxy share one rate limit, which nothing else in the log explains. */
+export function warnOfUntrustedProxy(log: Log): Middleware {
+  let warned = false
+  return ({ req }, next) => {
+    if (!warned && req.headers['x-forwarded-for'] !== undefined) {
+      warned = true
+      log.warn(
+        {},
+        'A request has X-Forwarded-For, which is ignored while TRUST_PROXY is 0. Behind a proxy, set TRUST_PROXY to the number of proxies, or all clients share one rate limit.',
+      )
+    }
+    return next()
+  }
+}
+
+export function allowOrigins(origins: readonly string[]): Middleware {
+  const allowed = new Set(origins)
+  const answerOrigin = cors({
+    origin: (ctx) => (allowed.has(ctx.get('Origin')) ? ctx.get('Origin') : ''),
+    credentials: true,
+    allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
+    allowHeaders: ['Authorization', 'Content-Type', 'X-Request-Id', 'traceparent', 'tracestate'],
+    exposeHeaders: [
+      'Location',
+      'Link',
+      'X-Request-Id',
+      'WWW-Authenticate',
+      'Retry-After',
+      'RateLimit',
+      'RateLimit-Policy',
+      'Accept',
+      'Accept-Patch',
+      'Accept-Encoding',
+    ],
+    maxAge: 600,
+  })
+  // Without an origin there is nothing to answer, and most requests have none.
+  return (ctx, next) => (ctx.req.headers.origin === undefined ? next() : answerOrigin(ctx, next))
+}
+
+/** Whether another request may follow on this connection (RFC 9112, sections 9.3 and 9.6). */
+export function closeConnections(readiness: Readiness): Middleware {
+  return async ({ req, res }, next) => {
+    await next()
+    if (readiness.stopping) res.setHeader('Connection', 'close')
+    if (!req.complete) settleUnreadBody(req, res)
+  }
+}
+
+/** Answers each error with its problem document, and logs the faults of the service and of the store. */
+export function reportProblems(log: Log): Middleware {
+  return async (ctx, next) => {
+    let instance = ''
+    try {
+      instance = pathOf(ctx)
+      checkHead(ctx.req)
+      if (instance.length > MAX_PATH) throw new HttpError('route_not_found')
+      await next()
+    } catch (error) {
+      if (error instanceof ClientLeft) return
+      const { problem, headers } = toProblem(error, instance)
+      const { requestId } = ctx.state
+      if (problem.status === 500) log.error({ requestId, err: redactError(error, ctx) }, 'a request failed')
+      // Without a cause, the log already has the reason.
+      if ((error instanceof StoreUnavailable || error instanceof OutcomeUnknown) && error.cause !== undefined)
+        log.warn({ requestId, err: redactError(error, ctx) }, 'a request could not be served')
+      ctx.status = problem.status
+      ctx.set(headers)
+      ctx.type = 'application/problem+json'
+      ctx.body = problem
+    }
+  }
+}
+
+/** Characters of a path; every route's is shorter. */
+const MAX_PATH = 2_048
+/** Characters of a target that is a whole URL. */
+const MAX_URL = 4_096
+
+/** Koa parses with `url.parse`, which accepts wrong ports and prints a warning that quotes them. */
+const isUrl = (target: string) => target.length <= MAX_URL && URL.canParse(target)
+
+/** A target may be a whole URL (RFC 9112, section 3.2.2), and as such no URL at all. */
+function pathOf(ctx: Context): string {
+  if (!ctx.url.startsWith('/') && ctx.url !== '*' && !isUrl(ctx.url)) throw new HttpError('malformed_target')
+  try {
+    const path: string | null = ctx.path
+    if (path !== null) return path
+  } catch {
+    // The same.
+  }
+  throw new HttpError('malformed_target')
+}
+
+/** Answers a request that no route matches. */
+export function refuseUnmatched(
+  ctx: Context & { matched?: readonly { methods: string[] }[] },
+  next: Next,
+): Promise<void> {
+  if (ctx.routeMatched) return next()
+  const methods = new Set((ctx.matched ?? []).flatMap((route) => route.methods))
+  if (methods.size === 0) throw new HttpError('route_not_found')
+  throw new HttpError('method_not_allowed', { Allow: [...methods].sort().join(', ') })
+}
+
+/** Logs what Koa reports: responses that could not be sent. The line of the request tells when the client has left. */
+export function logSendErrors(log: Log): (error: NodeJS.ErrnoException, ctx: Context) => void {
+  return (error, ctx) => {
+    const clientLeft = error === ctx.req.socket.errored
+    const details = { requestId: ctx.state.requestId, err: redactError(error, ctx) }
+    log[clientLeft ? 'debug' : 'error'](details, 'a response could not be sent')
+  }
+}
