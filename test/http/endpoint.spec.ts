@@ -12,8 +12,8 @@ import { JSON_TYPE } from '#src/adapters/http/endpoint/body.ts'
 import { type Endpoint, endpoint } from '#src/adapters/http/endpoint/endpoint.ts'
 import type { LimitName } from '#src/adapters/http/endpoint/limits.ts'
 import { mount } from '#src/adapters/http/endpoint/mount.ts'
-import { toProblem } from '#src/adapters/http/endpoint/problems.ts'
 import { bodyOf, numeral } from '#src/adapters/http/endpoint/validation.ts'
+import { logSendErrors, reportProblems } from '#src/adapters/http/middleware.ts'
 import { ManageAccounts } from '#src/domain/accounts/manage-accounts.ts'
 
 const unused = {} as ConstructorParameters<typeof ManageAccounts>[0]
@@ -36,10 +36,15 @@ const ok = { 200: { description: 'The value.', schema: answer } }
 describe('An endpoint', () => {
   const servers = new Set<ReturnType<typeof createServer>>()
   const counted: string[] = []
+  /** Level of each line. */
+  const logged: string[] = []
+  const note = (level: string) => () => logged.push(level)
+  const log = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error') }
   afterEach(() => {
     for (const server of servers) server.close().closeAllConnections()
     servers.clear()
     counted.length = 0
+    logged.length = 0
   })
 
   /** Serves one endpoint; each rate-limit bucket notes its name and the key that it counts. */
@@ -54,16 +59,8 @@ describe('An endpoint', () => {
     const limits = { user: limiter('user'), login: limiter('login'), register: limiter('register') }
     const router = new Router()
     mount(router, mounted, new ManageAccounts(unused), limits)
-    const app = new Koa().use(async (ctx, next) => {
-      try {
-        await next()
-      } catch (error) {
-        const { problem } = toProblem(error, ctx.path)
-        ctx.status = problem.status
-        ctx.body = problem
-      }
-    })
-    app.on('error', () => {})
+    const app = new Koa().use(reportProblems(log))
+    app.on('error', logSendErrors(log))
     const server = createServer(app.use(router.routes()).callback()).listen(0, '127.0.0.1')
     servers.add(server)
     await once(server, 'listening')
@@ -222,6 +219,7 @@ describe('An endpoint', () => {
       )
       const response = await fetch(await serve(streaming(() => failing)))
       expect(await response.text().catch(() => 'cut off')).to.equal('cut off')
+      expect(logged).to.deep.equal(['error'])
     })
 
     const closed = (stream: Readable) => new Promise((resolve) => stream.once('close', resolve))
@@ -234,6 +232,7 @@ describe('An endpoint', () => {
       await fetch(url, { signal: leaving.signal })
       leaving.abort()
       await closed(stream)
+      expect(logged).to.include('debug').and.not.include('error')
 
       stream = new Readable({ read() {} })
       const destroyed = closed(stream)

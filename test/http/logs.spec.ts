@@ -256,6 +256,19 @@ describe('The lines of a request that fails', () => {
       expect(JSON.stringify(cause.err)).to.match(/a mistake of ours|ECONNREFUSED 127\.0\.0\.1:5432/)
     })
   }
+
+  it('have the stack of a failed store once, then only the reason until it changes', async () => {
+    const jane = await api.signUp()
+    const logged: unknown[] = []
+    for (const [index, reason] of ['first', 'first', 'second'].entries()) {
+      failure = new StoreUnavailable(new Error(reason))
+      await jane.get(TASKS).set('X-Request-Id', `store-${index}`).expect(503)
+      await requestLine(api, `store-${index}`)
+      const [cause] = linesOf(api, `store-${index}`)
+      logged.push(cause?.err ? 'stack' : cause?.reason)
+    }
+    expect(logged).to.deep.equal(['stack', 'The database is temporarily unavailable.: first', 'stack'])
+  })
 })
 
 describe('An error in the log', () => {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { Readable } from 'node:stream'
 import cors from '@koa/cors'
 import type { Context, Middleware, Next } from 'koa'
 import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
@@ -86,6 +87,7 @@ export function closeConnections(readiness: Readiness): Middleware {
 
 /** Answers each error with its problem document, and logs the faults of the service and of the store. */
 export function reportProblems(log: Log): Middleware {
+  const logStoreFault = storeFaultLogger(log)
   return async (ctx, next) => {
     let instance = ''
     try {
@@ -100,12 +102,22 @@ export function reportProblems(log: Log): Middleware {
       if (problem.status === 500) log.error({ requestId, err: redactError(error, ctx) }, 'a request failed')
       // Without a cause, the log already has the reason.
       if ((error instanceof StoreUnavailable || error instanceof OutcomeUnknown) && error.cause !== undefined)
-        log.warn({ requestId, err: redactError(error, ctx) }, 'a request could not be served')
+        logStoreFault(requestId, redactError(error, ctx) as Error)
       ctx.status = problem.status
       ctx.set(headers)
       ctx.type = 'application/problem+json'
       ctx.body = problem
     }
+  }
+}
+
+/** An unreachable store fails each request alike, so the stack is logged only when the reason changes. */
+function storeFaultLogger(log: Log): (requestId: string, err: Error) => void {
+  let reason: string | undefined
+  return (requestId, err) => {
+    const details = err.message === reason ? { reason } : { err }
+    reason = err.message
+    log.warn({ requestId, ...details }, 'a request could not be served')
   }
 }
 
@@ -143,7 +155,12 @@ export function refuseUnmatched(
 /** Logs what Koa reports: responses that could not be sent. The line of the request tells when the client has left. */
 export function logSendErrors(log: Log): (error: NodeJS.ErrnoException, ctx: Context) => void {
   return (error, ctx) => {
-    const clientLeft = error === ctx.req.socket.errored
+    // Koa reports a failed stream twice: from the stream and from the connection that it ended.
+    if (ctx.state.sendError === error) return
+    ctx.state.sendError = error
+    const streamFailed = ctx.body instanceof Readable && ctx.body.errored === error
+    const clientLeft =
+      error.code === 'ERR_STREAM_PREMATURE_CLOSE' || (error === ctx.req.socket.errored && !streamFailed)
     const details = { requestId: ctx.state.requestId, err: redactError(error, ctx) }
     log[clientLeft ? 'debug' : 'error'](details, 'a response could not be sent')
   }
