@@ -44,6 +44,7 @@ const passwordHash = new BcryptPasswordHasher(BCRYPT_ROUNDS).hash(PASSWORD)
 
 const INSERT_USERS = `insert into users (email, hashed_password, created_at)
   select value, $hash, $time from $emails`
+const INSERT_LISTS = 'insert into task_lists (owner_id) select id from users'
 const INSERT_TASKS = `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
   select 'Task ' || i, case when i % 2 = 0 then $description end, false, value, $time, $time from $owners order by i`
 
@@ -59,7 +60,9 @@ function seeding(content: Content, hash: string, time: string, list: (json: stri
     owners: list(text(JSON.stringify(ids(content.tasks).map(content.owner))), 'integer'),
   }
   // A function, for `$` means something in a replacement, and a bcrypt hash is full of it.
-  return [INSERT_USERS, INSERT_TASKS].map((sql) => sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''))
+  return [INSERT_USERS, INSERT_LISTS, INSERT_TASKS].map((sql) =>
+    sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''),
+  )
 }
 
 export const sqlite: Databases = {

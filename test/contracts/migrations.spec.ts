@@ -1,6 +1,6 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, parse } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { expect } from 'chai'
@@ -11,8 +11,10 @@ import { adapterSets, inMemory, postgresql, sqlite } from '#test/adapter-sets.ts
 import { postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
 
-const FIRST = 'migration-20260131000000-users-and-tasks'
-const ALL = [FIRST, 'migration-20260201000000-rate-limits']
+const FOLDER = join(import.meta.dirname, '../../src/adapters/mikro-orm/migrations')
+const ALL = readdirSync(FOLDER)
+  .map((file) => parse(file).name)
+  .sort()
 const storing = adapterSets.filter((set) => set !== inMemory)
 
 for (const { name, databaseUrl } of storing) {
@@ -42,11 +44,23 @@ for (const { name, databaseUrl } of storing) {
 
     it('go up, down again without a trace, and up once more', async () => {
       await orm.migrator.up()
-      expect(await tables()).to.have.members(['mikro_orm_migrations', 'tasks', 'users', ...shared])
+      const records = [...orm.getMetadata().getAll().values()].map(({ tableName }) => tableName)
+      expect(await tables()).to.have.members(['mikro_orm_migrations', ...records, ...shared])
       await orm.migrator.down({ to: 0 })
       expect(await tables()).to.deep.equal(['mikro_orm_migrations'])
       await orm.migrator.up()
       expect(await difference()).to.equal('')
+    })
+
+    it('make a list for each user who registered before there were lists', async () => {
+      await orm.migrator.up({ to: 'migration-20260201000000-rate-limits' })
+      await orm.em.fork().execute(`insert into users (email, hashed_password, created_at)
+        values ('jane@example.com', 'x', '2026-01-31 09:30:00')`)
+      await orm.migrator.up()
+      const lists = await orm.em
+        .fork()
+        .execute('select owner_id, cast(revision as integer) as revision from task_lists')
+      expect(lists).to.deep.equal([{ owner_id: 1, revision: 0 }])
     })
 
     it('are looked for without a trace', async () => {
@@ -101,11 +115,14 @@ describe('The tables on PostgreSQL', () => {
       select c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || case when a.attnotnull then ' not null' else '' end as "column"
       from pg_attribute a join pg_class c on c.oid = a.attrelid
-      where c.relname in ('users', 'tasks') and a.attnum > 0 order by c.relname desc, a.attnum`)
+      where c.relname in ('users', 'tasks', 'task_lists') and c.relkind = 'r' and a.attnum > 0
+      order by c.relname desc, a.attnum`)
     const constraints = await execute(`
       select conname || ' ' || pg_get_constraintdef(oid) as "constraint" from pg_constraint
-      where conrelid in ('users'::regclass, 'tasks'::regclass) and contype <> 'n' order by conname`)
-    const indexes = await execute(`select indexname from pg_indexes where tablename in ('users', 'tasks') order by 1`)
+      where conrelid in ('users'::regclass, 'tasks'::regclass, 'task_lists'::regclass) and contype <> 'n' order by conname`)
+    const indexes = await execute(
+      `select indexname from pg_indexes where tablename in ('users', 'tasks', 'task_lists') order by 1`,
+    )
     await orm.close()
     expect(columns.map(({ column }) => column)).to.deep.equal([
       'users.id integer not null',
@@ -119,13 +136,18 @@ describe('The tables on PostgreSQL', () => {
       'tasks.owner_id integer not null',
       'tasks.created_at timestamp(3) with time zone not null',
       'tasks.updated_at timestamp(3) with time zone not null',
+      'task_lists.owner_id integer not null',
+      'task_lists.revision bigint not null',
     ])
     expect(constraints.map(({ constraint }) => constraint)).to.deep.equal([
+      'task_lists_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
+      'task_lists_pkey PRIMARY KEY (owner_id)',
       'tasks_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
       'tasks_pkey PRIMARY KEY (id)',
       'users_pkey PRIMARY KEY (id)',
     ])
     expect(indexes.map(({ indexname }) => indexname)).to.deep.equal([
+      'task_lists_pkey',
       'tasks_owner_id_id_index',
       'tasks_pkey',
       'users_email_unique',

@@ -75,7 +75,7 @@ describe('The store on SQLite', () => {
 
   it('does not take an id that is used twice for an address that is taken', async () => {
     await store.sql(`create trigger twice before insert on users begin
-      insert into users select 1, 'other@example.com', 'x', 0; end`)
+      insert into users (id, email, hashed_password, created_at) values (1, 'other@example.com', 'x', 0); end`)
     await store.sql('update users set id = 1')
     const error = await anOwner(store).catch((error: unknown) => error)
     expect(error).to.include({ code: 'SQLITE_CONSTRAINT_PRIMARYKEY', message: 'UNIQUE constraint failed: users.id' })
@@ -402,7 +402,10 @@ describe('Opening an SQLite database', () => {
     await migrate()
     await close()
     const down = new BetterSqlite3(own)
-    down.exec('drop table tasks; drop table users; delete from mikro_orm_migrations')
+    const tables = down.prepare("select name from sqlite_schema where type = 'table' and name not like 'sqlite_%'")
+    for (const name of (tables.pluck().all() as string[]).reverse()) {
+      down.exec(name === 'mikro_orm_migrations' ? `delete from ${name}` : `drop table ${name}`)
+    }
     down.close()
     for (const path of [empty, bare, own]) {
       const database = await openDatabase({ kind: 'sqlite', path })

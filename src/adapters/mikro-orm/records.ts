@@ -15,11 +15,10 @@ export const USERS_EMAIL_UNIQUE: Constraint = {
   sqlite: 'UNIQUE constraint failed: users.email',
 }
 
-/** The only foreign key: SQLite does not tell which one is violated. */
-export const TASKS_OWNER_FOREIGN: Constraint = {
-  name: 'tasks_owner_id_foreign',
-  sqlite: 'FOREIGN KEY constraint failed',
-}
+/** SQLite does not tell which foreign key is violated; all of them name the owner. */
+const FOREIGN_KEY = 'FOREIGN KEY constraint failed'
+export const TASKS_OWNER_FOREIGN: Constraint = { name: 'tasks_owner_id_foreign', sqlite: FOREIGN_KEY }
+export const TASK_LISTS_OWNER_FOREIGN: Constraint = { name: 'task_lists_owner_id_foreign', sqlite: FOREIGN_KEY }
 
 export const UserRecord = defineEntity({
   name: 'UserRecord',
@@ -48,6 +47,26 @@ export const TaskRecord = defineEntity({
   indexes: [{ name: 'tasks_owner_id_id_index', properties: ['owner', 'id'] }],
 })
 
+/**
+ * One row per user: the lock under which the tasks of this owner are written, and the counter of their changes.
+ * Code that deletes a user locks this row first. Otherwise it would hold the user's row, for which a new task waits, while
+ * it waits for the list, which the new task's transaction holds.
+ */
+export const TaskListRecord = defineEntity({
+  name: 'TaskListRecord',
+  tableName: 'task_lists',
+  properties: {
+    owner: () =>
+      p
+        .oneToOne(UserRecord)
+        .primary()
+        .deleteRule('cascade')
+        .updateRule('no action')
+        .foreignKeyName(TASK_LISTS_OWNER_FOREIGN.name),
+    revision: p.bigint('number').columnType('bigint').defaultRaw('0'),
+  },
+})
+
 /** Where MikroORM keeps the names of the migrations that were applied. */
 export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
 /** Marks a SQLite file as this service's: never rename it. */
@@ -65,6 +84,7 @@ type Columns<Table> = {
 export interface Tables {
   users: Columns<InferKyselyTable<typeof UserRecord>>
   tasks: Columns<InferKyselyTable<typeof TaskRecord>>
+  task_lists: Columns<InferKyselyTable<typeof TaskListRecord>>
 }
 
 /** Every column but the key, those that have a default or may be null, too. */
