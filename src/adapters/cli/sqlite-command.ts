@@ -2,6 +2,11 @@ import { readDatabaseTarget, readEnvironment } from '../../config.ts'
 import { OperatorError } from '../../operator-error.ts'
 import { BackupRefused, type Progress } from '../mikro-orm/sqlite/sqlite-backup.ts'
 
+const REFUSALS: Readonly<Record<Exclude<ReturnType<typeof readDatabaseTarget>['kind'], 'sqlite'>, string>> = {
+  memory: 'DATABASE_URL is memory: nothing is kept there.',
+  postgresql: 'DATABASE_URL is a PostgreSQL, which has commands of its own: pg_dump and pg_restore.',
+}
+
 /**
  * Runs a command that takes one file, and the SQLite database that is configured.
  *
@@ -16,10 +21,7 @@ export async function sqliteCommand(
     if (file === '' || file.startsWith('-') || others.length > 0)
       throw new BackupRefused(`Give it one file: npm run ${name} -- FILE`)
     const target = readDatabaseTarget(readEnvironment())
-    if (target.kind === 'memory') throw new BackupRefused('DATABASE_URL is memory: nothing is kept there.')
-    if (target.kind === 'postgresql') {
-      throw new BackupRefused('DATABASE_URL is a PostgreSQL, which has commands of its own: pg_dump and pg_restore.')
-    }
+    if (target.kind !== 'sqlite') throw new BackupRefused(REFUSALS[target.kind])
     console.log(await run(target.path, file, reportTenths()))
   } catch (error) {
     console.error(error instanceof OperatorError ? error.message : error)
