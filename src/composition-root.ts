@@ -50,7 +50,15 @@ function compose(adapters: AdapterSet): DependencyContainer {
   return container
 }
 
-async function open({ target, pool }: DatabaseConfig, log: Log): Promise<Database> {
+/**
+ * Opens the adapter that serves DATABASE_URL.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function openPersistence(
+  { target, pool }: Pick<DatabaseConfig, 'target' | 'pool'>,
+  log?: Log,
+): Promise<Database> {
   return target.kind === 'memory' ? inMemoryDatabase() : openDatabase(target, pool, log)
 }
 
@@ -68,7 +76,7 @@ export async function startService(
 ): Promise<ListeningServer> {
   const opened = new AsyncDisposableStack()
   try {
-    const database = await open(databaseConfig, log)
+    const database = await openPersistence(databaseConfig, log)
     opened.defer(() => database.close())
     // The primary process has ensured it for its workers.
     if (cluster.isPrimary) await ensureSchema(database, databaseConfig, log)
@@ -114,7 +122,7 @@ export async function startService(
  * @throws DatabaseUnavailable
  */
 export async function prepareDatabase(config: DatabaseConfig, log: Log): Promise<void> {
-  const database = await open(config, log)
+  const database = await openPersistence(config, log)
   try {
     await ensureSchema(database, config, log)
   } finally {

@@ -18,23 +18,36 @@ import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import BetterSqlite3 from 'better-sqlite3'
 import pg from 'pg'
 import { type Postgresql, startPostgresql } from '#test/embedded-postgresql.ts'
 
 export interface AdapterSet {
-  readonly name: 'in memory' | 'SQLite' | 'PostgreSQL'
+  readonly name: string
   /** A DATABASE_URL for a database that nobody else has, without tables. Nothing for the caller to remove. */
   databaseUrl(): Promise<string>
 }
 
-export const inMemory: AdapterSet = { name: 'in memory', databaseUrl: async () => 'memory:' }
-
-export const sqlite: AdapterSet = {
-  name: 'SQLite',
-  databaseUrl: async () => `sqlite:///${join(sqliteFolder, `${randomUUID()}.db`)}`,
+/** What it stores outlives the process that stored it. */
+export interface PersistentSet extends AdapterSet {
+  /** Deletes a user and their tasks directly in the database, as an operator can. */
+  deleteUser(databaseUrl: string, id: number): Promise<void>
 }
 
-export const postgresql: AdapterSet = {
+const inMemory: AdapterSet = { name: 'in memory', databaseUrl: async () => 'memory:' }
+
+export const sqlite: PersistentSet = {
+  name: 'SQLite',
+  databaseUrl: async () => `sqlite:///${join(sqliteFolder, `${randomUUID()}.db`)}`,
+  async deleteUser(databaseUrl, id) {
+    const database = new BetterSqlite3(databaseUrl.slice('sqlite:///'.length))
+    database.pragma('foreign_keys = on')
+    database.prepare('delete from users where id = ?').run(id)
+    database.close()
+  },
+}
+
+export const postgresql: PersistentSet = {
   name: 'PostgreSQL',
   async databaseUrl() {
     const name = `tasks_test_${randomUUID().replaceAll('-', '')}`
@@ -44,9 +57,16 @@ export const postgresql: AdapterSet = {
     url.pathname = `/${name}`
     return url.href
   },
+  async deleteUser(databaseUrl, id) {
+    const client = new pg.Client(databaseUrl)
+    await client.connect()
+    await client.query('delete from users where id = $1', [id])
+    await client.end()
+  },
 }
 
-export const adapterSets: readonly AdapterSet[] = [inMemory, sqlite, postgresql]
+export const persistentSets: readonly PersistentSet[] = [sqlite, postgresql]
+export const adapterSets: readonly AdapterSet[] = [inMemory, ...persistentSets]
 
 const sqliteFolder = temporaryFolder('tasks-sqlite-')
 const ownServer = process.env.TEST_DATABASE_URL ? undefined : startServer()

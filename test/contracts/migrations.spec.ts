@@ -7,7 +7,7 @@ import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
-import { adapterSets, inMemory, postgresql, sqlite } from '#test/adapter-sets.ts'
+import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
 
@@ -15,9 +15,8 @@ const FOLDER = join(import.meta.dirname, '../../src/adapters/mikro-orm/migration
 const ALL = readdirSync(FOLDER)
   .map((file) => parse(file).name)
   .sort()
-const storing = adapterSets.filter((set) => set !== inMemory)
 
-for (const { name, databaseUrl } of storing) {
+for (const { name, databaseUrl } of [sqlite, postgresql]) {
   describe(`The migrations (${name})`, () => {
     let target: PersistentTarget
     let orm: MikroORM<AbstractSqlDriver>
@@ -214,7 +213,7 @@ describe('The migrate command', () => {
     return { status, stdout: command.stdout, stderr: command.stderr }
   }
 
-  for (const { name, databaseUrl } of storing) {
+  for (const { name, databaseUrl } of [sqlite, postgresql]) {
     it(`brings the schema up to date once, and says so (${name})`, async () => {
       const url = await databaseUrl()
       expect(await migrate(url)).to.deep.equal({

@@ -15,7 +15,7 @@ import { PostgresqlServers, TIMEOUTS, type Timeouts } from '#src/adapters/mikro-
 import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql/postgresql-store.ts'
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
-import { EmailAlreadyTaken, InvalidToken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
@@ -102,18 +102,6 @@ describe('The store on PostgreSQL', () => {
     expect(await store.sql('show idle_in_transaction_session_timeout')).to.deep.equal([
       { idle_in_transaction_session_timeout: '10s' },
     ])
-  })
-
-  it('removes the tasks of a user who is removed', async () => {
-    const { id } = (await addTask()).snapshot()
-    await store.sql('delete from users where id = $1', [ownerId])
-    await expectRejection(store.tasks.get({ id, ownerId }), TaskNotFound)
-    expect(await store.sql('select id from tasks')).to.deep.equal([])
-  })
-
-  it('refuses a task of an owner who is gone as it would their token', async () => {
-    await store.sql('delete from users where id = $1', [ownerId])
-    await expectRejection(addTask(), InvalidToken)
   })
 
   it('does not take an id that is used twice for an address that is taken, or for an owner who is gone', async () => {

@@ -1,11 +1,9 @@
 import { expect } from 'chai'
-import { inMemoryDatabase } from '#src/adapters/in-memory/in-memory-database.ts'
-import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { openPersistence } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
 import type { PostgresqlTarget } from '#src/database-target.ts'
 import type { UserRepository } from '#src/domain/accounts/ports.ts'
 import type { TaskRepository } from '#src/domain/tasks/ports.ts'
-import type { AdapterSet } from '#test/adapter-sets.ts'
 import { aUserDraft } from '#test/builders.ts'
 
 export interface Repositories {
@@ -14,12 +12,8 @@ export interface Repositories {
   close(): Promise<void>
 }
 
-/** Empty ones. */
-export async function openRepositories({ databaseUrl }: AdapterSet): Promise<Repositories> {
-  const { target, pool } = configOf(await databaseUrl()).database
-  if (target.kind === 'memory') return inMemoryDatabase()
-  // What a command opens has neither prepared statements nor limits, and serves nobody.
-  const database = await openDatabase(target, pool)
+export async function openRepositories(databaseUrl: string): Promise<Repositories> {
+  const database = await openPersistence(configOf(databaseUrl).database)
   await database.migrate()
   return database
 }

@@ -16,7 +16,7 @@ import {
   openSqliteWriter,
   sqliteStore,
 } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
-import { EmailAlreadyTaken, InvalidToken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
@@ -96,18 +96,6 @@ describe('The store on SQLite', () => {
     expect(await store.sql('select completed, created_at from tasks where id = ?', [id])).to.deep.equal([
       { completed: 1, created_at: NOW.getTime() },
     ])
-  })
-
-  it('removes the tasks of a user who is removed', async () => {
-    const { id } = (await addTask()).snapshot()
-    await store.sql('delete from users where id = ?', [ownerId])
-    await expectRejection(store.tasks.get({ id, ownerId }), TaskNotFound)
-    expect(await store.sql('select id from tasks')).to.deep.equal([])
-  })
-
-  it('refuses a task of an owner who is gone as it would their token', async () => {
-    await store.sql('delete from users where id = ?', [ownerId])
-    await expectRejection(addTask(), InvalidToken)
   })
 
   it('serves every page from the index, without a sort', async () => {

@@ -1,9 +1,9 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey, TaskRange } from '#src/domain/tasks/ports.ts'
 import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
-import { adapterSets, inMemory } from '#test/adapter-sets.ts'
+import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import {
   anOwner,
@@ -22,14 +22,14 @@ const keyOf = (task: Task): TaskKey => ({ id: task.snapshot().id, ownerId: task.
 const snapshotsOf = (tasks: readonly Task[]): TaskSnapshot[] => tasks.map((task) => task.snapshot())
 const idsOf = (tasks: readonly Task[]): number[] => tasks.map((task) => task.snapshot().id)
 
-for (const set of adapterSets) {
-  describe(`A task repository (${set.name})`, () => {
+for (const { name, databaseUrl } of adapterSets) {
+  describe(`A task repository (${name})`, () => {
     let repositories: Repositories
     let tasks: Repositories['tasks']
     let ownerId: number
 
     before(async () => {
-      repositories = await openRepositories(set)
+      repositories = await openRepositories(await databaseUrl())
       tasks = repositories.tasks
     })
 
@@ -287,11 +287,26 @@ for (const set of adapterSets) {
         for (const reason of reasons) expect(reason).to.be.an.instanceOf(TaskNotFound)
       })
     })
+  })
+}
 
-    if (set === inMemory) return
+for (const { name, databaseUrl, deleteUser } of persistentSets) {
+  describe(`A persistent task repository (${name})`, () => {
+    it('deletes tasks with their owner, and rejects new ones with InvalidToken', async () => {
+      const url = await databaseUrl()
+      const repositories = await openRepositories(url)
+      const ownerId = await anOwner(repositories)
+      const added = await repositories.tasks.add(aTaskDraft({ ownerId }))
+      const other = await repositories.tasks.add(aTaskDraft({ ownerId: await anOwner(repositories) }))
+      await deleteUser(url, ownerId)
+      await expectRejection(repositories.tasks.get(keyOf(added)), TaskNotFound)
+      await expectRejection(repositories.tasks.add(aTaskDraft({ ownerId })), InvalidToken)
+      expect((await repositories.tasks.get(keyOf(other))).snapshot()).to.deep.equal(other.snapshot())
+      await repositories.close()
+    })
 
     it('is unavailable once its database is closed', async () => {
-      const closed = await openRepositories(set)
+      const closed = await openRepositories(await databaseUrl())
       const key = keyOf(await closed.tasks.add(aTaskDraft({ ownerId: await anOwner(closed) })))
       await closed.close()
       await expectRejection(closed.tasks.add(aTaskDraft(key)), StoreUnavailable)

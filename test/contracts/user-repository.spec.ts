@@ -1,16 +1,16 @@
 import { expect } from 'chai'
 import { EmailAlreadyTaken, StoreUnavailable } from '#src/domain/errors.ts'
-import { adapterSets, inMemory } from '#test/adapter-sets.ts'
+import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
 import { aUserDraft } from '#test/builders.ts'
 import { expectRejection, openRepositories, outcomes, type Repositories } from '#test/contracts/repositories.ts'
 
-for (const set of adapterSets) {
-  describe(`A user repository (${set.name})`, () => {
+for (const { name, databaseUrl } of adapterSets) {
+  describe(`A user repository (${name})`, () => {
     let repositories: Repositories
     let users: Repositories['users']
 
     beforeEach(async () => {
-      repositories = await openRepositories(set)
+      repositories = await openRepositories(await databaseUrl())
       users = repositories.users
     })
 
@@ -98,11 +98,13 @@ for (const set of adapterSets) {
         expect(await users.findById(id)).to.equal(undefined)
       }
     })
+  })
+}
 
-    if (set === inMemory) return
-
+for (const { name, databaseUrl } of persistentSets) {
+  describe(`A persistent user repository (${name})`, () => {
     it('is unavailable once its database is closed', async () => {
-      const closed = await openRepositories(set)
+      const closed = await openRepositories(await databaseUrl())
       await closed.close()
       await expectRejection(closed.users.add(aUserDraft()), StoreUnavailable)
       await expectRejection(closed.users.findById(1), StoreUnavailable)

@@ -1,8 +1,6 @@
 import { expect } from 'chai'
-import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import type { PersistentTarget } from '#src/database-target.ts'
-import { postgresql, sqlite } from '#test/adapter-sets.ts'
-import { targetOf } from '#test/contracts/repositories.ts'
+import { persistentSets } from '#test/adapter-sets.ts'
+import { openRepositories } from '#test/contracts/repositories.ts'
 import { Api, codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER } from './api.ts'
 
 const ASTRAL = '🙂'
@@ -325,7 +323,7 @@ describeApi('Accounts', (api) => {
 })
 
 describe('A login to an account from before BCRYPT_ROUNDS was raised', () => {
-  for (const { name, databaseUrl } of [sqlite, postgresql]) {
+  for (const { name, databaseUrl } of persistentSets) {
     it(`renews the hash once (${name})`, async () => {
       const url = await databaseUrl()
       const start = async (BCRYPT_ROUNDS: string) => {
@@ -336,8 +334,8 @@ describe('A login to an account from before BCRYPT_ROUNDS was raised', () => {
       const before = await start('4')
       const { email } = await before.signUp().finally(() => before.stop())
       const after = await start('5')
-      const database = await openDatabase(targetOf(url) as PersistentTarget)
-      const storedHash = async () => (await database.users.findByEmail(email))?.snapshot().hashedPassword
+      const repositories = await openRepositories(url)
+      const storedHash = async () => (await repositories.users.findByEmail(email))?.snapshot().hashedPassword
       const logIn = (password: string) => after.post(LOGIN).send({ username: email, password })
       try {
         await logIn('wrong').expect(401)
@@ -348,7 +346,7 @@ describe('A login to an account from before BCRYPT_ROUNDS was raised', () => {
         await logIn(PASSWORD).expect(200)
         expect(await storedHash()).to.equal(renewed)
       } finally {
-        await database.close()
+        await repositories.close()
         await after.stop()
       }
     })

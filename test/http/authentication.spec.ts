@@ -1,7 +1,5 @@
-import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import pg from 'pg'
-import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { persistentSets } from '#test/adapter-sets.ts'
 import { Api, codeOf, describeApi, ME, SECRET_KEY, TASKS } from './api.ts'
 import { signed, wrongTokens } from './tokens.ts'
 
@@ -128,29 +126,7 @@ describeApi('A protected route', (api) => {
   }
 })
 
-/** Deletes a user behind the back of the service, as an operator may. */
-const deletions: Readonly<Record<string, readonly [typeof sqlite, (url: string, id: number) => unknown]>> = {
-  SQLite: [
-    sqlite,
-    (url, id) => {
-      const database = new BetterSqlite3(url.slice('sqlite:///'.length))
-      database.pragma('foreign_keys = ON')
-      database.prepare('delete from users where id = ?').run(id)
-      database.close()
-    },
-  ],
-  PostgreSQL: [
-    postgresql,
-    async (url, id) => {
-      const client = new pg.Client(url)
-      await client.connect()
-      await client.query('delete from users where id = $1', [id])
-      await client.end()
-    },
-  ],
-}
-
-for (const [name, [{ databaseUrl }, remove]] of Object.entries(deletions)) {
+for (const { name, databaseUrl, deleteUser } of persistentSets) {
   describe(`A token of a user who is deleted (${name})`, () => {
     const api = new Api()
     let url: string
@@ -164,7 +140,7 @@ for (const [name, [{ databaseUrl }, remove]] of Object.entries(deletions)) {
       const [jane, john] = [await api.signUp(), await api.signUp()]
       await jane.createTask()
       await jane.get(ME).expect(200)
-      await remove(url, jane.id)
+      await deleteUser(url, jane.id)
       for (const request of [jane.get(ME), jane.get(TASKS), jane.post(TASKS).send({ title: 'Ship' })])
         expect(codeOf(await request.expect(401))).to.equal('invalid_token')
       await john.get(ME).expect(200)
