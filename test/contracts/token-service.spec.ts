@@ -5,7 +5,7 @@ import { JwtTokenService } from '#src/adapters/security/jwt-token-service.ts'
 import type { TokenService } from '#src/domain/accounts/ports.ts'
 import type { Clock } from '#src/domain/clock.ts'
 import { InvalidToken } from '#src/domain/errors.ts'
-import { signed, wrongTokens } from '#test/http/tokens.ts'
+import { invalidTokens, signed } from '#test/http/tokens.ts'
 import { FakeClock, FakeTokenService } from '#test/use-cases/fakes.ts'
 
 const secretKey = 'a secret that is known to these specs alone'
@@ -86,7 +86,7 @@ describe('A JSON Web Token', () => {
     expect(tokens.verify(signed(withoutIat, secretKey))).to.deep.equal({ userId: 7, issuedAt: undefined })
   })
 
-  for (const [what, token] of Object.entries(wrongTokens(7, secretKey, clock.time))) {
+  for (const [what, token] of Object.entries(invalidTokens(7, secretKey, clock.time))) {
     it(`is refused ${what}`, () => expect(() => tokens.verify(token)).to.throw(InvalidToken))
   }
 

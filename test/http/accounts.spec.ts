@@ -6,11 +6,11 @@ import { Api, codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER } fro
 const ASTRAL = '🙂'
 
 describeApi('Accounts', (api) => {
-  describe('Registering', () => {
+  describe('Registration', () => {
     let last = 0
-    const unusedEmail = () => `somebody-${++last}@example.com`
+    const unusedEmail = () => `unused-${++last}@example.com`
 
-    it('answers the user with an id, the address and the time, and nothing about the password', async () => {
+    it('returns the user without the password', async () => {
       const email = unusedEmail()
       const { body } = await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
       expect(body).to.have.all.keys('id', 'email', 'created_at')
@@ -19,20 +19,20 @@ describeApi('Accounts', (api) => {
       expect(body.created_at).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
     })
 
-    it('gives each user another id, higher than any before', async () => {
+    it('assigns ascending ids', async () => {
       const ids: number[] = []
       for (let count = 0; count < 3; count++) ids.push((await api.signUp()).id)
       expect(ids).to.deep.equal([...new Set(ids)].sort((a, b) => a - b))
     })
 
-    it('stores the address normalised', async () => {
+    it('normalises the address', async () => {
       const { body } = await api
         .post(REGISTER)
         .send({ email: ' \tJos\u0065\u0301.X@CAFE\u0301.Example\n', password: PASSWORD })
       expect(body.email).to.equal('Jos\u00e9.X@caf\u00e9.example')
     })
 
-    it('refuses an address that is taken, however it is spelled', async () => {
+    it('returns 409 for a taken address in any equivalent spelling', async () => {
       const email = unusedEmail()
       await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
       for (const spelling of [email, ` ${email}\n`, email.replace('example', 'EXAMPLE')]) {
@@ -41,7 +41,7 @@ describeApi('Accounts', (api) => {
       }
     })
 
-    it('takes an address in another case before the @ for another account', async () => {
+    it('treats the local part as case-sensitive', async () => {
       const email = unusedEmail()
       await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
       await api.post(REGISTER).send({ email: email.toUpperCase(), password: PASSWORD }).expect(201)
@@ -49,13 +49,13 @@ describeApi('Accounts', (api) => {
 
     const accepted = {
       'an apostrophe and a tag': "o'neil+tag@example.com",
-      'letters of another script': 'иван@пример.рф',
+      'Cyrillic letters': 'иван@пример.рф',
       'astral letters': '𝒳@𐐨.example',
       '320 characters': `${'a'.repeat(308)}@example.com`,
       '320 astral characters': `${'𐐀'.repeat(308)}@example.com`,
     }
     for (const [what, email] of Object.entries(accepted)) {
-      it(`takes an address with ${what}, which can log in then`, async () => {
+      it(`accepts an address with ${what}`, async () => {
         const { body } = await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
         expect(body.email).to.equal(email)
         await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
@@ -79,13 +79,17 @@ describeApi('Accounts', (api) => {
       'a password with a lone surrogate': [{ password: 'password\udfff' }, '/password: malformed_text'],
       'a password that is a number': [{ password: 12345678 }, '/password: not_text'],
       'a password that is null': [{ password: null }, '/password: not_text'],
-      'two mistakes': [{ email: 1, password: 'a' }, '/email: not_text', '/password: too_short'],
+      'an invalid address and an invalid password': [
+        { email: 1, password: 'a' },
+        '/email: not_text',
+        '/password: too_short',
+      ],
       'an unknown member': [{ hashed_password: 'x' }, '/hashed_password: unknown'],
       'a member in another case': [{ Email: 'jane@example.com' }, '/Email: unknown'],
-      'a member that belongs to login': [{ username: 'jane@example.com' }, '/username: unknown'],
+      'a member of the login request': [{ username: 'jane@example.com' }, '/username: unknown'],
     }
     for (const [what, [body, ...expected]] of Object.entries(refused)) {
-      it(`refuses ${what}`, async () => {
+      it(`returns 422 for ${what}`, async () => {
         const answer = await api
           .post(REGISTER)
           .send({ email: unusedEmail(), password: PASSWORD, ...body })
@@ -94,14 +98,14 @@ describeApi('Accounts', (api) => {
       })
     }
 
-    it('names both members when both are missing', async () => {
+    it('reports each missing member', async () => {
       expect(mistakes(await api.post(REGISTER).send({}).expect(422))).to.deep.equal([
         '/email: required',
         '/password: required',
       ])
     })
 
-    it('ignores the members that only the API sets', async () => {
+    it('ignores read-only members', async () => {
       const sent = {
         email: unusedEmail(),
         password: PASSWORD,
@@ -115,14 +119,14 @@ describeApi('Accounts', (api) => {
       expect(body.created_at).to.not.equal('x')
     })
 
-    it('refuses a query parameter', async () => {
+    it('returns 422 for a query parameter', async () => {
       const answer = await api.post(`${REGISTER}?x=1`).send({ email: unusedEmail(), password: PASSWORD }).expect(422)
       expect(mistakes(answer)).to.deep.equal(['?x: unknown'])
     })
   })
 
-  describe('Logging in', () => {
-    it('answers a bearer token, how long it is valid, and that nobody may keep the answer', async () => {
+  describe('Login', () => {
+    it('returns a bearer token and its lifetime with Cache-Control: no-store', async () => {
       const { email } = await api.signUp()
       const answer = await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
       expect(answer.body).to.have.all.keys('access_token', 'token_type', 'expires_in')
@@ -130,7 +134,7 @@ describeApi('Accounts', (api) => {
       expect(answer.headers['cache-control']).to.equal('no-store')
     })
 
-    it('answers a token of the id, its time and its end, and nothing personal', async () => {
+    it('issues a token whose only claims are sub, iat and exp', async () => {
       const { id, email } = await api.signUp()
       const { body } = await api.post(LOGIN).send({ username: email, password: PASSWORD })
       const claims = JSON.parse(Buffer.from(body.access_token.split('.')[1], 'base64url').toString())
@@ -139,7 +143,7 @@ describeApi('Accounts', (api) => {
       expect(claims.exp - claims.iat).to.equal(3_600)
     })
 
-    it('takes the password form of OAuth 2.0 with all its fields', async () => {
+    it('accepts the password grant of OAuth 2.0 as a form, with its optional fields', async () => {
       const { email } = await api.signUp()
       const oauth = { grant_type: 'password', scope: 'a b', client_id: 'x', client_secret: 'y' }
       await api.post(LOGIN).type('form').send({ username: email, password: PASSWORD }).expect(200)
@@ -150,7 +154,7 @@ describeApi('Accounts', (api) => {
         .expect(200)
     })
 
-    it('takes JSON with the same fields, whatever is in those that it ignores', async () => {
+    it('accepts JSON, with any values in the OAuth members it ignores', async () => {
       const { email } = await api.signUp()
       const oauth = { grant_type: 'other', scope: ['a'], client_id: null, client_secret: { a: 1 } }
       await api
@@ -159,7 +163,7 @@ describeApi('Accounts', (api) => {
         .expect(200)
     })
 
-    it('decodes a form: + is a blank, and an escape any character', async () => {
+    it('decodes + and percent-encoding in a form', async () => {
       const email = 'form+tag@example.com'
       const password = 'a + b & c = 100% 🙂'
       await api.post(REGISTER).send({ email, password }).expect(201)
@@ -174,34 +178,26 @@ describeApi('Accounts', (api) => {
       expect(answer.status).to.equal(200)
     })
 
-    it('ignores an Authorization header, right or wrong', async () => {
-      const { email, token } = await api.signUp()
-      for (const authorization of [`Bearer ${token}`, 'Bearer nonsense', 'Basic eDp5', 'x']) {
-        const login = api.post(LOGIN).set('Authorization', authorization)
-        await login.send({ username: email, password: PASSWORD }).expect(200)
-      }
-    })
-
-    it('finds the address however it is spelled', async () => {
+    it('normalises the address', async () => {
       const { email } = await api.signUp()
       for (const username of [` ${email} `, email.replace('example.com', 'Example.COM')])
         await api.post(LOGIN).send({ username, password: PASSWORD }).expect(200)
     })
 
-    it('refuses a wrong password and an unknown address in the same words', async () => {
+    it('returns the same 401 for a wrong password and for an unknown address', async () => {
       const { email } = await api.signUp()
       const wrong = await api.post(LOGIN).send({ username: email, password: 'wrong password' }).expect(401)
-      const unknown = await api.post(LOGIN).send({ username: 'nobody@example.com', password: PASSWORD }).expect(401)
+      const unknown = await api.post(LOGIN).send({ username: 'unknown@example.com', password: PASSWORD }).expect(401)
       expect(codeOf(wrong)).to.equal('invalid_credentials')
       expect(wrong.body).to.deep.equal(unknown.body)
       expect(wrong.headers['www-authenticate']).to.equal(unknown.headers['www-authenticate'])
       expect(wrong.headers['www-authenticate']).to.match(/^Bearer\b/)
     })
 
-    it('takes any two texts for a right or a wrong pair, also those that nobody can register', async () => {
+    it('returns 401, not 422, for texts that cannot be registered', async () => {
       const pairs = [
         ['', ''],
-        ['nobody', 'x'],
+        ['unknown', 'x'],
         ['a'.repeat(400), 'b'.repeat(400)],
         ['a@b@c', ASTRAL.repeat(500)],
         ['\u202e', '\t'],
@@ -212,7 +208,7 @@ describeApi('Accounts', (api) => {
       }
     })
 
-    it('counts every character of a password, those after the 72nd byte too', async () => {
+    it('distinguishes passwords that differ only after byte 72', async () => {
       const email = 'long@example.com'
       const start = 'a'.repeat(72)
       await api
@@ -227,14 +223,14 @@ describeApi('Accounts', (api) => {
         await api.post(LOGIN).send({ username: email, password }).expect(401)
     })
 
-    it('compares a password exactly: case, blanks and composition count', async () => {
+    it('distinguishes passwords that differ in case, blanks or Unicode composition', async () => {
       const email = 'exact@example.com'
       await api.post(REGISTER).send({ email, password: ' Caf\u00e9 Caf\u00e9 ' }).expect(201)
       for (const password of ['Caf\u00e9 Caf\u00e9', ' caf\u00e9 caf\u00e9 ', ' Cafe\u0301 Cafe\u0301 '])
         await api.post(LOGIN).send({ username: email, password }).expect(401)
     })
 
-    it('takes a password of 128 astral characters', async () => {
+    it('accepts a password of 128 astral characters', async () => {
       const email = 'astral@example.com'
       const password = ASTRAL.repeat(128)
       await api.post(REGISTER).send({ email, password }).expect(201)
@@ -246,9 +242,9 @@ describeApi('Accounts', (api) => {
         .expect(401)
     })
 
-    it('ignores an Authorization header', async () => {
+    it('ignores an Authorization header, as registration does', async () => {
       const jane = await api.signUp()
-      for (const authorization of ['Bearer nonsense', 'Basic amFuZTpzZWNyZXQ=', `Bearer ${jane.token}`]) {
+      for (const authorization of ['Bearer nonsense', 'Basic amFuZTpzZWNyZXQ=', `Bearer ${jane.token}`, 'x']) {
         const login = api.post(LOGIN).set('Authorization', authorization)
         await login.send({ username: jane.email, password: PASSWORD }).expect(200)
         const register = api.post(REGISTER).set('Authorization', authorization)
@@ -256,18 +252,18 @@ describeApi('Accounts', (api) => {
       }
     })
 
-    it('refuses an unknown member of JSON', async () => {
+    it('returns 422 for an unknown JSON member', async () => {
       const answer = await api.post(LOGIN).send({ username: 'a', password: 'b', remember: true }).expect(422)
       expect(mistakes(answer)).to.deep.equal(['/remember: unknown'])
     })
 
     const refused: Readonly<Record<string, readonly [body: object, ...mistakes: string[]]>> = {
-      'no members': [{}, '/username: required', '/password: required'],
-      'no password': [{ username: 'a' }, '/password: required'],
+      'missing members': [{}, '/username: required', '/password: required'],
+      'a missing password': [{ username: 'a' }, '/password: required'],
       NUL: [{ username: 'a\0', password: '\0' }, '/username: malformed_text', '/password: malformed_text'],
     }
     for (const [what, [body, ...expected]] of Object.entries(refused)) {
-      it(`refuses ${what}, as JSON and as a form`, async () => {
+      it(`returns 422 for ${what}, in JSON and in a form`, async () => {
         expect(mistakes(await api.post(LOGIN).send(body).expect(422))).to.have.members(expected)
         const form = new URLSearchParams(body as Record<string, string>).toString()
         const answer = await api.raw({
@@ -281,7 +277,7 @@ describeApi('Accounts', (api) => {
       })
     }
 
-    it('refuses what is no text, and lone surrogates', async () => {
+    it('returns 422 for members that are not strings and for lone surrogates', async () => {
       const pairs = [
         [1, null],
         [['a'], { a: 1 }],
@@ -295,36 +291,36 @@ describeApi('Accounts', (api) => {
       expect(mistakes(answer)).to.have.members(['/username: malformed_text', '/password: malformed_text'])
     })
 
-    it('refuses a form that gives a field twice', async () => {
+    it('returns 422 for a repeated form field', async () => {
       const answer = await api.post(LOGIN).type('form').send('username=a&password=b&username=c').expect(422)
       expect(mistakes(answer)).to.deep.equal(['/username: repeated'])
     })
   })
 
-  describe('Asking who I am', () => {
-    it('answers the user whom the token names', async () => {
+  describe('GET /auth/me', () => {
+    it('returns the user named by the token', async () => {
       const jane = await api.signUp()
       const { body } = await jane.get(ME).expect(200)
       expect(body).to.have.all.keys('id', 'email', 'created_at')
       expect(body).to.include({ id: jane.id, email: jane.email })
     })
 
-    it('answers each user alone to several who ask at once', async () => {
+    it('returns the right user to each of eight concurrent requests', async () => {
       const users = await Promise.all(Array.from({ length: 8 }, () => api.signUp()))
       const answers = await Promise.all(users.map((user) => user.get(ME).expect(200)))
       expect(answers.map(({ body }) => body.email)).to.deep.equal(users.map(({ email }) => email))
     })
 
-    it('refuses a query parameter', async () => {
+    it('returns 422 for a query parameter', async () => {
       const jane = await api.signUp()
       expect(mistakes(await jane.get(`${ME}?full=1`).expect(422))).to.deep.equal(['?full: unknown'])
     })
   })
 })
 
-describe('A login to an account from before BCRYPT_ROUNDS was raised', () => {
+describe('A login after BCRYPT_ROUNDS was raised', () => {
   for (const { name, databaseUrl } of persistentSets) {
-    it(`renews the hash once (${name})`, async () => {
+    it(`rehashes the password once (${name})`, async () => {
       const url = await databaseUrl()
       const start = async (BCRYPT_ROUNDS: string) => {
         const api = new Api()

@@ -18,7 +18,7 @@ export const REGISTER = '/api/v1/auth/register'
 export const LOGIN = '/api/v1/auth/login'
 export const PASSWORD = 'correct horse battery staple'
 
-/** A request whose every byte counts. */
+/** A request that is sent without encoding or normalising anything. */
 export interface RawRequest {
   readonly method: string
   readonly path: string
@@ -26,7 +26,7 @@ export interface RawRequest {
   readonly body?: string | Buffer
 }
 
-/** Runs one suite against a service on each adapter set, started for it and stopped after it. */
+/** Runs a suite against a running service on each adapter set. */
 export function describeApi(title: string, suite: (api: Api) => void): void {
   for (const { name, databaseUrl } of adapterSets) {
     describe(`${title} (${name})`, () => {
@@ -39,11 +39,11 @@ export function describeApi(title: string, suite: (api: Api) => void): void {
 }
 
 /**
- * A running service and a client of it. Every answer, expected or not, is held to the service's own OpenAPI document
- * and to what all answers have in common.
+ * A running service and an anonymous client of it. Every response is checked against the service's OpenAPI document and
+ * against the rules that all responses follow.
  */
 export class Api {
-  /** Lines of JSON, unless a log of its own was given. */
+  /** The log in lines of JSON; empty if `start` was given another log. */
   readonly log: string[] = []
   #service: Awaited<ReturnType<typeof startService>> | undefined
   #documented: Documented | undefined
@@ -112,11 +112,11 @@ export class Api {
     return this.#send('options', path)
   }
 
-  /** Any request of any bytes: only its length is added, nothing is encoded or normalised. */
+  /** Adds the length of the body and nothing else. */
   async raw({ method, path, headers = {}, body }: RawRequest): Promise<Answer> {
     const { hostname, port } = new URL(this.url)
     const request = httpRequest({ agent: connections, hostname, port, method, path, headers })
-    // Node's client would send the body of a GET without saying that there is one.
+    // Node's client sends a GET with a body without a Content-Length.
     if (body !== undefined && !headers['transfer-encoding'] && !headers['content-length']) {
       request.setHeader('content-length', Buffer.byteLength(body))
     }
@@ -242,7 +242,7 @@ export class User {
   }
 }
 
-/** What a refused request is told, as `where: code` for each mistake. */
+/** The validation errors of a response, each as `pointer: code` or `?parameter: code`. */
 export function mistakes(answer: Answer | Response): string[] {
   const { errors = [] } = JSON.parse(answer.text) as { errors?: Record<'pointer' | 'parameter' | 'code', string>[] }
   return errors.map(({ pointer, parameter, code }) => `${pointer ?? `?${parameter}`}: ${code}`)
@@ -250,12 +250,12 @@ export function mistakes(answer: Answer | Response): string[] {
 
 export const codeOf = (answer: Answer | Response): string => JSON.parse(answer.text).code
 
-/** supertest gives an answer without a body the text `undefined`. */
+/** supertest leaves the text undefined if there is no body. */
 const answerOf = ({ status, headers, text }: Response): Answer => ({ status, headers, text: text ?? '' })
 
 const connections = new Agent({ keepAlive: true })
 
-/** Services of one configuration have one document, whose schemas need to be compiled only once. */
+/** Compiles the schemas of each document once, because most services share one. */
 const documents = new Map<string, Documented>()
 function documentedBy(document: OpenApi): Documented {
   const text = JSON.stringify(document)
@@ -265,6 +265,6 @@ function documentedBy(document: OpenApi): Documented {
 }
 
 function started<Value>(value: Value | undefined): Value {
-  if (value === undefined) throw new Error('The service has not started yet: ask for it in a test or a hook.')
+  if (value === undefined) throw new Error('The service has not started. Use it in a test or a hook.')
   return value
 }

@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import { persistentSets } from '#test/adapter-sets.ts'
 import { Api, codeOf, describeApi, ME, SECRET_KEY, TASKS } from './api.ts'
-import { signed, wrongTokens } from './tokens.ts'
+import { invalidTokens, signed } from './tokens.ts'
 
 const PROTECTED = [
   ['GET', ME],
@@ -14,23 +14,23 @@ const PROTECTED = [
 
 const json = { 'content-type': 'application/json' }
 
-describeApi('A protected route', (api) => {
+describeApi('Authentication', (api) => {
   const claimsAt = (seconds: number) => ({ iat: seconds, exp: seconds + 600 })
   const claims = () => claimsAt(Math.floor(Date.now() / 1_000))
   const withToken = (token: string) => api.get(ME).set('Authorization', `Bearer ${token}`)
 
   for (const [method, path] of PROTECTED) {
-    it(`${method} ${path} answers 401 and how to authenticate to a request without token`, async () => {
+    it(`is required for ${method} ${path}`, async () => {
       const answer = await api.raw({ method, path })
       expect(answer.status).to.equal(401)
       expect(codeOf(answer)).to.equal('not_authenticated')
-      // RFC 6750, section 3.1: no error code for a request that did not try.
+      // RFC 6750, section 3.1: no error code if the request has no token.
       expect(answer.headers['www-authenticate'])
         .to.match(/^Bearer\b/)
         .and.not.include('error')
     })
 
-    it(`${method} ${path} answers 401 to a forged token`, async () => {
+    it(`rejects a forged token for ${method} ${path}`, async () => {
       const token = signed({ sub: '1', ...claims() }, 'another key')
       const answer = await api.raw({ method, path, headers: { authorization: `Bearer ${token}` } })
       expect(answer.status).to.equal(401)
@@ -39,21 +39,21 @@ describeApi('A protected route', (api) => {
     })
   }
 
-  it('accepts a token that was signed with the key, whoever made it', async () => {
+  it('accepts any token signed with SECRET_KEY', async () => {
     const { id } = await api.signUp()
     const { body } = await withToken(signed({ sub: String(id), ...claims() }, SECRET_KEY)).expect(200)
     expect(body.id).to.equal(id)
   })
 
-  it('accepts the scheme in any case (RFC 9110)', async () => {
+  it('accepts the scheme in any case (RFC 9110, section 11.1)', async () => {
     const { token } = await api.signUp()
     for (const scheme of ['bearer', 'BEARER', 'Bearer'])
       await api.get(ME).set('Authorization', `${scheme} ${token}`).expect(200)
   })
 
-  it('refuses every wrong token, and each in the same words', async () => {
+  it('rejects every invalid token with the same problem', async () => {
     const { id } = await api.signUp()
-    const wrong = wrongTokens(id, SECRET_KEY, new Date())
+    const wrong = invalidTokens(id, SECRET_KEY, new Date())
     const { body: expected } = await withToken('nonsense').expect(401)
     for (const [what, token] of Object.entries(wrong)) {
       const answer = await api.raw({ method: 'GET', path: ME, headers: { authorization: `Bearer ${token}` } })
@@ -62,12 +62,12 @@ describeApi('A protected route', (api) => {
     }
   })
 
-  it('refuses a token that was issued more than 10 s before its user was created, and so names another one', async () => {
+  it('rejects a token issued more than 10 s before its user was created', async () => {
     const { id, token } = await api.signUp()
     const { body } = await withToken(token).expect(200)
     const created = Math.floor(Date.parse(body.created_at) / 1_000)
     const issued = (seconds: number) => signed({ sub: String(id), ...claimsAt(seconds) }, SECRET_KEY)
-    // The second time it is known as a token with the right signature.
+    // The second time, the verified token comes from the cache.
     for (let use = 0; use < 2; use++) {
       for (const early of [11, 300]) {
         const answer = await withToken(issued(created - early)).expect(401)
@@ -77,14 +77,14 @@ describeApi('A protected route', (api) => {
     }
   })
 
-  it('refuses the token of a user who is gone, whatever its id', async () => {
+  it('rejects a token of a missing user', async () => {
     for (const id of [999_999, 2_147_483_647, 2_147_483_648, 4_294_967_297, Number.MAX_SAFE_INTEGER]) {
       const answer = await withToken(signed({ sub: String(id), ...claims() }, SECRET_KEY)).expect(401)
       expect(codeOf(answer)).to.equal('invalid_token')
     }
   })
 
-  it('refuses an Authorization header that is no bearer token', async () => {
+  it('rejects an Authorization header without a bearer token', async () => {
     const { token } = await api.signUp()
     const headers = [
       'Bearer',
@@ -101,25 +101,25 @@ describeApi('A protected route', (api) => {
     }
   })
 
-  it('does not take a token from the query or a cookie', async () => {
+  it('ignores tokens in the query and in cookies', async () => {
     const { token } = await api.signUp()
     await api.get(`${ME}?access_token=${token}`).expect(401)
     await api.get(ME).set('Cookie', `access_token=${token}`).expect(401)
   })
 
   const invalid: Readonly<Record<string, readonly [method: string, path: string, headers: object, body?: string]>> = {
-    'a wrong member': ['POST', TASKS, json, '{"title":1}'],
-    'no JSON': ['POST', TASKS, json, '{'],
+    'an invalid member': ['POST', TASKS, json, '{"title":1}'],
+    'malformed JSON': ['POST', TASKS, json, '{'],
     'an empty body': ['POST', TASKS, json, ''],
-    'a body of another type': ['POST', TASKS, { 'content-type': 'text/plain' }, 'title'],
-    'a body of an unknown encoding': ['POST', TASKS, { ...json, 'content-encoding': 'x' }, '{}'],
+    'an unsupported media type': ['POST', TASKS, { 'content-type': 'text/plain' }, 'title'],
+    'an unknown content coding': ['POST', TASKS, { ...json, 'content-encoding': 'x' }, '{}'],
     'a body that is too large': ['POST', TASKS, json, 'x'.repeat(1_048_577)],
-    'an id that is none': ['PATCH', `${TASKS}/x`, json, '{}'],
+    'an invalid id': ['PATCH', `${TASKS}/x`, json, '{}'],
     'an unknown parameter': ['GET', `${TASKS}?x=1`, {}],
-    'a wrong parameter': ['GET', `${TASKS}?limit=0`, {}],
+    'an invalid parameter': ['GET', `${TASKS}?limit=0`, {}],
   }
   for (const [what, [method, path, headers, body]] of Object.entries(invalid)) {
-    it(`asks for a token before it judges ${what}`, async () => {
+    it(`precedes validation: returns 401 for ${what}`, async () => {
       const answer = await api.raw({ method, path, headers: { ...headers }, ...(body !== undefined && { body }) })
       expect(answer.status).to.equal(401)
     })
@@ -127,7 +127,7 @@ describeApi('A protected route', (api) => {
 })
 
 for (const { name, databaseUrl, deleteUser } of persistentSets) {
-  describe(`A token of a user who is deleted (${name})`, () => {
+  describe(`A token of a deleted user (${name})`, () => {
     const api = new Api()
     let url: string
     before(async () => {
@@ -136,7 +136,7 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
     })
     after(() => api.stop())
 
-    it('stops working at once, also one that was used before', async () => {
+    it('is rejected at once, even if it was used before', async () => {
       const [jane, john] = [await api.signUp(), await api.signUp()]
       await jane.createTask()
       await jane.get(ME).expect(200)

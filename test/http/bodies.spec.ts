@@ -7,7 +7,7 @@ import { RawConnection } from './raw-connection.ts'
 const LIMIT = 1_048_576
 const JSON_TYPE = { 'content-type': 'application/json' }
 
-/** A task of exactly that many bytes: blanks may stand around JSON. */
+/** A task padded with blanks to that many bytes. */
 const taskOf = (bytes: number) => '{"title":"Ship"}'.padEnd(bytes)
 
 const compress: Readonly<Record<string, (text: string) => Buffer>> = {
@@ -16,7 +16,7 @@ const compress: Readonly<Record<string, (text: string) => Buffer>> = {
   br: (text) => brotliCompressSync(text, { params: { [constants.BROTLI_PARAM_QUALITY]: 1 } }),
 }
 
-describeApi('A body', (api) => {
+describeApi('A request body', (api) => {
   let jane: User
   let path: string
   before(async () => {
@@ -34,34 +34,34 @@ describeApi('A body', (api) => {
 
   describe('that is not JSON', () => {
     const bodies: Readonly<Record<string, string | Buffer>> = {
-      empty: '',
-      blank: '  \n',
+      'no bytes': '',
+      blanks: '  \n',
       text: 'title',
       'a form': 'title=Ship',
-      'not ended': '{"title":"Ship"',
-      'followed by more': '{"title":"Ship"}{}',
-      'with a trailing comma': '{"title":"Ship",}',
-      'with a comment': '{"title":"Ship"/* */}',
-      'in single quotes': "{'title':'Ship'}",
-      'with a raw line break in a string': '{"title":"Sh\nip"}',
-      'with a number that JSON has not': '{"title":"Ship","id":NaN}',
-      'with a bad escape': '{"title":"\\x41"}',
-      'with a NUL behind it': '{"title":"Ship"}\0',
-      'with a byte that is no UTF-8': Buffer.from('{"title":"Caf\u00e9"}', 'latin1'),
-      'with an overlong encoding': Buffer.concat([
+      'a truncated object': '{"title":"Ship"',
+      'two objects': '{"title":"Ship"}{}',
+      'a trailing comma': '{"title":"Ship",}',
+      'a comment': '{"title":"Ship"/* */}',
+      'single quotes': "{'title':'Ship'}",
+      'an unescaped line break in a string': '{"title":"Sh\nip"}',
+      NaN: '{"title":"Ship","id":NaN}',
+      'an invalid escape': '{"title":"\\x41"}',
+      'a trailing NUL': '{"title":"Ship"}\0',
+      'Latin-1': Buffer.from('{"title":"Caf\u00e9"}', 'latin1'),
+      'an overlong UTF-8 sequence': Buffer.concat([
         Buffer.from('{"title":"'),
         Buffer.from([0xc0, 0xaf]),
         Buffer.from('"}'),
       ]),
-      'with an encoded surrogate': Buffer.concat([
+      'a surrogate encoded in UTF-8': Buffer.concat([
         Buffer.from('{"title":"'),
         Buffer.from([0xed, 0xa0, 0x80]),
         Buffer.from('"}'),
       ]),
-      'in UTF-16': Buffer.from('\ufeff{"title":"Ship"}', 'utf16le'),
+      'UTF-16': Buffer.from('\ufeff{"title":"Ship"}', 'utf16le'),
     }
     for (const [what, body] of Object.entries(bodies)) {
-      it(`but ${what} is refused with 400`, async () => {
+      it(`is rejected with 400: ${what}`, async () => {
         for (const answer of [await post(body), await patch(body)]) {
           expect(answer.status).to.equal(400)
           expect(codeOf(answer)).to.equal('malformed_body')
@@ -69,7 +69,7 @@ describeApi('A body', (api) => {
       })
     }
 
-    it('is refused in words that say so', async () => {
+    it('is rejected with a detail that names JSON, UTF-8 or the compression', async () => {
       const detailOf = async (...given: Parameters<typeof post>) => JSON.parse((await post(...given)).text).detail
       expect(await detailOf('{')).to.equal('The body is not valid JSON.')
       expect(await detailOf(Buffer.from([0x22, 0xff, 0x22]))).to.equal('The body is not valid UTF-8.')
@@ -77,7 +77,7 @@ describeApi('A body', (api) => {
         expect(await detailOf('{}', encoded(encoding)), encoding).to.equal('The compression of the body is broken.')
     })
 
-    it('is refused with 400 whatever bytes it is of', async () => {
+    it('is rejected with 400, whatever its bytes (property-based)', async () => {
       const isJson = (bytes: Uint8Array) => {
         try {
           JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
@@ -95,9 +95,9 @@ describeApi('A body', (api) => {
     })
   })
 
-  describe('that is JSON but no object', () => {
+  describe('that is JSON but not an object', () => {
     for (const body of ['[]', '[{"title":"Ship"}]', '"title"', '1', '1e999', 'true', 'null', '[[[[]]]]']) {
-      it(`is refused with 422 at its root: ${body}`, async () => {
+      it(`is rejected with 422: ${body}`, async () => {
         for (const answer of [await post(body), await patch(body), await logIn(body, 'application/json')]) {
           expect(answer.status).to.equal(422)
           expect(mistakes(answer)).to.deep.equal([': not_an_object'])
@@ -106,15 +106,15 @@ describeApi('A body', (api) => {
     }
   })
 
-  describe('of JSON', () => {
-    it('counts the last of duplicate members', async () => {
+  describe('that is JSON', () => {
+    it('uses the last of duplicate members', async () => {
       const answer = await post('{"title":1,"completed":true,"title":"First","title":"Last","completed":false}')
       expect(answer.status).to.equal(201)
       expect(JSON.parse(answer.text)).to.include({ title: 'Last', completed: false })
       expect(mistakes(await post('{"title":"Ship","title":null}'))).to.deep.equal(['/title: not_text'])
     })
 
-    it('may begin with a byte order mark, and only one (RFC 8259, section 8.1)', async () => {
+    it('may begin with one byte order mark (RFC 8259, section 8.1)', async () => {
       expect((await post(`\ufeff${taskOf(100)}`)).status).to.equal(201)
       expect((await patch(`\ufeff{}`)).status).to.equal(200)
       expect((await post(`\ufeff\ufeff${taskOf(100)}`)).status).to.equal(400)
@@ -123,7 +123,7 @@ describeApi('A body', (api) => {
       expect(JSON.parse(answer.text)).to.include({ title: '\ufeffShip' })
     })
 
-    it('takes __proto__ and constructor for unknown members, in whatever place', async () => {
+    it('is rejected for the unknown members __proto__ and constructor', async () => {
       const bodies = ['{"title":"Ship","__proto__":{"completed":true}}', '{"__proto__":null,"title":"Ship"}']
       for (const body of bodies) {
         const answer = await post(body)
@@ -134,21 +134,21 @@ describeApi('A body', (api) => {
       expect(mistakes(await patch('{"\\u005f_proto__":{}}'))).to.deep.equal(['/__proto__: unknown'])
     })
 
-    it('reads escapes, also those of surrogate pairs, and refuses those of lone surrogates', async () => {
+    it('may escape surrogate pairs, but neither lone surrogates nor NUL', async () => {
       const answer = await post('{"title":"\\ud83d\\ude42 \\u0041"}')
       expect(JSON.parse(answer.text)).to.include({ title: '🙂 A' })
       expect(mistakes(await post('{"title":"\\ud83d"}'))).to.deep.equal(['/title: malformed_text'])
       expect(mistakes(await post('{"title":"\\u0000"}'))).to.deep.equal(['/title: malformed_text'])
     })
 
-    it('may be nested deeply and is refused like any other that is wrong', async () => {
+    it('is validated as usual if it nests 200,000 levels deep', async () => {
       const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`
       expect(mistakes(await post(deep))).to.deep.equal([': not_an_object'])
       expect(mistakes(await post(`{"title":${deep}}`))).to.deep.equal(['/title: not_text'])
       expect(mistakes(await post(`{"title":"Ship","other":${deep}}`))).to.deep.equal(['/other: unknown'])
     })
 
-    it('names the first of many unknown members', async () => {
+    it('is rejected for the first of many unknown members', async () => {
       const members = Array.from({ length: 2_000 }, (_, index) => `"x${index}":${index}`)
       const answer = await post(`{"title":"Ship",${members.join()}}`)
       expect(answer.status).to.equal(422)
@@ -156,7 +156,7 @@ describeApi('A body', (api) => {
     })
   })
 
-  describe('of some size', () => {
+  describe('limited in size', () => {
     it('has at most 1,048,576 bytes', async () => {
       expect((await post(taskOf(LIMIT))).status).to.equal(201)
       expect((await patch(taskOf(LIMIT))).status).to.equal(200)
@@ -176,14 +176,14 @@ describeApi('A body', (api) => {
       expect((await post(body)).status).to.equal(413)
     })
 
-    it('is measured also where nobody says its length', async () => {
+    it('is also measured when sent in chunks', async () => {
       const chunked = { ...JSON_TYPE, 'transfer-encoding': 'chunked' }
       expect((await post(taskOf(LIMIT), chunked)).status).to.equal(201)
       expect((await post(taskOf(LIMIT + 1), chunked)).status).to.equal(413)
     })
 
-    it('may be as large as a form', async () => {
-      const form = `username=nobody@example.com&password=${'a'.repeat(LIMIT)}`
+    it('has the same limit as a form', async () => {
+      const form = `username=unknown@example.com&password=${'a'.repeat(LIMIT)}`
       expect((await logIn(form.slice(0, LIMIT))).status).to.equal(401)
       expect((await logIn(form.slice(0, LIMIT + 1))).status).to.equal(413)
     })
@@ -191,7 +191,7 @@ describeApi('A body', (api) => {
 
   describe('that is compressed', () => {
     for (const [encoding, encode] of Object.entries(compress)) {
-      it(`by ${encoding} is read, and measured after decompression`, async () => {
+      it(`with ${encoding} is measured after decompression`, async () => {
         expect((await post(encode(taskOf(100)), encoded(encoding))).status).to.equal(201)
         expect((await post(encode(taskOf(LIMIT)), encoded(encoding))).status).to.equal(201)
         for (const body of [encode(taskOf(LIMIT + 1)), encode(taskOf(20 * LIMIT))]) {
@@ -202,7 +202,7 @@ describeApi('A body', (api) => {
         }
       })
 
-      it(`by ${encoding} is refused with 400 where the compression is broken`, async () => {
+      it(`with ${encoding} is rejected with 400 if the compressed data is corrupt`, async () => {
         const whole = encode(taskOf(5_000))
         for (const body of [taskOf(100), whole.subarray(0, whole.length / 2), whole.with(2, 0xff).fill(7, 4, 9), '']) {
           const answer = await post(Buffer.from(body), encoded(encoding))
@@ -212,27 +212,27 @@ describeApi('A body', (api) => {
       })
     }
 
-    it('is read under a name in capitals, for the names have no case (RFC 9110)', async () => {
+    it('may name its coding in any case (RFC 9110, section 8.4.1)', async () => {
       expect((await post(gzipSync(taskOf(100)), encoded('GZIP'))).status).to.equal(201)
     })
 
-    it('may be called x-gzip, which is gzip (RFC 9110, section 8.4.1.3)', async () => {
+    it('may name its coding x-gzip, which means gzip (RFC 9110, section 8.4.1.3)', async () => {
       expect((await post(gzipSync(taskOf(100)), encoded('x-gzip'))).status).to.equal(201)
       expect((await post(gzipSync(taskOf(20 * LIMIT)), encoded('X-GZip'))).status).to.equal(413)
     })
 
-    it('is refused with 413 when it never ends but decodes to nothing', async () => {
+    it('is rejected with 413 if it is too large but decompresses to nothing', async () => {
       const emptyMember = gzipSync('')
       const body = Buffer.concat(Array.from({ length: (3 * LIMIT) / emptyMember.length }, () => emptyMember))
       const chunks = { ...encoded('gzip'), 'transfer-encoding': 'chunked' }
       for (const headers of [encoded('gzip'), chunks]) expect((await post(body, headers)).status).to.equal(413)
     })
 
-    it('may say that it is not', async () => {
+    it('may name the coding identity if it is not compressed', async () => {
       expect((await post(taskOf(100), encoded('identity'))).status).to.equal(201)
     })
 
-    it('is refused with 415 where the compression is not known', async () => {
+    it('is rejected with 415 and Accept-Encoding for an unknown coding', async () => {
       for (const encoding of ['zstd', 'compress', 'x', 'gzip, gzip', '*', 'none']) {
         const answer = await post(taskOf(100), encoded(encoding))
         expect(answer.status, encoding).to.equal(415)
@@ -243,7 +243,7 @@ describeApi('A body', (api) => {
     })
   })
 
-  describe('of some type', () => {
+  describe('of a media type', () => {
     const task = '{"title":"Ship"}'
     const unsupported = [
       'text/plain',
@@ -260,7 +260,7 @@ describeApi('A body', (api) => {
       '/',
     ]
     for (const type of unsupported) {
-      it(`is refused with 415 when it is ${type}`, async () => {
+      it(`is rejected with 415: ${type}`, async () => {
         const headers = { 'content-type': type }
         for (const answer of [await post(task, headers), await patch(task, headers)]) {
           expect(answer.status).to.equal(415)
@@ -269,7 +269,7 @@ describeApi('A body', (api) => {
       })
     }
 
-    it('is refused with the types that the route takes', async () => {
+    it('is rejected with the supported types in Accept or Accept-Patch', async () => {
       const headers = { 'content-type': 'text/plain' }
       const [created, edited, login] = [
         await post(task, headers),
@@ -283,23 +283,23 @@ describeApi('A body', (api) => {
       expect(login.headers.accept).to.equal('application/json, application/x-www-form-urlencoded')
     })
 
-    it('is refused with 415 when it has no type', async () => {
+    it('is rejected with 415 without Content-Type', async () => {
       for (const answer of [await post(task, {}), await patch(task, {}), await post(task, { 'content-type': '' })])
         expect(answer.status).to.equal(415)
     })
 
-    it('is taken whatever the case and the parameters of its type', async () => {
+    it('may spell the type in any case and add parameters', async () => {
       for (const type of ['APPLICATION/JSON', 'application/json; charset=utf-8', 'application/json;charset="UTF-8"'])
         expect((await post(task, { 'content-type': type })).status, type).to.equal(201)
     })
 
-    it('is a merge patch only where a task is changed', async () => {
+    it('may be a merge patch for PATCH only', async () => {
       const headers = { 'content-type': 'application/merge-patch+json' }
       expect((await patch(task, headers)).status).to.equal(200)
       expect((await post(task, headers)).status).to.equal(415)
     })
 
-    it('is a form only at login, which takes no other than that and JSON', async () => {
+    it('may be a form for login only', async () => {
       const pair = JSON.stringify({ username: jane.email, password: PASSWORD })
       expect((await logIn(pair, 'application/json')).status).to.equal(200)
       for (const type of ['text/plain', 'multipart/form-data', 'application/merge-patch+json'])
@@ -309,29 +309,29 @@ describeApi('A body', (api) => {
       expect(answer.status).to.equal(415)
     })
 
-    it('is refused with 400 or 415 where there is none at all', async () => {
+    it('is rejected with 400 or 415 if it is missing', async () => {
       expect((await jane.raw({ method: 'POST', path: TASKS })).status).to.be.oneOf([400, 415])
       expect((await jane.raw({ method: 'PATCH', path })).status).to.be.oneOf([400, 415])
     })
   })
 
-  describe('of a form', () => {
-    it('is refused with 400 where it is no UTF-8, escaped or not', async () => {
+  describe('that is a form', () => {
+    it('is rejected with 400 if it is not UTF-8, raw or percent-encoded', async () => {
       const bodies = ['username=%ff&password=x', 'username=a&password=%C0%AF', 'username=%ED%A0%80&password=x']
       for (const body of [...bodies, Buffer.from('username=Jos\u00e9&password=x', 'latin1')])
         expect((await logIn(body)).status, String(body)).to.equal(400)
     })
 
-    it('is refused with 422 where NUL is escaped in it', async () => {
+    it('is rejected with 422 for a percent-encoded NUL', async () => {
       expect(mistakes(await logIn('username=a%00&password=x'))).to.deep.equal(['/username: malformed_text'])
     })
 
-    it('lacks its fields where it is empty', async () => {
+    it('is rejected with 400 or 422 if it is empty', async () => {
       const answer = await logIn('')
       expect(answer.status).to.be.oneOf([400, 422])
     })
 
-    it('has unknown fields ignored, repeated ones too (RFC 6749, section 3.2)', async () => {
+    it('may have unknown fields, even repeated ones (RFC 6749, section 3.2)', async () => {
       const pair = `username=${jane.email}&password=${encodeURIComponent(PASSWORD)}`
       for (const field of ['audience', 'id', '__proto__', 'constructor', 'Username', 'username[]', '']) {
         const unknown = `${encodeURIComponent(field)}=x`
@@ -339,7 +339,7 @@ describeApi('A body', (api) => {
       }
     })
 
-    it('has the fields of RFC 6749 that mean nothing here ignored, each given once', async () => {
+    it('may have each ignored OAuth field once', async () => {
       const pair = `username=${jane.email}&password=${encodeURIComponent(PASSWORD)}`
       const ignored = ['grant_type=password', 'scope=', 'client_id=x', 'client_secret=y']
       expect((await logIn([pair, ...ignored].join('&'))).status).to.equal(200)
@@ -350,20 +350,26 @@ describeApi('A body', (api) => {
     })
   })
 
-  describe('of which the client asks whether to send it (Expect: 100-continue)', () => {
+  describe('announced with Expect: 100-continue', () => {
     const signed = () => `Authorization: Bearer ${jane.token}`
     const requests: Readonly<Record<string, () => readonly [string, number, ...string[]]>> = {
-      'that is too long': () => [TASKS, 413, signed(), json, `Content-Length: ${LIMIT + 1}`],
-      'of an unsupported media type': () => [TASKS, 415, signed(), 'Content-Type: text/plain', 'Content-Length: 100'],
-      'of an unknown coding': () => [TASKS, 415, signed(), json, 'Content-Encoding: zstd', 'Content-Length: 100'],
-      'that is too long even when compressed': () => [
+      'if it is too large': () => [TASKS, 413, signed(), json, `Content-Length: ${LIMIT + 1}`],
+      'if its media type is unsupported': () => [
+        TASKS,
+        415,
+        signed(),
+        'Content-Type: text/plain',
+        'Content-Length: 100',
+      ],
+      'if its coding is unknown': () => [TASKS, 415, signed(), json, 'Content-Encoding: zstd', 'Content-Length: 100'],
+      'if it is too large even compressed': () => [
         ...([TASKS, 413, signed(), json, 'Content-Encoding: br'] as const),
         `Content-Length: ${10 * LIMIT}`,
       ],
       'without a token': () => [TASKS, 401, json, 'Content-Length: 100'],
-      'with a wrong token': () => [TASKS, 401, 'Authorization: Bearer x', json, 'Transfer-Encoding: chunked'],
-      'for no route': () => ['/nowhere', 404, json, 'Content-Length: 100'],
-      'for a host that is none': () => [TASKS, 400, 'Host: other', signed(), json, 'Content-Length: 100'],
+      'with an invalid token': () => [TASKS, 401, 'Authorization: Bearer x', json, 'Transfer-Encoding: chunked'],
+      'on an unknown route': () => ['/nowhere', 404, json, 'Content-Length: 100'],
+      'with a malformed Host': () => [TASKS, 400, 'Host: other', signed(), json, 'Content-Length: 100'],
     }
     const json = 'Content-Type: application/json'
     const ask = async (path: string, lines: readonly string[], version = '1.1') => {
@@ -374,12 +380,12 @@ describeApi('A body', (api) => {
     }
 
     for (const [what, request] of Object.entries(requests)) {
-      it(`is refused at once ${what}`, async () => {
+      it(`is rejected without 100 Continue ${what}`, async () => {
         const [path, status, ...lines] = request()
         const connection = await ask(path, lines)
         const answer = await connection.answer()
         expect(answer?.status).to.equal(status)
-        // The client may send the body nevertheless or leave it out, so nothing that follows can be told from it.
+        // The client may still send the body, so the server could not tell it from the next request.
         expect(answer?.headers.connection).to.equal('close')
         await connection.send('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
         expect(await connection.end()).to.equal('')
@@ -387,7 +393,7 @@ describeApi('A body', (api) => {
       })
     }
 
-    it('is asked for when only the body can decide', async () => {
+    it('is requested with 100 Continue if the headers are valid', async () => {
       for (const framing of ['Content-Length: 16', 'Content-Length: 16\r\nContent-Encoding: identity']) {
         const connection = await ask(TASKS, [signed(), json, framing])
         expect(await connection.answer()).to.include({ status: 100 })
@@ -397,7 +403,7 @@ describeApi('A body', (api) => {
       }
     })
 
-    it('is not asked for when there is none', async () => {
+    it('gets no 100 Continue if it is empty', async () => {
       for (const framing of [['Content-Length: 0'], []]) {
         const connection = await ask(TASKS, [signed(), json, ...framing])
         expect(await connection.answer()).to.include({ status: 400 })
@@ -405,7 +411,7 @@ describeApi('A body', (api) => {
       }
     })
 
-    it('is not asked for in HTTP/1.0, which has no such answer (RFC 9110, section 10.1.1)', async () => {
+    it('gets no 100 Continue over HTTP/1.0 (RFC 9110, section 10.1.1)', async () => {
       const connection = await ask(TASKS, [signed(), json, 'Content-Length: 16'], '1.0')
       await connection.send('{"title":"Ship"}')
       expect(await connection.answer()).to.include({ status: 201 })
@@ -413,14 +419,14 @@ describeApi('A body', (api) => {
     })
   })
 
-  it('that is refused leaves nothing behind', async () => {
+  it('changes nothing if it is rejected', async () => {
     const john = await api.signUp()
     const wrong = [taskOf(LIMIT + 1), '{', '[]', '{"title":""}', '{"title":"Ship","x":1}']
     for (const body of wrong) await john.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body })
     expect(await john.listTasks()).to.deep.equal([])
   })
 
-  it('is not asked for by a route that takes none', async () => {
+  it('is ignored for GET', async () => {
     const john = await api.signUp()
     expect((await john.raw({ method: 'GET', path: ME, headers: JSON_TYPE, body: '{' })).status).to.equal(200)
   })

@@ -8,9 +8,9 @@ import { Api, LOGIN, ME, mistakes, PASSWORD, type RawRequest, REGISTER, TASKS, t
 const JSON_TYPE = { 'content-type': 'application/json' }
 const FORM_TYPE = { 'content-type': 'application/x-www-form-urlencoded' }
 
-/** Each value of a request is shorter: what is longer is cut or refused unread. */
+/** Functions whose time can grow with the text read at most this much: longer values are cut or rejected first. */
 const BOUND = 4_096
-/** Lengths of a text, half of what the headers and the body of a request may have. */
+/** Lengths of a text: half of what the headers and the body of a request may have. */
 const [IN_HEADER, IN_BODY] = [7_000, 400_000]
 
 type Sent = Partial<RawRequest> & { readonly body?: string }
@@ -29,7 +29,7 @@ const json = (path: string, body: object, headers: Sent['headers'] = {}): Sent =
   body: JSON.stringify(body),
 })
 
-describe('The length of a text from outside', () => {
+describe('The work for a request', () => {
   const api = new Api()
   let jane: User
   let signed: Readonly<Record<string, string>>
@@ -38,14 +38,13 @@ describe('The length of a text from outside', () => {
     await api.start({ DATABASE_URL: 'memory:', TRUST_PROXY: '1', ...limits })
     jane = await api.signUp()
     signed = { authorization: `Bearer ${jane.token}` }
-    // Its signature is checked now and remembered.
+    // Fills the caches of verified tokens and of validators, whose first use reads more.
     await jane.get(ME).expect(200)
-    // So are the validators of these.
     for (const path of ['/docs', '/docs/start.js']) await api.get(path).expect(200)
   })
   after(() => api.stop())
 
-  /** The status of the answer. The client uses nothing that is counted. */
+  /** Returns the status. Uses a bare socket, because `readsOf` would count what an HTTP client reads. */
   async function send({ method = 'GET', path = '/health', headers = {}, body = '' }: Sent): Promise<number> {
     const { hostname, port } = new URL(api.url)
     const length = Buffer.byteLength(body)
@@ -60,11 +59,11 @@ describe('The length of a text from outside', () => {
 
   const inHeaders: Readonly<Record<string, (text: string) => Sent>> = {
     'Content-Type': (text) => login('{}', { 'content-type': text }),
-    'Content-Type, among its parameters': (text) => login('{}', { 'content-type': `application/json; x=${text}` }),
+    'a parameter of Content-Type': (text) => login('{}', { 'content-type': `application/json; x=${text}` }),
     'Content-Encoding': (text) => login('{}', { ...JSON_TYPE, 'content-encoding': text }),
     Authorization: (text) => ({ path: ME, headers: { authorization: text } }),
-    'Authorization, after its scheme': (text) => ({ path: ME, headers: { authorization: `Bearer ${text}` } }),
-    'Authorization, in a token': (text) => ({ path: ME, headers: { authorization: `Bearer e30.${text}.e30` } }),
+    'the credentials in Authorization': (text) => ({ path: ME, headers: { authorization: `Bearer ${text}` } }),
+    'a token in Authorization': (text) => ({ path: ME, headers: { authorization: `Bearer e30.${text}.e30` } }),
     'X-Request-Id': (text) => ({ headers: { 'x-request-id': text } }),
     traceparent: (text) => ({ headers: { traceparent: text } }),
     Origin: (text) => ({ headers: { origin: text } }),
@@ -93,7 +92,7 @@ describe('The length of a text from outside', () => {
     list: (length) => fill(length, 'a, "b";'),
   }
   for (const [place, request] of Object.entries(inHeaders)) {
-    it(`is bounded before the text is read: ${place}`, async () => {
+    it(`does not grow with the length of ${place}`, async () => {
       for (const [form, make] of Object.entries(texts)) {
         const [half, whole] = [await reads(request(make(IN_HEADER))), await reads(request(make(2 * IN_HEADER)))]
         expect(whole, form).to.deep.equal(half)
@@ -109,10 +108,10 @@ describe('The length of a text from outside', () => {
     'the name of a parameter': (length) => `${TASKS}?${fill(length, 'a')}`,
     'limit and skip': (length) => `${TASKS}?limit=${fill(length / 2, '9')}&skip=${fill(length / 2, '9')}`,
     cursor: (length) => `${TASKS}?cursor=${fill(length, 'PD')}`,
-    'a target that is a whole URL': (length) => `http://${fill(length, 'a:@')}/health`,
+    'a target in absolute form': (length) => `http://${fill(length, 'a:@')}/health`,
   }
   for (const [place, path] of Object.entries(inTargets)) {
-    it(`is bounded before the text is read: ${place}`, async () => {
+    it(`does not grow with the length of ${place}`, async () => {
       const [half, whole] = [
         await reads({ path: path(IN_HEADER), headers: signed }),
         await reads({ path: path(2 * IN_HEADER), headers: signed }),
@@ -142,14 +141,14 @@ describe('The length of a text from outside', () => {
     'escapes in a form': (length) => login(`username=a&password=${fill(length, '%41')}`, FORM_TYPE),
   }
   for (const [place, request] of Object.entries(inBodies)) {
-    it(`is bounded before the text is read: ${place}`, async () => {
+    it(`does not grow with the length of ${place}`, async () => {
       const [half, whole] = [await reads(request(IN_BODY)), await reads(request(2 * IN_BODY))]
       expect(whole).to.deep.equal(half)
       expect(Math.max(...Object.values(whole))).to.be.at.most(BOUND)
     })
   }
 
-  it('is bounded for parameters by their number: 1,000, and one mistake tells of more', async () => {
+  it('is limited to 1,000 parameters: more are one error', async () => {
     const form = (fields: number) => login(`username=a&password=b${'&'.repeat(fields - 2)}`, FORM_TYPE)
     expect((await api.raw(form(1_000))).status).to.equal(401)
     for (const [answer, place] of [
@@ -161,7 +160,7 @@ describe('The length of a text from outside', () => {
     }
   })
 
-  it('does not decide about a login: the name is no account, the password is wrong', async () => {
+  it('is bounded for a login without revealing it: too long a name or password is a wrong pair', async () => {
     const long = 'a'.repeat(IN_BODY)
     const wrong = await api.post(LOGIN).send({ username: jane.email, password: 'wrong horse' }).expect(401)
     for (const pair of [
@@ -174,7 +173,7 @@ describe('The length of a text from outside', () => {
   })
 })
 
-describe('The mistakes in a request', () => {
+describe('The errors of a request', () => {
   const api = new Api()
   let jane: User
   before(async () => {
@@ -189,7 +188,7 @@ describe('The mistakes in a request', () => {
       .flatMap((name) => [name, name])
       .join('&')
 
-  it('are reported up to the twentieth', async () => {
+  it('are limited to the first twenty', async () => {
     for (const count of [19, 20, 500]) {
       const answer = await jane.raw({ method: 'GET', path: `${TASKS}?${repeated(count)}` })
       expect(answer.status).to.equal(422)
@@ -198,7 +197,7 @@ describe('The mistakes in a request', () => {
     }
   })
 
-  it('are reported once each where few members are known, however many are sent', async () => {
+  it('contain one entry for many unknown members and one for each repeated field', async () => {
     const members = names(50_000).map((name) => `"${name}":1`)
     const answer = await jane.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body: `{${members}}` })
     expect(mistakes(answer)).to.deep.equal(['/title: required', '/0: unknown'])
@@ -207,7 +206,7 @@ describe('The mistakes in a request', () => {
     expect(mistakes(login)).to.deep.equal(['/username: repeated', '/password: repeated'])
   })
 
-  it('are in an answer whose length does not grow with the request', async () => {
+  it('do not grow with the request', async () => {
     const answers = async (length: number) => [
       await jane.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body: `{"${'~'.repeat(length)}":1}` }),
       await jane.raw({
@@ -228,18 +227,18 @@ describe('The mistakes in a request', () => {
     }
   })
 
-  it('name a member with its first 100 characters', async () => {
+  it('quote the first 100 characters of a member name', async () => {
     const body = (length: number) => ({ title: 'x', ['n'.repeat(length)]: 1 })
     expect(mistakes(await jane.post(TASKS).send(body(100)))).to.deep.equal([`/${'n'.repeat(100)}: unknown`])
     expect(mistakes(await jane.post(TASKS).send(body(101)))).to.deep.equal([`/${'n'.repeat(100)}…: unknown`])
   })
 
-  it('are at most 20 in the document', () => {
+  it('are limited to 20 in the OpenAPI document', () => {
     expect(api.document.components.schemas.Problem).to.have.nested.property('properties.errors.maxItems', 20)
   })
 })
 
-describe('An error that is logged', () => {
+describe('Logging an error', () => {
   const api = new Api()
   const away = () => Promise.reject(new StoreUnavailable(new Error('away')))
   const users = { add: away, findById: away, findByEmail: away, replaceHash: away }
@@ -247,15 +246,15 @@ describe('An error that is logged', () => {
   after(() => api.stop())
 
   const requests: Readonly<Record<string, (length: number) => RawRequest>> = {
-    'JSON that holds many &': (length) => login(JSON.stringify({ username: 'a', password: fill(length, 'a&') })),
-    'JSON of many secrets': (length) => {
+    'JSON that contains many &': (length) => login(JSON.stringify({ username: 'a', password: fill(length, 'a&') })),
+    'JSON with many secrets': (length) => {
       const secrets = Array.from({ length: length / 20 }, (_, index) => [`token${index}`, `${index}`.padStart(8, 'x')])
       return login(JSON.stringify({ username: 'a', password: 'b', scope: Object.fromEntries(secrets) }))
     },
-    'a query that is ignored': (length) => ({ method: 'GET', path: `/readyz?${fill(length / 50, 'a&')}` }),
+    'an ignored query': (length) => ({ method: 'GET', path: `/readyz?${fill(length / 50, 'a&')}` }),
   }
   for (const [form, request] of Object.entries(requests)) {
-    it(`costs no more parameters and no longer text for more of ${form}`, async () => {
+    it(`reads at most 1,000 parameters and writes a short line for ${form}`, async () => {
       const reads = (length: number) =>
         readsOf(async () => expect((await api.raw(request(length))).status).to.equal(503))
       await reads(1_000)

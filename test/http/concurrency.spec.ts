@@ -4,7 +4,7 @@ import { describeApi, PASSWORD, REGISTER, TASKS } from './api.ts'
 
 const TIMES = 20
 
-/** How often each status is answered to requests that are all sent before any is answered. */
+/** Sends the requests concurrently and counts the responses by status. */
 async function statusesOf(request: (index: number) => Test): Promise<Record<number, number>> {
   const answers = await Promise.all(Array.from({ length: TIMES }, (_, index) => request(index)))
   const counts: Record<number, number> = {}
@@ -12,13 +12,13 @@ async function statusesOf(request: (index: number) => Test): Promise<Record<numb
   return counts
 }
 
-describeApi('Twenty requests at once', (api) => {
-  it('register one address once', async () => {
+describeApi('Twenty concurrent requests', (api) => {
+  it('register one address once in one spelling', async () => {
     const body = { email: 'race@example.com', password: PASSWORD }
     expect(await statusesOf(() => api.post(REGISTER).send(body))).to.deep.equal({ 201: 1, 409: 19 })
   })
 
-  it('register one address once, however it is spelled', async () => {
+  it('register one address once in several spellings', async () => {
     const spellings = ['race-2@example.com', ' race-2@example.com', 'race-2@EXAMPLE.com', 'race-2@Example.Com\n']
     const email = (index: number) => spellings[index % spellings.length]
     const statuses = await statusesOf((index) => api.post(REGISTER).send({ email: email(index), password: PASSWORD }))
@@ -43,7 +43,7 @@ describeApi('Twenty requests at once', (api) => {
     expect(await statusesOf(() => jane.delete(`${TASKS}/${id}`))).to.deep.equal({ 204: 1, 404: 19 })
   })
 
-  it('that edit different members all survive', async () => {
+  it('lose no edit of different members', async () => {
     const jane = await api.signUp()
     const { id } = await jane.createTask()
     const edits = [{ title: 'New' }, { description: 'new' }, { completed: true }]
@@ -54,7 +54,7 @@ describeApi('Twenty requests at once', (api) => {
     }
   })
 
-  it('that edit one task each move the time of its last change', async () => {
+  it('each advance updated_at when they edit one task', async () => {
     const jane = await api.signUp()
     const { id } = await jane.createTask()
     const edits = Array.from({ length: TIMES }, () => jane.editTask(id, { completed: true }))
@@ -63,7 +63,7 @@ describeApi('Twenty requests at once', (api) => {
     expect((await jane.getTask(id)).updated_at).to.equal(times.sort().at(-1))
   })
 
-  it('that delete and edit a task leave it deleted', async () => {
+  it('leave a task deleted when one of them deletes it and the others edit it', async () => {
     const jane = await api.signUp()
     const { id } = await jane.createTask()
     const path = `${TASKS}/${id}`

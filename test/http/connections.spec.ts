@@ -7,11 +7,11 @@ import { type ListeningServer, listen } from '#src/adapters/http/server.ts'
 import { NO_LIFECYCLE, PATIENT } from './server-options.ts'
 
 const SECOND = 1_000
-/** Longer than the server's own. */
+/** In milliseconds, longer than the server's own interval. */
 const CLOSING_INTERVAL = 100
 const MEBIBYTE = 1024 * 1024
 
-describe('A connection with an answer to be written, and a REQUEST_TIMEOUT of three seconds', () => {
+describe('A connection that writes a response (REQUEST_TIMEOUT of three seconds)', () => {
   let server: ListeningServer
   let client: Socket
   let res: ServerResponse
@@ -57,7 +57,7 @@ describe('A connection with an answer to be written, and a REQUEST_TIMEOUT of th
     await turns()
   }
 
-  it('ends after that time if its client takes nothing of the answer', async () => {
+  it('is cut after REQUEST_TIMEOUT if the client reads nothing', async () => {
     client.pause()
     res.end(Buffer.alloc(128 * MEBIBYTE))
     await turns()
@@ -71,7 +71,7 @@ describe('A connection with an answer to be written, and a REQUEST_TIMEOUT of th
     expect(res.writableFinished).to.equal(false)
   })
 
-  it('does not end if its client reads slowly, also within a single write', async () => {
+  it('is kept while the client reads slowly, even within a single write', async () => {
     client.pause()
     res.end(Buffer.alloc(64 * MEBIBYTE))
     await turns()
@@ -84,7 +84,7 @@ describe('A connection with an answer to be written, and a REQUEST_TIMEOUT of th
     expect(res.writableFinished).to.equal(true)
   })
 
-  it('does not end if the answer is late, or between two parts of it that were taken', async () => {
+  it('is kept while the response is late or pauses between two parts', async () => {
     for (let second = 0; second < 10; second++) mock.timers.tick(SECOND)
     res.write('part')
     await once(client, 'data')
@@ -94,7 +94,7 @@ describe('A connection with an answer to be written, and a REQUEST_TIMEOUT of th
     await once(client, 'data')
   })
 
-  it('has its answer written to the end while the server closes', async () => {
+  it('writes its response to the end while the server closes', async () => {
     client.pause()
     res.setHeader('Connection', 'close').end(Buffer.alloc(32 * MEBIBYTE))
     await turns()

@@ -9,7 +9,7 @@ describe('A cursor', () => {
     fc.record({ newerThan: fc.maxSafeNat() }),
   )
 
-  it('decodes to the position that it was made from (property-based)', () => {
+  it('decodes to the position it encodes (property-based)', () => {
     fc.assert(
       fc.property(positions, (position) => {
         expect(decodeCursor(encodeCursor(position))).to.deep.equal(position)
@@ -17,10 +17,10 @@ describe('A cursor', () => {
     )
   })
 
-  it('has one spelling: another text that base64 reads as the same bytes is refused', () => {
+  it('is rejected in any other spelling that base64 decodes to the same bytes', () => {
     const cursor = encodeCursor({ olderThan: 7 })
     const bytes = Buffer.from(cursor, 'base64url')
-    // Padding, bits beyond the last byte, and characters that Node skips.
+    // Padding, bits beyond the last byte, and characters that Node's decoder skips.
     const spellings = [`${cursor}=`, 'PDd', ` ${cursor}`, `${cursor}\n`, `${cursor}.`, `P*${cursor.slice(1)}`]
     for (const spelling of spellings) {
       expect(Buffer.from(spelling, 'base64url'), spelling).to.deep.equal(bytes)

@@ -2,7 +2,7 @@ import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import addFormats from 'ajv-formats'
 import { AssertionError } from 'chai'
 
-/** An answer as it came over the wire. */
+/** A response as received. */
 export interface Answer {
   readonly status: number
   /** By lower-case name. */
@@ -61,18 +61,18 @@ export interface OpenApi {
 
 const PROBLEM = ['components', 'schemas', 'Problem']
 
-/** What is answered where nothing is, and for a page of the documentation. */
+/** Statuses of unknown paths and of the documentation pages, which the document does not list. */
 const UNDOCUMENTED = new Set([400, 404, 405, 422, 500])
 
-/** Headers that an answer may have only where the document says so. */
+/** Headers that a response may have only if the document lists them. */
 const DOCUMENTED_HEADERS = [
   ...['Location', 'Link', 'WWW-Authenticate', 'Retry-After', 'RateLimit', 'RateLimit-Policy'],
   ...['Accept', 'Accept-Patch', 'Accept-Encoding'],
 ]
 
 /**
- * Checks every answer against the OpenAPI document. An answer that the document does not describe fails, and so does a
- * member that it does not name: the document leaves answers open, so that clients accept members added later.
+ * Checks responses against the OpenAPI document. Also rejects members that the document does not list: its response
+ * schemas are open, so that clients accept members added later.
  */
 export class Documented {
   readonly #document: OpenApi
@@ -92,7 +92,7 @@ export class Documented {
 
   /**
    * @param target path and query of the request
-   * @throws AssertionError when the document says otherwise, or nothing, of such an answer
+   * @throws AssertionError when the document does not describe the response
    */
   check(method: string, target: string, answer: Answer): void {
     const described = `${method} ${target} → ${answer.status} ${answer.headers['content-type'] ?? ''}`
@@ -110,22 +110,22 @@ export class Documented {
     }
   }
 
-  /** Whether the document says that a route takes this body. */
+  /** Whether the request schema of an operation accepts the body. */
   takes(template: string, method: string, type: string, body: unknown): boolean {
     const pointer = ['paths', template, method.toLowerCase(), 'requestBody', 'content', type, 'schema']
     return this.#schema('requests', `${method} ${template}`, pointer)(body) === true
   }
 
   /**
-   * Whether the document says that a value may stand somewhere, with no member but those that it names.
+   * Whether a value matches a schema and has no other members.
    *
-   * @param pointer the names on the way to the schema in the document
+   * @param pointer the unescaped tokens of the JSON Pointer to the schema
    */
   holds(pointer: readonly string[], value: unknown): boolean {
     return this.#schema('answers', pointer.join(' → '), pointer)(value) === true
   }
 
-  /** @returns undefined when the document does not foresee such an answer */
+  /** @returns undefined when the document does not list the status */
   response(
     template: string,
     method: string,
@@ -149,7 +149,7 @@ export class Documented {
     }
     if (!response.content) {
       if (answer.text !== '' || answer.headers['content-type'] !== undefined)
-        throw new AssertionError(`${described}: the document says that there is no body`)
+        throw new AssertionError(`${described}: the document lists no body`)
       return
     }
     const type = Object.keys(response.content).find((each) => each === mediaType(answer))
@@ -176,7 +176,7 @@ export class Documented {
   }
 }
 
-/** The document with every object that lists its members closed to others. */
+/** Adds `additionalProperties: false` to every object schema that lists its members. */
 function closed(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(closed)
   if (typeof node !== 'object' || node === null) return node
@@ -186,7 +186,7 @@ function closed(node: unknown): unknown {
 
 const mediaType = ({ headers }: Answer) => String(headers['content-type'] ?? '').split(';')[0]
 
-/** The document itself, the pages that show it, and the redirects to them. */
+/** The OpenAPI document, its pages, and the redirects to them. */
 const isPage = (path: string, { status }: Answer) =>
   status === 302 || status === 308
     ? /^\/(?:(?:docs|redoc)\/)?$/.test(path)

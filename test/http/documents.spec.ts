@@ -16,7 +16,7 @@ const OPERATIONS: Readonly<Record<string, readonly string[]>> = {
   [`${TASKS}/{id}`]: ['delete', 'get', 'patch'],
 }
 
-/** Every object in the document, with the names on the way to it. */
+/** Every object below a node, with its path. */
 function* objectsIn(node: unknown, pointer: readonly string[] = []): Generator<[string, Record<string, unknown>]> {
   if (typeof node !== 'object' || node === null) return
   yield [pointer.join('/'), node as Record<string, unknown>]
@@ -30,14 +30,14 @@ describeApi('Documents', (api) => {
         return Object.entries(item).map(([method, operation]) => ({ path, method, ...operation }))
       })
 
-    /** What a reference in the document leads to. */
+    /** Follows a reference within the document. */
     const resolve = (node: object): object => {
       if (!('$ref' in node)) return node
       const names = String(node.$ref).split('/').slice(1)
       return names.reduce<unknown>((at, name) => (at as Record<string, unknown>)[name], api.document) as object
     }
 
-    it('is JSON of OpenAPI 3.1 under the name of the project', async () => {
+    it('is OpenAPI 3.1 in JSON, titled PROJECT_NAME', async () => {
       const answer = await api
         .get('/openapi.json')
         .expect(200)
@@ -47,23 +47,23 @@ describeApi('Documents', (api) => {
       expect(answer.body.info.version).to.match(/^\d+\.\d+\.\d+$/)
     })
 
-    it('holds every route under its whole path', () => {
+    it('lists every route under its full path', () => {
       for (const [path, methods] of Object.entries(OPERATIONS))
         expect(Object.keys(api.document.paths[path] ?? {}), path).to.include.members(methods)
     })
 
-    it('names every operation once', () => {
+    it('gives each operation a unique operationId', () => {
       const ids = operations().map(({ operationId }) => operationId)
       expect(new Set(ids)).to.have.property('size', ids.length)
       for (const id of ids) expect(id).to.match(/^[a-z][A-Za-z]+$/)
     })
 
-    it('has relative addresses only, which are right wherever a proxy publishes it', () => {
+    it('contains relative URLs only, so that it works behind any proxy', () => {
       expect(api.document.servers.map(({ url }) => url)).to.deep.equal(['.'])
       expect(JSON.stringify(api.document)).to.not.match(/"(?:url|tokenUrl)":"(?:\/|https?:)/)
     })
 
-    it('tells a client where a password form gets a token, by which it may call the routes that need one', () => {
+    it('declares the password flow and which operations require a token', () => {
       const { securitySchemes } = api.document.components
       const [scheme] = Object.entries(securitySchemes).find(([, { type }]) => type === 'oauth2') ?? []
       expect(securitySchemes[scheme ?? '']?.flows).to.deep.equal({
@@ -78,7 +78,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('foresees a mistake of ours everywhere, no token where one is needed, and a wrong body where one is taken', () => {
+    it('lists the error statuses of each operation', () => {
       for (const { path, method, security, requestBody, responses } of operations()) {
         const expected = ['500']
         if (security.length > 0) expected.push('401', '503')
@@ -88,7 +88,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('says of a new task what is taken and what is not', async () => {
+    it('accepts exactly the new tasks that the service accepts (property-based)', async () => {
       const jane = await api.signUp()
       const member = <Value>(right: fc.Arbitrary<Value>) =>
         fc.oneof({ arbitrary: right, weight: 4 }, { arbitrary: fc.jsonValue({ maxDepth: 1 }), weight: 1 })
@@ -111,7 +111,7 @@ describeApi('Documents', (api) => {
       await fc.assert(
         fc.asyncProperty(bodies, async (body) => {
           const { status } = await jane.post(TASKS).send(body)
-          // The one rule that the document tells in words: JSON Schema can't tell what is blank.
+          // The document states this rule in prose: JSON Schema cannot express it.
           const blank = typeof body.title === 'string' && body.title.trim() === ''
           const taken = api.documented.takes(TASKS, 'POST', 'application/json', body) && !blank
           expect(status).to.equal(taken ? 201 : 422)
@@ -120,7 +120,7 @@ describeApi('Documents', (api) => {
       )
     })
 
-    it('says that a form may have other fields than those that count, and JSON may not', () => {
+    it('allows unknown members in a login form, but not in JSON', () => {
       const pair = { username: 'jane@example.com', password: PASSWORD }
       for (const [type, other] of [
         ['application/x-www-form-urlencoded', true],
@@ -131,7 +131,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('offers no read-only member in a request', () => {
+    it('lists no read-only member in a request', () => {
       for (const [pointer, { readOnly }] of objectsIn(api.document)) expect(readOnly, pointer).to.equal(undefined)
       for (const { path, method, requestBody } of operations()) {
         for (const { schema } of Object.values(requestBody?.content ?? {})) {
@@ -141,14 +141,14 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('takes a task as it was answered', async () => {
+    it('accepts a task as it was returned', async () => {
       const jane = await api.signUp()
       const task = await jane.createTask()
       expect(api.documented.takes(`${TASKS}/{id}`, 'PATCH', 'application/json', task)).to.equal(true)
       await jane.editTask(task.id, task)
     })
 
-    it('leaves answers open to members that are added later', () => {
+    it('allows unknown members in responses', () => {
       for (const [name, schema] of Object.entries(api.document.components.schemas)) {
         const isRequest = operations().some(({ requestBody }) =>
           JSON.stringify(requestBody ?? {}).includes(`/${name}"`),
@@ -163,7 +163,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('gives a type to each member, parameter, header, constant and enumeration', () => {
+    it('gives each member, parameter, header, constant and enumeration a type', () => {
       for (const [pointer, schema] of objectsIn(api.document)) {
         const isSchema = /(?:\/(?:schema|items|propertyNames)|\/properties\/\w+)$/.test(pointer)
         if (!(isSchema || 'const' in schema || 'enum' in schema)) continue
@@ -171,7 +171,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('sums up and describes every operation', () => {
+    it('gives each operation a summary and a description', () => {
       for (const { path, method, summary, description } of operations()) {
         for (const words of [summary, description]) expect(words, `${method} ${path}`).to.match(/^[A-Z].{5}/)
         expect(description, `${method} ${path}`).to.match(/\.$/)
@@ -179,7 +179,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('gives every parameter an example that its schema takes', () => {
+    it('gives each parameter a valid example', () => {
       for (const { path, method, parameters } of operations()) {
         for (const [index, { name, schema, example = schema.examples?.[0] }] of parameters.entries()) {
           const pointer = ['paths', path, method, 'parameters', String(index), 'schema']
@@ -189,7 +189,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('gives every body an example that its schema takes', () => {
+    it('gives each body a valid example', () => {
       for (const { path, method, requestBody, responses } of operations()) {
         const answers = Object.entries(responses).filter(([, answer]) => !('$ref' in answer))
         const bodies = {
@@ -206,7 +206,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('gives every header an example, and for Link one that leads to a page', async () => {
+    it('gives each header an example, and Link one that can be followed', async () => {
       const jane = await api.signUp()
       const headers = operations().flatMap(({ responses }) => {
         return Object.values(responses).flatMap((answer) =>
@@ -221,7 +221,7 @@ describeApi('Documents', (api) => {
       await jane.get(target).expect(200)
     })
 
-    it('names every error response, and shows each of its codes as it is answered', () => {
+    it('defines each error response as a component with an example for each code', () => {
       for (const { path, method, responses } of operations()) {
         for (const [status, answer] of Object.entries(responses)) {
           if (Number(status) < 400) continue
@@ -240,7 +240,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('shows in each error response the path of an operation that answers it', () => {
+    it('gives each error example the path of an operation that returns it', () => {
       for (const [name, { content }] of Object.entries(api.document.components.responses)) {
         const users = operations().filter(({ responses }) => JSON.stringify(responses).includes(`/responses/${name}"`))
         for (const { value } of Object.values(content?.['application/problem+json']?.examples ?? {})) {
@@ -251,7 +251,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('shows problems in the words of the service', async () => {
+    it('contains the problems that the service returns', async () => {
       const jane = await api.signUp()
       const credentials = { email: jane.email, password: PASSWORD }
       const answers = [
@@ -273,7 +273,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('shows mistakes that are found where it says', async () => {
+    it('contains the validation errors that the service returns', async () => {
       const jane = await api.signUp()
       for (const { path, method, requestBody, responses } of operations()) {
         if (!responses[422]) continue
@@ -292,14 +292,14 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('lists JSON first among the bodies that an operation takes', () => {
+    it('lists JSON first among the media types of a request body', () => {
       for (const { path, method, requestBody } of operations()) {
         if (requestBody)
           expect(Object.keys(requestBody.content ?? {})[0], `${method} ${path}`).to.equal('application/json')
       }
     })
 
-    it('bounds the members of a login, but never a right pair', async () => {
+    it('limits the length of login members without rejecting a right pair', async () => {
       const jane = await api.signUp()
       const { properties } = resolve({ $ref: '#/components/schemas/LogIn' }) as {
         properties: Record<string, { type: string; maxLength?: number }>
@@ -308,7 +308,7 @@ describeApi('Documents', (api) => {
         expect(type, name).to.equal('string')
         if (['username', 'password'].includes(name)) expect(maxLength, name).to.be.a('number')
       }
-      // Surrounding blanks are no part of an address.
+      // The service trims blanks, so a right pair can be this long.
       const { maxLength = 0 } = properties.username ?? {}
       const logIn = (length: number) => ({ username: jane.email.padEnd(length), password: PASSWORD })
       const takes = (body: object) => api.documented.takes(LOGIN, 'POST', 'application/json', body)
@@ -321,14 +321,14 @@ describeApi('Documents', (api) => {
     })
   })
 
-  describe('An answer with a member that the document does not name', () => {
+  describe('A response with an undocumented member', () => {
     const answerOf = (body: object, type = 'application/json', status = 200) => ({
       status,
       headers: { 'content-type': type },
       text: JSON.stringify(body),
     })
 
-    it('fails every spec that gets it', async () => {
+    it('fails the spec that receives it', async () => {
       const task = await (await api.signUp()).createTask()
       const check = (answer: object) => () => api.documented.check('GET', TASKS, answerOf(answer))
       expect(check([task])).to.not.throw()
@@ -344,7 +344,7 @@ describeApi('Documents', (api) => {
     })
   })
 
-  describe('A page of documentation', () => {
+  describe('A documentation page', () => {
     const DIRECTIVES = [
       'default-src',
       'script-src',
@@ -356,7 +356,7 @@ describeApi('Documents', (api) => {
     ]
 
     for (const path of ['/docs', '/redoc']) {
-      it(`${path} is HTML of which every file comes from here`, async () => {
+      it(`${path} loads files from the service only`, async () => {
         const page = await api
           .get(path)
           .expect(200)
@@ -374,7 +374,7 @@ describeApi('Documents', (api) => {
         }
       })
 
-      it(`${path} has a policy of its own, which runs no script in the page and none from elsewhere`, async () => {
+      it(`${path} has a Content-Security-Policy without inline or foreign scripts`, async () => {
         const { headers, text } = await api.get(path).expect(200)
         const policy = String(headers['content-security-policy'])
         for (const directive of DIRECTIVES) expect(policy).to.include(directive)
@@ -386,7 +386,7 @@ describeApi('Documents', (api) => {
         expect(text).to.not.match(/\son\w+=/)
       })
 
-      it(`${path} and its files are shown to anybody, also with a wrong token`, async () => {
+      it(`${path} ignores an invalid token`, async () => {
         await api.get(path).set('Authorization', 'Bearer x').expect(200)
       })
     }
@@ -400,13 +400,13 @@ const REDIRECTS = [
 ] as const
 
 for (const rootPath of ['', '/tasks-api']) {
-  describe(`A redirect to a page (ROOT_PATH ${rootPath || 'empty'})`, () => {
+  describe(`A redirect to a documentation page (ROOT_PATH ${rootPath || 'empty'})`, () => {
     const api = new Api()
     before(() => api.start({ DATABASE_URL: 'memory:', ROOT_PATH: rootPath }))
     after(() => api.stop())
 
     for (const { from, status, to, page } of REDIRECTS) {
-      it(`${from} is ${status} to the page, by a relative reference and whatever the query`, async () => {
+      it(`from ${from} is ${status} with a relative reference, for any query`, async () => {
         for (const method of ['GET', 'HEAD']) {
           for (const query of ['', '?t=1764082800', '?t=1&t=2&%ff']) {
             const { headers, ...answer } = await api.raw({ method, path: from + query })
@@ -424,16 +424,16 @@ const FILES = [
   ...['/docs/swagger-ui.css', '/docs/page.css', '/docs/swagger-ui-bundle.js', '/docs/start.js'],
   ...['/redoc/page.css', '/redoc/redoc.standalone.js'],
 ]
-/** Those that are texts of ours, not files. */
+/** Served from strings in the source, not from files. */
 const OWN = new Set(['/docs/page.css', '/docs/start.js', '/redoc/page.css'])
 
-describe('A file of the documentation', () => {
+describe('A documentation file', () => {
   const api = new Api()
   before(() => api.start({ DATABASE_URL: 'memory:' }))
   after(() => api.stop())
 
   for (const path of ['/docs', '/redoc', ...FILES]) {
-    it(`${path} is answered with 304 to a client that has it`, async () => {
+    it(`returns 304 for ${path} if If-None-Match has its ETag`, async () => {
       const whole = await api.get(path).expect(200)
       const { etag = '' } = whole.headers
       expect(etag).to.match(/^"[\w-]{20,}"$/)
@@ -448,7 +448,7 @@ describe('A file of the documentation', () => {
       }
     })
 
-    it(`${path} is answered whole to a client that has another version`, async () => {
+    it(`returns 200 for ${path} if If-None-Match has another ETag`, async () => {
       const { headers } = await api.get(path).expect(200)
       for (const has of ['"other"', 'W/"other"', String(headers.etag).slice(1, -1)]) {
         const answer = await api.get(path).set('If-None-Match', has).expect(200)
@@ -460,27 +460,27 @@ describe('A file of the documentation', () => {
     })
   }
 
-  it('may be kept for an hour; the page, and the document, are asked for each time', async () => {
+  it('may be cached for an hour, but a page is revalidated each time', async () => {
     for (const path of FILES)
       expect((await api.get(path).expect(200)).headers['cache-control'], path).to.equal('public, max-age=3600')
     for (const path of ['/docs', '/redoc'])
       expect((await api.get(path).expect(200)).headers['cache-control'], path).to.equal('no-cache')
   })
 
-  it('names no source map, which a browser would ask for in vain', async () => {
+  it('names no source map, which browsers would fail to load', async () => {
     for (const path of FILES) {
       const { body, text } = await api.get(path).expect(200)
       expect(text ?? String(body), path).to.not.match(/^(?:\/\/|\/\*)# sourceMappingURL=/m)
     }
   })
 
-  it('has another ETag than any other file', async () => {
+  it('has an ETag of its own', async () => {
     const answers = await Promise.all(['/docs', '/redoc', ...FILES].map((path) => api.get(path).expect(200)))
     expect(new Set(answers.map(({ headers }) => headers.etag)).size).to.equal(answers.length)
   })
 })
 
-describe('A file of the documentation that cannot be read', () => {
+describe('A documentation file that cannot be read', () => {
   const api = new Api()
   const { readFile } = fileSystem
   before(() => api.start({ DATABASE_URL: 'memory:' }))
@@ -489,7 +489,7 @@ describe('A file of the documentation that cannot be read', () => {
   })
   after(() => api.stop())
 
-  it('is a logged 500, and is read again at the next request', async () => {
+  it('returns 500, logs the cause, and is read again at the next request', async () => {
     let reads = 0
     fileSystem.readFile = (async () => {
       reads++
@@ -514,7 +514,7 @@ describe('A file of the documentation that cannot be read', () => {
     for (const path of FILES) await api.get(path).expect(200)
   })
 
-  it('is read once', async () => {
+  it('is served from memory once it was read', async () => {
     fileSystem.readFile = (async () => {
       throw new Error('It was read before.')
     }) as typeof readFile
@@ -522,7 +522,7 @@ describe('A file of the documentation that cannot be read', () => {
   })
 })
 
-describe('A service of another configuration', () => {
+describe('A service with another configuration', () => {
   const api = new Api()
   before(() =>
     api.start({
@@ -535,13 +535,13 @@ describe('A service of another configuration', () => {
   )
   after(() => api.stop())
 
-  it('is documented under its own name and prefix', () => {
+  it('is documented under PROJECT_NAME and API_V1_PREFIX', () => {
     expect(api.document.info.title).to.equal('Tâches <b>&"')
     expect(Object.keys(api.document.paths)).to.include.members(['/health', '/mine/v9/tasks', '/mine/v9/auth/login'])
     expect(JSON.stringify(api.document)).to.not.include('/api/v1')
   })
 
-  it('serves under its prefix and nowhere else, leads there, and signs as it was told', async () => {
+  it('serves and links under API_V1_PREFIX only, and signs tokens with ALGORITHM', async () => {
     const credentials = { email: 'jane@example.com', password: 'correct horse' }
     await api.post('/mine/v9/auth/register').send(credentials).expect(201)
     await api.post(REGISTER).send(credentials).expect(404)
@@ -559,17 +559,17 @@ describe('A service of another configuration', () => {
     expect((await list.expect(200)).headers.link).to.include('/mine/v9/tasks?')
   })
 
-  it('shows its name on its pages as text', async () => {
+  it('escapes PROJECT_NAME on its pages', async () => {
     for (const path of ['/docs', '/redoc']) expect((await api.get(path).expect(200)).text).to.not.include('<b>')
   })
 })
 
-describe('A service below a path that a proxy strips (ROOT_PATH)', () => {
+describe('A service behind a proxy that strips a path (ROOT_PATH)', () => {
   const api = new Api()
   before(() => api.start({ DATABASE_URL: 'memory:', ROOT_PATH: '/tasks-api' }))
   after(() => api.stop())
 
-  it('puts the path before the addresses in Location and Link', async () => {
+  it('prefixes Location and Link with the path', async () => {
     const jane = await api.signUp()
     for (let count = 0; count < 3; count++) {
       const { headers, body } = await jane.post(TASKS).send({ title: 'Ship' }).expect(201)
@@ -581,7 +581,7 @@ describe('A service below a path that a proxy strips (ROOT_PATH)', () => {
     expect(second.headers.link).to.match(/^<\/tasks-api\/[^>]+>; rel="next", <\/tasks-api\/[^>]+>; rel="prev"$/)
   })
 
-  it('has it nowhere else: not in its routes, its problems, or its document', async () => {
+  it('omits the path from its routes, problems and document', async () => {
     await api.get('/tasks-api/health').expect(404)
     const { body } = await api.get(`${TASKS}/1`).expect(401)
     expect(body.instance).to.equal(`${TASKS}/1`)

@@ -7,7 +7,7 @@ import { signed } from './tokens.ts'
 
 const CAUSE = 'connect ECONNREFUSED 10.0.0.7:5432 at /srv/app/tasks.ts, password hunter2'
 
-/** A port of which every method fails. */
+/** A port whose methods all fail. */
 function failing<Port>(methods: readonly (keyof Port)[], error: () => unknown): Port {
   const fail = async () => {
     throw error()
@@ -20,7 +20,7 @@ const failingTasks = (error: () => unknown) =>
 const failingUsers = (error: () => unknown) =>
   failing<UserRepository>(['add', 'findById', 'findByEmail', 'replaceHash'], error)
 
-/** Every route that touches a task. */
+/** A request to each task route. */
 const requests: Readonly<Record<string, (jane: User) => ReturnType<User['get']>>> = {
   'creating a task': (jane) => jane.post(TASKS).send({ title: 'Ship' }),
   'listing tasks': (jane) => jane.get(TASKS),
@@ -29,7 +29,7 @@ const requests: Readonly<Record<string, (jane: User) => ReturnType<User['get']>>
   'deleting a task': (jane) => jane.delete(`${TASKS}/1`),
 }
 
-describe('A mistake of ours', () => {
+describe('An unexpected error', () => {
   const api = new Api()
   let jane: User
   before(async () => {
@@ -39,7 +39,7 @@ describe('A mistake of ours', () => {
   after(() => api.stop())
 
   for (const [what, request] of Object.entries(requests)) {
-    it(`while ${what} answers 500 in one opaque sentence, with the cause in the log under the request id`, async () => {
+    it(`while ${what} is an opaque 500, with the cause in the log under the request id`, async () => {
       const requestId = `failure-while-${what.replaceAll(' ', '-')}`
       const answer = await request(jane).set({ 'X-Request-Id': requestId, Origin: ORIGIN }).expect(500)
       expect(codeOf(answer)).to.equal('internal_error')
@@ -55,7 +55,7 @@ describe('A mistake of ours', () => {
     })
   }
 
-  it('of any kind answers 500, also one that is no Error', async () => {
+  it('is a 500 even if the thrown value is not an Error', async () => {
     for (const thrown of [
       'text',
       null,
@@ -76,14 +76,14 @@ describe('A mistake of ours', () => {
     }
   })
 
-  it('does not take the service down', async () => {
+  it('leaves the service running', async () => {
     await jane.get(TASKS).expect(500)
     await jane.get(ME).expect(200)
     await api.get('/health').expect(200)
   })
 })
 
-describe('A store that can’t be reached', () => {
+describe('An unreachable store', () => {
   const tasks = new Api()
   const users = new Api()
   let jane: User
@@ -96,7 +96,7 @@ describe('A store that can’t be reached', () => {
   after(() => Promise.all([tasks.stop(), users.stop()]))
 
   for (const [what, request] of Object.entries(requests)) {
-    it(`while ${what} answers 503 and when to ask again, with the cause in the log alone`, async () => {
+    it(`while ${what} is a 503 with Retry-After, with the cause in the log only`, async () => {
       const requestId = `unavailable-while-${what.replaceAll(' ', '-')}`
       const answer = await request(jane).set('X-Request-Id', requestId).expect(503)
       expect(codeOf(answer)).to.equal('store_unavailable')
@@ -106,7 +106,7 @@ describe('A store that can’t be reached', () => {
     })
   }
 
-  it('answers 503, and no 401, where the user is asked for', async () => {
+  it('is a 503, not a 401, when looking up the user', async () => {
     const seconds = Math.floor(Date.now() / 1_000)
     const token = signed({ sub: '1', iat: seconds, exp: seconds + 600 }, SECRET_KEY)
     await users.get(ME).set('Authorization', `Bearer ${token}`).expect(503)
@@ -127,7 +127,7 @@ describe('A store that does not confirm a write', () => {
   after(() => api.stop())
 
   for (const what of ['creating a task', 'changing a task', 'deleting a task']) {
-    it(`while ${what} answers 503 without Retry-After, with the cause in the log alone`, async () => {
+    it(`while ${what} is a 503 without Retry-After, with the cause in the log only`, async () => {
       const requestId = `unknown-while-${what.replaceAll(' ', '-')}`
       const request = requests[what] as (jane: User) => ReturnType<User['get']>
       const answer = await request(jane).set('X-Request-Id', requestId).expect(503)
@@ -138,7 +138,7 @@ describe('A store that does not confirm a write', () => {
     })
   }
 
-  it('is documented for each route that writes, and for no other', () => {
+  it('is documented for exactly the routes that write', () => {
     const operations = Object.entries(api.document.paths).flatMap(([path, item]) => {
       return Object.keys(item).map((method) => ({ path, method }))
     })

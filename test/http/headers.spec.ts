@@ -8,29 +8,29 @@ const listOf = (value: unknown) =>
     .filter(Boolean)
 const namesIn = (value: unknown) => listOf(value).map((name) => name.toLowerCase())
 
-/** An answer of each kind, successes and errors. */
+/** Requests for a response of each kind. */
 const answers: Readonly<Record<string, readonly [status: number, ask: (jane: User) => Test]>> = {
   'a list': [200, (jane) => jane.get(TASKS)],
   'a new task': [201, (jane) => jane.post(TASKS).send({ title: 'Ship' })],
-  'an error of the input': [422, (jane) => jane.post(TASKS).send({ title: '' })],
-  'a body that is no JSON': [400, (jane) => jane.post(TASKS).type('json').send('{')],
-  'a body of a wrong type': [415, (jane) => jane.post(TASKS).type('text/plain').send('x')],
+  'an invalid title': [422, (jane) => jane.post(TASKS).send({ title: '' })],
+  'malformed JSON': [400, (jane) => jane.post(TASKS).type('json').send('{')],
+  'an unsupported media type': [415, (jane) => jane.post(TASKS).type('text/plain').send('x')],
   'a body that is too large': [413, (jane) => jane.post(TASKS).type('json').send('x'.repeat(1_048_577))],
-  'a wrong token': [401, (jane) => jane.get(ME).set('Authorization', 'Bearer x')],
+  'an invalid token': [401, (jane) => jane.get(ME).set('Authorization', 'Bearer x')],
   'an absent task': [404, (jane) => jane.get(`${TASKS}/999999999`)],
   'an unknown route': [404, (jane) => jane.get('/nowhere')],
-  'a method that is not there': [405, (jane) => jane.delete(TASKS)],
+  'an unsupported method': [405, (jane) => jane.delete(TASKS)],
 }
 
 describeApi('Headers', (api) => {
-  describe('Every answer', () => {
+  describe('Every response', () => {
     let jane: User
     before(async () => {
       jane = await api.signUp()
     })
 
     for (const [what, [status, ask]] of Object.entries(answers)) {
-      it(`has its security headers, also that to ${what}`, async () => {
+      it(`has the security headers: ${what}`, async () => {
         const { headers } = await ask(jane).expect(status)
         expect(headers).to.include({
           'x-content-type-options': 'nosniff',
@@ -43,7 +43,7 @@ describeApi('Headers', (api) => {
         expect(headers).to.not.have.any.keys('x-powered-by', 'server')
       })
 
-      it(`lets a listed origin read it, also that to ${what}`, async () => {
+      it(`is readable by an allowed origin: ${what}`, async () => {
         const { headers } = await ask(jane).set('Origin', ORIGIN).expect(status)
         expect(headers).to.include({
           'access-control-allow-origin': ORIGIN,
@@ -60,14 +60,14 @@ describeApi('Headers', (api) => {
         ])
       })
 
-      it(`carries the request id of the client, also that to ${what}`, async () => {
+      it(`echoes the client’s X-Request-Id: ${what}`, async () => {
         const { headers } = await ask(jane).set('X-Request-Id', 'trace-1.2_3').expect(status)
         expect(headers['x-request-id']).to.equal('trace-1.2_3')
       })
     }
 
-    it('to login may be kept by nobody, right or wrong', async () => {
-      for (const username of [jane.email, 'nobody@example.com']) {
+    it('to a login has Cache-Control: no-store, whether it succeeds or fails', async () => {
+      for (const username of [jane.email, 'unknown@example.com']) {
         const { headers } = await api.post(LOGIN).send({ username, password: 'correct horse battery staple' })
         expect(headers['cache-control']).to.equal('no-store')
       }
@@ -78,7 +78,7 @@ describeApi('Headers', (api) => {
     const send = (id: string) => api.raw({ method: 'GET', path: '/health', headers: { 'x-request-id': id } })
 
     for (const id of ['1', 'a', 'A.b_c-9', '.', '-'.repeat(128), 'f81d4fae-7dec-11d0-a765-00a0c91e6bf6']) {
-      it(`of the client is kept: ${id}`, async () => expect((await send(id)).headers['x-request-id']).to.equal(id))
+      it(`from the client is kept: ${id}`, async () => expect((await send(id)).headers['x-request-id']).to.equal(id))
     }
 
     const bad = [
@@ -97,14 +97,14 @@ describeApi('Headers', (api) => {
       'a\tb',
     ]
     for (const id of bad) {
-      it(`of the client is replaced: ${JSON.stringify(id)}`, async () => {
+      it(`from the client is replaced: ${JSON.stringify(id)}`, async () => {
         const given = String((await send(id)).headers['x-request-id'])
         expect(given).to.match(/^[A-Za-z0-9._-]{1,128}$/)
         expect(given).to.not.equal(id)
       })
     }
 
-    it('is another one for each request that brings none', async () => {
+    it('is unique for each request without one', async () => {
       const ids = await Promise.all(
         Array.from({ length: 10 }, async () => (await api.get('/health')).headers['x-request-id']),
       )
@@ -112,15 +112,15 @@ describeApi('Headers', (api) => {
     })
   })
 
-  describe('Another origin', () => {
+  describe('An origin', () => {
     const allowOrigin = ({ headers }: Response) => headers['access-control-allow-origin']
 
-    it('of the list may read', async () => {
+    it('in BACKEND_CORS_ORIGINS is allowed', async () => {
       for (const origin of [ORIGIN, 'http://localhost:3000'])
         expect(allowOrigin(await api.get('/health').set('Origin', origin).expect(200))).to.equal(origin)
     })
 
-    const strangers = [
+    const otherOrigins = [
       'https://evil.example',
       `${ORIGIN}.evil.example`,
       `${ORIGIN}/`,
@@ -133,8 +133,8 @@ describeApi('Headers', (api) => {
       '*',
       `${ORIGIN},http://localhost:3000`,
     ]
-    for (const origin of strangers) {
-      it(`may not read: ${origin}`, async () => {
+    for (const origin of otherOrigins) {
+      it(`is not allowed: ${origin}`, async () => {
         const answer = await api.get('/health').set('Origin', origin).expect(200)
         expect(answer.headers).to.not.have.any.keys('access-control-allow-origin', 'access-control-allow-credentials')
         const preflight = await api.options(TASKS).set({ Origin: origin, 'Access-Control-Request-Method': 'POST' })
@@ -142,7 +142,7 @@ describeApi('Headers', (api) => {
       })
     }
 
-    it('changes the answer, so that no cache may mix them up: there, a stranger or none', async () => {
+    it('is in Vary whether it is allowed, not allowed or missing', async () => {
       for (const origin of [ORIGIN, 'https://evil.example', undefined]) {
         const request = api.get('/health')
         const { headers } = await (origin === undefined ? request : request.set('Origin', origin))
@@ -150,7 +150,7 @@ describeApi('Headers', (api) => {
       }
     })
 
-    it('learns from a preflight which methods and headers it may send, without a token', async () => {
+    it('gets the allowed methods and headers from a preflight without a token', async () => {
       for (const path of [TASKS, `${TASKS}/1`, LOGIN, ME]) {
         const asked = { 'Access-Control-Request-Method': 'PATCH', 'Access-Control-Request-Headers': 'authorization' }
         const { headers } = await api
@@ -174,13 +174,13 @@ describeApi('Headers', (api) => {
       }
     })
 
-    it('is not allowed whatever header it asks for', async () => {
+    it('is not allowed to send an unlisted header', async () => {
       const asked = { 'Access-Control-Request-Method': 'GET', 'Access-Control-Request-Headers': 'x-anything' }
       const { headers } = await api.options(TASKS).set({ Origin: ORIGIN, ...asked })
       expect(namesIn(headers['access-control-allow-headers'])).to.not.include('x-anything')
     })
 
-    it('learns nothing from OPTIONS that is no preflight: it is a method that is not there', async () => {
+    it('gets 405 for OPTIONS that is not a preflight', async () => {
       const { headers } = await api.options(TASKS).set('Origin', ORIGIN).expect(405)
       expect(headers).to.not.have.property('access-control-allow-methods')
     })

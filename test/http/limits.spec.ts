@@ -8,28 +8,28 @@ import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, TASKS, type User } 
 
 const LIMITED = { DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true' }
 
-/** A service for one test or one suite, with limits. */
+/** Starts a service with rate limits. */
 async function limited(environment: Readonly<Record<string, string>>): Promise<Api> {
   const api = new Api()
   await api.start({ ...LIMITED, ...environment })
   return api
 }
 
-const logIn = (api: Api, username = 'nobody@example.com', password = PASSWORD) =>
+const logIn = (api: Api, username = 'unknown@example.com', password = PASSWORD) =>
   api.post(LOGIN).send({ username, password })
 
 const forwarded = (test: Test, ...addresses: string[]) => test.set('X-Forwarded-For', addresses.join(', '))
 
 const statusOf = async (test: Test) => (await test).status
 
-/** Each after the one before. */
+/** Sends the requests one after the other. */
 async function statusesOf(tests: readonly (() => Test)[]): Promise<number[]> {
   const statuses: number[] = []
   for (const test of tests) statuses.push(await statusOf(test()))
   return statuses
 }
 
-/** The numbers of the two headers (draft-ietf-httpapi-ratelimit-headers-10). */
+/** Parses both headers (draft-ietf-httpapi-ratelimit-headers-10). */
 function rateLimit({ headers }: Response) {
   const [, name, left, reset] = /^"(\w+)";r=(\d+);t=(\d+)$/.exec(headers.ratelimit ?? '') ?? []
   const [, policy, allowed, window] = /^"(\w+)";q=(\d+);w=(\d+)$/.exec(headers['ratelimit-policy'] ?? '') ?? []
@@ -37,14 +37,14 @@ function rateLimit({ headers }: Response) {
   return { name, left: Number(left), reset: Number(reset), allowed: Number(allowed), window: Number(window) }
 }
 
-describe('The limit on a user', () => {
+describe('The rate limit per user', () => {
   let api: Api
   before(async () => {
     api = await limited({ RATE_LIMIT_USER: '4' })
   })
   after(() => api.stop())
 
-  it('counts every request with a token, whatever becomes of it, and says what is left', async () => {
+  it('counts every authenticated request, even a failed one, and returns what is left', async () => {
     const jane = await api.signUp()
     const answers = [
       await jane.get(TASKS).expect(200),
@@ -59,7 +59,7 @@ describe('The limit on a user', () => {
     })
   })
 
-  it('answers 429, when to come back, and nothing else', async () => {
+  it('returns 429 with Retry-After before validation', async () => {
     const jane = await api.signUp()
     await statusesOf(Array.from({ length: 4 }, () => () => jane.get(TASKS)))
     for (const request of [jane.get(TASKS), jane.post(TASKS).send({ title: '' }), jane.delete(`${TASKS}/1`)]) {
@@ -73,21 +73,21 @@ describe('The limit on a user', () => {
     }
   })
 
-  it('is each user’s own', async () => {
+  it('is separate for each user', async () => {
     const [jane, john] = [await api.signUp(), await api.signUp()]
     await statusesOf(Array.from({ length: 5 }, () => () => jane.get(TASKS)))
     await jane.get(TASKS).expect(429)
     expect(rateLimit(await john.get(TASKS).expect(200)).left).to.equal(3)
   })
 
-  it('does not count a request without a token, and says nothing then', async () => {
+  it('does not count requests without a token', async () => {
     for (let request = 0; request < 6; request++) {
       const { headers } = await api.get(TASKS).expect(401)
       expect(headers).to.not.have.any.keys('ratelimit', 'ratelimit-policy')
     }
   })
 
-  it('does not count what machines ask for', async () => {
+  it('does not count probes, documentation and unknown paths', async () => {
     for (const path of ['/health', '/livez', '/readyz', '/openapi.json', '/docs', '/nowhere']) {
       for (let request = 0; request < 6; request++) {
         const { status, headers } = await api.get(path)
@@ -97,7 +97,7 @@ describe('The limit on a user', () => {
     }
   })
 
-  it('ends with its window', async () => {
+  it('resets when its window ends', async () => {
     const jane = await api.signUp()
     mock.timers.enable({ apis: ['Date'], now: Date.now() })
     try {
@@ -113,13 +113,13 @@ describe('The limit on a user', () => {
     }
   })
 
-  it('may be read by pages of a listed origin', async () => {
+  it('is readable by an allowed origin', async () => {
     const { headers } = await api.get('/health').set('Origin', ORIGIN)
     const exposed = String(headers['access-control-expose-headers']).toLowerCase().split(/, */)
     expect(exposed).to.include.members(['ratelimit', 'ratelimit-policy', 'retry-after'])
   })
 
-  it('is in the document: the headers on every answer, and 429 with when to come back', () => {
+  it('is documented: the headers on every response, and 429 with Retry-After', () => {
     for (const [path, item] of Object.entries(api.document.paths)) {
       for (const [method, { responses }] of Object.entries(item)) {
         const what = `${method} ${path}`
@@ -136,8 +136,8 @@ describe('The limit on a user', () => {
   })
 })
 
-describe('The limits on an address', () => {
-  it('are one for logins and one for registrations, and count before anything is read or hashed', async () => {
+describe('The rate limits per client network', () => {
+  it('are separate for logins and registrations, and count before a body is read', async () => {
     const api = await limited({ RATE_LIMIT_LOGIN: '2', RATE_LIMIT_REGISTER: '3' })
     try {
       expect(rateLimit(await logIn(api).expect(401))).to.include({ name: 'login', left: 1, allowed: 2, window: 60 })
@@ -164,7 +164,7 @@ describe('The limits on an address', () => {
     }
   })
 
-  it('warn once of X-Forwarded-For that TRUST_PROXY makes them ignore, and repeat none of it', async () => {
+  it('warn once about an ignored X-Forwarded-For, without its value', async () => {
     for (const [TRUST_PROXY, expected] of [
       ['0', 1],
       ['1', 0],
@@ -187,7 +187,7 @@ describe('The limits on an address', () => {
     }
   })
 
-  it('take the address that the one proxy adds, whatever stands before it', async () => {
+  it('use the address added by the proxy if TRUST_PROXY is 1', async () => {
     const api = await limited({ RATE_LIMIT_LOGIN: '2', TRUST_PROXY: '1' })
     try {
       const lists = [['192.0.2.1'], ['203.0.113.1', '192.0.2.1'], ['203.0.113.2', '198.51.100.9', '192.0.2.1']]
@@ -199,7 +199,7 @@ describe('The limits on an address', () => {
     }
   })
 
-  it('take the address before the last where there are two proxies', async () => {
+  it('use the address before the last one if TRUST_PROXY is 2', async () => {
     const api = await limited({ RATE_LIMIT_LOGIN: '2', TRUST_PROXY: '2' })
     try {
       const proxy = '198.51.100.1'
@@ -212,7 +212,7 @@ describe('The limits on an address', () => {
     }
   })
 
-  it('are shared by all instances on one PostgreSQL', async () => {
+  it('are shared by all instances on one PostgreSQL database', async () => {
     const shared = { DATABASE_URL: await postgresql.databaseUrl(), RATE_LIMIT_LOGIN: '3', RATE_LIMIT_REGISTER: '2' }
     const one = await limited(shared)
     const other = await limited(shared)
@@ -240,32 +240,32 @@ describe('Failed logins', () => {
   const from = (address: string, password = PASSWORD) => forwarded(logIn(api, jane.email, password), address)
   const guess = (number: number) => () => from(`203.0.113.${number}`, `guess ${number}`)
 
-  it('slow who guesses the password of an account, from many addresses too', async () => {
+  it('are limited per account, even if they come from many addresses', async () => {
     expect(await statusesOf([guess(1), guess(2), guess(1), guess(2)])).to.deep.equal([401, 401, 429, 429])
     const refused = await from('203.0.113.1').expect(429)
     expect(codeOf(refused)).to.equal('too_many_requests')
     expect(Number(refused.headers['retry-after'])).to.be.within(800, 900)
   })
 
-  it('keep no owner out, neither where they have logged in before nor where they have not', async () => {
+  it('do not lock the owner out, on a known or a new network', async () => {
     await from(HOME).expect(200)
     expect(await statusesOf([guess(1), guess(2), guess(1)])).to.deep.equal([401, 401, 429])
     await from(HOME).expect(200)
     await from('203.0.113.9').expect(200)
   })
 
-  it('of an account that nobody has look the same', async () => {
-    const nobody = [1, 2, 1].map((number) => () => forwarded(logIn(api), `203.0.113.${number}`))
-    expect(await statusesOf(nobody)).to.deep.equal([401, 401, 429])
+  it('are limited in the same way for an unknown account', async () => {
+    const unknown = [1, 2, 1].map((number) => () => forwarded(logIn(api), `203.0.113.${number}`))
+    expect(await statusesOf(unknown)).to.deep.equal([401, 401, 429])
   })
 
-  it('are those of one account, however its address is spelled', async () => {
+  it('are counted together for all spellings of an address', async () => {
     const spelled = [' jane@EXAMPLE.com', 'jane@example.com ', 'jane@Example.Com']
     const logins = spelled.map((username, index) => () => forwarded(logIn(api, username), `203.0.113.${index % 2}`))
     expect(await statusesOf(logins)).to.deep.equal([401, 401, 429])
   })
 
-  it('count no more when the login is over', async () => {
+  it('are forgotten after a successful login', async () => {
     await from(HOME, 'wrong').expect(401)
     await from(HOME).expect(200)
     await from(HOME, 'wrong').expect(401)
@@ -273,12 +273,12 @@ describe('Failed logins', () => {
   })
 })
 
-describe('Without limits', () => {
+describe('Without rate limits', () => {
   const api = new Api()
   before(() => api.start({ DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'false', RATE_LIMIT_USER: '1' }))
   after(() => api.stop())
 
-  it('nothing is refused, and no answer speaks of limits', async () => {
+  it('no request is rejected, and no response has rate-limit headers', async () => {
     const jane = await api.signUp()
     const requests = [...Array.from({ length: 12 }, () => logIn(api, jane.email, 'wrong')), logIn(api, jane.email)]
     for (const answer of [...(await Promise.all(requests)), await jane.get(TASKS), await jane.get(TASKS)]) {

@@ -19,11 +19,11 @@ interface Line {
   readonly [name: string]: unknown
 }
 
-/** The lines of one request, without what differs from run to run. */
+/** The log lines of one request. */
 const linesOf = (api: Api, requestId: string) =>
   api.log.map((line) => JSON.parse(line) as Line).filter((line) => line.requestId === requestId)
 
-/** The line that every request has; it is written when the last byte is sent, so it may come after the answer. */
+/** The access-log line, which is written once the last byte is sent: perhaps after the client has read the response. */
 async function requestLine(api: Api, requestId: string): Promise<Line> {
   for (;;) {
     const line = linesOf(api, requestId).find(({ msg }) => msg === 'request')
@@ -35,7 +35,7 @@ async function requestLine(api: Api, requestId: string): Promise<Line> {
 const TRACE = '4bf92f3577b34da6a3ce929d0e0e4736'
 const SPAN = '00f067aa0ba902b7'
 
-describe('The line of a request', () => {
+describe('The access-log line of a request', () => {
   const api = new Api()
   let jane: User
   before(async () => {
@@ -48,7 +48,7 @@ describe('The line of a request', () => {
   after(() => api.stop())
 
   let requests = 0
-  /** Sends it under an id of its own and gives its line. */
+  /** Sends the request with a unique X-Request-Id and returns its line. */
   async function lineOf(request: RawRequest, token?: string): Promise<Line> {
     const requestId = `request-${++requests}`
     const authorization = token === undefined ? {} : { authorization: `Bearer ${token}` }
@@ -56,7 +56,7 @@ describe('The line of a request', () => {
     return requestLine(api, requestId)
   }
 
-  it('has the method, the template of the route, the status, the time and the user, and nothing else', async () => {
+  it('has the method, route template, status, duration and user, and nothing else', async () => {
     const { id } = await jane.createTask()
     const line = await lineOf({ method: 'GET', path: `${TASKS}/${id}` }, jane.token)
     expect(line).to.include({ method: 'GET', route: `${TASKS}/{id}`, status: 200, userId: jane.id, msg: 'request' })
@@ -67,13 +67,13 @@ describe('The line of a request', () => {
     )
   })
 
-  it('is one', async () => {
+  it('is the only line of the request', async () => {
     const line = await lineOf({ method: 'GET', path: TASKS }, jane.token)
     expect(linesOf(api, line.requestId ?? '')).to.have.length(1)
   })
 
   const json = { 'content-type': 'application/json' }
-  const wrong = JSON.stringify({ username: 'nobody@example.com', password: PASSWORD })
+  const wrong = JSON.stringify({ username: 'unknown@example.com', password: PASSWORD })
   const examples: Readonly<Record<string, readonly [RawRequest, object]>> = {
     'no token': [
       { method: 'GET', path: TASKS },
@@ -83,45 +83,45 @@ describe('The line of a request', () => {
       { method: 'GET', path: '/etc/passwd' },
       { level: 30, status: 404 },
     ],
-    'a method that is not there': [
+    'an unsupported method': [
       { method: 'PUT', path: TASKS },
       { level: 30, status: 405, method: 'PUT' },
     ],
-    'a wrong body': [
+    'malformed JSON': [
       { method: 'POST', path: REGISTER, headers: json, body: '{' },
       { level: 30, status: 400 },
     ],
-    'a probe': [
+    '/livez': [
       { method: 'GET', path: '/livez' },
       { level: 20, status: 200, route: '/livez' },
     ],
-    'another probe': [
+    '/readyz': [
       { method: 'GET', path: '/readyz' },
       { level: 20, status: 200, route: '/readyz' },
     ],
-    health: [
+    '/health': [
       { method: 'HEAD', path: '/health' },
       { level: 20, status: 200, route: '/health', method: 'HEAD' },
     ],
-    'the document': [
+    '/openapi.json': [
       { method: 'GET', path: '/openapi.json' },
       { level: 30, status: 200, route: '/openapi.json' },
     ],
-    'a page': [
+    '/docs': [
       { method: 'GET', path: '/docs' },
       { level: 30, status: 200, route: '/docs' },
     ],
-    'a wrong pair': [
+    'a failed login': [
       { method: 'POST', path: LOGIN, headers: json, body: wrong },
       { level: 30, status: 401 },
     ],
-    'too many': [
+    'a rate-limited login': [
       { method: 'POST', path: LOGIN, headers: json, body: wrong },
       { level: 40, status: 429 },
     ],
   }
   for (const [what, [request, expected]] of Object.entries(examples)) {
-    it(`tells of ${what}: ${JSON.stringify(expected)}`, async () => {
+    it(`of ${what} has ${JSON.stringify(expected)}`, async () => {
       const line = await lineOf(request)
       expect(line).to.include(expected)
       expect(line).to.not.have.property('userId')
@@ -129,13 +129,13 @@ describe('The line of a request', () => {
     })
   }
 
-  it('never has the path or the query', async () => {
+  it('contains neither the path nor the query', async () => {
     const line = await lineOf({ method: 'GET', path: `${TASKS}/77777?skip=88888` }, jane.token)
     expect(JSON.stringify({ ...line, time: 0, pid: 0 })).to.not.match(/77777|88888/)
   })
 
-  it('says 499, and that it was aborted, when the client does not wait', async () => {
-    const requestId = 'who-does-not-wait'
+  it('has status 499 if the client leaves before the response', async () => {
+    const requestId = 'client-that-leaves'
     const headers = { authorization: `Bearer ${jane.token}`, ...json, 'content-length': 9, expect: '100-continue' }
     const request = httpRequest(api.url + TASKS, {
       method: 'POST',
@@ -150,10 +150,10 @@ describe('The line of a request', () => {
   })
 
   for (const leave of ['destroy', 'resetAndDestroy'] as const) {
-    it(`says 499 when the client leaves a download (${leave})`, async () => {
+    it(`has status 499 if the client leaves a download (${leave})`, async () => {
       const requestId = `leaves-by-${leave}`
       const socket = connect(Number(new URL(api.url).port), '127.0.0.1').on('error', () => undefined)
-      // More than the buffers of a connection hold.
+      // More than the socket buffers hold.
       const request = `GET /redoc/redoc.standalone.js HTTP/1.1\r\nHost: x\r\nX-Request-Id: ${requestId}\r\n\r\n`
       socket.write(request.repeat(20))
       await once(socket, 'data')
@@ -172,7 +172,7 @@ describe('The line of a request', () => {
   const given = { 'half a body': '{"ti', 'a chunk without a size': 'ZZ\r\n' }
   for (const [what, body] of Object.entries(given)) {
     for (const end of ['end', 'resetAndDestroy'] as const) {
-      it(`blames nobody here for ${what}, after which the client goes (${end})`, async () => {
+      it(`is not an error if the client leaves after ${what} (${end})`, async () => {
         const requestId = `${end}-${body.length}`
         const framing = body.startsWith('{') ? 'Content-Length: 50' : 'Transfer-Encoding: chunked'
         const socket = connect(Number(new URL(api.url).port), '127.0.0.1').on('error', () => undefined)
@@ -186,7 +186,7 @@ describe('The line of a request', () => {
     }
   }
 
-  describe('has the id of the trace', () => {
+  describe('has the trace id', () => {
     const traceIdOf = async (traceparent: string) =>
       (await lineOf({ method: 'GET', path: '/livez', headers: { traceparent } })).traceId
 
@@ -220,14 +220,14 @@ describe('The line of a request', () => {
       `cc-${TRACE}-${SPAN}-01what`,
     ]
     for (const traceparent of invalid) {
-      it(`but not of ${JSON.stringify(traceparent)}`, async () => {
+      it(`not of ${JSON.stringify(traceparent)}`, async () => {
         expect(await traceIdOf(traceparent)).to.equal(undefined)
       })
     }
   })
 })
 
-describe('The lines of a request that fails', () => {
+describe('The log lines of a failed request', () => {
   const api = new Api()
   let failure: unknown
   const tasks = {
@@ -239,10 +239,10 @@ describe('The lines of a request that fails', () => {
   after(() => api.stop())
 
   for (const [status, level, error] of [
-    [500, 'error', new TypeError('a mistake of ours')],
+    [500, 'error', new TypeError('unexpected')],
     [503, 'warn', new StoreUnavailable(new Error('connect ECONNREFUSED 127.0.0.1:5432'))],
   ] as const) {
-    it(`say at the level ${level} that it was ${status} and why, under its id`, async () => {
+    it(`have level ${level}, the status ${status}, the cause and the request id`, async () => {
       failure = error
       const jane = await api.signUp()
       const requestId = `fails-with-${status}`
@@ -253,7 +253,7 @@ describe('The lines of a request that fails', () => {
       const [cause, request] = lines as [Line, Line]
       expect(request).to.include({ status, route: TASKS, userId: jane.id })
       expect(cause.err).to.include.keys('type', 'message', 'stack')
-      expect(JSON.stringify(cause.err)).to.match(/a mistake of ours|ECONNREFUSED 127\.0\.0\.1:5432/)
+      expect(JSON.stringify(cause.err)).to.match(/unexpected|ECONNREFUSED 127\.0\.0\.1:5432/)
     })
   }
 
@@ -282,7 +282,7 @@ describe('An error in the log', () => {
   before(() => api.start({ DATABASE_URL: 'memory:' }, { tasks: () => tasks }))
   after(() => api.stop())
 
-  class OurMistake extends RangeError {}
+  class CustomError extends RangeError {}
 
   async function logged(error: unknown): Promise<Record<string, unknown>> {
     failure = error
@@ -295,34 +295,34 @@ describe('An error in the log', () => {
   let errors = 0
 
   it('has its class, its message, its code and its stack', async () => {
-    const err = await logged(Object.assign(new OurMistake('a wrong number'), { code: 'E_NUMBER', errno: -5 }))
-    expect(err).to.include({ type: 'OurMistake', message: 'a wrong number', code: 'E_NUMBER', errno: -5 })
+    const err = await logged(Object.assign(new CustomError('a wrong number'), { code: 'E_NUMBER', errno: -5 }))
+    expect(err).to.include({ type: 'CustomError', message: 'a wrong number', code: 'E_NUMBER', errno: -5 })
     expect(err.stack).to.match(/^RangeError: a wrong number\n +at /)
     expect(err).to.have.all.keys('type', 'message', 'stack', 'code', 'errno')
   })
 
   it('has the classes and messages of its causes', async () => {
-    const err = await logged(new StoreUnavailable(new TypeError('no host', { cause: new OurMistake('no name') })))
+    const err = await logged(new StoreUnavailable(new TypeError('no host', { cause: new CustomError('no name') })))
     expect(err).to.include({ type: 'StoreUnavailable' })
     expect(err.message).to.match(/no host: no name$/)
     expect(err.stack).to.match(/caused by: TypeError: no host\n.*caused by: RangeError: no name\n/s)
   })
 
-  it('has each of several errors, also where they are a cause', async () => {
-    const attempts = ['::1', '127.0.0.1'].map((host) => new OurMistake(`connect ECONNREFUSED ${host}:5432`))
+  it('has each error of an AggregateError, also if that is a cause', async () => {
+    const attempts = ['::1', '127.0.0.1'].map((host) => new CustomError(`connect ECONNREFUSED ${host}:5432`))
     const all = new AggregateError(attempts, 'all')
     for (const error of [all, new StoreUnavailable(all)]) {
       const err = await logged(error)
       expect(err.type).to.equal(error.constructor.name)
       const each = err.aggregateErrors as { type: string; message: string }[]
       expect(each.map(({ type, message }) => `${type}: ${message}`)).to.deep.equal([
-        'OurMistake: connect ECONNREFUSED ::1:5432',
-        'OurMistake: connect ECONNREFUSED 127.0.0.1:5432',
+        'CustomError: connect ECONNREFUSED ::1:5432',
+        'CustomError: connect ECONNREFUSED 127.0.0.1:5432',
       ])
     }
   })
 
-  it('has at most ten of many, and of a circle each once', async () => {
+  it('has at most ten aggregated errors, and each error of a cycle once', async () => {
     const many = new AggregateError(
       Array.from({ length: 50 }, () => new Error('one')),
       'many',
@@ -333,7 +333,7 @@ describe('An error in the log', () => {
     expect((await logged(circle)).message).to.include('round: and round')
   })
 
-  it('may be any value that was thrown', async () => {
+  it('shows any thrown value', async () => {
     expect(await logged('a text')).to.equal("'a text'")
     expect(await logged(undefined)).to.equal('undefined')
     expect(await logged({ answer: 42 })).to.equal('{ answer: 42 }')
@@ -341,7 +341,7 @@ describe('An error in the log', () => {
   })
 })
 
-/** A word that no library uses by itself. */
+/** A string that occurs in no library. */
 const MARK = 'Qx7zKw'
 
 describe('Secrets', function () {
@@ -355,7 +355,7 @@ describe('Secrets', function () {
   const PAIR = { email: 'jane@example.com', password: `${MARK} "horse" \\ bättery & staple` }
   const GUESS = `${MARK}=another/guess%20`
 
-  /** Where a client may put a secret, on whatever route. */
+  /** Requests to a route with secrets in every place that a client may use. */
   function requestsTo(method: string, path: string, secrets: Readonly<Record<'token' | 'password', string>>) {
     const { token, password } = secrets
     const target = path.replace('{id}', '1')
@@ -391,7 +391,7 @@ describe('Secrets', function () {
     ]
   }
 
-  /** Ports that fail and quote what they were given, as libraries do. */
+  // Ports whose errors quote their input, as those of libraries do.
   const quote = (...given: unknown[]): never => {
     throw new Error(`cannot handle ${given.map((each) => JSON.stringify(each)).join()} nor ${given.join()}`, {
       cause: new TypeError(`nor can ${given.join()}`),
@@ -407,8 +407,8 @@ describe('Secrets', function () {
   }
 
   for (const environment of ['production', 'development']) {
-    for (const [what, overrides] of Object.entries({ 'that works': {}, 'whose parts fail and quote them': failing })) {
-      it(`never reach the log of a service ${what}, wherever a client puts them (${environment})`, async () => {
+    for (const [what, overrides] of Object.entries({ 'that works': {}, 'whose ports fail and quote them': failing })) {
+      it(`never reach the log of a service ${what} (${environment})`, async () => {
         const path = join(folder, `${environment}-${what}`)
         const config = { ENVIRONMENT: environment, SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
         const api = new Api()
@@ -431,8 +431,8 @@ describe('Secrets', function () {
             }
           }
           const log = written()
-          const told = [rightOnes.token, rightOnes.password, SECRET_KEY, GUESS, MARK, '$2b$']
-          const spellings = told.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURI(secret)])
+          const known = [rightOnes.token, rightOnes.password, SECRET_KEY, GUESS, MARK, '$2b$']
+          const spellings = known.flatMap((secret) => [secret, JSON.stringify(secret).slice(1, -1), encodeURI(secret)])
           for (const secret of spellings)
             expect(log.split('\n').filter((line) => line.includes(secret))).to.deep.equal([])
           expect(log.match(/request/g)).to.have.length.of.at.least(200)
@@ -445,7 +445,7 @@ describe('Secrets', function () {
     }
   }
 
-  /** The error of a login that fails and quotes what it was given, as it is handed to the log. */
+  /** The logged error of a login whose hasher quotes its input. */
   async function loggedError(type: string, body: string): Promise<Record<string, unknown>> {
     const api = new Api()
     await api.start({ DATABASE_URL: 'memory:' }, failing)
@@ -458,20 +458,20 @@ describe('Secrets', function () {
     return api.log.map((line) => JSON.parse(line)).find(({ level }) => level === 50).err
   }
 
-  it('are removed from the message of an error, also after a byte order mark', async () => {
+  it('are removed from an error message, also if the body begins with a byte order mark', async () => {
     const pair = JSON.stringify({ username: PAIR.email, password: GUESS })
     const { message } = await loggedError('application/json', `\ufeff${pair}`)
     expect(message).to.include('cannot handle').and.to.not.include(MARK)
   })
 
-  it('are not searched for by the thousand: then the whole text of the error is withheld', async () => {
+  it('replace the whole text of an error if there are thousands of them', async () => {
     const scope = Object.fromEntries(Array.from({ length: 2_000 }, (_, index) => [`token${index}`, `${MARK}${index}`]))
     const body = JSON.stringify({ username: PAIR.email, password: MARK, scope })
     const err = await loggedError('application/json', body)
     expect(err).to.deep.equal({ type: 'Error', message: '[redacted]', stack: '[redacted]' })
   })
 
-  it('are not even given to the log, which would hide the forms that it knows', async () => {
+  it('never reach the log, even before it redacts', async () => {
     const api = new Api()
     await api.start({ DATABASE_URL: 'memory:' })
     const secrets = [PASSWORD, GUESS, SECRET_KEY, '$2b$']
@@ -489,7 +489,7 @@ describe('Secrets', function () {
     for (const secret of secrets) expect(api.log.join('\n')).to.not.include(secret)
   })
 
-  it('never reach the log of a service whose database can’t be reached', async () => {
+  it('never reach the log of a service whose database is unreachable', async () => {
     const api = new Api()
     const away = async (...given: unknown[]) => {
       throw new StoreUnavailable(new Error(`no connection to postgresql://jane:${MARK}@db/tasks for ${given.join()}`))

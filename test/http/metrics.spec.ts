@@ -29,7 +29,7 @@ describe('The metrics', () => {
 
   const exposition = async () => (await fetch(`${url}/metrics`)).text()
 
-  /** The samples by name and labels, these in the order of their names. */
+  /** The samples by name and labels, sorted by label name. */
   async function samples(): Promise<Record<string, number>> {
     const lines = (await exposition()).split('\n').filter((line) => line !== '' && !line.startsWith('#'))
     const read = lines.map((line) => {
@@ -47,7 +47,7 @@ describe('The metrics', () => {
     return Object.fromEntries(read)
   }
 
-  /** A request is counted when its last byte is sent, so that may be after its answer. */
+  /** A request is counted once its last byte is sent, which may be after the client has read the response. */
   async function untilCounted(sample: string, count: number): Promise<void> {
     while (((await samples())[sample] ?? 0) < count);
   }
@@ -69,11 +69,11 @@ describe('The metrics', () => {
       expect((await fetch(`${url}/metrics`, { method })).status, method).to.equal(404)
   })
 
-  it('are not on the port of everybody', async () => {
+  it('are not served on the API port', async () => {
     await api.get('/metrics').expect(404)
   })
 
-  it('count requests and their time by method, template of the route and status', async () => {
+  it('count requests and their durations by method, route template and status', async () => {
     const { id } = await jane.createTask()
     const count = counted('GET', `${TASKS}/{id}`, 200)
     const before = (await samples())[count] ?? 0
@@ -93,7 +93,7 @@ describe('The metrics', () => {
     expect(all[`http_server_request_duration_seconds_bucket{le="0.005",${labels}}`]).to.be.a('number')
   })
 
-  it('have one name for every path that is not there, and never a path itself', async () => {
+  it('use one label for all unknown paths, and never a path itself', async () => {
     for (const path of ['/one', '/two', '/etc/passwd', '/api/v1/tasks/1/x', `/${jane.token}`]) {
       await api.raw({ method: 'GET', path })
     }
@@ -104,7 +104,7 @@ describe('The metrics', () => {
     expect(text).to.not.include(jane.token)
   })
 
-  it('tell how many requests are being answered', async () => {
+  it('count active requests', async () => {
     expect(await samples()).to.include({ http_server_active_requests: 0 })
     const headers = { authorization: `Bearer ${jane.token}`, 'content-type': 'application/json' }
     const request = httpRequest(api.url + TASKS, {
@@ -122,15 +122,15 @@ describe('The metrics', () => {
     while ((await samples()).http_server_active_requests !== 0);
   })
 
-  it('count refusals because of a limit, by route', async () => {
-    const wrong = { username: 'nobody@example.com', password: 'wrong' }
+  it('count rate-limited requests by route', async () => {
+    const wrong = { username: 'unknown@example.com', password: 'wrong' }
     for (let attempt = 0; attempt < 4; attempt++) await api.post(LOGIN).send(wrong)
     const refusals = `rate_limit_refusals_total{route="${LOGIN}"}`
     await untilCounted(refusals, 3)
     expect(await samples()).to.include({ [refusals]: 3 })
   })
 
-  it('tell of the connections, the queue of passwords, the lag of the event loop, and what runs', async () => {
+  it('include connections, the password queue, event-loop lag and the build', async () => {
     const all = await samples()
     expect(all).to.include.keys(
       ...['total', 'idle', 'waiting'].map((state) => `db_client_connections{state="${state}"}`),
@@ -146,7 +146,7 @@ describe('The metrics', () => {
     })
   })
 
-  it('name each series once, with a type and a help', async () => {
+  it('have a unique name, a type and a help text', async () => {
     const lines = (await exposition()).split('\n')
     const named = (what: string) => lines.flatMap((line) => (line.startsWith(`# ${what} `) ? [line.split(' ')[2]] : []))
     expect(named('HELP')).to.deep.equal(named('TYPE'))
@@ -154,8 +154,8 @@ describe('The metrics', () => {
   })
 })
 
-describe('The port of the metrics', () => {
-  it('is closed when the service is', async () => {
+describe('The metrics port', () => {
+  it('is closed with the service', async () => {
     const api = new Api()
     const METRICS_PORT = String(await freePort())
     await api.start({ DATABASE_URL: 'memory:', METRICS_PORT })
@@ -169,13 +169,13 @@ describe('The port of the metrics', () => {
 describe('Without METRICS_PORT', () => {
   afterEach(() => mock.restoreAll())
 
-  it('nothing is counted', async () => {
-    const told = [mock.method(Metrics.prototype, 'started'), mock.method(Metrics.prototype, 'answered')]
+  it('no request is counted', async () => {
+    const observers = [mock.method(Metrics.prototype, 'started'), mock.method(Metrics.prototype, 'answered')]
     const api = new Api()
     await api.start({ DATABASE_URL: 'memory:' })
     await api.get('/health').expect(200)
     await api.get('/metrics').expect(404)
     await api.stop()
-    for (const method of told) expect(method.mock.callCount()).to.equal(0)
+    for (const method of observers) expect(method.mock.callCount()).to.equal(0)
   })
 })

@@ -13,14 +13,14 @@ function linksOf({ headers }: Pick<Response, 'headers'>): Record<string, string>
 const idsOf = ({ body }: Response) => (body as TaskBody[]).map(({ id }) => id)
 const descending = (ids: readonly number[]) => [...ids].sort((a, b) => b - a)
 
-describeApi('A list of tasks', (api) => {
-  /** The pages that follow one in that direction, to the end, each found through the one before. */
+describeApi('The list of tasks', (api) => {
+  /** Follows `Link` in one direction to the last page. */
   async function follow(user: User, from: Response, relation: 'next' | 'prev'): Promise<Response[]> {
     const pages: Response[] = []
     for (let target = linksOf(from)[relation]; target; target = linksOf(pages.at(-1) as Response)[relation]) {
       const { pathname, search } = new URL(target, `${api.url}${TASKS}`)
       pages.push(await user.get(pathname + search).expect(200))
-      // A page that leads nowhere new would be followed for ever.
+      // Guards against a cycle of links.
       expect(pages.length).to.be.at.most(50)
     }
     return pages
@@ -33,7 +33,7 @@ describeApi('A list of tasks', (api) => {
     return { user, ids: descending(tasks.map(({ id }) => id)) }
   }
 
-  it('is a bare array, empty and without links where there is nothing', async () => {
+  it('is an empty array without links if there are no tasks', async () => {
     const user = await api.signUp()
     for (const query of ['', '?skip=0&limit=1', '?skip=5']) {
       const answer = await user.get(TASKS + query).expect(200)
@@ -42,20 +42,20 @@ describeApi('A list of tasks', (api) => {
     }
   })
 
-  it('holds whole tasks, newest first', async () => {
+  it('contains complete tasks, newest first', async () => {
     const user = await api.signUp()
     const first = await user.createTask({ description: 'soon' })
     const second = await user.createTask({ completed: true })
     expect(await user.listTasks()).to.deep.equal([second, first])
   })
 
-  it('keeps its order when an older task changes', async () => {
+  it('keeps its order when an older task is edited', async () => {
     const { user, ids } = await userWith(3)
     await user.editTask(ids.at(-1) as number, { title: 'Changed' })
     expect(idsOf(await user.get(TASKS).expect(200))).to.deep.equal(ids)
   })
 
-  it('holds 100 tasks unless it is told otherwise, and 200 at most', async () => {
+  it('contains 100 tasks by default and at most 200', async () => {
     const { user, ids } = await userWith(201)
     const standard = await user.get(TASKS).expect(200)
     expect(idsOf(standard)).to.deep.equal(ids.slice(0, 100))
@@ -66,7 +66,7 @@ describeApi('A list of tasks', (api) => {
     expect(idsOf(await user.get(`${TASKS}?skip=150&limit=100`).expect(200))).to.deep.equal(ids.slice(150))
   })
 
-  it('names a neighbour exactly when there is one', async () => {
+  it('links to the next and previous pages only if they exist', async () => {
     const { user, ids } = await userWith(5)
     const at = async (query: string) => linksOf(await user.get(`${TASKS}?${query}`).expect(200))
     expect(await at('limit=5')).to.deep.equal({})
@@ -77,7 +77,7 @@ describeApi('A list of tasks', (api) => {
     expect(await at('skip=9007199254740991&limit=200')).to.have.all.keys('prev')
   })
 
-  it('leads from wherever it is read in both directions to every task once, in order', async () => {
+  it('reaches every task once, in order, from any page in both directions (property-based)', async () => {
     const { user, ids } = await userWith(7)
     const skips = fc.oneof(fc.integer({ min: 0, max: 9 }), fc.constant(Number.MAX_SAFE_INTEGER))
     await fc.assert(
@@ -93,17 +93,17 @@ describeApi('A list of tasks', (api) => {
     )
   })
 
-  it('shows no task twice and leaves none out while others come and go between two pages', async () => {
+  it('neither repeats nor skips a task when others are created and deleted between pages', async () => {
     const { user, ids } = await userWith(7)
     const pages = [await user.get(`${TASKS}?limit=2`).expect(200)]
-    // The last of this page, the first of the next, and a new one before them all.
+    // Deletes the last of this page and the first of the next, and adds one before them all.
     for (const id of ids.slice(1, 3)) await user.deleteTask(id)
     await user.createTask()
     pages.push(...(await follow(user, pages[0] as Response, 'next')))
     expect(pages.flatMap(idsOf)).to.deep.equal(ids.toSpliced(2, 1))
   })
 
-  it('leads on from a page whose tasks are all gone', async () => {
+  it('can be followed past a page whose neighbours were all deleted', async () => {
     const { user, ids } = await userWith(6)
     const middle = await user.get(`${TASKS}?skip=2&limit=2`).expect(200)
     for (const id of ids.slice(4)) await user.deleteTask(id)
@@ -117,7 +117,7 @@ describeApi('A list of tasks', (api) => {
     expect(linksOf(nothing as Response)).to.deep.equal({})
   })
 
-  it('shows nothing of somebody else through a link of theirs', async () => {
+  it('shows only the caller’s tasks through another user’s link', async () => {
     const { user } = await userWith(3)
     const other = await userWith(3)
     for (const query of ['?limit=1', '?limit=1&skip=1']) {
@@ -128,7 +128,7 @@ describeApi('A list of tasks', (api) => {
     }
   })
 
-  it('answers HEAD with the links of GET', async () => {
+  it('has the same links for HEAD as for GET', async () => {
     const { user } = await userWith(3)
     const [head, get] = [await user.head(`${TASKS}?limit=1&skip=1`), await user.get(`${TASKS}?limit=1&skip=1`)]
     expect(linksOf(get)).to.have.all.keys('next', 'prev')
@@ -174,7 +174,7 @@ describeApi('A list of tasks', (api) => {
     'cursor=%00': ['?cursor: not_a_cursor'],
   }
   for (const [query, expected] of Object.entries(refused)) {
-    it(`is refused for ?${query}`, async () => {
+    it(`returns 422 for ?${query}`, async () => {
       const user = await api.signUp()
       const answer = await user.raw({ method: 'GET', path: `${TASKS}?${query}` })
       expect(answer.status).to.equal(422)
@@ -182,7 +182,7 @@ describeApi('A list of tasks', (api) => {
     })
   }
 
-  it('answers 200 or 422, and never more, to whatever is said to be a cursor', async () => {
+  it('returns 200 or 422 for any cursor (property-based)', async () => {
     const user = await api.signUp()
     const cursors = fc.oneof(
       fc.string(),
@@ -199,5 +199,5 @@ describeApi('A list of tasks', (api) => {
   })
 })
 
-/** What a client might make up that has looked into a cursor. */
+/** A cursor made up by a client that has decoded one. */
 const forge = ([side, id]: [string, bigint]) => Buffer.from(`${side}${id}`).toString('base64url')

@@ -8,7 +8,7 @@ import { Api, codeOf, LOGIN, PASSWORD, REGISTER } from './api.ts'
 
 const MOST_WAITING = 4
 
-describe('A request whose password waits to be hashed or verified', () => {
+describe('A request in the password queue', () => {
   let api: Api
   let slow: SlowPasswordHasher
   let hasher: BoundedPasswordHasher
@@ -43,7 +43,7 @@ describe('A request whose password waits to be hashed or verified', () => {
     expect(hasher.load()).to.deep.equal({ running, waiting })
   }
 
-  it('is answered in the turn of its client network, which may hold half of the places', async () => {
+  it('is served in turn with other client networks, each of which may hold half of the queue', async () => {
     const requests = [logIn('192.0.2.1')]
     for (let waiting = 0; waiting < MOST_WAITING / 2; waiting++) {
       await untilLoad(1, waiting)
@@ -55,7 +55,7 @@ describe('A request whose password waits to be hashed or verified', () => {
     expect(codeOf(refused)).to.equal('overloaded')
     const other = register('joe@example.com', '198.51.100.7')
     await untilLoad(1, MOST_WAITING / 2 + 1)
-    // The one that runs, the next of the first network, and the one of the other network.
+    // The running one, the next of the first network, and the one of the other network.
     for (let job = 0; job < 3; job++) {
       slow.finishOne()
       await untilLoad(1, Math.max(0, MOST_WAITING / 2 - job))
@@ -65,7 +65,7 @@ describe('A request whose password waits to be hashed or verified', () => {
     for (const { status } of await Promise.all(requests)) expect(status).to.equal(200)
   })
 
-  it('takes a place from the client network that holds the most when all are taken', async () => {
+  it('displaces a request of the client network that holds the most if the queue is full', async () => {
     const running = logIn('192.0.2.1')
     await untilLoad(1, 0)
     const waiting: ReturnType<typeof logIn>[] = []
@@ -88,7 +88,7 @@ describe('A request whose password waits to be hashed or verified', () => {
     expect(statuses.sort()).to.deep.equal([200, 200, 200, 503])
   })
 
-  it('is refused when all places are taken and no client network holds more than one above its own', async () => {
+  it('is rejected if the queue is full and no client network holds two more than its own', async () => {
     const networks = ['192.0.2.1', '192.0.2.1', '198.51.100.7', '203.0.113.5', '203.0.113.77']
     const requests: ReturnType<typeof logIn>[] = []
     for (const network of networks) {
@@ -108,7 +108,7 @@ describe('A request whose password waits to be hashed or verified', () => {
     [LOGIN, { username: 'jane@example.com', password: 'wrong' }],
     [REGISTER, { email: 'joe@example.com', password: PASSWORD }],
   ] as const) {
-    it(`gives up its place when its client leaves, logged as 499 alone, and counts for nothing (${path})`, async () => {
+    it(`leaves the queue with its client, is logged as 499 and does not count as a failed login (${path})`, async () => {
       const running = logIn('192.0.2.1')
       await untilLoad(1, 0)
       const requestId = 'client-that-leaves'

@@ -8,7 +8,7 @@ import { expect } from 'chai'
 import { type ListeningServer, listen } from '#src/adapters/http/server.ts'
 import { NO_LIFECYCLE, PATIENT } from './server-options.ts'
 
-/** A request that the server has started, which is answered when the test says so. */
+/** A request that the server has started and the test responds to. */
 interface Started {
   readonly req: IncomingMessage
   readonly res: ServerResponse
@@ -22,7 +22,7 @@ const post = (path: string, body: string) =>
 const chunked = (path: string, body: string) =>
   `POST ${path} HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
 
-describe('A connection with several requests at once', () => {
+describe('A connection with pipelined requests', () => {
   let server: ListeningServer
   let started: Started[]
   let client: Socket
@@ -67,13 +67,13 @@ describe('A connection with several requests at once', () => {
     }
   }
 
-  /** Throws once the test is over, so that what waits in vain does not go on. */
+  /** Throws once the test is over, so that a loop that still waits ends. */
   const turn = async () => {
     if (over) throw new Error('The test is over.')
     await new Promise((resolve) => setImmediate(resolve))
   }
 
-  /** Answers with the path as the body. */
+  /** Responds with the path as the body. */
   async function answer(path: string, headers: Record<string, string> = {}): Promise<void> {
     const { req, res } = await start(path)
     res.writeHead(200, headers).end(`<${req.url}>`)
@@ -83,7 +83,7 @@ describe('A connection with several requests at once', () => {
     while (!pattern.test(received)) await turn()
   }
 
-  /** The server has read, parsed and started whatever it was going to: another connection got an answer meanwhile. */
+  /** By now the server has read and started all it was going to: other connections got responses meanwhile. */
   async function settled(): Promise<void> {
     for (let round = 0; round < 5; round++) {
       const other = await connected()
@@ -98,7 +98,7 @@ describe('A connection with several requests at once', () => {
 
   const bodies = () => [...received.matchAll(/<(\/[^>]*)>/g)].map(([, path]) => path)
 
-  it('has one request started at a time, in the order in which they came', async () => {
+  it('starts one request at a time, in order', async () => {
     client.write(get('/0') + get('/1') + get('/2'))
     for (const path of ['/0', '/1', '/2']) {
       await start(path)
@@ -128,7 +128,7 @@ describe('A connection with several requests at once', () => {
     expect(new Set(turns)).to.have.length(count)
   })
 
-  it('starts the next request when the response before it is written to the socket, not when it is given', async () => {
+  it('starts the next request once the response before it is written to the socket', async () => {
     client.pause()
     client.write(get('/0') + get('/1'))
     const { res } = await start('/0')
@@ -139,7 +139,7 @@ describe('A connection with several requests at once', () => {
     await answer('/1')
   })
 
-  it('is not read while a request waits, and is read on when none does', async () => {
+  it('is not read while a request waits', async () => {
     const padding = `X-Padding: ${'x'.repeat(1_000)}\r\n`
     const count = 400
     client.write(Array.from({ length: count }, (_, index) => get(`/${index}`, padding)).join(''))
@@ -155,7 +155,7 @@ describe('A connection with several requests at once', () => {
     expect(bodies()).to.deep.equal(Array.from({ length: count }, (_, index) => `/${index}`))
   })
 
-  it('is not read even if the current request reads its body, or its response was held up by the client', async () => {
+  it('is not read while a request waits, even if the current one reads its body or its response drains', async () => {
     client.pause()
     client.write(post('/0', 'body') + get('/1') + get('/2', `X-Padding: ${'x'.repeat(10_000)}\r\n`).repeat(40))
     const { req, res } = await start('/0')
@@ -170,7 +170,7 @@ describe('A connection with several requests at once', () => {
   })
 
   for (const [name, request] of Object.entries({ 'Content-Length': post, chunks: chunked })) {
-    it(`gives a request that waited its whole body (${name})`, async () => {
+    it(`delivers the whole body of a request that waited (${name})`, async () => {
       const body = 'x'.repeat(1024 * 1024)
       client.write(get('/0') + request('/1', body) + request('/2', body) + get('/3'))
       await start('/0')
@@ -187,7 +187,7 @@ describe('A connection with several requests at once', () => {
     })
   }
 
-  it('starts a request with an expectation in its turn', async () => {
+  it('starts a request with Expect in its turn', async () => {
     const expecting = (path: string, expectation: string) => get(path, `Expect: ${expectation}\r\n`)
     client.write(expecting('/0', '100-continue') + expecting('/1', '100-continue') + expecting('/2', 'x'))
     for (const path of ['/0', '/1', '/2']) {
@@ -201,7 +201,7 @@ describe('A connection with several requests at once', () => {
     expect(received.match(/ 100 |<.*?>/g)).to.deep.equal([' 100 ', '</0>', ' 100 ', '</1>', ' 100 ', '</2>'])
   })
 
-  it('has HEAD and answers without a body in between', async () => {
+  it('may mix responses with and without a body', async () => {
     client.write(`HEAD /0 HTTP/1.1\r\n${HOST}\r\n${get('/1')}${get('/2')}${get('/3')}`)
     await answer('/0')
     ;(await start('/1')).res.writeHead(204).end()
@@ -212,7 +212,7 @@ describe('A connection with several requests at once', () => {
     expect(bodies()).to.deep.equal(['/3'])
   })
 
-  it('ends after the response to a request for an upgrade, whose followers Node may have skipped', async () => {
+  it('ends after the response to an upgrade request, because Node may have skipped the next ones', async () => {
     client.write(get('/0') + get('/1', 'Connection: Upgrade\r\nUpgrade: websocket\r\n') + get('/2'))
     await answer('/0')
     await answer('/1')
@@ -222,7 +222,7 @@ describe('A connection with several requests at once', () => {
     expect(paths()).to.deep.equal(['/0', '/1'])
   })
 
-  it('starts each request in its own async context, for traces', async () => {
+  it('starts each request in its own async context', async () => {
     const traces = new AsyncLocalStorage<string | undefined>()
     contextOf = () => traces.getStore()
     const trace = (message: unknown) => traces.enterWith((message as { request: IncomingMessage }).request.url)
@@ -237,11 +237,11 @@ describe('A connection with several requests at once', () => {
     }
   })
 
-  it('never starts what waits on a connection whose client has left', async () => {
+  it('starts no waiting request after the client has left', async () => {
     client.write(get('/0') + post('/1', 'body') + post('/2', 'body'))
     const { res } = await start('/0')
     client.resetAndDestroy()
-    // A client that left is noticed by writing to it.
+    // The server notices a reset only when it writes.
     while (!res.destroyed) {
       res.write(Buffer.alloc(1024 * 1024))
       await turn()
@@ -261,7 +261,7 @@ describe('A connection with several requests at once', () => {
     expect(paths()).to.deep.equal(['/0', '/1'])
   })
 
-  it('starts nothing behind a request that Node refuses by itself', async () => {
+  it('starts nothing after a request that Node rejects', async () => {
     client.write(`GET /0 HTTP/1.1\r\n\r\n${get('/1')}${get('/2')}`)
     await once(client, 'close')
     await settled()
@@ -269,7 +269,7 @@ describe('A connection with several requests at once', () => {
     expect(paths()).to.deep.equal([])
   })
 
-  it('is closed when too many requests wait on all connections together, and what waited there is forgotten', async () => {
+  it('is closed if too many requests wait on all connections together', async () => {
     const flood = get('/').repeat(2_000)
     for (let round = 0; round < 2; round++) {
       const others = await Promise.all(Array.from({ length: 8 }, connected))
@@ -295,7 +295,7 @@ describe('A connection with several requests at once', () => {
     expect(paths()).to.deep.equal(['/0', '/1'])
   })
 
-  it('ends after the response to an HTTP/1.0 request with a transfer coding, whatever it asks for', async () => {
+  it('ends after the response to an HTTP/1.0 request with a transfer coding, despite keep-alive', async () => {
     const chunks = `Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`
     client.write(`POST /0 HTTP/1.0\r\n${chunks}${get('/1')}`)
     await answer('/0')
@@ -312,7 +312,7 @@ describe('A connection with several requests at once', () => {
     expect(paths()).to.deep.equal(['/0'])
   })
 
-  it('answers all of them to a client that sends no more', async () => {
+  it('serves all requests of a client that has closed its side', async () => {
     client.end(get('/0') + get('/1') + get('/2'))
     for (const path of ['/0', '/1', '/2']) {
       await start(path)
@@ -323,23 +323,23 @@ describe('A connection with several requests at once', () => {
     expect(bodies()).to.deep.equal(['/0', '/1', '/2'])
   })
 
-  it('closes at once when the client of a single request leaves', async () => {
+  it('is closed at once if the client of a single request leaves', async () => {
     client.end(get('/0'))
     const { res } = await start('/0')
     await once(res, 'close')
     expect(res.writableFinished).to.equal(false)
   })
 
-  const broken: Readonly<Record<string, { readonly bytes: string; readonly status: number }>> = {
-    'no request': { bytes: 'nonsense\r\n\r\n', status: 400 },
+  const malformed: Readonly<Record<string, { readonly bytes: string; readonly status: number }>> = {
+    'a malformed request': { bytes: 'nonsense\r\n\r\n', status: 400 },
     'too many headers': { bytes: get('/2', `X: ${'x'.repeat(17 * 1024)}\r\n`), status: 431 },
-    'a broken body': {
+    'a malformed body': {
       bytes: `POST /2 HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n`,
       status: 400,
     },
   }
-  for (const [name, { bytes, status }] of Object.entries(broken)) {
-    it(`sends the answers to earlier requests before it refuses ${name} with ${status}`, async () => {
+  for (const [name, { bytes, status }] of Object.entries(malformed)) {
+    it(`sends earlier responses before it rejects ${name} with ${status}`, async () => {
       client.write(get('/0') + get('/1') + bytes)
       for (const path of ['/0', '/1']) {
         await start(path)
@@ -354,7 +354,7 @@ describe('A connection with several requests at once', () => {
     })
   }
 
-  it('sends the answers to earlier requests when the client leaves in the middle of another', async () => {
+  it('sends earlier responses if the client leaves in the middle of another request', async () => {
     client.end(`${get('/0')}${get('/1')}GET /2 HTTP/1.1\r\nX-Ha`)
     for (const path of ['/0', '/1']) {
       await start(path)

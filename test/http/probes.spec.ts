@@ -1,13 +1,12 @@
 import { expect } from 'chai'
 import { toProblem } from '#src/adapters/http/endpoint/problems.ts'
-import type { HealthCheck } from '#src/adapters/http/readiness.ts'
-import { Readiness } from '#src/adapters/http/readiness.ts'
+import { type HealthCheck, Readiness } from '#src/adapters/http/readiness.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { Api, codeOf, describeApi } from './api.ts'
 
-describeApi('Probes', (api) => {
+describeApi('The probe', (api) => {
   for (const path of ['/livez', '/readyz']) {
-    it(`${path} answers ok, with and without a body, and to whoever asks`, async () => {
+    it(`${path} returns ok for GET and HEAD, with any token and any query`, async () => {
       const answer = await api.get(path).expect(200)
       expect(answer.text).to.equal('{"status":"ok"}')
       await api.head(path).expect(200)
@@ -16,20 +15,20 @@ describeApi('Probes', (api) => {
       await api.get(`${path}?verbose=1`).expect(200)
     })
 
-    it(`${path} is in the document, beside /health, as a route that needs no token`, () => {
+    it(`${path} is documented as a public route`, () => {
       const operation = api.document.paths[path]?.get
       expect(operation?.security).to.deep.equal([])
       expect(operation?.responses).to.include.keys('200')
     })
   }
 
-  it('of readiness may fail with 503, and then say when to ask again', () => {
+  it('/readyz is documented with 503 and Retry-After, /livez without', () => {
     expect(api.documented.response('/readyz', 'GET', 503)?.headers).to.include.keys('Retry-After')
     expect(api.document.paths['/livez']?.get?.responses).to.not.include.keys('503')
   })
 })
 
-describe('A service that isn’t ready', () => {
+describe('A service that is not ready', () => {
   let api: Api
   let ping: () => Promise<void>
   before(async () => {
@@ -38,7 +37,7 @@ describe('A service that isn’t ready', () => {
   })
   after(() => api.stop())
 
-  it('says that the store can’t be reached, and keeps why to itself', async () => {
+  it('returns 503 store_unavailable without the cause', async () => {
     const cause = new Error('connect ECONNREFUSED 10.0.0.7:5432 as jane:hunter2')
     ping = () => Promise.reject(new StoreUnavailable(cause))
     const answer = await api.get('/readyz').expect(503)
@@ -50,14 +49,14 @@ describe('A service that isn’t ready', () => {
     await api.get('/health').expect(200)
   })
 
-  it('is ready again as soon as the store is', async () => {
+  it('is ready again once the store is', async () => {
     ping = async () => undefined
     await api.get('/readyz').expect(200)
   })
 })
 
 describe('Readiness', () => {
-  /** The code, of what is answered with 503 and with when to ask again. */
+  /** The code of the 503 if the check fails. */
   const codeOfFailure = async (readiness: Readiness) =>
     readiness.check().then(
       () => undefined,
@@ -68,24 +67,24 @@ describe('Readiness', () => {
         return problem.code
       },
     )
-  const answering: HealthCheck = { ping: async () => undefined }
-  const silent: HealthCheck = { ping: () => new Promise(() => undefined) }
+  const reachable: HealthCheck = { ping: async () => undefined }
+  const hanging: HealthCheck = { ping: () => new Promise(() => undefined) }
   const failing: HealthCheck = { ping: () => Promise.reject(new StoreUnavailable(new Error('away'))) }
 
-  it('needs an answer of the store', async () => {
-    expect(await codeOfFailure(new Readiness(answering))).to.equal(undefined)
+  it('requires a response from the store', async () => {
+    expect(await codeOfFailure(new Readiness(reachable))).to.equal(undefined)
     expect(await codeOfFailure(new Readiness(failing))).to.equal('store_unavailable')
   })
 
-  it('waits so long and no longer', async () => {
-    expect(await codeOfFailure(new Readiness(silent, 1))).to.equal('store_too_slow')
+  it('fails with store_too_slow after its timeout', async () => {
+    expect(await codeOfFailure(new Readiness(hanging, 1))).to.equal('store_too_slow')
   })
 
-  it('ends when the service stops, whatever the store answers', async () => {
-    let asked = 0
-    const readiness = new Readiness({ ping: async () => void asked++ })
+  it('fails with shutting_down without asking the store once it is stopped', async () => {
+    let pings = 0
+    const readiness = new Readiness({ ping: async () => void pings++ })
     readiness.stop()
     expect(await codeOfFailure(readiness)).to.equal('shutting_down')
-    expect(asked).to.equal(0)
+    expect(pings).to.equal(0)
   })
 })

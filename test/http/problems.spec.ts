@@ -4,23 +4,23 @@ import { Overloaded, StoreUnavailable, TooManyRequests } from '#src/domain/error
 
 const retryAfter = (error: Error) => toProblem(error, '/').headers['Retry-After']
 
-describe('The Retry-After of a problem', () => {
-  it('is five seconds where the service cannot know when it can serve again', () => {
-    const passing = [
+describe('Retry-After', () => {
+  it('is five seconds if the service cannot know when it recovers', () => {
+    const temporary = [
       new StoreUnavailable(new Error('away')),
       new Overloaded(),
       new HttpError('store_too_slow'),
       new HttpError('shutting_down'),
     ]
-    for (const error of passing) expect(retryAfter(error), error.constructor.name).to.equal('5')
+    for (const error of temporary) expect(retryAfter(error), error.constructor.name).to.equal('5')
   })
 
-  it('is the end of the window where there were too many requests', () => {
+  it('is the end of the rate-limit window for too many requests', () => {
     expect(retryAfter(new TooManyRequests(42))).to.equal('42')
   })
 
-  it('is absent where another try would fail as well', () => {
+  it('is absent if a retry would fail as well', () => {
     expect(retryAfter(new HttpError('route_not_found'))).to.equal(undefined)
-    expect(retryAfter(new Error('a mistake of ours'))).to.equal(undefined)
+    expect(retryAfter(new Error('unexpected'))).to.equal(undefined)
   })
 })

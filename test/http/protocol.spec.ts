@@ -5,7 +5,7 @@ import { expect } from 'chai'
 import { codeOf, describeApi, LOGIN, ME, REGISTER, TASKS, type User } from './api.ts'
 import { RawConnection } from './raw-connection.ts'
 
-/** Every known path with the methods that it has. */
+/** Every known path with its methods. */
 const ROUTES: Readonly<Record<string, readonly string[]>> = {
   '/health': ['GET', 'HEAD'],
   '/openapi.json': ['GET', 'HEAD'],
@@ -21,10 +21,10 @@ const ROUTES: Readonly<Record<string, readonly string[]>> = {
   [`${TASKS}/1`]: ['DELETE', 'GET', 'HEAD', 'PATCH'],
 }
 
-/** Routes that lead to another page, with their status. */
+/** Redirects with their status. */
 const REDIRECTS: Readonly<Record<string, number>> = { '/': 302, '/docs/': 308, '/redoc/': 308 }
 
-// Node's server does not hand on CONNECT as a request: it closes the connection.
+// Node's server emits no request for CONNECT: it closes the connection.
 const EVERY_METHOD = METHODS.filter((method) => method !== 'CONNECT')
 
 describeApi('A path', (api) => {
@@ -36,14 +36,14 @@ describeApi('A path', (api) => {
     await jane.createTask()
   })
 
-  it('answers /health with the state and the environment, to anybody', async () => {
+  it('/health returns the environment without a token, at the root only', async () => {
     expect((await api.get('/health').expect(200)).body).to.deep.equal({ status: 'ok', environment: 'test' })
     await api.get('/api/v1/health').expect(404)
     await api.get('/health?x=1').expect(200)
   })
 
   for (const [path, methods] of Object.entries(ROUTES)) {
-    it(`${path} answers 405, and what it does have, to every other method`, async () => {
+    it(`${path} returns 405 with Allow for every other method`, async () => {
       for (const method of EVERY_METHOD.filter((each) => !methods.includes(each))) {
         for (const client of [api, jane]) {
           const answer = await client.raw({ method, path })
@@ -58,7 +58,7 @@ describeApi('A path', (api) => {
 
   for (const [path, methods] of Object.entries(ROUTES)) {
     if (!methods.includes('HEAD')) continue
-    it(`${path} answers HEAD with what GET answers, without the body`, async () => {
+    it(`${path} returns for HEAD what it returns for GET, without the body`, async () => {
       const actual = path === `${TASKS}/1` ? taskPath : `${path}${path === TASKS ? '?limit=1' : ''}`
       const head = await jane.raw({ method: 'HEAD', path: actual })
       const get = await jane.raw({ method: 'GET', path: actual })
@@ -70,7 +70,7 @@ describeApi('A path', (api) => {
     })
   }
 
-  it('answers HEAD with the errors of GET, without the body', async () => {
+  it('returns for HEAD the errors of GET, without the body', async () => {
     expect((await api.raw({ method: 'HEAD', path: TASKS })).status).to.equal(401)
     expect((await jane.raw({ method: 'HEAD', path: `${TASKS}?limit=0` })).status).to.equal(422)
     expect((await jane.raw({ method: 'HEAD', path: `${TASKS}/999999999` })).status).to.equal(404)
@@ -114,7 +114,7 @@ describeApi('A path', (api) => {
     '/tasks.db',
   ]
   for (const path of others) {
-    it(`${path} is not there: 404, whatever the method`, async () => {
+    it(`${path} returns 404 for every method`, async () => {
       for (const method of ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE', 'OPTIONS', 'PUT']) {
         const answer = await jane.raw({ method, path })
         expect(answer.status, method).to.equal(404)
@@ -123,7 +123,7 @@ describeApi('A path', (api) => {
     })
   }
 
-  it('answers pipelined requests in order, and a GET behind a PATCH with the state after it', async () => {
+  it('serves pipelined requests in order, a GET after a PATCH with the new state', async () => {
     const { id } = await jane.createTask()
     const head = `Host: localhost\r\nAuthorization: Bearer ${jane.token}\r\n`
     const titles = Array.from({ length: 20 }, (_, index) => `Title ${index}`)
@@ -143,14 +143,14 @@ describeApi('A path', (api) => {
   })
 
   for (const path of ['/%', '/%zz', '/%e0%a4%a', `${TASKS}/%`, `${TASKS}/%zz`, `${TASKS}/%e0%a4%a`, `${TASKS}/%ff`]) {
-    it(`${path} with a bad escape answers 400, 404 or 422`, async () => {
+    it(`${path} with an invalid escape returns 400, 404 or 422`, async () => {
       for (const method of ['GET', 'PATCH', 'DELETE'])
         expect((await jane.raw({ method, path })).status, method).to.be.oneOf([400, 404, 415, 422])
       expect((await jane.raw({ method: 'GET', path })).status).to.be.oneOf([400, 404, 422])
     })
   }
 
-  it('is the path alone: what stands behind ? does not change where it leads', async () => {
+  it('is matched without the query', async () => {
     await api.get('/nowhere?x=/health').expect(404)
     await api.get('/health?').expect(200)
     await jane.get(`${TASKS}?`).expect(200)
@@ -161,13 +161,13 @@ function taskPathOf(id: number): string {
   return `${TASKS}/${id}`
 }
 
-describeApi('The head of a request', (api) => {
+describeApi('A request head', (api) => {
   let jane: User
   before(async () => {
     jane = await api.signUp()
   })
 
-  /** Sends the bytes on a connection of their own; the answer is held to the OpenAPI document. */
+  /** Sends the bytes on a new connection and checks the response against the OpenAPI document. */
   async function answerTo(method: string, path: string, lines: readonly string[], body = '', version = '1.1') {
     const connection = new RawConnection(api.url)
     const head = [`${method} ${path} HTTP/${version}`, ...lines]
@@ -178,7 +178,7 @@ describeApi('The head of a request', (api) => {
     return answer
   }
 
-  const wrongHosts = [
+  const malformedHosts = [
     ['Host: localhost', 'Host: localhost'],
     ['Host: localhost', 'hOST: evil.example'],
     ['Host: local host'],
@@ -194,8 +194,8 @@ describeApi('The head of a request', (api) => {
     ['Host: a\\b'],
     ['Host: t\u00e2ches.example'],
   ]
-  for (const lines of wrongHosts) {
-    it(`is refused with 400 malformed_host when it has ${lines.join(' and ')}`, async () => {
+  for (const lines of malformedHosts) {
+    it(`is rejected with 400 malformed_host: ${lines.join(' and ')}`, async () => {
       for (const [method, path] of [
         ['GET', '/livez'],
         ['POST', TASKS],
@@ -212,7 +212,7 @@ describeApi('The head of a request', (api) => {
     })
   }
 
-  const rightHosts = [
+  const validHosts = [
     'localhost',
     'localhost:',
     'LOCALHOST:8000',
@@ -223,13 +223,13 @@ describeApi('The head of a request', (api) => {
     '%41',
     '',
   ]
-  for (const host of rightHosts) {
-    it(`may have the host ${JSON.stringify(host)}`, async () => {
+  for (const host of validHosts) {
+    it(`may have the Host ${JSON.stringify(host)}`, async () => {
       expect(await answerTo('GET', '/livez', [`Host: ${host}`])).to.include({ status: 200 })
     })
   }
 
-  it('needs no host in HTTP/1.0', async () => {
+  it('needs no Host in HTTP/1.0', async () => {
     expect(await answerTo('GET', '/livez', [], '', '1.0')).to.include({ status: 200 })
   })
 
@@ -243,7 +243,7 @@ describeApi('The head of a request', (api) => {
     'deflate,chunked',
     'gzip\r\nTransfer-Encoding: chunked',
   ]) {
-    it(`is refused with 501 unsupported_transfer_coding when it has ${JSON.stringify(coding)}`, async () => {
+    it(`is rejected with 501 unsupported_transfer_coding: ${JSON.stringify(coding)}`, async () => {
       const signed = `Authorization: Bearer ${jane.token}`
       for (const [method, path] of [
         ['POST', TASKS],
@@ -260,7 +260,7 @@ describeApi('The head of a request', (api) => {
     })
   }
 
-  it('may name chunked in capitals', async () => {
+  it('may name chunked in any case', async () => {
     const signed = `Authorization: Bearer ${jane.token}`
     expect(await answerTo('POST', TASKS, [host, json, signed, 'Transfer-Encoding: Chunked'], chunk)).to.include({
       status: 201,
@@ -268,7 +268,7 @@ describeApi('The head of a request', (api) => {
   })
 
   for (const coding of ['gzip', 'chunked, gzip', 'chunked, chunked', 'identity']) {
-    it(`leads nowhere when it has the transfer coding ${coding}, which says no length`, async () => {
+    it(`is rejected with 400 by the parser if its transfer coding is ${coding}`, async () => {
       const { id } = await jane.createTask()
       const signed = `Authorization: Bearer ${jane.token}`
       const answer = await answerTo('DELETE', `${TASKS}/${id}`, [host, signed, `Transfer-Encoding: ${coding}`], chunk)

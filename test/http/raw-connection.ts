@@ -1,7 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import type { Answer } from './documented.ts'
 
-/** One connection on which each byte is the test's own, and from which answers are read one by one. */
+/** A connection that sends the test's bytes and reads responses one by one. */
 export class RawConnection {
   readonly socket: Socket
   #received = Buffer.alloc(0)
@@ -22,7 +22,7 @@ export class RawConnection {
     }
   }
 
-  /** Resolves once the operating system has the bytes, or the connection is gone. */
+  /** Resolves once the operating system has the bytes or the connection is closed. */
   send(bytes: string | Buffer): Promise<void> {
     return new Promise((resolve) => {
       if (this.socket.destroyed) resolve()
@@ -30,7 +30,7 @@ export class RawConnection {
     })
   }
 
-  /** The next answer, interim ones too; `undefined` when the connection ends before it is whole. */
+  /** Reads the next response, final or interim. @returns undefined when the connection ends first */
   async answer(method = 'GET'): Promise<Answer | undefined> {
     for (;;) {
       const headEnd = this.#received.indexOf('\r\n\r\n')
@@ -48,7 +48,7 @@ export class RawConnection {
     }
   }
 
-  /** Resolves when the server has closed its side; gives what came after the last answer. */
+  /** Resolves once the server has closed its side. @returns the bytes after the last response */
   async end(): Promise<string> {
     while (!this.#ended) await this.#change()
     return this.#received.toString()

@@ -9,7 +9,7 @@ const LIMIT = 1_048_576
 
 const JSON_TYPE = 'Content-Type: application/json'
 
-/** A request whose body is refused, or never read. */
+/** A request whose body is rejected or ignored. */
 interface Refused {
   readonly method: string
   readonly path: string
@@ -42,7 +42,7 @@ const framings: Readonly<Record<string, (body: Buffer) => { readonly header: str
   'in chunks': (body) => ({ header: 'Transfer-Encoding: chunked', bytes: chunked(body) }),
 }
 
-describe('A connection whose request body is refused', () => {
+describe('A connection with a rejected request body', () => {
   const api = new Api()
   const limited = new Api()
   let token: string
@@ -50,7 +50,7 @@ describe('A connection whose request body is refused', () => {
     await api.start({ DATABASE_URL: 'memory:' })
     await limited.start({ DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '1' })
     token = (await api.signUp()).token
-    await limited.post(LOGIN).send({ username: 'nobody@example.com', password: 'wrong' }).expect(401)
+    await limited.post(LOGIN).send({ username: 'unknown@example.com', password: 'wrong' }).expect(401)
   })
   after(async () => {
     await api.stop()
@@ -68,24 +68,24 @@ describe('A connection whose request body is refused', () => {
       ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: gzip'], body: bomb(SMALL) },
       status: 413,
     }),
-    'over the limit after decompression, and large before': () => ({
+    'over the limit before and after decompression': () => ({
       ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: gzip'], body: bomb(LARGE) },
       status: 413,
     }),
-    'of broken compression': () => ({
+    'of corrupt gzip': () => ({
       ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: gzip'], body: text(SMALL) },
       status: 400,
     }),
-    'of broken Brotli': () => ({
+    'of corrupt Brotli': () => ({
       ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: br'] },
       body: Buffer.alloc(LIMIT, 0xff),
       status: 400,
     }),
-    'of an unknown compression': () => ({
+    'of an unknown coding': () => ({
       ...{ method: 'POST', path: TASKS, headers: [signed(), JSON_TYPE, 'Content-Encoding: zstd'], body: text(LARGE) },
       status: 415,
     }),
-    'of a wrong media type': () => ({
+    'of an unsupported media type': () => ({
       ...{ method: 'POST', path: TASKS, headers: [signed(), 'Content-Type: text/plain'], body: text(LARGE) },
       status: 415,
     }),
@@ -97,11 +97,11 @@ describe('A connection whose request body is refused', () => {
       ...{ method: 'PATCH', path: `${TASKS}/1`, headers: [JSON_TYPE], body: text(LARGE) },
       status: 401,
     }),
-    'on a path that is not there': () => ({
+    'on an unknown path': () => ({
       ...{ method: 'POST', path: '/nowhere', headers: [JSON_TYPE], body: text(LARGE) },
       status: 404,
     }),
-    'with a method that is not there': () => ({
+    'with an unsupported method': () => ({
       ...{ method: 'PUT', path: TASKS, headers: [JSON_TYPE], body: text(SMALL) },
       status: 405,
     }),
@@ -113,7 +113,7 @@ describe('A connection whose request body is refused', () => {
       ...{ method: 'GET', path: ME, headers: [signed()], body: text(LARGE) },
       status: 200,
     }),
-    'of a login too many': () => ({
+    'of a rate-limited login': () => ({
       ...{ method: 'POST', path: LOGIN, headers: [JSON_TYPE], body: text(SMALL) },
       status: 429,
     }),
@@ -121,8 +121,8 @@ describe('A connection whose request body is refused', () => {
 
   const next = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
-  /** The request that follows is answered, or the answer to the refused one has said that it would not be. */
-  async function isUsableOrClosed(connection: RawConnection, closes: boolean): Promise<void> {
+  /** Expects the next request to be served unless the response announced `Connection: close`. */
+  async function expectUsableOrClosed(connection: RawConnection, closes: boolean): Promise<void> {
     const answer = await connection.answer()
     if (closes) expect(answer).to.equal(undefined)
     else expect(answer).to.include({ status: 200, text: '{"status":"ok"}' })
@@ -146,24 +146,24 @@ describe('A connection whose request body is refused', () => {
         }
         afterEach(() => connection.close())
 
-        it('is usable or closed when the whole request comes before the answer is read', async () => {
+        it('is usable or closed if the client sends the whole request before it reads', async () => {
           start()
           await connection.send(Buffer.concat([Buffer.from(head), bytes]))
           const answer = await connection.answer()
           expect(answer).to.include({ status })
           await connection.send(next)
-          await isUsableOrClosed(connection, answer?.headers.connection === 'close')
+          await expectUsableOrClosed(connection, answer?.headers.connection === 'close')
         })
 
-        it('is usable or closed when another request follows at once', async () => {
+        it('is usable or closed if another request follows immediately', async () => {
           start()
           await connection.send(Buffer.concat([Buffer.from(head), bytes, Buffer.from(next)]))
           const answer = await connection.answer()
           expect(answer).to.include({ status })
-          await isUsableOrClosed(connection, answer?.headers.connection === 'close')
+          await expectUsableOrClosed(connection, answer?.headers.connection === 'close')
         })
 
-        it('is closed after the answer, and not reset, when the client has asked for that', async () => {
+        it('is closed without a reset if the client sent Connection: close', async () => {
           start(['Connection: close'])
           let reset = false
           connection.socket.on('error', () => {
@@ -176,21 +176,21 @@ describe('A connection whose request body is refused', () => {
           expect(reset).to.equal(false)
         })
 
-        if (!what.includes('compression') && what !== 'over the limit' && what !== 'of broken Brotli') {
-          it('is usable or closed when the body comes after the answer', async () => {
+        if (!what.startsWith('over the limit') && !what.startsWith('of corrupt')) {
+          it('is usable or closed if the body follows the response', async () => {
             start()
             await connection.send(head)
             const answer = await connection.answer()
             expect(answer).to.include({ status })
             await connection.send(Buffer.concat([bytes, Buffer.from(next)]))
-            await isUsableOrClosed(connection, answer?.headers.connection === 'close')
+            await expectUsableOrClosed(connection, answer?.headers.connection === 'close')
           })
         }
       })
     }
   }
 
-  describe('and the client goes on', () => {
+  describe('that the client continues to send', () => {
     let connection: RawConnection
     let failure: NodeJS.ErrnoException | undefined
     const open = (url: string) => {
@@ -208,7 +208,7 @@ describe('A connection whose request body is refused', () => {
     const head = (framing: string) => `POST ${TASKS} HTTP/1.1\r\nHost: localhost\r\n${JSON_TYPE}\r\n${framing}\r\n\r\n`
     const CHUNKED = 'Transfer-Encoding: chunked'
 
-    it('is ended after 64 MiB', async () => {
+    it('is cut after 64 MiB', async () => {
       open(api.url)
       await connection.send(head(CHUNKED))
       const answer = await connection.answer()
@@ -217,12 +217,12 @@ describe('A connection whose request body is refused', () => {
       const chunk = chunked(Buffer.alloc(CHUNK)).subarray(0, -5)
       let sent = 0
       for (; !connection.socket.destroyed; sent += CHUNK) await connection.send(chunk)
-      // The buffers of the operating system hold some of it.
+      // Socket buffers hold some of it.
       expect(sent).to.be.within(64 * LIMIT, 96 * LIMIT)
       expect(failure?.code).to.match(/^(?:ECONNRESET|EPIPE)$/)
     })
 
-    it('is ended after 30 s, however little comes', async () => {
+    it('is cut after 30 s, however slowly the client sends', async () => {
       mock.timers.enable({ apis: ['setTimeout'] })
       open(api.url)
       await connection.send(head('Content-Length: 100000000'))
@@ -239,7 +239,7 @@ describe('A connection whose request body is refused', () => {
       expect(failure?.code).to.match(/^(?:ECONNRESET|EPIPE)$/)
     })
 
-    it('serves no request that it sends behind the body', async () => {
+    it('serves no request after an unread chunked body', async () => {
       open(api.url)
       const { id } = await api.signUp().then((jane) => jane.createTask())
       await connection.send(head(CHUNKED))
@@ -254,16 +254,16 @@ describe('A connection whose request body is refused', () => {
       expect(api.log.slice(before).filter((line) => line.includes('DELETE'))).to.deep.equal([])
     })
 
-    it('takes no request for a body, nor a body for a request', async () => {
+    it('does not confuse the body with the next request', async () => {
       const smuggled = `GET ${ME} HTTP/1.1\r\nHost: localhost\r\n\r\n`
       open(api.url)
-      // The body is a request, and a request follows it: the one is discarded and the other answered.
+      // The body looks like a request and is discarded; the request after it is served.
       await connection.send(`${head(`Content-Length: ${smuggled.length}`)}${smuggled}${next}`)
       expect(await connection.answer()).to.include({ status: 401 })
       expect(await connection.answer()).to.include({ status: 200, text: '{"status":"ok"}' })
     })
 
-    it('is not reset by a service that stops', async () => {
+    it('is not reset while the service stops', async () => {
       const stopping = new Api()
       await stopping.start({ DATABASE_URL: 'memory:', SHUTDOWN_DELAY: '1' })
       open(stopping.url)
@@ -284,7 +284,7 @@ describe('A connection whose request body is refused', () => {
   })
 })
 
-describeApi('A connection whose refused body arrives while the database is asked', (api) => {
+describeApi('A connection whose rejected body arrives during a database query', (api) => {
   it('is read to its end and not reset', async () => {
     const { token } = await api.signUp()
     const connection = new RawConnection(api.url)
@@ -292,7 +292,7 @@ describeApi('A connection whose refused body arrives while the database is asked
     connection.socket.on('error', (error) => {
       failure = error
     })
-    // More than the buffers of both operating systems hold.
+    // More than the socket buffers of both sides hold.
     const body = text(40 * LIMIT)
     const head = [
       ...[`POST ${TASKS} HTTP/1.1`, 'Host: localhost', `Authorization: Bearer ${token}`, JSON_TYPE],

@@ -2,10 +2,10 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { describeApi, LOGIN, ME, REGISTER, TASKS, type User } from './api.ts'
 
-/** A word that no message of ours, and no library's, would use by itself. */
+/** A string that occurs in no message of the service or of a library. */
 const MARK = 'Qx7zKw'
 
-describeApi('An error', (api) => {
+describeApi('An error response', (api) => {
   let jane: User
   before(async () => {
     jane = await api.signUp()
@@ -17,14 +17,14 @@ describeApi('An error', (api) => {
   type Place = (value: string) => { method: string; path: string; headers?: Record<string, string>; body?: string }
   const bodyOf = (member: string, value: string) => JSON.stringify({ [member]: value })
   const places: Readonly<Record<string, Place>> = {
-    'an address': (value) => ({ method: 'POST', path: REGISTER, headers: json, body: bodyOf('email', value) }),
+    'an e-mail address': (value) => ({ method: 'POST', path: REGISTER, headers: json, body: bodyOf('email', value) }),
     'a password': (value) => ({
       method: 'POST',
       path: REGISTER,
       headers: json,
       body: bodyOf('password', `${value}\0`),
     }),
-    'a pair at login': (value) => ({
+    'login credentials': (value) => ({
       method: 'POST',
       path: LOGIN,
       headers: json,
@@ -39,8 +39,8 @@ describeApi('An error', (api) => {
     'a title': (value) => ({ method: 'POST', path: TASKS, headers: json, body: bodyOf('title', value.repeat(256)) }),
     'a boolean': (value) => ({ method: 'PATCH', path: `${TASKS}/1`, headers: json, body: bodyOf('completed', value) }),
     'an unknown member': (value) => ({ method: 'POST', path: TASKS, headers: json, body: bodyOf('unknown', value) }),
-    'text that is no JSON': (value) => ({ method: 'POST', path: TASKS, headers: json, body: `{${value}` }),
-    'JSON that is no object': (value) => ({
+    'malformed JSON': (value) => ({ method: 'POST', path: TASKS, headers: json, body: `{${value}` }),
+    'JSON that is not an object': (value) => ({
       method: 'POST',
       path: TASKS,
       headers: json,
@@ -51,7 +51,7 @@ describeApi('An error', (api) => {
       path: TASKS,
       headers: { 'content-type': `text/${encodeURIComponent(value)}` },
     }),
-    'an encoding': (value) => ({
+    'a content coding': (value) => ({
       method: 'POST',
       path: TASKS,
       headers: { ...json, 'content-encoding': encodeURIComponent(value) },
@@ -60,7 +60,7 @@ describeApi('An error', (api) => {
     'a skip': (value) => ({ method: 'GET', path: `${TASKS}?skip=${encodeURIComponent(value)}` }),
     'a cursor': (value) => ({ method: 'GET', path: `${TASKS}?cursor=${encodeURIComponent(value)}` }),
     'an unknown parameter': (value) => ({ method: 'GET', path: `${TASKS}?unknown=${encodeURIComponent(value)}` }),
-    'a query of a path that is not there': (value) => ({
+    'a query of an unknown path': (value) => ({
       method: 'GET',
       path: `/nowhere?x=${encodeURIComponent(value)}`,
     }),
@@ -69,12 +69,16 @@ describeApi('An error', (api) => {
       path: ME,
       headers: { authorization: `Bearer ${encodeURIComponent(value)}` },
     }),
-    'another scheme': (value) => ({ method: 'GET', path: ME, headers: { authorization: encodeURIComponent(value) } }),
+    'another authentication scheme': (value) => ({
+      method: 'GET',
+      path: ME,
+      headers: { authorization: encodeURIComponent(value) },
+    }),
     'an origin': (value) => ({ method: 'GET', path: '/nowhere', headers: { origin: encodeURIComponent(value) } }),
   }
 
   for (const [what, place] of Object.entries(places)) {
-    it(`repeats nothing of ${what}`, async () => {
+    it(`does not repeat ${what} (property-based)`, async () => {
       const values = fc.string().map((rest) => `${MARK}${rest}${MARK}`)
       await fc.assert(
         fc.asyncProperty(values, async (value) => {

@@ -1,7 +1,7 @@
 import type { Lifecycle } from '#src/adapters/http/server.ts'
 import type { ServerConfig } from '#src/config.ts'
 
-/** Of a server that ends no connection by itself. Times in seconds. */
+/** For a server that never closes a connection by itself. Times in seconds. */
 export const PATIENT: ServerConfig = {
   host: '127.0.0.1',
   port: 0,

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { Api, ME } from './api.ts'
 
-/** Sends a request without any of the harness' rules: what answers may not be the application. */
+/** Sends a request without the checks of `Api`: Node's parser may respond instead of the application. */
 async function answerTo(url: string, headers: Record<string, string> = {}, agent: Agent | false = false) {
   const request = httpRequest(url, { headers, agent }).end()
   const [response] = (await once(request, 'response')) as [IncomingMessage]
@@ -17,13 +17,13 @@ describe('The server', () => {
   before(() => api.start({ DATABASE_URL: 'memory:', KEEP_ALIVE_TIMEOUT: '90' }))
   after(() => api.stop())
 
-  it('takes a token of 12 kB, and says 401 to it as to any other', async () => {
+  it('accepts a token of 12 KiB', async () => {
     const { status, body } = await answerTo(api.url + ME, { authorization: `Bearer ${'x'.repeat(12 * 1_024)}` })
     expect(status).to.equal(401)
     expect(JSON.parse(body).code).to.equal('invalid_token')
   })
 
-  it('answers 431 to more than 16 KB of headers, however many they are', async () => {
+  it('returns 431 for more than 16 KiB of headers, in one or in many', async () => {
     const many = Object.fromEntries(Array.from({ length: 17 }, (_, index) => [`x-${index}`, 'x'.repeat(1_000)]))
     for (const headers of [{ authorization: `Bearer ${'x'.repeat(16 * 1_024)}` }, many])
       expect((await answerTo(`${api.url}/health`, headers)).status).to.equal(431)
@@ -31,7 +31,7 @@ describe('The server', () => {
     expect((await answerTo(`${api.url}/health`)).status).to.equal(200)
   })
 
-  it('keeps a connection for the next request, and says for how long', async () => {
+  it('keeps a connection alive and returns for how long', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     for (let request = 0; request < 2; request++) {
       const { headers } = await answerTo(`${api.url}/health`, {}, agent)
@@ -43,7 +43,7 @@ describe('The server', () => {
   })
 })
 
-/** Opens connections to a service from addresses of this machine. */
+/** Opens connections to a service from different loopback addresses. */
 class Clients {
   readonly #api: Api
   readonly #open = new Set<Socket>()
@@ -52,7 +52,7 @@ class Clients {
     this.#api = api
   }
 
-  /** A connection that is served, if there is one. */
+  /** @returns undefined when the server closes the connection */
   async connect(localAddress = '127.0.0.1'): Promise<Socket | undefined> {
     const { hostname, port } = new URL(this.#api.url)
     const socket = connect({ port: Number(port), host: hostname, localAddress }).on('error', () => undefined)
@@ -60,7 +60,7 @@ class Clients {
     return (await this.isServed(socket)) ? socket : undefined
   }
 
-  /** Whether there is an answer on that connection. */
+  /** Whether the server responds to a request on the connection. */
   isServed(socket: Socket): Promise<boolean> {
     return new Promise((resolve) => {
       socket.once('data', () => resolve(true)).once('close', () => resolve(false))
@@ -73,17 +73,17 @@ class Clients {
   }
 }
 
-describe('A server that has as many connections as it may have', () => {
+describe('A server with MAX_CONNECTIONS open connections', () => {
   const api = new Api()
   const clients = new Clients(api)
-  // One of them is the harness' own.
+  // `Api` keeps one of them open.
   before(() => api.start({ DATABASE_URL: 'memory:', MAX_CONNECTIONS: '3' }))
   after(() => {
     clients.close()
     return api.stop()
   })
 
-  it('closes another at once, goes on with those, and takes more when one ends', async () => {
+  it('closes another one at once until one of them ends', async () => {
     const kept: Socket[] = []
     const another = async (): Promise<boolean> => {
       const socket = await clients.connect()
@@ -100,7 +100,7 @@ describe('A server that has as many connections as it may have', () => {
   })
 })
 
-describe('A client that has as many connections as it may have', () => {
+describe('A client with MAX_CONNECTIONS_PER_CLIENT open connections', () => {
   const limit = { DATABASE_URL: 'memory:', MAX_CONNECTIONS_PER_CLIENT: '3' }
   let api: Api
   let clients: Clients
@@ -113,7 +113,7 @@ describe('A client that has as many connections as it may have', () => {
     return api.stop()
   })
 
-  it('has another closed at once while other clients are served, and gets more when one ends', async () => {
+  it('gets no other until one of them ends, while other clients do', async () => {
     await api.start(limit)
     const [first, ...others] = await Promise.all(Array.from({ length: 3 }, () => clients.connect('127.0.0.2')))
     expect(first).to.not.equal(undefined)
@@ -127,7 +127,7 @@ describe('A client that has as many connections as it may have', () => {
     expect(await clients.connect('127.0.0.2')).to.equal(undefined)
   })
 
-  it('is served on any number of connections if there is a trusted proxy, which holds those of all clients', async () => {
+  it('is not limited if it is a trusted proxy', async () => {
     await api.start({ ...limit, TRUST_PROXY: '1' })
     for (let open = 0; open < 10; open++) expect(await clients.connect('127.0.0.2')).to.not.equal(undefined)
   })

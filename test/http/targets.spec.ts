@@ -3,13 +3,13 @@ import { codeOf, describeApi, LOGIN, ME, mistakes, TASKS, type User } from './ap
 
 const LOGIN_FORM = 'application/x-www-form-urlencoded'
 
-describeApi('A request that is odd and well-formed', (api) => {
+describeApi('An unusual request', (api) => {
   let jane: User
   before(async () => {
     jane = await api.signUp()
   })
 
-  it('is refused with 400 where its target is no URL, as everything that is refused is', async () => {
+  it('is rejected with 400 malformed_target if its target is not a URL', async () => {
     for (const path of [
       'http://[::1/health',
       'https://[::1/api/v1/tasks',
@@ -26,12 +26,12 @@ describeApi('A request that is odd and well-formed', (api) => {
     }
   })
 
-  it('is served whatever else it expects', async () => {
+  it('is served despite an unknown expectation', async () => {
     const answer = await api.raw({ method: 'GET', path: '/health', headers: { expect: 'a-miracle' } })
     expect(answer.status).to.equal(200)
   })
 
-  it('is told to go on only where its body is wanted', async () => {
+  it('is served with Expect: 100-continue if it has a token', async () => {
     const body = '{"title":"x"}'
     const headers = { 'content-length': `${body.length}`, 'content-type': 'application/json', expect: '100-continue' }
     const request = { method: 'POST', path: TASKS, headers, body }
@@ -39,14 +39,14 @@ describeApi('A request that is odd and well-formed', (api) => {
     expect((await api.raw(request)).status).to.equal(401)
   })
 
-  it('is refused with 415 where its type only looks like one that is taken', async () => {
+  it('is rejected with 415 if a no-break space follows its media type', async () => {
     const type = { 'content-type': `${LOGIN_FORM}\u00a0` }
     expect(
       (await api.raw({ method: 'POST', path: LOGIN, headers: type, body: 'username=x&password=y' })).status,
     ).to.equal(415)
   })
 
-  it('is not taken for one with a wrong token where it authenticates by another scheme', async () => {
+  it('is not_authenticated, not invalid_token, if it uses another scheme', async () => {
     for (const authorization of ['Basic amFuZTpzZWNyZXQ=', 'Token abc']) {
       const answer = await api.raw({ method: 'GET', path: TASKS, headers: { authorization } })
       expect(answer.status).to.equal(401)
@@ -55,7 +55,7 @@ describeApi('A request that is odd and well-formed', (api) => {
     }
   })
 
-  it('has its query ignored outside the prefix, where monitors and browsers add parameters', async () => {
+  it('may have any query outside the prefix', async () => {
     const paths = ['/health', '/livez', '/readyz', '/openapi.json', '/docs', '/redoc', '/docs/start.js']
     for (const path of paths) {
       for (const query of ['t=1764082800', 'x=1&x=2', '%ff', `${'a&'.repeat(2_000)}`]) {
@@ -64,7 +64,7 @@ describeApi('A request that is odd and well-formed', (api) => {
     }
   })
 
-  it('has its query refused under the prefix where a parameter is unknown', async () => {
+  it('is rejected for an unknown parameter under the prefix', async () => {
     for (const [method, path] of [
       ['GET', TASKS],
       ['GET', `${TASKS}/1`],

@@ -7,7 +7,7 @@ import { codeOf, describeApi, mistakes, TASKS, type User } from './api.ts'
 const ASTRAL = '🙂'
 const PROTOTYPE = JSON.parse('{"__proto__": {"completed": true}}')
 
-/** Bodies that are wrong for a new task and for a changed one alike, with what they are told. */
+/** Bodies that are invalid for a new and for an edited task, with their errors. */
 const refused: Readonly<Record<string, readonly [body: object, ...mistakes: string[]]>> = {
   'an empty title': [{ title: '' }, '/title: too_short'],
   'a blank title': [{ title: ' \t\u3000' }, '/title: blank'],
@@ -26,14 +26,14 @@ const refused: Readonly<Record<string, readonly [body: object, ...mistakes: stri
   'completed as text': [{ completed: 'true' }, '/completed: not_boolean'],
   'completed as a number': [{ completed: 1 }, '/completed: not_boolean'],
   'completed as null': [{ completed: null }, '/completed: not_boolean'],
-  'a member that it does not know': [{ no_such_member: 1 }, '/no_such_member: unknown'],
+  'an unknown member': [{ no_such_member: 1 }, '/no_such_member: unknown'],
   'a member in another case': [{ Completed: true }, '/Completed: unknown'],
-  'a member of JavaScript': [{ ownerId: 1 }, '/ownerId: unknown'],
+  'a member in camel case': [{ ownerId: 1 }, '/ownerId: unknown'],
   'a member named __proto__': [PROTOTYPE, '/__proto__: unknown'],
   'a member named constructor': [{ constructor: { prototype: { completed: true } } }, '/constructor: unknown'],
   'a member named toString': [{ toString: 1 }, '/toString: unknown'],
   'a member whose name needs escaping': [{ 'a/b~c': 1 }, '/a~1b~0c: unknown'],
-  'a mistake in each member': [
+  'three invalid members': [
     { title: '', description: 1, completed: 'no' },
     '/title: too_short',
     '/description: not_text',
@@ -41,7 +41,7 @@ const refused: Readonly<Record<string, readonly [body: object, ...mistakes: stri
   ],
 }
 
-/** Bodies that are kept as they were sent. */
+/** Members that are stored as sent. */
 const accepted: Readonly<Record<string, Partial<TaskBody>>> = {
   'a title of one character': { title: 'a' },
   'a title of 255 characters': { title: 'a'.repeat(255) },
@@ -56,18 +56,11 @@ const accepted: Readonly<Record<string, Partial<TaskBody>>> = {
     description: String.fromCharCode(...Array.from({ length: 31 }, (_, index) => index + 1), 127, 0x2028, 0xfeff),
   },
   'no description': { description: null },
-  completed: { completed: true },
+  'completed: true': { completed: true },
 }
 
-/** Ids that are none, with what a route may answer to them. */
-const impossibleIds = ['0', '-1', '1.5', '01', '+1', '1e1', '0x1', 'abc', 'null', '%20', '1%20', '1%00', '%EF%BC%91']
-const beyondIds = [
-  '9007199254740992',
-  '9007199254740993',
-  '9223372036854775807',
-  '9223372036854775808',
-  '9'.repeat(100),
-]
+const invalidIds = ['0', '-1', '1.5', '01', '+1', '1e1', '0x1', 'abc', 'null', '%20', '1%20', '1%00', '%EF%BC%91']
+const hugeIds = ['9007199254740992', '9007199254740993', '9223372036854775807', '9223372036854775808', '9'.repeat(100)]
 const absentIds = ['999999999', '2147483647', '2147483648', '4294967297', '9007199254740991']
 
 const readOnly = (jane: User, task: TaskBody) => ({
@@ -86,7 +79,7 @@ describeApi('Tasks', (api) => {
       jane = await api.signUp()
     })
 
-    it('answers the task, open and without description unless it says so, and where it is', async () => {
+    it('returns the task with defaults, and its path in Location', async () => {
       const answer = await jane.post(TASKS).send({ title: 'Ship' }).expect(201)
       const { id, created_at } = answer.body
       expect(answer.body).to.include({
@@ -102,7 +95,7 @@ describeApi('Tasks', (api) => {
       expect((await jane.get(location.pathname).expect(200)).body).to.deep.equal(answer.body)
     })
 
-    it('takes neither id nor owner nor times from whoever sends them', async () => {
+    it('ignores the read-only members of the body', async () => {
       const before = await jane.createTask()
       const { body } = await jane
         .post(TASKS)
@@ -113,7 +106,7 @@ describeApi('Tasks', (api) => {
       expect(body.created_at >= before.created_at).to.equal(true)
     })
 
-    it('takes a task as it was read', async () => {
+    it('accepts a task as it was returned', async () => {
       const task = await jane.createTask({ description: 'soon', completed: true })
       const { body } = await jane.post(TASKS).send(task).expect(201)
       const { title, description, completed } = task
@@ -131,12 +124,12 @@ describeApi('Tasks', (api) => {
       expect(answer.status).to.equal(201)
     })
 
-    it('needs a title', async () => {
+    it('requires a title', async () => {
       expect(mistakes(await jane.post(TASKS).send({}).expect(422))).to.deep.equal(['/title: required'])
     })
 
     for (const [what, [body, ...expected]] of Object.entries(refused)) {
-      it(`refuses ${what}`, async () => {
+      it(`returns 422 for ${what}`, async () => {
         const answer = await jane
           .post(TASKS)
           .send({ title: 'Ship', ...body })
@@ -146,14 +139,14 @@ describeApi('Tasks', (api) => {
     }
 
     for (const [what, fields] of Object.entries(accepted)) {
-      it(`keeps ${what} as it was sent`, async () => {
+      it(`stores ${what} as sent`, async () => {
         const task = await jane.createTask(fields)
         expect(task).to.include(fields)
         expect(await jane.getTask(task.id)).to.deep.equal(task)
       })
     }
 
-    it('keeps every well-formed text, and refuses no other', async () => {
+    it('stores every well-formed text without NUL (property-based)', async () => {
       await fc.assert(
         fc.asyncProperty(anyText({ maxLength: 20 }), anyText({ maxLength: 20 }), async (title, description) => {
           const answer = await jane.post(TASKS).send({ title, description })
@@ -165,25 +158,25 @@ describeApi('Tasks', (api) => {
       )
     })
 
-    it('refuses a query parameter', async () => {
+    it('returns 422 for a query parameter', async () => {
       const answer = await jane.post(`${TASKS}?title=x`).send({ title: 'Ship' }).expect(422)
       expect(mistakes(answer)).to.deep.equal(['?title: unknown'])
     })
 
-    it('never gives the id of a deleted task again', async () => {
+    it('never reuses the id of a deleted task', async () => {
       const { id } = await jane.createTask()
       await jane.deleteTask(id)
       expect((await jane.createTask()).id).to.be.greaterThan(id)
     })
   })
 
-  describe('Changing a task', () => {
+  describe('Editing a task', () => {
     let jane: User
     before(async () => {
       jane = await api.signUp()
     })
 
-    it('changes what is given, keeps the rest, and moves the time of the last change', async () => {
+    it('changes the given members, keeps the others, and advances updated_at', async () => {
       const before = await jane.createTask({ description: 'soon' })
       const after = await jane.editTask(before.id, { completed: true })
       expect(after).to.deep.equal({ ...before, completed: true, updated_at: after.updated_at })
@@ -191,7 +184,7 @@ describeApi('Tasks', (api) => {
       expect(await jane.getTask(before.id)).to.deep.equal(after)
     })
 
-    it('moves the time of the last change with every edit, however soon and also where nothing differs', async () => {
+    it('advances updated_at with every edit, even if no member differs', async () => {
       const { id, updated_at } = await jane.createTask()
       const times = [updated_at]
       for (let count = 0; count < 5; count++) {
@@ -201,20 +194,20 @@ describeApi('Tasks', (api) => {
       expect(await jane.getTask(id)).to.include({ updated_at: times.at(-1) })
     })
 
-    it('clears the description by null', async () => {
+    it('clears the description with null', async () => {
       const { id } = await jane.createTask({ description: 'soon' })
       expect(await jane.editTask(id, { description: null })).to.include({ description: null })
       expect(await jane.getTask(id)).to.include({ description: null })
     })
 
-    it('takes a merge patch (RFC 7396) under its own media type', async () => {
+    it('accepts application/merge-patch+json (RFC 7396)', async () => {
       const { id } = await jane.createTask({ description: 'soon' })
       const patch = jane.patch(`${TASKS}/${id}`).type('application/merge-patch+json')
       const { body } = await patch.send({ description: null, title: 'New' }).expect(200)
       expect(body).to.include({ description: null, title: 'New' })
     })
 
-    it('changes nothing where nothing, or only what the API sets, is given', async () => {
+    it('changes nothing for an empty object or only read-only members', async () => {
       const before = await jane.createTask()
       for (const body of [{}, readOnly(jane, before), { id: 'x', updated_at: null }]) {
         expect(await jane.editTask(before.id, body)).to.deep.equal(before)
@@ -222,7 +215,7 @@ describeApi('Tasks', (api) => {
       }
     })
 
-    it('takes a task as it was read and gives it away to nobody', async () => {
+    it('accepts a task as it was returned, without changing its owner', async () => {
       const before = await jane.createTask({ description: 'soon' })
       const { body } = await jane
         .patch(`${TASKS}/${before.id}`)
@@ -232,7 +225,7 @@ describeApi('Tasks', (api) => {
     })
 
     for (const [what, [body, ...expected]] of Object.entries(refused)) {
-      it(`refuses ${what}, and leaves the task as it was`, async () => {
+      it(`returns 422 for ${what} and changes nothing`, async () => {
         const before = await jane.createTask()
         const answer = await jane
           .patch(`${TASKS}/${before.id}`)
@@ -244,21 +237,21 @@ describeApi('Tasks', (api) => {
     }
 
     for (const [what, fields] of Object.entries(accepted)) {
-      it(`keeps ${what} as it was sent`, async () => {
+      it(`stores ${what} as sent`, async () => {
         const { id } = await jane.createTask({ description: 'before' })
         expect(await jane.editTask(id, fields)).to.include(fields)
         expect(await jane.getTask(id)).to.include(fields)
       })
     }
 
-    it('refuses a query parameter', async () => {
+    it('returns 422 for a query parameter', async () => {
       const { id } = await jane.createTask()
       expect(mistakes(await jane.patch(`${TASKS}/${id}?x=1`).send({}).expect(422))).to.deep.equal(['?x: unknown'])
     })
   })
 
   describe('Deleting a task', () => {
-    it('answers nothing, and the task is gone for every route', async () => {
+    it('returns no body, and the task is gone afterwards', async () => {
       const jane = await api.signUp()
       const { id } = await jane.createTask()
       const answer = await jane.delete(`${TASKS}/${id}`).expect(204)
@@ -270,14 +263,14 @@ describeApi('Tasks', (api) => {
       expect(await jane.listTasks()).to.deep.equal([])
     })
 
-    it('leaves the other tasks alone', async () => {
+    it('keeps the other tasks', async () => {
       const jane = await api.signUp()
       const [first, second, third] = [await jane.createTask(), await jane.createTask(), await jane.createTask()]
       await jane.deleteTask(second.id)
       expect(await jane.listTasks()).to.deep.equal([third, first])
     })
 
-    it('refuses a query parameter, and deletes nothing then', async () => {
+    it('returns 422 for a query parameter and deletes nothing', async () => {
       const jane = await api.signUp()
       const { id } = await jane.createTask()
       expect(mistakes(await jane.delete(`${TASKS}/${id}?force=1`).expect(422))).to.deep.equal(['?force: unknown'])
@@ -285,17 +278,17 @@ describeApi('Tasks', (api) => {
     })
   })
 
-  describe('A task of somebody else', () => {
+  describe('Another user’s task', () => {
     const attempts: Readonly<Record<string, (user: User, path: string) => ReturnType<User['get']>>> = {
-      read: (user, path) => user.get(path),
-      changed: (user, path) => user.patch(path).send({ title: 'Mine' }),
-      'changed in nothing': (user, path) => user.patch(path).send({}),
-      'changed wrongly': (user, path) => user.patch(path).send({ title: null, owner_id: 1 }),
-      'asked for with a query': (user, path) => user.get(`${path}?x=1`),
-      deleted: (user, path) => user.delete(path),
+      reading: (user, path) => user.get(path),
+      editing: (user, path) => user.patch(path).send({ title: 'Mine' }),
+      'editing with an empty object': (user, path) => user.patch(path).send({}),
+      'editing with an invalid body': (user, path) => user.patch(path).send({ title: null, owner_id: 1 }),
+      'reading with a query': (user, path) => user.get(`${path}?x=1`),
+      deleting: (user, path) => user.delete(path),
     }
     for (const [what, attempt] of Object.entries(attempts)) {
-      it(`can't be ${what}, and the answer is the same as for one that never was`, async () => {
+      it(`is indistinguishable from a missing one when ${what}`, async () => {
         const [jane, john] = [await api.signUp(), await api.signUp()]
         const task = await jane.createTask()
         const foreign = await attempt(john, `${TASKS}/${task.id}`)
@@ -308,16 +301,16 @@ describeApi('Tasks', (api) => {
       })
     }
 
-    it('answers 404 where nothing else is wrong', async () => {
+    it('returns 404 task_not_found', async () => {
       const [jane, john] = [await api.signUp(), await api.signUp()]
       const { id } = await jane.createTask()
-      for (const attempt of [attempts.read, attempts.changed, attempts.deleted]) {
+      for (const attempt of [attempts.reading, attempts.editing, attempts.deleting]) {
         const answer = await (attempt as NonNullable<typeof attempt>)(john, `${TASKS}/${id}`).expect(404)
         expect(codeOf(answer)).to.equal('task_not_found')
       }
     })
 
-    it('is on nobody else’s list', async () => {
+    it('is not on the user’s list', async () => {
       const [jane, john] = [await api.signUp(), await api.signUp()]
       const mine = await jane.createTask()
       await john.createTask()
@@ -325,7 +318,7 @@ describeApi('Tasks', (api) => {
     })
   })
 
-  describe('An id in a path', () => {
+  describe('The id in a path', () => {
     let jane: User
     before(async () => {
       jane = await api.signUp()
@@ -338,19 +331,19 @@ describeApi('Tasks', (api) => {
       return jane.raw({ method, path: `${TASKS}/${id}`, ...(method === 'PATCH' && patch) })
     }
 
-    for (const id of [...impossibleIds, ...beyondIds]) {
-      it(`that is ${id} answers 404 or 422`, async () => {
+    for (const id of [...invalidIds, ...hugeIds]) {
+      it(`returns 404 or 422 if it is ${id}`, async () => {
         for (const method of methods) expect((await ask(method, id)).status, method).to.be.oneOf([404, 422])
       })
     }
 
     for (const id of absentIds) {
-      it(`that is ${id} answers 404: it may be one, but is nobody's`, async () => {
+      it(`returns 404 if it is ${id}`, async () => {
         for (const method of methods) expect((await ask(method, id)).status, method).to.equal(404)
       })
     }
 
-    it('answers 404 whenever it is a possible one that is absent', async () => {
+    it('returns 404 for any absent id (property-based)', async () => {
       const ids = fc.bigInt({ min: 1_000_000n, max: 2n ** 53n - 1n })
       await fc.assert(
         fc.asyncProperty(ids, async (id) => {
@@ -360,7 +353,7 @@ describeApi('Tasks', (api) => {
       )
     })
 
-    it('answers 404 or 422, and never more, whatever stands there', async () => {
+    it('returns 404 or 422 for any other text (property-based)', async () => {
       const segments = anyText({ minLength: 1, maxLength: 12 })
         .map(encodeURIComponent)
         .filter((segment) => !/^[1-9]\d*$/.test(segment) && !/^\.+$/.test(segment))

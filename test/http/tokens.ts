@@ -1,24 +1,24 @@
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 
-/** Any value, or text that is put into the token as it is. */
+/** An object to encode as JSON, or text to encode as it is. */
 type Claims = object | string | number | null
 
 const base64url = (value: Claims) =>
   Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url')
 
-/** A JSON Web Token (RFC 7519) of any header and claims, right or wrong, signed by an HMAC that may differ from `alg`. */
+/** A JSON Web Token (RFC 7519) with any header and claims, signed with an HMAC that may differ from `alg`. */
 export function signed(claims: Claims, key: string, header: object = { alg: 'HS256', typ: 'JWT' }, hash = 'sha256') {
   const message = `${base64url(header)}.${base64url(claims)}`
   return `${message}.${createHmac(hash, key).update(message).digest('base64url')}`
 }
 
 /**
- * Tokens that must not be accepted, each wrong in one way only, by what is wrong with them.
+ * Invalid tokens by their single defect.
  *
- * @param userId of a user who exists, so that nothing else can be what they are refused for
- * @param key with which the service signs by HS256
+ * @param userId of an existing user, so that the token has no other defect
+ * @param key the service's key for HS256
  */
-export function wrongTokens(userId: number, key: string, now: Date): Readonly<Record<string, string>> {
+export function invalidTokens(userId: number, key: string, now: Date): Readonly<Record<string, string>> {
   const seconds = Math.floor(now.getTime() / 1_000)
   const claims = { sub: String(userId), iat: seconds, exp: seconds + 600 }
   const right = signed(claims, key)
@@ -53,12 +53,12 @@ export function wrongTokens(userId: number, key: string, now: Date): Readonly<Re
   const withSub = Object.entries(subs).map(([what, sub]) => [`whose sub ${what}`, signed({ ...claims, sub }, key)])
 
   return {
-    'that is no token': 'nonsense',
+    'that is not a token': 'nonsense',
     'of two parts': `${header}.${payload}`,
     'of four parts': `${right}.${signature}`,
     'of three empty parts': '..',
     'without header': `.${payload}.${signature}`,
-    'whose claims are no JSON': signed('{', key),
+    'whose claims are not JSON': signed('{', key),
     'whose claims are text': signed('"1"', key),
     'whose claims are a list': signed([claims], key),
     'whose claims are null': signed(null, key),
@@ -74,7 +74,7 @@ export function wrongTokens(userId: number, key: string, now: Date): Readonly<Re
     'of algorithm HS512': signed(claims, key, { alg: 'HS512' }, 'sha512'),
     'of algorithm RS256': rs256(claims),
     'of no algorithm': signed(claims, key, {}),
-    'signed by HS384 that says HS256': signed(claims, key, { alg: 'HS256' }, 'sha384'),
+    'signed with HS384 that names HS256': signed(claims, key, { alg: 'HS256' }, 'sha384'),
     'with a critical extension': signed(claims, key, { alg: 'HS256', crit: ['b64'], b64: true }),
     'whose crit is empty': signed(claims, key, { alg: 'HS256', crit: [] }),
     'whose crit is null': signed(claims, key, { alg: 'HS256', crit: null }),
