@@ -10,9 +10,7 @@
  * }
  * ```
  *
- * PostgreSQL is a real server of this run's own, or the one that TEST_DATABASE_URL names. Importing this file is
- * enough: hooks of its own start the server before the first test and stop it after the last. Where it can't start,
- * the run fails.
+ * PostgreSQL is the server of the run (`run-postgresql.ts`).
  */
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -20,11 +18,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import pg from 'pg'
-import { type Postgresql, startPostgresql } from '#test/embedded-postgresql.ts'
+
+const NO_SERVER = 'No PostgreSQL is running: give Mocha the option --require ./test/run-postgresql.ts.'
 
 export interface AdapterSet {
   readonly name: string
-  /** A DATABASE_URL for a database that nobody else has, without tables. Nothing for the caller to remove. */
+  /** The DATABASE_URL of a new database without tables; removed after the run. */
   databaseUrl(): Promise<string>
 }
 
@@ -50,68 +49,29 @@ export const sqlite: PersistentSet = {
 export const postgresql: PersistentSet = {
   name: 'PostgreSQL',
   async databaseUrl() {
-    const name = `tasks_test_${randomUUID().replaceAll('-', '')}`
-    await administer(`create database ${name}`)
-    databases.push(name)
-    const url = new URL(await serverUrl)
+    const { TEST_DATABASE_URL, TEST_DATABASE_PREFIX } = process.env
+    if (!TEST_DATABASE_URL || !TEST_DATABASE_PREFIX) throw new Error(NO_SERVER)
+    const name = TEST_DATABASE_PREFIX + randomUUID().replaceAll('-', '')
+    await execute(TEST_DATABASE_URL, `create database ${name}`)
+    const url = new URL(TEST_DATABASE_URL)
     url.pathname = `/${name}`
     return url.href
   },
-  async deleteUser(databaseUrl, id) {
-    const client = new pg.Client(databaseUrl)
-    await client.connect()
-    await client.query('delete from users where id = $1', [id])
-    await client.end()
-  },
+  deleteUser: (databaseUrl, id) => execute(databaseUrl, 'delete from users where id = $1', [id]),
 }
 
 export const persistentSets: readonly PersistentSet[] = [sqlite, postgresql]
 export const adapterSets: readonly AdapterSet[] = [inMemory, ...persistentSets]
 
-const sqliteFolder = temporaryFolder('tasks-sqlite-')
-const ownServer = process.env.TEST_DATABASE_URL ? undefined : startServer()
-const serverUrl = ownServer?.then(({ url }) => url) ?? Promise.resolve(process.env.TEST_DATABASE_URL as string)
-// The hook below reports it; until that runs it must not end the process.
-serverUrl.catch(() => undefined)
-const databases: string[] = []
+const sqliteFolder = mkdtempSync(join(tmpdir(), 'tasks-sqlite-'))
+process.once('exit', () => rmSync(sqliteFolder, { recursive: true, force: true, maxRetries: 9 }))
 
-before('start PostgreSQL', async function () {
-  this.timeout(60_000)
-  await administer('select 1')
-})
-
-after('stop PostgreSQL', async function () {
-  this.timeout(60_000)
-  if (ownServer) await (await ownServer).stop()
-  else for (const name of databases) await administer(`drop database if exists ${name} with (force)`)
-})
-
-async function administer(sql: string): Promise<void> {
-  const client = new pg.Client({ connectionString: await serverUrl })
+async function execute(databaseUrl: string, sql: string, parameters?: readonly unknown[]): Promise<void> {
+  const client = new pg.Client(databaseUrl)
   await client.connect()
   try {
-    await client.query(sql)
+    await client.query(sql, parameters && [...parameters])
   } finally {
     await client.end()
   }
-}
-
-async function startServer(): Promise<Postgresql> {
-  try {
-    return await startPostgresql({
-      folder: temporaryFolder('tasks-postgresql-'),
-      // Nothing here has to survive a power cut.
-      initdb: ['--no-sync'],
-      settings: ['fsync=off', 'synchronous_commit=off', 'max_connections=200'],
-    })
-  } catch (cause) {
-    throw new Error('There is no PostgreSQL for the tests; TEST_DATABASE_URL can name one.', { cause })
-  }
-}
-
-/** Removed when the process ends, whatever ends it. */
-function temporaryFolder(prefix: string): string {
-  const folder = mkdtempSync(join(tmpdir(), prefix))
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 9 }))
-  return folder
 }

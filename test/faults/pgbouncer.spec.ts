@@ -189,7 +189,7 @@ describe('Behind PgBouncer in transaction mode', () => {
   })
 
   it('the whole API keeps its contract', async () => {
-    const mocha = ['--no-config', '--forbid-only', '--forbid-pending', '--fail-zero', '--timeout', '30000']
+    const mocha = ['--config', 'test/processes.mocharc.json', '--no-parallel', '--fail-zero']
     const specs = ['--grep', '\\(PostgreSQL\\)', '--reporter', 'json', 'test/http/**/*.spec.ts']
     const child = spawn(process.execPath, [join(ROOT, 'node_modules/mocha/bin/mocha.js'), ...mocha, ...specs], {
       cwd: ROOT,
