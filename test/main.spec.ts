@@ -15,112 +15,218 @@ const MAIN = 'src/main.ts'
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
 /** No message may repeat it. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
+const RANDOM_SECRET =
+  /WARN: SECRET_KEY is not set; using a random one\. Tokens become invalid when the process stops\. .*openssl rand/
 
-/** With nothing set that would not be by itself. */
+/** With nothing else set. */
 const start = (environment: Environment) => new Process(MAIN, { PORT: '0', ...environment })
 
-describe('The process', function () {
+/** A process costs half a second of CPU: where tests only look at what one printed and answered, they share it. */
+describe('The process in development', function () {
   this.timeout(20_000)
-  this.slow(2_000)
-  allowProcesses()
+  allowProcesses('suite')
 
-  it('starts without any configuration, says its version, addresses and database, and keeps tasks.db', async () => {
-    const main = start({})
-    const url = await main.url()
-    const addresses = `API ${url}/api/v1, documentation ${url}/docs and ${url}/redoc`
-    expect(main.output).to.include(
-      `Version ${version} is ready: ${addresses}, SQLite database ${join(folder, 'tasks.db')}\n`,
-    )
-    const health = await fetch(`${url}/health`)
-    expect(await health.json()).to.deep.equal({ status: 'ok', environment: 'development' })
-    expect(existsSync(join(folder, 'tasks.db'))).to.equal(true)
+  const jane = { email: 'jane@example.com', password: 'correct horse' }
+  let first: Process
+  let url: string
+  let health: unknown
+  let second: Process
+  const statuses: number[] = []
 
-    const json = { 'content-type': 'application/json' }
-    const pair = { email: 'jane@example.com', password: 'correct horse' }
+  before('start it without any configuration, and again with a secret', async () => {
+    first = start({})
+    url = await first.url()
+    health = await (await fetch(`${url}/health`)).json()
     const registered = await fetch(`${url}/api/v1/auth/register`, {
       method: 'POST',
-      headers: json,
-      body: JSON.stringify(pair),
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(jane),
     })
-    expect(registered.status).to.equal(201)
-  })
-
-  it('warns once, in development and after a start that worked, that its secret is random, and how to set one', async () => {
-    for (const environment of [{ DATABASE_URL: 'memory:' }, { WEB_CONCURRENCY: '2' }]) {
-      const main = start(environment)
-      await fetch(`${await main.url()}/health`)
-      await main.stop()
-      const [, before = '', after = ''] = /^(.* is ready: [^\n]*\n)(.*)$/s.exec(main.output) ?? []
-      expect(before).to.not.include('SECRET_KEY')
-      expect(after.match(/SECRET_KEY/g)).to.have.length(1)
-      expect(after).to.match(
-        /WARN: SECRET_KEY is not set; using a random one\. Tokens become invalid when the process stops\. .*openssl rand/,
-      )
-    }
-  })
-
-  it('says only why it does not start where the start fails', async () => {
-    const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).refusal()
-    expect(message).to.match(/^The SQLite database .+$/)
-  })
-
-  it('names the hosts of PostgreSQL at the start, and never its password', async () => {
-    const url = new URL(await postgresql.databaseUrl())
-    url.password ||= SECRET
-    const main = start({ DATABASE_URL: url.href, LOG_LEVEL: 'trace' })
-    await main.url()
-    await main.stop()
-    expect(main.output)
-      .to.include(`, PostgreSQL database at ${url.host}\n`)
-      .and.not.include(decodeURIComponent(url.password))
-  })
-
-  it('says that it drains requests when it is told to stop', async () => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      const main = start({ DATABASE_URL: 'memory:', SECRET_KEY })
-      await main.url()
-      main.signal(signal)
-      expect(await main.exit(), main.output).to.equal(0)
-      expect(main.output).to.include(`INFO: ${signal} received; draining requests\n`)
-    }
-  })
-
-  it('logs a line to read for each request in development', async () => {
-    const main = start({ DATABASE_URL: 'memory:', SECRET_KEY })
-    const url = await main.url()
+    statuses.push(registered.status)
     await fetch(`${url}/openapi.json?x=1`)
     await fetch(`${url}/api/v1/tasks`, { headers: { 'x-request-id': 'this-one' } })
     await fetch(`${url}/nowhere`, { headers: { 'x-request-id': 'that-one' } })
-    await main.stop()
-    expect(main.output).to.match(/\] INFO: GET \/openapi\.json 200 \d+\.\d ms\n/)
-    expect(main.output).to.match(/\] INFO: GET \/api\/v1\/tasks 401 \d+\.\d ms \{"requestId":"this-one"\}\n/)
-    expect(main.output).to.match(/\] INFO: GET \(no route\) 404 \d+\.\d ms \{"requestId":"that-one"\}\n/)
+    first.signal('SIGTERM')
+    await first.exit()
+
+    second = start({ SECRET_KEY, LOG_LEVEL: 'trace' })
+    const body = new URLSearchParams({ username: jane.email, password: jane.password })
+    const login = await fetch(`${await second.url()}/api/v1/auth/login`, { method: 'POST', body })
+    statuses.push(login.status)
+    second.signal('SIGINT')
+    await second.exit()
   })
 
-  it('does not warn where a secret is set, and never prints it', async () => {
-    const main = start({ DATABASE_URL: 'memory:', SECRET_KEY, LOG_LEVEL: 'trace' })
-    await fetch(`${await main.url()}/health`)
-    await main.stop()
-    expect(main.output).to.not.include('SECRET_KEY')
-    expect(main.output).to.not.include(SECRET_KEY)
+  it('starts without any configuration, says its version, addresses and database, and keeps tasks.db', () => {
+    const addresses = `API ${url}/api/v1, documentation ${url}/docs and ${url}/redoc`
+    expect(first.output).to.include(
+      `Version ${version} is ready: ${addresses}, SQLite database ${join(folder, 'tasks.db')}\n`,
+    )
+    expect(health).to.deep.equal({ status: 'ok', environment: 'development' })
+    expect(existsSync(join(folder, 'tasks.db'))).to.equal(true)
   })
 
-  it('starts in production with a secret, without any warning', async () => {
-    const main = start({ ENVIRONMENT: 'production', DATABASE_URL: 'memory:', SECRET_KEY })
-    await main.url()
+  it('warns once, after a start that worked, that its secret is random, and how to set one', () => {
+    expectOneWarning(first.output)
+  })
+
+  it('does not warn where a secret is set, and never prints it', () => {
+    expect(second.output).to.not.include('SECRET_KEY')
+    expect(second.output).to.not.include(SECRET_KEY)
+  })
+
+  it('logs a line to read for each request', () => {
+    expect(first.output).to.match(/\] INFO: GET \/openapi\.json 200 \d+\.\d ms\n/)
+    expect(first.output).to.match(/\] INFO: GET \/api\/v1\/tasks 401 \d+\.\d ms \{"requestId":"this-one"\}\n/)
+    expect(first.output).to.match(/\] INFO: GET \(no route\) 404 \d+\.\d ms \{"requestId":"that-one"\}\n/)
+  })
+
+  it('says that it drains requests when it is stopped, and exits with 0', async () => {
+    for (const [process, signal] of [
+      [first, 'SIGTERM'],
+      [second, 'SIGINT'],
+    ] as const) {
+      expect(process.output).to.include(`INFO: ${signal} received; draining requests\n`)
+      expect(await process.exit()).to.equal(0)
+    }
+  })
+
+  it('serves what it kept when it is started again', () => {
+    expect(statuses).to.deep.equal([201, 200])
+  })
+})
+
+describe('The process in production', function () {
+  this.timeout(20_000)
+  allowProcesses('suite')
+
+  let main: Process
+
+  before(async () => {
+    main = start({ ENVIRONMENT: 'production', DATABASE_URL: 'memory:', SECRET_KEY })
+    await fetch(`${await main.url()}/openapi.json?token=${SECRET}`)
+    await main.stop()
+  })
+
+  it('starts with a secret, without any warning', () => {
     expect(main.output).to.not.match(/warn|SECRET_KEY/i)
   })
 
-  it('names the host and the port of a PostgreSQL that refuses the password', async () => {
-    const url = new URL(await postgresql.databaseUrl())
+  it('logs in lines of JSON, one for a request', () => {
+    const lines = main.output
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    const [request, ...others] = lines.filter(({ msg }) => msg === 'request')
+    expect(request).to.include({ level: 30, method: 'GET', route: '/openapi.json', status: 200 })
+    expect(others).to.deep.equal([])
+    expect(main.output).to.not.include(SECRET)
+  })
+})
+
+describe('The process with two workers', function () {
+  this.timeout(20_000)
+  allowProcesses('suite')
+
+  let main: Process
+  let url: string
+  let metricsUrl: string
+
+  before(async () => {
+    const METRICS_PORT = String(await freePort())
+    metricsUrl = `http://127.0.0.1:${METRICS_PORT}/metrics`
+    main = start({ WEB_CONCURRENCY: '2', METRICS_PORT })
+    url = await main.url()
+  })
+
+  it('adds the metrics of its workers up', async () => {
+    const requests = Array.from({ length: 10 }, () => fetch(`${url}/livez`, { headers: { connection: 'close' } }))
+    for (const answer of requests) expect((await answer).status).to.equal(200)
+    expect((await fetch(`${url}/metrics`)).status).to.equal(404)
+    const metrics = async () => (await fetch(metricsUrl)).text()
+    const counted = 'http_server_request_duration_seconds_count{method="GET",route="/livez",status="200"} 10\n'
+    while (!(await metrics()).includes(counted));
+    expect(await metrics()).to.match(/^build_info\{.*\} 1$/m)
+  })
+
+  it('exits with 0 when it is stopped', () => main.stop())
+
+  it('warns once, after a start that worked, that its secret is random', () => {
+    expectOneWarning(main.output)
+  })
+})
+
+describe('The process on PostgreSQL', function () {
+  this.timeout(20_000)
+  allowProcesses('suite')
+
+  const role = `tasks_${randomUUID().replaceAll('-', '')}`
+  let database: URL
+  let owner: pg.Client
+  let main: Process
+
+  before('as a role that may not see which migrations were applied', async () => {
+    database = new URL(await postgresql.databaseUrl())
+    const migrated = await openDatabase(databaseTarget(database.href) as PersistentTarget)
+    await migrated.migrate()
+    await migrated.close()
+    owner = new pg.Client(database.href)
+    await owner.connect()
+    await owner.query(`create role ${role} login password '${SECRET}'`)
+    await owner.query(`grant select, insert, update, delete on users, tasks to ${role}`)
+    database.username = role
+    database.password = SECRET
+    main = start({ DATABASE_URL: database.href, MIGRATE_ON_START: 'false', LOG_LEVEL: 'trace' })
+  })
+
+  after(async () => {
+    await owner.query(`drop owned by ${role}; drop role ${role}`)
+    await owner.end()
+  })
+
+  it('starts where it is not to apply migrations, and warns that it cannot see them', async () => {
+    expect((await fetch(`${await main.url()}/readyz`)).status).to.equal(200)
+    await main.stop()
+    expect(main.output).to.include('Cannot check whether the schema is up to date')
+  })
+
+  it('names its hosts at the start, and never its password', () => {
+    expect(main.output).to.include(`, PostgreSQL database at ${database.host}\n`).and.not.include(SECRET)
+  })
+
+  it('names the host and the port of one that refuses the password', async () => {
+    const url = new URL(database)
     url.username = 'nobody'
-    url.password = SECRET
     const message = await new Service({ DATABASE_URL: url.href }).refusal()
     expect(message).to.include(url.hostname).and.include(url.port).and.not.include(SECRET)
     expect(message.split('\n')).to.have.length(1)
   })
 
-  it('reads .env where it is started, and the environment wins, unless it is empty', async () => {
+  it('exits with 0 on SIGTERM while it still waits for it', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as AddressInfo
+    try {
+      const waiting = new Service({ DATABASE_URL: `postgresql://jane:secret@127.0.0.1:${port}/tasks` })
+      const [connection] = await once(silent, 'connection')
+      await waiting.stop()
+      connection.destroy()
+    } finally {
+      silent.close()
+    }
+  })
+})
+
+describe('The start of a process', function () {
+  this.timeout(20_000)
+  allowProcesses()
+
+  it('says only why it fails', async () => {
+    const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).refusal()
+    expect(message).to.match(/^The SQLite database .+$/)
+  })
+
+  it('reads .env in its folder; a variable of the environment wins, unless it is empty', async () => {
     const lines = [
       'PROJECT_NAME="From the file"',
       'ENVIRONMENT=from-the-file',
@@ -138,85 +244,11 @@ describe('The process', function () {
     expect(health).to.include({ environment: 'from-the-environment' })
     expect(document).to.have.nested.property('info.title', 'From the file')
   })
-
-  it('ends with 0 on SIGTERM while it still waits for its database', async () => {
-    const silent = createServer().listen(0, '127.0.0.1')
-    await once(silent, 'listening')
-    const { port } = silent.address() as AddressInfo
-    try {
-      const main = new Service({ DATABASE_URL: `postgresql://jane:secret@127.0.0.1:${port}/tasks` })
-      const [connection] = await once(silent, 'connection')
-      await main.stop()
-      connection.destroy()
-    } finally {
-      silent.close()
-    }
-  })
-
-  it('logs in lines of JSON in production, one for a request', async () => {
-    const main = start({ ENVIRONMENT: 'production', DATABASE_URL: 'memory:', SECRET_KEY })
-    await fetch(`${await main.url()}/openapi.json?token=${SECRET}`)
-    await main.stop()
-    const lines = main.output
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line))
-    const [request, ...others] = lines.filter(({ msg }) => msg === 'request')
-    expect(request).to.include({ level: 30, method: 'GET', route: '/openapi.json', status: 200 })
-    expect(others).to.deep.equal([])
-    expect(main.output).to.not.include(SECRET)
-  })
-
-  it('adds the metrics of its workers up, and ends when it is told to', async () => {
-    const METRICS_PORT = String(await freePort())
-    const main = new Service({ WEB_CONCURRENCY: '2', METRICS_PORT })
-    const url = await main.url()
-    const requests = Array.from({ length: 10 }, () => fetch(`${url}/livez`, { headers: { connection: 'close' } }))
-    for (const answer of requests) expect((await answer).status).to.equal(200)
-    expect((await fetch(`${url}/metrics`)).status).to.equal(404)
-    const metrics = async () => (await fetch(`http://127.0.0.1:${METRICS_PORT}/metrics`)).text()
-    const counted = 'http_server_request_duration_seconds_count{method="GET",route="/livez",status="200"} 10\n'
-    while (!(await metrics()).includes(counted));
-    expect(await metrics()).to.match(/^build_info\{.*\} 1$/m)
-    await main.stop()
-  })
-
-  it('starts as a role that may not see which migrations were applied, where it is not to apply any', async () => {
-    const url = new URL(await postgresql.databaseUrl())
-    const database = await openDatabase(databaseTarget(url.href) as PersistentTarget)
-    await database.migrate()
-    await database.close()
-    const role = `tasks_${randomUUID().replaceAll('-', '')}`
-    const owner = new pg.Client(url.href)
-    await owner.connect()
-    await owner.query(`create role ${role} login password '${SECRET}'`)
-    await owner.query(`grant select, insert, update, delete on users, tasks to ${role}`)
-    try {
-      url.username = role
-      url.password = SECRET
-      const service = new Service({ DATABASE_URL: url.href, MIGRATE_ON_START: 'false' })
-      expect((await fetch(`${await service.url()}/readyz`)).status).to.equal(200)
-      await service.stop()
-      expect(service.output).to.include('Cannot check whether the schema is up to date')
-    } finally {
-      await owner.query(`drop owned by ${role}; drop role ${role}`)
-      await owner.end()
-    }
-  })
-
-  it('serves what it kept when it is started again', async () => {
-    const pair = new URLSearchParams({ username: 'jane@example.com', password: 'correct horse' })
-    const statuses: number[] = []
-    for (const path of ['register', 'login']) {
-      const main = new Service({})
-      const url = `${await main.url()}/api/v1/auth/${path}`
-      const json = JSON.stringify({ email: pair.get('username'), password: pair.get('password') })
-      const registration = { headers: { 'content-type': 'application/json' }, body: json }
-      statuses.push(
-        (await fetch(url, { method: 'POST', ...(path === 'login' ? { body: pair } : registration) })).status,
-      )
-      await main.stop()
-    }
-    expect(statuses).to.deep.equal([201, 200])
-  })
 })
+
+function expectOneWarning(output: string): void {
+  const [, before = '', after = ''] = /^(.* is ready: [^\n]*\n)(.*)$/s.exec(output) ?? []
+  expect(before).to.not.include('SECRET_KEY')
+  expect(after.match(/SECRET_KEY/g)).to.have.length(1)
+  expect(after).to.match(RANDOM_SECRET)
+}

@@ -27,18 +27,23 @@ process.once('exit', () => {
   for (const child of running) end(child)
 })
 
-/** To be called by the `describe` of tests that start processes: each gets a folder, and leaves nothing running. */
-export function allowProcesses(): void {
-  let test: AbortController
+/**
+ * To be called by the `describe` of tests that start processes: each test gets a folder, and no process outlives it.
+ *
+ * @param scope `suite` for tests that look at what the processes of their `before` did
+ */
+export function allowProcesses(scope: 'test' | 'suite' = 'test'): void {
+  const [begin, finish] = scope === 'test' ? [beforeEach, afterEach] : [before, after]
+  let abort: AbortController
 
-  beforeEach(() => {
+  begin(() => {
     folder = mkdtempSync(join(tmpdir(), 'tasks-processes-'))
-    test = new AbortController()
-    testEnds = test.signal
+    abort = new AbortController()
+    testEnds = abort.signal
   })
 
-  afterEach(async () => {
-    test.abort()
+  finish(async () => {
+    abort.abort()
     const ends = [...running].map((child) => once(child, 'close'))
     for (const child of running) end(child)
     await Promise.all(ends)
