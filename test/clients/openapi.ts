@@ -12,8 +12,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * See whether the service responds
-         * @description Returns the environment that the service runs in. Does not ask the database.
+         * Check that the service responds
+         * @description Returns the name of the environment. Does not query the database.
          */
         get: operations["getHealth"];
         put?: never;
@@ -32,8 +32,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * See whether the process is alive
-         * @description Restart the process when this fails. Does not ask the database.
+         * Check that the process is alive
+         * @description Restart the process when this fails. Does not query the database.
          */
         get: operations["getLiveness"];
         put?: never;
@@ -52,8 +52,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * See whether requests can be served
-         * @description Asks the database, which must accept writes. Send requests elsewhere while this fails; `code` says why.
+         * Check that the instance is ready
+         * @description Checks that the database accepts writes. While this fails, send requests to another instance; `code` says why.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -75,7 +75,7 @@ export interface paths {
         put?: never;
         /**
          * Register an account
-         * @description Creates an account. Each e-mail address can be registered once. Log in to get an access token.
+         * @description An e-mail address can be registered once. Log in to get an access token.
          */
         post: operations["register"];
         delete?: never;
@@ -95,7 +95,7 @@ export interface paths {
         put?: never;
         /**
          * Exchange an e-mail address and a password for an access token
-         * @description The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. A wrong pair gets the same answer whether or not the account exists.
+         * @description The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. The response to a wrong pair does not reveal whether the account exists.
          */
         post: operations["logIn"];
         delete?: never;
@@ -133,7 +133,7 @@ export interface paths {
         };
         /**
          * List your tasks, newest first
-         * @description Returns one page. Follow `Link` to the others: unlike with `skip`, tasks created or deleted meanwhile shift nothing.
+         * @description Returns one page. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.
          */
         get: operations["listTasks"];
         put?: never;
@@ -164,14 +164,14 @@ export interface paths {
         post?: never;
         /**
          * Delete a task
-         * @description The task cannot be restored, and its id is never used again.
+         * @description Deletion is final, and the id is never reused.
          */
         delete: operations["deleteTask"];
         options?: never;
         head?: never;
         /**
-         * Change some members of a task
-         * @description A JSON Merge Patch (RFC 7396): members that are absent keep their value, and null clears `description`.
+         * Update the members that you send
+         * @description JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description`.
          */
         patch: operations["editTask"];
         trace?: never;
@@ -186,26 +186,26 @@ export interface components {
             type: "about:blank";
             title: string;
             status: number;
-            /** @description What is wrong, for a person. */
+            /** @description What is wrong, as a sentence to show. */
             detail: string;
             /** @description The path of the request. */
             instance: string;
             /**
-             * @description What is wrong, for a program.
+             * @description What is wrong, as a stable code to compare.
              * @enum {string}
              */
             code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
-            /** @description The mistakes in the request, up to the twentieth, with status 422. */
+            /** @description The violations in the request, at most 20; only with status 422. */
             errors?: ({
-                /** @description Where in the body: a JSON Pointer (RFC 6901); a name of more than 100 characters is cut. */
+                /** @description JSON Pointer into the body (RFC 6901); a name is cut after 100 characters. */
                 pointer?: string;
-                /** @description Which parameter of the path or the query. */
+                /** @description Name of the path or query parameter; cut after 100 characters. */
                 parameter?: string;
-                /** @description Which header, in lower case. */
+                /** @description Name of the header, in lower case. */
                 header?: string;
-                /** @description The rule that is broken, for a program. */
+                /** @description Stable code of the violated rule. */
                 code: string;
-                /** @description What the value must be, for a person. */
+                /** @description What the value must be. */
                 detail: string;
             } & (unknown | unknown | unknown))[];
         };
@@ -231,7 +231,7 @@ export interface components {
         };
         NewUser: {
             /**
-             * @description An e-mail address; letters may be of any script.
+             * @description E-mail address; letters of any script are allowed.
              * @example jane@example.com
              */
             email: string;
@@ -586,7 +586,7 @@ export interface components {
     requestBodies: never;
     headers: {
         /**
-         * @description Names this request in the log; one that was sent is kept.
+         * @description Id of this request in the log. An id that you send is kept.
          * @example 5f8b9a3e-1c2d-4e6f-8a7b-9c0d1e2f3a4b
          */
         "X-Request-Id": string;
@@ -596,32 +596,32 @@ export interface components {
          */
         "WWW-Authenticate": string;
         /**
-         * @description The supported media types, when another was sent.
+         * @description Supported media types, if the request had another.
          * @example application/json
          */
         Accept: string;
         /**
-         * @description The supported patch formats, when a PATCH had another (RFC 5789).
+         * @description Supported patch formats, if a PATCH had another (RFC 5789).
          * @example application/json, application/merge-patch+json
          */
         "Accept-Patch": string;
         /**
-         * @description The supported content codings, when another was sent.
+         * @description Supported content codings, if the request had another.
          * @example gzip, deflate, br
          */
         "Accept-Encoding": string;
         /**
-         * @description Seconds to wait before the next try. Absent with `outcome_unknown`.
+         * @description Seconds to wait before trying again. Absent with `outcome_unknown`.
          * @example 5
          */
         "Retry-After": number;
         /**
-         * @description How many requests are left, and the seconds until there are more. Only where requests are counted.
+         * @description Requests left (`r`), and seconds until the window ends (`t`). Absent where requests are not limited.
          * @example "user";r=599;t=60
          */
         RateLimit: string;
         /**
-         * @description How many requests there may be in so many seconds. Only where requests are counted.
+         * @description Requests allowed (`q`) in a window of `w` seconds. Absent where requests are not limited.
          * @example "user";q=600;w=60
          */
         "RateLimit-Policy": string;
@@ -864,11 +864,11 @@ export interface operations {
     listTasks: {
         parameters: {
             query?: {
-                /** @description How many of the newest tasks to pass over. */
+                /** @description Number of newest tasks to skip. */
                 skip?: number;
-                /** @description How many tasks to answer at most. */
+                /** @description Maximum number of tasks to return. */
                 limit?: number;
-                /** @description Where a page begins: opaque, taken from a `Link` header. Not together with `skip`. */
+                /** @description Opaque start of a page, taken from a `Link` header. Cannot be combined with `skip`. */
                 cursor?: string;
             };
             header?: never;
@@ -884,7 +884,7 @@ export interface operations {
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /**
-                     * @description The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).
+                     * @description Links to the older page, `rel="next"`, and to the newer one, `rel="prev"`, where they exist (RFC 8288).
                      * @example </api/v1/tasks?cursor=PDQy&limit=20>; rel="next", </api/v1/tasks?cursor=PjYx&limit=20>; rel="prev"
                      */
                     Link?: string;

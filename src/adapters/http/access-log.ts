@@ -1,10 +1,10 @@
 import type { Log } from '../../log.ts'
 import type { RequestObserver } from './observe.ts'
+import { PROBES } from './routes/probes.ts'
 
-/** Asked every few seconds by machines; a line for each would bury the others. */
-const PROBES = new Set(['/health', '/livez', '/readyz'])
+const PROBE_PATHS: ReadonlySet<unknown> = new Set(Object.values(PROBES))
 
-/** One line for each request, with nothing in it that the client chose but the method and the request id. */
+/** Logs one line per request. Of what the client sent, it holds the method, the request id and the trace id only. */
 export function accessLog(log: Log): RequestObserver {
   return {
     answered({ method, route, status, aborted, milliseconds, requestId, userId, traceId }) {
@@ -15,9 +15,9 @@ export function accessLog(log: Log): RequestObserver {
   }
 }
 
-/** `error`: a fault of the service. `warn`: a request was turned away. */
+/** Monitors call the probes every few seconds; at `info` their lines would bury the others. */
 function levelOf(status: number, route: string | undefined): keyof Log {
   if (status === 503 || status === 429) return 'warn'
   if (status >= 500) return 'error'
-  return route !== undefined && PROBES.has(route) ? 'debug' : 'info'
+  return PROBE_PATHS.has(route) ? 'debug' : 'info'
 }

@@ -5,13 +5,13 @@ import { networkOf } from './endpoint/client-network.ts'
 
 interface Connection {
   readonly network: string
-  /** Bytes of answers that the client's side has taken, for comparison only. */
-  taken: number
-  /** Checks in a row at which bytes were pending and the client had taken none. */
+  /** See `acceptedBytes`; for comparison only. */
+  accepted: number
+  /** Consecutive checks at which bytes were pending and none had been accepted. */
   stalled: number
 }
 
-/** Milliseconds between two checks for clients that do not read. */
+/** Milliseconds between two checks for stalled clients. */
 const CHECK_INTERVAL = 1_000
 
 /** The open connections of a server: limits each client network's share and ends connections whose client does not read. */
@@ -29,13 +29,13 @@ export class Connections {
     server.once('close', () => clearInterval(checks))
   }
 
-  /** Whether a client has still to take a part of its answer. */
+  /** Whether any response still has unsent bytes. */
   get writing(): boolean {
     for (const socket of this.#open.keys()) if (socket.writableLength > 0) return true
     return false
   }
 
-  /** Ends those on which no request has arrived. Node does not count them as idle. */
+  /** Closes connections on which no request has arrived. Node does not count them as idle. */
   endUnused(): void {
     for (const socket of this.#open.keys()) if (socket.bytesRead === 0) socket.destroy()
   }
@@ -48,7 +48,7 @@ export class Connections {
       return
     }
     this.#counts.set(network, count + 1)
-    this.#open.set(socket, { network, taken: 0, stalled: 0 })
+    this.#open.set(socket, { network, accepted: 0, stalled: 0 })
     socket.once('close', () => this.#remove(socket, network))
   }
 
@@ -65,19 +65,19 @@ export class Connections {
         connection.stalled = 0
         continue
       }
-      const taken = takenOf(socket)
-      connection.stalled = taken === connection.taken ? connection.stalled + 1 : 0
-      connection.taken = taken
+      const accepted = acceptedBytes(socket)
+      connection.stalled = accepted === connection.accepted ? connection.stalled + 1 : 0
+      connection.accepted = accepted
       if (connection.stalled >= this.#maxStalled) socket.destroy()
     }
   }
 }
 
 /**
- * Changes whenever the system takes bytes of the socket: the bytes of finished writes, less what remains of the current
- * one. Node has no public name for the latter, and measures its own timeouts with it; but its `server.timeout` notices
- * a reader that takes nothing only at the second timeout, and also ends requests that wait for the service.
+ * Changes whenever the kernel accepts bytes of the socket: the bytes of finished writes, less the rest of the current
+ * one. Node times its own writes by the same private `writeQueueSize`, but `server.timeout` fires only at the second
+ * timeout without progress and also ends requests that wait for the service.
  */
-function takenOf(socket: Socket & { _handle?: { writeQueueSize: number } | null }): number {
+function acceptedBytes(socket: Socket & { _handle?: { writeQueueSize: number } | null }): number {
   return socket.bytesWritten - socket.writableLength - (socket._handle?.writeQueueSize ?? 0)
 }

@@ -36,7 +36,7 @@ export function setCommonHeaders(): Middleware {
   }
 }
 
-/** Without TRUST_PROXY all clients of a proxy share one rate limit, which nothing else in the log explains. */
+/** With TRUST_PROXY=0, all clients behind a proxy share one rate limit, which no other line of the log explains. */
 export function warnOfUntrustedProxy(log: Log): Middleware {
   let warned = false
   return ({ req }, next) => {
@@ -53,7 +53,7 @@ export function warnOfUntrustedProxy(log: Log): Middleware {
 
 export function allowOrigins(origins: readonly string[]): Middleware {
   const allowed = new Set(origins)
-  const answerOrigin = cors({
+  const handleCors = cors({
     origin: (ctx) => (allowed.has(ctx.get('Origin')) ? ctx.get('Origin') : ''),
     credentials: true,
     allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
@@ -72,11 +72,11 @@ export function allowOrigins(origins: readonly string[]): Middleware {
     ],
     maxAge: 600,
   })
-  // Without an origin there is nothing to answer, and most requests have none.
-  return (ctx, next) => (ctx.req.headers.origin === undefined ? next() : answerOrigin(ctx, next))
+  // Most requests have no Origin header and need no CORS headers.
+  return (ctx, next) => (ctx.req.headers.origin === undefined ? next() : handleCors(ctx, next))
 }
 
-/** Whether another request may follow on this connection (RFC 9112, sections 9.3 and 9.6). */
+/** Asks clients to reconnect while shutting down, or when the body is unread (RFC 9112, sections 9.3 and 9.6). */
 export function closeConnections(readiness: Readiness): Middleware {
   return async ({ req, res }, next) => {
     await next()
@@ -121,22 +121,22 @@ function storeFaultLogger(log: Log): (requestId: string, err: Error) => void {
   }
 }
 
-/** Characters of a path; every route's is shorter. */
+/** Characters of a path; every path of a route is shorter. */
 const MAX_PATH = 2_048
-/** Characters of a target that is a whole URL. */
+/** Characters of a target in absolute form. */
 const MAX_URL = 4_096
 
-/** Koa parses with `url.parse`, which accepts wrong ports and prints a warning that quotes them. */
+/** Koa uses `url.parse`, which accepts invalid ports and prints a warning that quotes them. */
 const isUrl = (target: string) => target.length <= MAX_URL && URL.canParse(target)
 
-/** A target may be a whole URL (RFC 9112, section 3.2.2), and as such no URL at all. */
+/** The path of the target, which may have the absolute form (RFC 9112, section 3.2.2). */
 function pathOf(ctx: Context): string {
   if (!ctx.url.startsWith('/') && ctx.url !== '*' && !isUrl(ctx.url)) throw new HttpError('malformed_target')
   try {
     const path: string | null = ctx.path
     if (path !== null) return path
   } catch {
-    // The same.
+    // Reported below.
   }
   throw new HttpError('malformed_target')
 }

@@ -1,33 +1,33 @@
 import type { Context, Middleware } from 'koa'
 
-/** What is known of a request once its answer is sent, or the client is gone. */
+/** A request whose response was sent, or whose client has left. */
 export interface Answered {
   readonly method: string
-  /** Template of the route, never the path itself; nothing where no route matched. */
+  /** Path template of the matched route; never the path itself. */
   readonly route: string | undefined
   readonly status: number
-  /** Whether the client went away before it had the whole answer. */
+  /** Whether the client left before the whole response was sent. */
   readonly aborted: boolean
   readonly milliseconds: number
   readonly requestId: string
   readonly userId: number | undefined
-  /** Of the caller's trace, 32 hexadecimal digits. */
+  /** From `traceparent`: 32 hexadecimal digits. */
   readonly traceId: string | undefined
 }
 
-/** Somebody who is told of every request. */
+/** Request observer. */
 export interface RequestObserver {
   started?(): void
   answered(request: Answered): void
 }
 
-/** https://www.w3.org/TR/trace-context/#traceparent-header: later versions may be longer, the first may not. */
+/** https://www.w3.org/TR/trace-context/#traceparent-header: only later versions than 00 may be longer. */
 const TRACEPARENT = /^(?!ff|00.{54})[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
 
-/** Characters that the pattern looks at: what follows them is of a later version. */
+/** Characters that the pattern needs; later versions may append more. */
 const TRACEPARENT_END = 56
 
-/** Tells the observers of each request, from the first middleware to the last byte. */
+/** Reports each request to the observers, when it starts and when its response ends. */
 export function observe(observers: readonly RequestObserver[]): Middleware {
   return (ctx, next) => {
     const start = performance.now()
@@ -42,7 +42,7 @@ export function observe(observers: readonly RequestObserver[]): Middleware {
 
 /** nginx's status for a client that closed the connection; no standard has one. */
 const CLIENT_CLOSED_REQUEST = 499
-/** What Node answers by itself when a request takes too long to arrive. */
+/** Node's own response to a request that arrives too slowly. */
 const REQUEST_TIMEOUT = 408
 
 function statusOf({ req, res }: Context): number {

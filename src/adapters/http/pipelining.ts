@@ -3,7 +3,7 @@ import { type IncomingMessage, type RequestListener, type Server, type ServerRes
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 
-/** A request that is parsed and not started. */
+/** A request that is parsed but not started. */
 interface Waiting {
   readonly req: IncomingMessage
   readonly res: ServerResponse
@@ -13,19 +13,19 @@ interface Waiting {
 
 /** The unanswered requests of one connection. */
 interface Pipeline {
-  /** Response to the request that is served, until it is written. */
+  /** The response in progress, until it is written. */
   current: ServerResponse | undefined
   readonly waiting: Waiting[]
-  /** Whether the newest request had to wait. */
+  /** Whether the latest request had to wait. */
   pipelined: boolean
-  /** Why the parser gave up on the newest request, or on what follows it. */
+  /** The parser's error in the latest request, or in the bytes after it. */
   error: Error | undefined
 }
 
-/** Requests that may wait on all connections together, some 50 MB of memory; the connection of one more is closed. */
+/** Most requests that wait on all connections together (some 50 MB); the connection of a further one is closed. */
 const MAX_WAITING = 10_000
 
-/** Statuses of what Node's parser refuses; any other error is a 400. */
+/** Statuses for errors of Node's parser; any other error is 400. */
 const refusals: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
@@ -33,10 +33,10 @@ const refusals: Readonly<Record<string, number>> = {
 }
 
 /**
- * Starts the requests of a connection one at a time and in order, each in the event-loop turn after the response before it
- * was written to the socket (RFC 9112, section 9.3.2). Node itself starts each as soon as it is parsed. While a request
- * waits, the connection is not read, so that at most what one read has brought can wait. Waiting requests of a connection
- * that closes never start.
+ * Starts the requests of a connection in order, each in the event-loop turn after the previous response was written to
+ * the socket (RFC 9112, section 9.3.2); Node would start each as soon as it is parsed. While a request waits, the
+ * connection is not read, so only the requests of a single read can wait. When a connection closes, its waiting requests
+ * never start.
  */
 export function serveInOrder(server: Server, listener: RequestListener): void {
   const pipelines = new WeakMap<Duplex, Pipeline>()
@@ -45,7 +45,7 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
   const receive = (req: IncomingMessage, res: ServerResponse) => {
     const pipeline = pipelines.get(req.socket) as Pipeline
     if (endsConnection(req)) res.shouldKeepAlive = false
-    // Node gives a response its socket when the one before it is written.
+    // Node gives a response its socket once the previous response is written.
     pipeline.pipelined = res.socket === null
     if (pipeline.pipelined) wait(pipeline, req, res)
     else start(pipeline, req, res)
@@ -71,14 +71,14 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
   function finish(this: ServerResponse): void {
     const { socket } = this.req
     const pipeline = pipelines.get(socket) as Pipeline
-    // In the next turn, so that other connections are served between two requests of this one.
+    // Deferred, so that other connections are served between two requests of this one.
     if (pipeline.waiting.length > 0 || pipeline.error) setImmediate(startNext, pipeline, socket)
-    // An idle connection must not hold its last request in memory.
+    // An idle connection must not keep its last request in memory.
     else pipeline.current = undefined
   }
 
   const startNext = (pipeline: Pipeline, socket: Socket) => {
-    // The client has left, or the last response announced the end of the connection.
+    // The client has left, or the last response closes the connection.
     if (!socket.writable) return
     const next = pipeline.waiting.shift()
     if (next) waiting--
@@ -90,13 +90,12 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
   }
 
   server.on('request', receive)
-  // Left to the listener: it ignores unknown expectations (RFC 9110, section 10.1.1), and sends 100 Continue only for a
-  // body that it wants.
+  // The listener ignores unknown expectations (RFC 9110, section 10.1.1) and sends 100 Continue only when it reads the body.
   server.on('checkContinue', receive)
   server.on('checkExpectation', receive)
 
-  // Node would give up all answers when the client ends its side. It gets those to a pipeline; a client of a single
-  // request has usually left.
+  // Node would drop all responses when the client ends its side. Those to a pipeline are still sent; the client of a
+  // single request has usually left.
   Object.assign(server, { httpAllowHalfOpen: true })
   server.on('connection', (socket) => {
     const pipeline: Pipeline = { current: undefined, waiting: [], pipelined: false, error: undefined }
@@ -110,7 +109,7 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
     })
   })
 
-  // Without this listener Node sends its refusal in place of the answer to an earlier request.
+  // Without this listener Node would send its error in place of the response to an earlier request.
   server.on('clientError', (error, socket) => {
     const pipeline = pipelines.get(socket)
     const { current, waiting = [] } = pipeline ?? {}
@@ -124,8 +123,8 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
 }
 
 /**
- * Node skips what came in one read with an upgrade, and the end of a chunked HTTP/1.0 message is doubtful (RFC 9112,
- * section 6.1).
+ * Node drops the bytes that arrive in one read with an upgrade request, and chunked framing is unreliable in HTTP/1.0
+ * (RFC 9112, section 6.1).
  */
 function endsConnection({ headers, httpVersionMinor }: IncomingMessage): boolean {
   return headers.upgrade !== undefined || (httpVersionMinor === 0 && headers['transfer-encoding'] !== undefined)
@@ -139,7 +138,7 @@ function refuse(error: NodeJS.ErrnoException, socket: Duplex, response?: ServerR
   socket.destroy(error)
 }
 
-/** Node resumes a connection for each request and each body, so it is paused again whenever that happens. */
+/** Node resumes the connection for each request and each body, so it is paused again each time. */
 function stopReading(socket: Socket): void {
   if (!socket.listeners('resume').includes(pause)) socket.on('resume', pause)
   socket.pause()

@@ -3,11 +3,11 @@ import { HttpError } from './endpoint/problems.ts'
 
 /** The store behind the repositories. */
 export interface HealthCheck {
-  /** Asks the store something. @throws StoreUnavailable */
+  /** @throws StoreUnavailable when the store does not answer */
   ping(): Promise<void>
 }
 
-/** Whether requests can be served: not any more once the service stops, and not while the store can't answer. */
+/** Whether the instance can serve requests: not while the store does not answer, nor once shutdown has begun. */
 export class Readiness {
   readonly #health: HealthCheck
   readonly #deadline: number

@@ -5,15 +5,12 @@ import { REDACTED, SECRET_NAME, SHORTEST_SECRET } from '../../log.ts'
 import { rawBodyOf } from './endpoint/body.ts'
 import { readParameters } from './endpoint/validation.ts'
 
-/** Looking for more of them would take longer than a request may. */
+/** With more secrets the search would take too long, so the whole text is withheld. */
 const MOST_SECRETS = 1_000
-/** Of an error that stands for several. */
+/** Errors of an AggregateError that are logged. */
 const MOST_ERRORS = 10
 
-/**
- * An error as it may be logged: a library's message may quote its input, so the secrets of the request are removed from
- * it, word for word.
- */
+/** Removes request secrets that a library's message may quote, so that the error can be logged. */
 export function redactError(error: unknown, ctx: Context): unknown {
   const sent = secretsOf(ctx)
   return redact(error, sent.length > MOST_SECRETS ? () => REDACTED : remover(sent))
@@ -29,7 +26,7 @@ function remover(sent: readonly string[]): (text: string) => string {
 function redact(error: unknown, clean: (text: string) => string): unknown {
   if (!(error instanceof Error)) return clean(inspect(error))
   const { type, ...members } = stdSerializers.err(error)
-  // Without a constructor pino takes the class from the name.
+  // Without a constructor, pino takes the type from `name`.
   const redacted = Object.create(null, { name: { value: type } })
   for (const [name, value] of Object.entries(members)) {
     if (typeof value === 'string') redacted[name] = clean(value)
@@ -40,14 +37,14 @@ function redact(error: unknown, clean: (text: string) => string): unknown {
   return redacted
 }
 
-/** The error, its cause and so on. */
+/** The error and its chain of causes. */
 function causes(error: Error): readonly Error[] {
   const chain = new Set<Error>()
   for (let each: unknown = error; each instanceof Error && !chain.has(each); each = each.cause) chain.add(each)
   return [...chain]
 }
 
-/** What a quotation may look like: as it is, in JSON, in a URL. */
+/** How a message may quote a text: as it is, in JSON, in a URL. */
 const spellings = (text: string) => [text, JSON.stringify(text).slice(1, -1), encodeURIComponent(text.toWellFormed())]
 
 function secretsOf(ctx: Context): string[] {
@@ -67,7 +64,7 @@ function secretsInBody(text: string): string[] {
       return value
     })
   } catch {
-    // A form, or nothing.
+    // Not JSON.
   }
   return found
 }

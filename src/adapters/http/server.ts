@@ -7,27 +7,27 @@ import { Connections } from './connections.ts'
 import { serveInOrder } from './pipelining.ts'
 
 export interface ListeningServer {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   readonly url: string
-  /** Takes no new connection, answers the requests in flight, then closes what they needed, if it can be in time. */
+  /** Stops accepting connections, drains the requests in flight, then runs `atEnd`, all within the shutdown timeout. */
   close(): Promise<void>
 }
 
 export interface Lifecycle {
-  /** Runs as soon as the server is asked to close. */
+  /** Runs when `close` is called. */
   whenClosing(): void
-  /** Runs once no request is left. */
+  /** Runs after the last request. */
   atEnd(): Promise<void>
 }
 
-/** Bytes of a request's line and headers; a longer one is answered with 431. */
+/** Bytes of a request's line and headers; more is answered with 431. */
 const MAX_HEADER_SIZE = 16 * 1024
-/** Milliseconds between two looks for what has run out of time, or is idle while the server closes. */
+/** Milliseconds between two checks for timed-out requests, and for idle connections while the server closes. */
 const CHECK_INTERVAL = 1_000
 const CLOSING_INTERVAL = 20
-/** Of the time to close. Then comes what the requests needed, and a rest is left to whoever ends the process. */
-const SHARE_OF_REQUESTS = 0.9
-const SHARE_OF_CLOSING = 0.95
+/** Fractions of the shutdown timeout after which requests are cut off and `atEnd` is no longer awaited. */
+const DRAIN_SHARE = 0.9
+const CLOSE_SHARE = 0.95
 
 /** @throws ListenError */
 export async function listen(
@@ -36,7 +36,7 @@ export async function listen(
   lifecycle: Lifecycle,
 ): Promise<ListeningServer> {
   const server = createServer({
-    // Node refuses to start with headers that may take longer than the whole of the request.
+    // Node rejects a headersTimeout longer than the requestTimeout.
     headersTimeout: Math.min(config.headersTimeout, config.requestTimeout) * 1_000,
     requestTimeout: config.requestTimeout * 1_000,
     keepAliveTimeout: config.keepAliveTimeout * 1_000,
@@ -46,40 +46,40 @@ export async function listen(
   serveInOrder(server, listener)
   server.maxConnections = config.maxConnections
   const connections = new Connections(server, config)
-  await bound(server, config)
+  await startListening(server, config)
   return {
     url: urlOf(server.address() as AddressInfo),
     async close() {
       lifecycle.whenClosing()
       await delay(config.shutdownDelay * 1_000)
       const timeout = config.shutdownTimeout * 1_000
-      const over = delay(timeout * SHARE_OF_CLOSING, undefined, { ref: false })
-      await drained(server, connections, timeout * SHARE_OF_REQUESTS)
+      const over = delay(timeout * CLOSE_SHARE, undefined, { ref: false })
+      await drain(server, connections, timeout * DRAIN_SHARE)
       await Promise.race([lifecycle.atEnd(), over])
     },
   }
 }
 
-function bound(server: Server, { host, port }: ServerConfig): Promise<void> {
+function startListening(server: Server, { host, port }: ServerConfig): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', ({ code = '' }: NodeJS.ErrnoException) => reject(new ListenError(host, port, 'PORT', code)))
     server.listen({ host, port }, resolve)
   })
 }
 
-/** Connections end as soon as they have no request; what is left after the timeout is cut off. */
-async function drained(server: Server, connections: Connections, timeout: number): Promise<void> {
+/** Closes each connection when it has no request; after the timeout, closes the rest. */
+async function drain(server: Server, connections: Connections, timeout: number): Promise<void> {
   const endIdle = server.closeIdleConnections.bind(server)
-  // `close` calls it too. To Node a connection is idle as soon as its answer is given, though it may not be written yet.
+  // `close` calls it as well. For Node a connection is idle once its response has ended, even if bytes are still unsent.
   server.closeIdleConnections = () => {
     if (!connections.writing) endIdle()
     connections.endUnused()
   }
   const idle = setInterval(() => server.closeIdleConnections(), CLOSING_INTERVAL)
-  const patience = setTimeout(() => server.closeAllConnections(), timeout)
+  const deadline = setTimeout(() => server.closeAllConnections(), timeout)
   await new Promise((closed) => server.close(closed))
   clearInterval(idle)
-  clearTimeout(patience)
+  clearTimeout(deadline)
 }
 
 export function urlOf({ address, port }: AddressInfo): string {

@@ -28,13 +28,6 @@ export interface Sources {
   }
 }
 
-interface Answered {
-  readonly method: string
-  readonly route: string | undefined
-  readonly status: number
-  readonly milliseconds: number
-}
-
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** Metrics of one process, named after OpenTelemetry and Prometheus conventions. The HTTP adapter reports each request. */
@@ -101,7 +94,13 @@ export class Metrics {
     this.#inFlight.inc()
   }
 
-  answered({ method, route = 'none', status, milliseconds }: Answered): void {
+  answered(request: {
+    readonly method: string
+    readonly route: string | undefined
+    readonly status: number
+    readonly milliseconds: number
+  }): void {
+    const { method, route = 'none', status, milliseconds } = request
     this.#inFlight.dec()
     this.#duration.observe({ method, route, status }, milliseconds / 1_000)
     if (status === 429) this.#refused.inc({ route })

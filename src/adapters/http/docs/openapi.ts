@@ -30,7 +30,7 @@ import { type JsonSchema, type Part, type Schema, validate } from '../endpoint/v
 
 type Json = Record<string, unknown>
 
-/** What the document holds once and refers to by name. */
+/** Parts of the document that others refer to by name. */
 interface Components {
   readonly schemas: Json
   readonly responses: Json
@@ -39,7 +39,7 @@ interface Components {
 export interface About {
   readonly title: string
   readonly version: string
-  /** Where a password form gets a token. */
+  /** Token endpoint of the password grant. */
   readonly loginPath: string
 }
 
@@ -81,7 +81,7 @@ export function openApiDocument({ title, version, loginPath }: About, endpoints:
         'Register, log in, and send the token with each request. Every error is a problem document (RFC 9457).',
       license: { name: 'MIT', identifier: 'MIT' },
     },
-    // Relative to the document, so that it is right below a path that a proxy strips.
+    // Relative to the document, so that it also works below a path that a proxy strips.
     servers: [{ url: '.', description: 'This service' }],
     tags: Object.entries(tags).map(([name, description]) => ({ name, description })),
     paths,
@@ -99,38 +99,38 @@ export function openApiDocument({ title, version, loginPath }: About, endpoints:
 const text = { type: 'string' }
 const commonHeaders = {
   'X-Request-Id': {
-    description: 'Names this request in the log; one that was sent is kept.',
+    description: 'Id of this request in the log. An id that you send is kept.',
     schema: text,
     example: '5f8b9a3e-1c2d-4e6f-8a7b-9c0d1e2f3a4b',
   },
   'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text, example: 'Bearer' },
   Accept: {
-    description: 'The supported media types, when another was sent.',
+    description: 'Supported media types, if the request had another.',
     schema: text,
     example: 'application/json',
   },
   'Accept-Patch': {
-    description: 'The supported patch formats, when a PATCH had another (RFC 5789).',
+    description: 'Supported patch formats, if a PATCH had another (RFC 5789).',
     schema: text,
     example: 'application/json, application/merge-patch+json',
   },
   'Accept-Encoding': {
-    description: 'The supported content codings, when another was sent.',
+    description: 'Supported content codings, if the request had another.',
     schema: text,
     example: 'gzip, deflate, br',
   },
   'Retry-After': {
-    description: 'Seconds to wait before the next try. Absent with `outcome_unknown`.',
+    description: 'Seconds to wait before trying again. Absent with `outcome_unknown`.',
     schema: { type: 'integer' },
     example: 5,
   },
   RateLimit: {
-    description: 'How many requests are left, and the seconds until there are more. Only where requests are counted.',
+    description: 'Requests left (`r`), and seconds until the window ends (`t`). Absent where requests are not limited.',
     schema: text,
     example: '"user";r=599;t=60',
   },
   'RateLimit-Policy': {
-    description: 'How many requests there may be in so many seconds. Only where requests are counted.',
+    description: 'Requests allowed (`q`) in a window of `w` seconds. Absent where requests are not limited.',
     schema: text,
     example: '"user";q=600;w=60',
   },
@@ -151,12 +151,16 @@ const problemSchema = {
     type: { type: 'string', const: 'about:blank' },
     title: text,
     status: { type: 'integer', minimum: 400, maximum: 599 },
-    detail: { type: 'string', description: 'What is wrong, for a person.' },
+    detail: { type: 'string', description: 'What is wrong, as a sentence to show.' },
     instance: { type: 'string', description: 'The path of the request.' },
-    code: { type: 'string', description: 'What is wrong, for a program.', enum: Object.keys(statusOfCode) },
+    code: {
+      type: 'string',
+      description: 'What is wrong, as a stable code to compare.',
+      enum: Object.keys(statusOfCode),
+    },
     errors: {
       type: 'array',
-      description: 'The mistakes in the request, up to the twentieth, with status 422.',
+      description: 'The violations in the request, at most 20; only with status 422.',
       maxItems: MAX_ERRORS,
       items: {
         type: 'object',
@@ -165,12 +169,12 @@ const problemSchema = {
         properties: {
           pointer: {
             type: 'string',
-            description: 'Where in the body: a JSON Pointer (RFC 6901); a name of more than 100 characters is cut.',
+            description: 'JSON Pointer into the body (RFC 6901); a name is cut after 100 characters.',
           },
-          parameter: { type: 'string', description: 'Which parameter of the path or the query.' },
-          header: { type: 'string', description: 'Which header, in lower case.' },
-          code: { type: 'string', description: 'The rule that is broken, for a program.' },
-          detail: { type: 'string', description: 'What the value must be, for a person.' },
+          parameter: { type: 'string', description: 'Name of the path or query parameter; cut after 100 characters.' },
+          header: { type: 'string', description: 'Name of the header, in lower case.' },
+          code: { type: 'string', description: 'Stable code of the violated rule.' },
+          detail: { type: 'string', description: 'What the value must be.' },
         },
       },
     },
@@ -210,7 +214,7 @@ function parameters(place: 'path' | 'query' | 'header', schema: Schema | undefin
   }))
 }
 
-/** Swagger UI sends the example of a parameter, so that of an optional one stands in its schema, where it is only shown. */
+/** Swagger UI sends the example of a parameter. That of an optional one is in its schema, where it is only shown. */
 function parameterSchema(schema: JsonSchema, examples: JsonSchema['examples'], isRequired: boolean): Json {
   if (!examples) return { schema }
   return isRequired ? { schema, example: examples[0] } : { schema: { ...schema, examples } }
@@ -225,7 +229,7 @@ function content(types: readonly string[], schema: Schema, components: Component
   return Object.fromEntries(mediaTypes)
 }
 
-/** The example of a schema, or one made of the examples of its parts. */
+/** The example of a schema, or one composed of the examples of its parts. */
 function exampleOf({ examples, items, properties = {} }: JsonSchema): unknown {
   if (examples) return examples[0]
   if (items) return [exampleOf(items)]
@@ -250,7 +254,7 @@ function responseContent({ schema, mediaType }: SuccessResponse, components: Com
   return mediaType ? { content: { [mediaType]: { schema: text } } } : {}
 }
 
-/** The errors of an endpoint: its own, and those that follow from what it takes. */
+/** The errors of an endpoint: its own, and those that follow from its parts. */
 function codesOf(endpoint: Endpoint): ProblemCode[] {
   const { access, body, ignoresQuery, errors } = endpoint
   return [
@@ -265,7 +269,7 @@ function codesOf(endpoint: Endpoint): ProblemCode[] {
   ]
 }
 
-/** The errors of one status are one component, named by their codes, which other endpoints with the same codes share. */
+/** The errors of a status are a component named by their codes; endpoints with the same codes share it. */
 function failures(endpoint: Endpoint, { responses }: Components): Json {
   const codesOfStatus = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
   const answers = [...codesOfStatus].map(([status, codes]) => {
@@ -285,13 +289,13 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
   return Object.fromEntries(answers)
 }
 
-/** Which mistakes there can be depends on what the endpoint takes. */
+/** The possible violations depend on whether the endpoint has a body. */
 function componentName(code: ProblemCode, { body }: Endpoint): string {
   if (code === 'invalid_input') return body ? 'InvalidBody' : 'InvalidParameter'
   return code.replaceAll(/(?:^|_)(\w)/g, (_, letter: string) => letter.toUpperCase())
 }
 
-/** An error of each code of the domain. */
+/** An error of each domain code. */
 const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainError>> = {
   invalid_credentials: new InvalidCredentials(),
   invalid_token: new InvalidToken(),
@@ -303,14 +307,14 @@ const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainE
   overloaded: new Overloaded(),
 }
 
-/** The mistake that every endpoint finds in an unknown member or parameter. */
+/** A violation that is possible at every endpoint: an unknown member or parameter. */
 const unknownNames = { body: unknownName('body'), parameters: unknownName('parameters') }
 
 function unknownName(part: Part): InvalidRequest {
   return new InvalidRequest(validate(v.strictObject({}), { value: { colour: 'red' }, violations: [] }, part).violations)
 }
 
-/** The problem as the endpoint answers it. */
+/** The problem as the endpoint returns it. */
 function exampleProblem(code: ProblemCode, { path, params, body }: Endpoint): object {
   const { properties = {} } = params ? convert(params) : {}
   const instance = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(properties[name]?.examples?.[0]))
@@ -333,12 +337,12 @@ function convert(schema: Schema): JsonSchema {
   return json
 }
 
-/** Generators need a type beside a constant. */
+/** Client generators need the type of a constant. */
 function withTypes(schema: object): object {
   return 'const' in schema ? { type: typeof schema.const, ...schema } : schema
 }
 
-/** Read-only members may be sent, but are not offered: generators and importers would fill them in. */
+/** Read-only members are accepted but not listed, or tools would fill them in. */
 function withoutReadOnly(schema: object): object {
   const { additionalProperties, properties = {}, ...rest } = schema as JsonSchema
   const names = Object.keys(properties)
@@ -351,7 +355,7 @@ function withoutReadOnly(schema: object): object {
   }
 }
 
-/** Moves each titled schema among the components, where it has a name, and leaves a reference to it. */
+/** Moves each titled schema to the components and replaces it with a reference. */
 function extractComponents({ title, items, ...rest }: JsonSchema, components: Components): JsonSchema {
   const schema = items ? { ...rest, items: extractComponents(items, components) } : rest
   if (title === undefined) return schema

@@ -19,7 +19,7 @@ interface Page {
   readonly policy: Readonly<Record<string, string>>
   /** Every address is relative to the page, so that it also works behind a proxy that adds a prefix. */
   readonly body: string
-  /** What the page loads, by its path: a file of a dependency, or text of ours (the policy allows no inline script). */
+  /** What the page loads, by path: a file of a dependency, or our own text (the policy forbids inline scripts). */
   readonly assets: Readonly<
     Record<string, { readonly type: string } & ({ readonly file: string } | { readonly text: string })>
   >
@@ -39,7 +39,7 @@ const SWAGGER_UI_STYLE = `${NO_MARGIN}
 }
 `
 
-/** Each form of the Authorize dialog takes the cursor as it appears, so the last one, for a token, would keep it. */
+/** Each form of the Authorize dialog focuses itself when it appears, so the last one, for a token, would keep the cursor. */
 const SWAGGER_UI_START = `const focusUsername = ({ React }) => ({
   wrapComponents: {
     authorizationPopup: (Popup) => class extends React.Component {
@@ -81,7 +81,7 @@ const swaggerUi: Page = {
 
 const reDoc: Page = {
   path: '/redoc',
-  // ReDoc writes its styles into the page and searches in a worker that it makes from a blob.
+  // ReDoc injects its styles into the page and searches in a worker created from a blob.
   policy: { ...POLICY, 'style-src': "'self' 'unsafe-inline'", 'worker-src': 'blob:' },
   body: `<link rel="stylesheet" href="redoc/page.css">
 <redoc spec-url="openapi.json"></redoc>
@@ -92,14 +92,14 @@ const reDoc: Page = {
   },
 }
 
-/** Relative, so that each also works below a path that a proxy strips. */
+/** Relative, so that they also work below a path that a proxy strips. */
 const redirects = [
   { path: '/', status: 302, location: 'docs' },
   { path: '/docs/', status: 308, location: '../docs' },
   { path: '/redoc/', status: 308, location: '../redoc' },
 ] as const
 
-/** The OpenAPI document as pages for people, from files of the dependencies; nothing comes from another host. */
+/** Serves the documentation pages from files of the dependencies; they load nothing from another host. */
 export function mountDocs(router: Router, title: string): void {
   for (const { path, status, location } of redirects) {
     router.get(path, (ctx) => {
@@ -134,18 +134,18 @@ ${body}
   }
 }
 
-/** ReDoc shows the logo of its maker from another host; developer tools ask for source maps, which are not served. */
+/** ReDoc loads its vendor's logo from another host; developer tools request source maps, which are not served. */
 const LOGO = 'https://cdn.redoc.ly/redoc/logo-mini.svg'
 const SOURCE_MAP = /\n(?:\/\/|\/\*)# sourceMappingURL=.*\s*$/
 
-/** What a dependency's file would load in vain, because the policy blocks it or nothing serves it, is taken out. */
+/** Removes references that the policy blocks or that nothing serves. */
 const selfContained = (text: string) => text.replace(SOURCE_MAP, '\n').replace(LOGO, 'data:,')
 
-/** Characters of a header that is parsed; a longer one is ignored. */
+/** Characters; a longer header is ignored instead of parsed. */
 const MAX_HEADER = 1_024
 const isShort = (ctx: Context, header: string) => ctx.get(header).length <= MAX_HEADER
 
-/** Reads at the first request, and again only if that failed: all answers share the bytes and their validator. */
+/** Reads the content at the first request, again after a failure, and keeps it with its validator. */
 function serve(
   path: string,
   type: string,

@@ -21,7 +21,7 @@ const decoders: Readonly<Record<BodyType, Decode>> = {
 
 /** Bytes of a body, after decompression. */
 export const BODY_LIMIT = 1_048_576
-/** Bytes of a compressed body: no compression doubles what it is given, but a longer one can decode to nothing. */
+/** Bytes of a compressed body. No coding doubles its input, but any number of bytes can decode to nothing. */
 const COMPRESSED_LIMIT = 2 * BODY_LIMIT
 
 const decompressors: ReadonlyMap<string, () => Transform> = new Map([
@@ -30,14 +30,12 @@ const decompressors: ReadonlyMap<string, () => Transform> = new Map([
   ['deflate', createUnzip],
   ['br', createBrotliDecompress],
 ])
-/** The header that lists the types when another one is refused (RFC 9110, section 15.5.16; RFC 5789, section 2.2). */
+
+/** The header that lists the supported types in a 415 (RFC 9110, section 15.5.16; RFC 5789, section 2.2). */
 const acceptHeaderOf = (method: string) => (method === 'PATCH' ? 'Accept-Patch' : 'Accept')
 const acceptedCodings = { 'Accept-Encoding': 'gzip, deflate, br' }
 
-/**
- * Reads the body of a request strictly, by its media type alone: koa-bodyparser reads a limited number of bytes,
- * and what they mean is decided here.
- */
+/** Reads bodies by their media type alone. koa-bodyparser reads a bounded number of bytes, and this decodes them. */
 export function bodyReader(
   { types, schema }: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema },
   method: string,
@@ -72,7 +70,7 @@ export function bodyReader(
 const nothing = async () => {}
 const noBytes = Buffer.alloc(0)
 
-/** The bytes of a body that was read, after decompression; its type in koa-bodyparser is for texts. */
+/** The bytes of the body read, after decompression. koa-bodyparser declares them as text. */
 export const rawBodyOf = ({ request }: Context) =>
   ((request.rawBody as Buffer | string | undefined) || noBytes) as Buffer
 
@@ -107,7 +105,7 @@ async function readCompressed({ req, request }: Context, decompressor: Transform
 /** A type and a subtype have at most 127 characters each (RFC 6838, section 4.2). */
 const MAX_MEDIA_TYPE = 255
 
-/** Empty when it is too long to be one. */
+/** Empty if it is too long to be a media type. */
 function mediaType({ request: { type } }: Context): string {
   return type.length > MAX_MEDIA_TYPE ? '' : type.replace(/[ \t]+$/, '').toLowerCase()
 }

@@ -1,28 +1,21 @@
 import type { Context } from 'koa'
 import { TooManyRequests } from '../../../domain/errors.ts'
 
-/** How often something may be done. */
-export interface Quota {
-  readonly name: string
-  readonly allowed: number
-  /** Seconds. */
-  readonly window: number
-}
-
 export interface RateLimiter {
-  readonly quota: Quota
-  /** Counts one request under the key. `reset`: seconds until the window ends. */
+  /** `allowed` requests per `window` seconds. */
+  readonly quota: { readonly name: string; readonly allowed: number; readonly window: number }
+  /** Counts a request under the key. `reset`: seconds until the window ends. */
   count(key: string): Promise<{ readonly exceeded: boolean; readonly remaining: number; readonly reset: number }>
 }
 
-/** Limited requests: by user when authenticated, otherwise by client network. */
+/** Rate-limit buckets. */
 export type LimitName = 'user' | 'login' | 'register'
-/** Without limits nothing is counted. */
+/** A bucket without a limiter is unlimited. */
 export type Limits = { readonly [name in LimitName]?: RateLimiter }
 
 /**
- * Counts each request that it is given, and says so in its answer (draft-ietf-httpapi-ratelimit-headers-10).
- * It throws TooManyRequests.
+ * Returns a function that counts a request and sets its RateLimit headers (draft-ietf-httpapi-ratelimit-headers-10). It
+ * throws TooManyRequests.
  */
 export function limitBy({ quota, count }: RateLimiter): (ctx: Context, key: string) => Promise<void> {
   const policy = `"${quota.name}";q=${quota.allowed};w=${quota.window}`

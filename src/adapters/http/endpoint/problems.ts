@@ -20,27 +20,36 @@ const statusOfKind = {
 /** The errors that HTTP itself adds to those of the domain. */
 const httpErrors = {
   malformed_body: { status: 400, detail: 'The body could not be parsed as its Content-Type.' },
-  malformed_host: { status: 400, detail: 'The request must have one Host header: a host and, optionally, a port.' },
-  malformed_target: { status: 400, detail: 'The target of the request is neither a path nor a URL.' },
-  not_authenticated: { status: 401, detail: 'This needs an access token, sent as "Authorization: Bearer <token>".' },
-  route_not_found: { status: 404, detail: 'There is nothing at this path.' },
-  method_not_allowed: { status: 405, detail: 'This path does not have that method; see the Allow header.' },
-  body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes.' },
+  malformed_host: {
+    status: 400,
+    detail: 'The request must have exactly one Host header: a host and optionally a port.',
+  },
+  malformed_target: { status: 400, detail: 'The request target is neither a path nor a URL.' },
+  not_authenticated: {
+    status: 401,
+    detail: 'An access token is required: send it as "Authorization: Bearer <token>".',
+  },
+  route_not_found: { status: 404, detail: 'There is no such path.' },
+  method_not_allowed: {
+    status: 405,
+    detail: 'This path does not support the method; the Allow header lists those that it does.',
+  },
+  body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes after decompression.' },
   unsupported_media_type: {
     status: 415,
-    detail: 'The body has an unsupported media type or content coding; a header lists the supported ones.',
+    detail: 'The media type or content coding of the body is not supported.',
   },
   unsupported_transfer_coding: { status: 501, detail: 'The only supported transfer coding is chunked.' },
   store_too_slow: { status: 503, detail: 'The database does not answer in time.' },
-  shutting_down: { status: 503, detail: 'This instance is stopping.' },
-  internal_error: { status: 500, detail: 'Something went wrong on our side; the request id leads to the cause.' },
+  shutting_down: { status: 503, detail: 'This instance is shutting down.' },
+  internal_error: { status: 500, detail: 'The service failed; its log has the cause under the X-Request-Id.' },
 } as const
 
 export type HttpErrorCode = keyof typeof httpErrors
 /** Every `code` that a problem can carry. */
 export type ProblemCode = ErrorCode | HttpErrorCode
 
-/** Each code with its status, for the documents that list them. */
+/** The status of each code. */
 export const statusOfCode = {
   ...mapValues(errorKinds, (kind) => statusOfKind[kind]),
   ...mapValues(httpErrors, ({ status }) => status),
@@ -48,7 +57,7 @@ export const statusOfCode = {
 
 type Headers = Readonly<Record<string, string>>
 
-/** One mistake in a request: where it is and what was expected there, never what was sent. */
+/** A violation in a request: its place and what was expected there, never what was sent. */
 export type InputError = { readonly code: string; readonly detail: string } & (
   | { /** JSON Pointer into the body (RFC 6901). */ readonly pointer: string }
   | { /** Name of a query or path parameter. */ readonly parameter: string }
@@ -67,10 +76,10 @@ export class HttpError extends Error {
   }
 }
 
-/** The answer and the work for it must not grow with the number of mistakes. */
+/** Bounds the response to a request with any number of violations. */
 export const MAX_ERRORS = 20
 
-/** What breaks a rule in the parts of a request, up to the twentieth mistake. */
+/** The violations in all parts of a request, at most MAX_ERRORS. */
 export class InvalidRequest extends InvalidInput {
   readonly errors: readonly InputError[]
 
@@ -91,7 +100,7 @@ export interface Problem {
   readonly errors?: readonly InputError[]
 }
 
-/** Seconds after which a client may ask again. */
+/** Seconds, where the service cannot know when it will succeed again. */
 const RETRY_AFTER = '5'
 
 const headersOf: { readonly [code in ProblemCode]?: Headers } = {
@@ -105,9 +114,9 @@ const headersOf: { readonly [code in ProblemCode]?: Headers } = {
 }
 
 /**
- * The answer to an error.
+ * Maps an error to its problem document and headers. An unknown error is an `internal_error`.
  *
- * @param instance the path of the request, without the query
+ * @param instance path of the request, without the query
  */
 export function toProblem(error: unknown, instance: string): { readonly problem: Problem; readonly headers: Headers } {
   const known = error instanceof DomainError || error instanceof HttpError ? error : new HttpError('internal_error')

@@ -4,12 +4,12 @@ import { HttpError } from './problems.ts'
 /** `uri-host [":" port]` (RFC 9110, section 7.2). */
 const HOST = /^(?:\[[\w\-.~!$&'()*+,;=:]+\]|(?:[\w\-.~!$&'()*+,;=]|%[\da-f]{2})*)(?::\d*)?$/i
 
-/** Characters of a name of 253 and a port, with room. */
+/** A host name has at most 253 characters, and a port 5. */
 const MAX_HOST = 300
 
 /**
- * Refuses what Node's parser lets through: a host that proxies may read differently (RFC 9112, section 3.2), and a
- * transfer coding that would be taken for the body (section 6.1).
+ * Rejects what Node's parser accepts: a Host header that proxies may interpret differently (RFC 9112, section 3.2), and a
+ * transfer coding that Node would leave in the body (section 6.1).
  *
  * @throws HttpError
  */
@@ -21,7 +21,7 @@ export function checkHead({ headers, rawHeaders }: IncomingMessage): void {
     throw new HttpError('unsupported_transfer_coding', { Connection: 'close' })
 }
 
-/** Node keeps the first of several. */
+/** `headers` has only the first of several. */
 function countHosts(rawHeaders: readonly string[]): number {
   let count = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {

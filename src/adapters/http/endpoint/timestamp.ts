@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 
-/** A time as it is answered: RFC 3339, UTC, milliseconds. */
+/** A time in a response: RFC 3339, UTC, milliseconds. */
 export const timestamp = v.pipe(v.string(), v.metadata({ format: 'date-time' }))
 
 const DAY = 86_400_000
@@ -11,8 +11,8 @@ let lastDay = Number.NaN
 let lastDate = ''
 
 /**
- * What `toISOString` gives, in a fifth of its time, which was a quarter of that of a list: tasks that are read together
- * are mostly of one day, so the date is written once.
+ * Like `toISOString`, which took a quarter of the time of a list request, but five times as fast: tasks of one page
+ * mostly share a day, so the last date is kept.
  */
 export function toTimestamp(date: Date): string {
   const time = date.getTime()

@@ -2,15 +2,14 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { BODY_LIMIT } from './body.ts'
 
-/** What is read of a connection that ends, in bytes and in milliseconds, so that its client gets the answer. */
+/** Limits on reading from a closing connection, in bytes and milliseconds. */
 const LINGER = { bytes: 64 * 1_048_576, idle: 5_000, total: 30_000 }
 
 /**
- * Settles, just before the answer is sent, what becomes of a body that was not read to its end: discards the rest of a
- * short one, and otherwise announces the end of the connection (RFC 9112, section 9.3).
+ * To be called just before the response is sent, when the request's body was not read to its end: discards the rest of a
+ * short body, and otherwise announces that the connection closes (RFC 9112, section 9.3).
  *
- * A client that sent `Expect: 100-continue` may leave the body out after an error, and then its next request would be
- * taken for it.
+ * After `Expect: 100-continue` and an error, the client may omit the body, and its next request would be read as the body.
  */
 export function settleUnreadBody(req: IncomingMessage, res: ServerResponse): void {
   const { expect, 'content-length': length } = req.headers
@@ -24,13 +23,13 @@ export function settleUnreadBody(req: IncomingMessage, res: ServerResponse): voi
 }
 
 /**
- * Makes Node's HTTP server half-close the connection and discard what the client still sends. A connection that is
- * closed with unread data is reset, and the client may lose the answer (RFC 9112, section 9.6).
+ * Makes Node's HTTP server half-close the connection and discard what the client still sends. Closing a connection with
+ * unread data resets it, and the client may lose the response (RFC 9112, section 9.6).
  */
 function lingerAtEnd(socket: Socket): void {
   socket.destroySoon = () => {
     let left = LINGER.bytes
-    // Takes the connection from the parser, and from whatever has paused it: a request that follows must not be served.
+    // Detaches the parser, and the listener that keeps the connection paused: no further request may be served.
     socket.removeAllListeners('data').removeAllListeners('resume')
     socket.on('data', ({ length }) => {
       left -= length
@@ -46,8 +45,8 @@ function lingerAtEnd(socket: Socket): void {
 }
 
 /**
- * Node's parser stops the handle by itself while a body waits to be read. The stream does not notice, so that `resume`
- * does not start the handle again.
+ * Node's parser stops the handle itself while a body is unread. The stream does not notice, so `resume` does not restart
+ * the handle.
  */
 function startReading(socket: Socket & { _handle?: { reading: boolean; readStart(): void } | null }): void {
   const handle = socket._handle

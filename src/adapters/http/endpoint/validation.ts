@@ -38,7 +38,7 @@ export const ruled = <Value>(rule: Rule, jsonSchema: JsonSchema, read: (sent: un
     }),
   )
 
-/** A whole number as the text of a path or a query, without sign, leading zeros or exponent; both limits inclusive. */
+/** A whole number in a path, query or header, without sign, leading zeros or exponent; both limits are inclusive. */
 export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema = {}) =>
   ruled<number>(wholeNumber(minimum, maximum), { type: 'integer', minimum, maximum, ...jsonSchema }, (sent) => {
     const text = String(sent)
@@ -77,7 +77,7 @@ export const bodyOf = <Members extends v.ObjectEntries>(
 export const memberNames = ({ entries }: ObjectSchema): ReadonlySet<string> =>
   new Set(Object.keys(entries).filter((name) => entries[name] !== readOnly))
 
-/** Characters of a name that an answer repeats; every name that is known here is shorter. */
+/** Characters of a name that a response repeats; every name in a schema is shorter. */
 const MAX_NAME = 100
 const shortened = (name: string) => (name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name)
 
@@ -112,10 +112,10 @@ export function throwIfInvalid(inputs: readonly Input[]): void {
     throw new InvalidRequest(inputs.flatMap(({ violations }) => violations))
 }
 
-/** Many more than any route takes. In Node 24 `URLSearchParams` takes four times as long for twice as many. */
+/** Far more than any route takes: the time of `URLSearchParams` grows with their square in Node 24. */
 const MAX_PARAMETERS = 1_000
 
-/** The parameters of a query or a form in their order; nothing where there are too many to be read. */
+/** The parameters of a query or a form, in order; `undefined` if there are too many to be read. */
 export function readParameters(text: string): URLSearchParams | undefined {
   return text.split('&', MAX_PARAMETERS + 1).length > MAX_PARAMETERS ? undefined : new URLSearchParams(text)
 }
@@ -140,7 +140,7 @@ export function readOnce(text: string, part: Part, known?: ReadonlySet<string>):
     values.set(name, value)
   }
   const violations = Array.from(repeated, (name) => {
-    return { ...places[part](name), code: 'repeated', detail: 'must be given once' }
+    return { ...places[part](name), code: 'repeated', detail: 'must not be repeated' }
   })
   return { value: Object.fromEntries(values), violations }
 }

@@ -48,7 +48,7 @@ const newUser = bodyOf('NewUser', readOnlyMembers, {
   email: ruled<string>(credentialRules.email, {
     type: 'string',
     maxLength: EMAIL_LIMITS.max,
-    description: 'An e-mail address; letters may be of any script.',
+    description: 'E-mail address; letters of any script are allowed.',
     examples: ['jane@example.com'],
   }),
   password: ruled<string>(credentialRules.password, {
@@ -62,7 +62,7 @@ const newUser = bodyOf('NewUser', readOnlyMembers, {
 
 const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ type: 'string', description: 'Accepted and ignored.' })))
 
-/** The password form of OAuth 2.0 (RFC 6749, section 4.3.2). A longer text is accepted, but is never right. */
+/** The password grant of OAuth 2.0 (RFC 6749, section 4.3.2). Longer values are accepted, but never match. */
 const logIn = bodyOf('LogIn', readOnlyMembers, {
   username: ruled<string>(loginRules.email, {
     type: 'string',
@@ -90,7 +90,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       operationId: 'register',
       tag: 'Accounts',
       summary: 'Register an account',
-      description: 'Creates an account. Each e-mail address can be registered once. Log in to get an access token.',
+      description: 'An e-mail address can be registered once. Log in to get an access token.',
       access: anyone,
       limit: 'register',
       body: { types: [JSON_TYPE], schema: newUser },
@@ -107,7 +107,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Exchange an e-mail address and a password for an access token',
       description:
-        'The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. A wrong pair gets the same answer whether or not the account exists.',
+        'The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. The response to a wrong pair does not reveal whether the account exists.',
       access: anyone,
       limit: 'login',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: logIn },

@@ -2,16 +2,16 @@ import type { Position } from '../../../domain/tasks/task-query.ts'
 
 const FORM = /^([<>])(0|[1-9]\d{0,15})$/
 
-/** Of the largest id. */
+/** Length of the cursor of the largest id. */
 const MAX_CURSOR = encodeCursor({ olderThan: Number.MAX_SAFE_INTEGER }).length
 
-/** A position as text that a client hands back and never has to understand. */
+/** Encodes a position as a text that is opaque to clients. */
 export function encodeCursor(position: Position): string {
   const text = 'olderThan' in position ? `<${position.olderThan}` : `>${position.newerThan}`
   return Buffer.from(text).toString('base64url')
 }
 
-/** The position that a cursor stands for; nothing when `encodeCursor` never made it. */
+/** Returns `undefined` for a text that `encodeCursor` does not make. */
 export function decodeCursor(cursor: string): Position | undefined {
   if (cursor.length > MAX_CURSOR) return undefined
   const [, side, digits] = FORM.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? []

@@ -12,16 +12,19 @@ const probeSchema = v.pipe(
   v.metadata({ title: 'Probe', examples: [{ status: 'ok' }] }),
 )
 
-/** @param ready throws what keeps the service from serving requests */
-export function probeEndpoints(environment: string, ready: () => Promise<void>): readonly Endpoint[] {
+/** Paths of the probes. */
+export const PROBES = { health: '/health', liveness: '/livez', readiness: '/readyz' }
+
+/** @param checkReadiness throws while the instance cannot serve requests */
+export function probeEndpoints(environment: string, checkReadiness: () => Promise<void>): readonly Endpoint[] {
   return [
     endpoint({
       method: 'GET',
-      path: '/health',
+      path: PROBES.health,
       operationId: 'getHealth',
       tag: 'Service',
-      summary: 'See whether the service responds',
-      description: 'Returns the environment that the service runs in. Does not ask the database.',
+      summary: 'Check that the service responds',
+      description: 'Returns the name of the environment. Does not query the database.',
       access: anyone,
       ignoresQuery: true,
       responses: { 200: { description: 'The service responds.', schema: healthSchema } },
@@ -32,11 +35,11 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
     }),
     endpoint({
       method: 'GET',
-      path: '/livez',
+      path: PROBES.liveness,
       operationId: 'getLiveness',
       tag: 'Service',
-      summary: 'See whether the process is alive',
-      description: 'Restart the process when this fails. Does not ask the database.',
+      summary: 'Check that the process is alive',
+      description: 'Restart the process when this fails. Does not query the database.',
       access: anyone,
       ignoresQuery: true,
       responses: { 200: { description: 'The process is alive.', schema: probeSchema } },
@@ -47,18 +50,18 @@ export function probeEndpoints(environment: string, ready: () => Promise<void>):
     }),
     endpoint({
       method: 'GET',
-      path: '/readyz',
+      path: PROBES.readiness,
       operationId: 'getReadiness',
       tag: 'Service',
-      summary: 'See whether requests can be served',
+      summary: 'Check that the instance is ready',
       description:
-        'Asks the database, which must accept writes. Send requests elsewhere while this fails; `code` says why.',
+        'Checks that the database accepts writes. While this fails, send requests to another instance; `code` says why.',
       access: anyone,
       ignoresQuery: true,
       responses: { 200: { description: 'Ready.', schema: probeSchema } },
       errors: ['store_unavailable', 'store_too_slow', 'shutting_down'],
       async handle() {
-        await ready()
+        await checkReadiness()
         return { status: 200, body: { status: 'ok' } }
       },
     }),

@@ -90,7 +90,7 @@ const cursor = ruled<Position>(
     position === undefined ? { code: 'not_a_cursor', detail: 'must be taken from a Link header' } : undefined,
   {
     type: 'string',
-    description: 'Where a page begins: opaque, taken from a `Link` header. Not together with `skip`.',
+    description: 'Opaque start of a page, taken from a `Link` header. Cannot be combined with `skip`.',
     examples: [encodeCursor({ olderThan: 42 })],
   },
   (text) => decodeCursor(String(text)),
@@ -103,21 +103,21 @@ const range = v.pipe(
     skip: v.exactOptional(
       numeral(SKIP.min, SKIP.max, {
         default: 0,
-        description: 'How many of the newest tasks to pass over.',
+        description: 'Number of newest tasks to skip.',
         examples: [200],
       }),
     ),
     limit: v.exactOptional(
       numeral(LIMIT.min, LIMIT.max, {
         default: DEFAULT_LIMIT,
-        description: 'How many tasks to answer at most.',
+        description: 'Maximum number of tasks to return.',
         examples: [20],
       }),
     ),
     cursor: v.exactOptional(cursor),
   }),
   v.forward(
-    v.check(({ cursor, skip }) => cursor === undefined || skip === undefined, 'must not be given together with skip'),
+    v.check(({ cursor, skip }) => cursor === undefined || skip === undefined, 'must not be combined with skip'),
     ['cursor'],
   ),
   v.transform(({ skip = 0, limit = DEFAULT_LIMIT, cursor }): TaskRange => ({ skip, limit, ...cursor })),
@@ -130,7 +130,7 @@ function linkHeader(path: string, limit: number, page: Omit<TaskPage, 'tasks'>):
   return links.length > 0 ? { Link: links.join(', ') } : {}
 }
 
-/** @param rootPath leads the addresses in `Location` and `Link` */
+/** @param rootPath prefix of the paths in `Location` and `Link` */
 export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: string): readonly Endpoint[] {
   const collection = `${prefix}/tasks`
   const item = `${collection}/{id}`
@@ -166,7 +166,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'List your tasks, newest first',
       description:
-        'Returns one page. Follow `Link` to the others: unlike with `skip`, tasks created or deleted meanwhile shift nothing.',
+        'Returns one page. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.',
       access: signedInUser,
       query: range,
       responses: {
@@ -176,7 +176,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
           headers: {
             Link: {
               description:
-                'The pages beside this one, `rel="next"` and `rel="prev"`, where there are such pages (RFC 8288).',
+                'Links to the older page, `rel="next"`, and to the newer one, `rel="prev"`, where they exist (RFC 8288).',
               example: exampleLink,
             },
           },
@@ -208,9 +208,8 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       path: item,
       operationId: 'editTask',
       tag: 'Tasks',
-      summary: 'Change some members of a task',
-      description:
-        'A JSON Merge Patch (RFC 7396): members that are absent keep their value, and null clears `description`.',
+      summary: 'Update the members that you send',
+      description: 'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description`.',
       access: signedInUser,
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
@@ -226,7 +225,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       operationId: 'deleteTask',
       tag: 'Tasks',
       summary: 'Delete a task',
-      description: 'The task cannot be restored, and its id is never used again.',
+      description: 'Deletion is final, and the id is never reused.',
       access: signedInUser,
       params: idParameter,
       responses: { 204: { description: 'Deleted.' } },
