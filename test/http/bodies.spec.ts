@@ -238,6 +238,7 @@ describeApi('A request body', (api) => {
         expect(answer.status, encoding).to.equal(415)
         expect(codeOf(answer)).to.equal('unsupported_media_type')
         expect(answer.headers['accept-encoding']).to.equal('gzip, deflate, br')
+        expect(JSON.parse(answer.text).detail).to.include('the Accept-Encoding header')
         expect(answer.headers).to.not.have.property('accept')
       }
     })
@@ -277,6 +278,8 @@ describeApi('A request body', (api) => {
         await logIn('', 'text/plain'),
       ]
       expect(created.headers.accept).to.equal('application/json')
+      expect(JSON.parse(created.text).detail).to.include('the Accept header')
+      expect(JSON.parse(edited.text).detail).to.include('the Accept-Patch header')
       expect(created.headers).to.not.have.any.keys('accept-patch', 'accept-encoding')
       expect(edited.headers['accept-patch']).to.equal('application/json, application/merge-patch+json')
       expect(edited.headers).to.not.have.any.keys('accept', 'accept-encoding')

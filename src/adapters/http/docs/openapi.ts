@@ -14,7 +14,7 @@ import {
   TooManyRequests,
 } from '../../../domain/errors.ts'
 import { anyone } from '../endpoint/access.ts'
-import { FORM_TYPE, invalidJson } from '../endpoint/body.ts'
+import { FORM_TYPE, invalidJson, unsupportedType } from '../endpoint/body.ts'
 import { type Endpoint, endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
 import {
   HttpError,
@@ -315,11 +315,16 @@ function unknownName(part: Part): InvalidRequest {
 }
 
 /** The problem as the endpoint returns it. */
-function exampleProblem(code: ProblemCode, { path, params, body }: Endpoint): object {
+function exampleProblem(code: ProblemCode, { method, path, params, body }: Endpoint): object {
   const { properties = {} } = params ? convert(params) : {}
   const instance = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(properties[name]?.examples?.[0]))
   const invalid_input = unknownNames[body ? 'body' : 'parameters']
-  const errors: Readonly<Record<string, Error>> = { ...domainErrors, invalid_input, malformed_body: invalidJson() }
+  const errors: Readonly<Record<string, Error>> = {
+    ...domainErrors,
+    invalid_input,
+    malformed_body: invalidJson(),
+    unsupported_media_type: unsupportedType(method, body?.types ?? []),
+  }
   return toProblem(errors[code] ?? new HttpError(code as HttpErrorCode), instance).problem
 }
 

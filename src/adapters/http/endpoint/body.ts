@@ -31,9 +31,15 @@ const decompressors: ReadonlyMap<string, () => Transform> = new Map([
   ['br', createBrotliDecompress],
 ])
 
-/** The header that lists the supported types in a 415 (RFC 9110, section 15.5.16; RFC 5789, section 2.2). */
-const acceptHeaderOf = (method: string) => (method === 'PATCH' ? 'Accept-Patch' : 'Accept')
-const acceptedCodings = { 'Accept-Encoding': 'gzip, deflate, br' }
+/** @param header the one that lists the supported types or codings (RFC 9110, section 15.5.16; RFC 5789, section 2.2) */
+function unsupported(what: string, header: string, supported: string): HttpError {
+  const detail = `The ${what} of the body is not supported; the ${header} header lists those that are.`
+  return new HttpError('unsupported_media_type', { [header]: supported }, detail)
+}
+
+export const unsupportedType = (method: string, types: readonly BodyType[]) =>
+  unsupported('media type', method === 'PATCH' ? 'Accept-Patch' : 'Accept', types.join(', '))
+const unsupportedCoding = () => unsupported('content coding', 'Accept-Encoding', 'gzip, deflate, br')
 
 /** Reads bodies by their media type alone. koa-bodyparser reads a bounded number of bytes, and this decodes them. */
 export function bodyReader(
@@ -51,11 +57,10 @@ export function bodyReader(
   }
   const read = bodyParser(options)
   const known = memberNames(schema)
-  const acceptedTypes = { [acceptHeaderOf(method)]: types.join(', ') }
   return async (ctx) => {
     const { req, res } = ctx
     const type = types.find((taken) => taken === mediaType(ctx))
-    if (type === undefined) throw new HttpError('unsupported_media_type', acceptedTypes)
+    if (type === undefined) throw unsupportedType(method, types)
     const decompressor = decompressorFor(req)
     if (Number(req.headers['content-length']) > (decompressor ? COMPRESSED_LIMIT : BODY_LIMIT))
       throw new HttpError('body_too_large')
@@ -81,7 +86,7 @@ function decompressorFor({ headers }: IncomingMessage): (() => Transform) | unde
   headers['content-encoding'] = coding
   if (coding === 'identity') return undefined
   const decompressor = decompressors.get(coding)
-  if (!decompressor) throw new HttpError('unsupported_media_type', acceptedCodings)
+  if (!decompressor) throw unsupportedCoding()
   return decompressor
 }
 
