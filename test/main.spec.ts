@@ -12,7 +12,7 @@ import { freePort } from './free-port.ts'
 import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service } from './process.ts'
 
 const MAIN = 'src/main.ts'
-const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
+const { version, engines } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
 /** No message may repeat it. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 const RANDOM_SECRET =
@@ -224,6 +224,14 @@ describe('The start of a process', function () {
   it('says only why it fails', async () => {
     const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).refusal()
     expect(message).to.match(/^The SQLite database .+$/)
+  })
+
+  it('says in one line that Node is too old, though that Node does not know the extension .ts', async () => {
+    const version = "Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.20.2'}})"
+    const NODE_OPTIONS = `--no-experimental-strip-types --import=data:text/javascript,${encodeURIComponent(version)}`
+    const message = await start({ NODE_OPTIONS }).refusal()
+    expect(message).to.match(/^Node 20\.20\.2 is too old: Node \d+ or newer is needed\. .+$/)
+    expect(message).to.include(`: Node ${engines.node.replace('>=', '')} or newer`)
   })
 
   it('reads .env in its folder; a variable of the environment wins, unless it is empty', async () => {
