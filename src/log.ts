@@ -4,6 +4,7 @@ import { type Logger, pino } from 'pino'
 import { prettyFactory } from 'pino-pretty'
 import type { Config } from './config.ts'
 import { LineWriter } from './line-writer.ts'
+import { oncePerTurn } from './once-per-turn.ts'
 
 /** The part of a logger used by the rest of the service. */
 export interface Log {
@@ -40,83 +41,82 @@ const SECRET_TEXTS: readonly [RegExp, string][] = [
 const SUSPICIOUS = new RegExp(String.raw`eyJ|\$2|://|bearer|basic|${SECRET_NAME.source}`, 'i')
 
 /**
- * JSON in production, for machines; in development lines for people. No secret reaches either, at any level. Whoever
- * ends the process flushes it first.
+ * Logs JSON in production and readable lines in development, without secrets at any level. Flush it before the process
+ * exits.
  */
 export function createLog(
   { process: { logFormat, logLevel }, tokens: { secretKey }, database: { target } }: Config,
   destination: number | string = 1,
 ): Logger {
-  const format = logFormat === 'text' ? readable : asItIs
+  const format = logFormat === 'text' ? readable : unchanged
   const file = typeof destination === 'string' ? openSync(destination, 'a') : destination
   const writer = new LineWriter(
     (bytes) => writeSync(file, bytes),
     (lost) => format(noticeOf(lost)),
   )
-  const own = [secretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
+  const ownSecrets = [secretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .map((text): OwnSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
-  return pino({ level: logLevel, hooks: { streamWrite: (line) => format(withoutSecrets(line, own)) } }, inTurns(writer))
+  const streamWrite = (line: string) => format(redact(line, ownSecrets))
+  return pino({ level: logLevel, hooks: { streamWrite } }, destinationOf(writer))
 }
 
-const asItIs = (line: string) => line
+const unchanged = (line: string) => line
 
 const pretty = prettyFactory({ ignore: 'pid,hostname', singleLine: true })
 
-/** A line for people: of a request that succeeded without its ids, which only help to find out why one failed. */
+/** Formats a line for development. The ids of a request that succeeded are left out: they only help to explain a failure. */
 function readable(line: string): string {
   const { msg, method, route = '(no route)', status, ms, ...rest } = JSON.parse(line)
   if (msg !== 'request') return pretty(line)
-  const { requestId: _requestId, userId: _userId, traceId: _traceId, ...bare } = rest
-  const details = status < 400 ? bare : rest
+  const { requestId: _requestId, userId: _userId, traceId: _traceId, ...withoutIds } = rest
+  const details = status < 400 ? withoutIds : rest
   return pretty({ ...details, msg: `${method} ${route} ${status} ${ms.toFixed(1)} ms` })
 }
 
-/** A line as pino makes it. */
+/** A line in pino's format. */
 function noticeOf(lost: number): string {
-  const msg = 'the log could not be written; `lost` counts the missing lines'
+  const msg = 'Log lines could not be written; `lost` is their number'
   return `${JSON.stringify({ level: 40, time: Date.now(), pid: process.pid, hostname: hostname(), lost, msg })}\n`
 }
 
-/** Of this service, by its configuration. */
+/** A secret from the configuration of this service. */
 interface OwnSecret {
   readonly text: string
-  /** As a line has it. */
+  /** Escaped as in a line of JSON. */
   readonly inJson: string
 }
 
-/** Lines of one turn of the event loop are written together: a system call for each costs more than the line does. */
-function inTurns(writer: LineWriter) {
+/** Writes the lines of one event-loop turn together, because a system call per line costs more than the line. */
+function destinationOf(writer: LineWriter) {
   let lines = ''
   const flushSync = () => {
     const written = lines
     lines = ''
     writer.write(written)
   }
+  const flushInTurn = oncePerTurn(flushSync)
   return {
     write(line: string) {
-      if (lines === '') setImmediate(flushSync)
       lines += line
+      flushInTurn()
     },
     flush: flushSync,
     flushSync,
   }
 }
 
-/**
- * A line of JSON without what must not be written. Looking for it in the text is many times cheaper than pino's own
- * redaction, which takes each line apart.
- */
-function withoutSecrets(line: string, own: readonly OwnSecret[]): string {
-  if (!SUSPICIOUS.test(line) && !own.some(({ inJson }) => line.includes(inJson))) return line
+/** Removes secrets from a line of JSON. Searching the text first is many times cheaper than pino's redaction by path. */
+function redact(line: string, ownSecrets: readonly OwnSecret[]): string {
+  if (!SUSPICIOUS.test(line) && !ownSecrets.some(({ inJson }) => line.includes(inJson))) return line
   const clean = (text: string) =>
     SECRET_TEXTS.reduce(
-      (rest, [secret, stands]) => rest.replace(secret, stands),
-      own.reduce((rest, secret) => rest.replaceAll(secret.text, REDACTED), text),
+      (rest, [pattern, replacement]) => rest.replace(pattern, replacement),
+      ownSecrets.reduce((rest, secret) => rest.replaceAll(secret.text, REDACTED), text),
     )
-  const written = JSON.parse(line, (member, value) => {
+  const redacted = JSON.parse(line, (member, value) => {
     if (SECRET_NAME.test(member)) return REDACTED
     return typeof value === 'string' ? clean(value) : value
   })
-  return `${JSON.stringify(written)}\n`
+  return `${JSON.stringify(redacted)}\n`
 }
