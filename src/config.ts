@@ -5,7 +5,7 @@ import { type DatabaseTarget, databaseTarget } from './database-target.ts'
 import { EnvFileError, parseEnvFile } from './env-file.ts'
 import { OperatorError } from './operator-error.ts'
 
-/** A variable that is set to the empty string counts as not set; one that is not listed here is ignored. */
+/** An empty variable counts as not set; an unknown one is ignored. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** Lists each invalid variable and its constraint, never its value. */
@@ -13,16 +13,17 @@ export class ConfigError extends OperatorError {}
 
 const PLACEHOLDER_SECRET = 'change-me-to-a-long-random-string'
 const PRODUCTION_SECRET =
-  'must be set in production, to at least 32 characters (48 bytes with ALGORITHM HS384, 64 with HS512) and not to the placeholder; `openssl rand -base64 48` makes one'
-/** A key is as long as the hash (RFC 7518, section 3.2). */
-const FEWEST_KEY_BYTES = { HS256: 0, HS384: 48, HS512: 64 } as const
-/** Some two million years; the seconds of more would be no exact number. */
-const MOST_MINUTES = 1_000_000_000_000
+  'must be set in production, to at least 32 characters (48 bytes with ALGORITHM HS384, 64 with HS512), not all blank and not the placeholder; `openssl rand -base64 48` generates one'
+/** The key must be at least as long as the hash (RFC 7518, section 3.2); HS256 is covered by the minimum of 32 characters. */
+const MIN_KEY_BYTES = { HS256: 0, HS384: 48, HS512: 64 } as const
+/** About two million years; seconds beyond that would not be exact numbers. */
+const MAX_MINUTES = 1_000_000_000_000
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const NON_PRODUCTION = new Set(['development', 'test'])
 
-const wholeNumberText = (min: number, max = Number.MAX_SAFE_INTEGER) => {
-  const must = `must be a whole number, ${max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`}`
+const wholeNumberText = (min: number, max = Number.MAX_SAFE_INTEGER, where = '') => {
+  const range = max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`
+  const must = `must be a whole number, ${range}${where}`
   return v.pipe(
     v.string(),
     v.regex(/^(?:0|[1-9]\d{0,15})$/, must),
@@ -31,8 +32,8 @@ const wholeNumberText = (min: number, max = Number.MAX_SAFE_INTEGER) => {
   )
 }
 
-const wholeNumber = (fallback: number, min: number, max?: number) =>
-  v.optional(wholeNumberText(min, max), String(fallback))
+const wholeNumber = (fallback: number, min: number, max?: number, where?: string) =>
+  v.optional(wholeNumberText(min, max, where), String(fallback))
 
 const choice = <const Options extends readonly string[]>(fallback: Options[number], options: Options) =>
   v.optional(v.picklist(options, `must be one of ${options.join(', ')}`), fallback)
@@ -43,7 +44,10 @@ const flag = (fallback: boolean) =>
     v.transform((text) => text === 'true'),
   )
 
-/** An origin as browsers send it (RFC 6454, section 6.2): it is compared exactly, so no path, no default port, no capitals. */
+const isProductionSecret = (secret: string) =>
+  [...secret].length >= 32 && secret.trim() !== '' && secret !== PLACEHOLDER_SECRET
+
+/** An origin exactly as browsers send it (RFC 6454, section 6.2): no path, no default port, no capitals. */
 const isOrigin = (text: string) => /^https?:[^*]*$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
 const DATABASE_URL =
@@ -54,7 +58,7 @@ const path = v.regex(
   'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
 )
 
-/** Every variable that there is; production is stricter about some of them. */
+/** Every variable; production is stricter about some of them. */
 export const variablesOf = (production: boolean) =>
   v.object({
     PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
@@ -64,13 +68,10 @@ export const variablesOf = (production: boolean) =>
     HOST: v.optional(v.string(), '127.0.0.1'),
     PORT: wholeNumber(8000, 0, 65_535),
     SECRET_KEY: production
-      ? v.pipe(
-          v.optional(v.string(), ''),
-          v.check((secret) => [...secret].length >= 32 && secret !== PLACEHOLDER_SECRET, PRODUCTION_SECRET),
-        )
+      ? v.pipe(v.optional(v.string(), ''), v.check(isProductionSecret, PRODUCTION_SECRET))
       : v.optional(v.string()),
     ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
-    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1, MOST_MINUTES),
+    ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1, MAX_MINUTES),
     BACKEND_CORS_ORIGINS: v.pipe(
       v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
       v.transform((list) => list.split(',').map((origin) => origin.trim())),
@@ -85,12 +86,12 @@ export const variablesOf = (production: boolean) =>
       v.custom<DatabaseTarget>((target) => target !== undefined, DATABASE_URL),
     ),
     MIGRATE_ON_START: flag(true),
-    BCRYPT_ROUNDS: wholeNumber(12, production ? 10 : 4, 15),
+    BCRYPT_ROUNDS: production ? wholeNumber(12, 10, 15, ' in production') : wholeNumber(12, 4, 15),
     PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
     WEB_CONCURRENCY: wholeNumber(1, 1, 128),
     DATABASE_POOL_SIZE: wholeNumber(10, 2, 1_000),
     DATABASE_PREPARED_STATEMENTS: flag(true),
-    // Outside production all clients often share one address: tests, or a team behind one gateway.
+    // Outside production all clients often share one address, as in tests or behind an office gateway.
     RATE_LIMIT_ENABLED: flag(production),
     RATE_LIMIT_USER: wholeNumber(300, 1),
     RATE_LIMIT_LOGIN: wholeNumber(20, 1),
@@ -108,23 +109,23 @@ export const variablesOf = (production: boolean) =>
     LOG_LEVEL: choice('info', LOG_LEVELS),
   })
 
-const apart = ({ PORT, METRICS_PORT }: { PORT: number; METRICS_PORT?: number | undefined }) =>
+const distinct = ({ PORT, METRICS_PORT }: { PORT: number; METRICS_PORT?: number | undefined }) =>
   PORT === 0 || METRICS_PORT !== PORT
 
-/** Two processes share a file or a server, but no memory. */
+/** Processes share a file or a server, but not memory. */
 const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
   WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
 
 interface Signing {
   readonly SECRET_KEY?: string | undefined
-  readonly ALGORITHM: keyof typeof FEWEST_KEY_BYTES
+  readonly ALGORITHM: keyof typeof MIN_KEY_BYTES
 }
 
 const longEnough = ({ SECRET_KEY = '', ALGORITHM }: Signing) =>
-  Buffer.byteLength(SECRET_KEY) >= FEWEST_KEY_BYTES[ALGORITHM]
+  Buffer.byteLength(SECRET_KEY) >= MIN_KEY_BYTES[ALGORITHM]
 
 const tooShort = ({ input: { ALGORITHM } }: { readonly input: Signing }) =>
-  `must be at least ${FEWEST_KEY_BYTES[ALGORITHM]} bytes in production with ALGORITHM ${ALGORITHM}; \`openssl rand -base64 48\` makes one`
+  `must be at least ${MIN_KEY_BYTES[ALGORITHM]} bytes in production with ALGORITHM ${ALGORITHM}; \`openssl rand -base64 48\` generates one`
 
 const environmentOf = (production: boolean) =>
   v.pipe(
@@ -137,13 +138,13 @@ const environmentOf = (production: boolean) =>
       v.partialCheck([['DATABASE_URL'], ['WEB_CONCURRENCY']], shareable, 'must be 1 with DATABASE_URL memory:'),
       ['WEB_CONCURRENCY'],
     ),
-    v.forward(v.partialCheck([['PORT'], ['METRICS_PORT']], apart, 'must be another port than PORT'), ['METRICS_PORT']),
+    v.forward(v.partialCheck([['PORT'], ['METRICS_PORT']], distinct, 'must differ from PORT'), ['METRICS_PORT']),
   )
 
 /**
- * The variables of the process, over those of the file `.env` in the working directory if there is one.
+ * Reads the process environment, and `.env` in the working directory for variables that are not set there.
  *
- * @throws ConfigError when the file cannot be read, or is not understood
+ * @throws ConfigError when the file cannot be read or parsed
  */
 export function readEnvironment(): Environment {
   return { ...readEnvFile('.env'), ...withoutEmpty(process.env) }
@@ -156,7 +157,7 @@ function readEnvFile(path: string): Environment {
     if (error instanceof EnvFileError) throw new ConfigError(`${path}, ${error.message}`)
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') return {}
-    throw new ConfigError(`The file ${path} can't be read (${code}).`)
+    throw new ConfigError(`Cannot read ${path} (${code}).`)
   }
 }
 
@@ -263,7 +264,7 @@ function configError(issues: readonly v.BaseIssue<unknown>[]): ConfigError {
 }
 
 /**
- * The one variable that a command needs which only has to do with the database: such a command needs no key.
+ * Reads DATABASE_URL alone, for commands that need no key.
  *
  * @throws ConfigError
  */

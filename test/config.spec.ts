@@ -320,7 +320,7 @@ describe('The configuration', () => {
   })
 
   it('has metrics on another port', () => {
-    expect(messageFor({ PORT: '9000', METRICS_PORT: '9000' })).to.equal('METRICS_PORT must be another port than PORT')
+    expect(messageFor({ PORT: '9000', METRICS_PORT: '9000' })).to.equal('METRICS_PORT must differ from PORT')
     expect(namedFor({ PORT: '9000', METRICS_PORT: '9001' })).to.deep.equal([])
     expect(namedFor({ PORT: '9000' })).to.deep.equal([])
   })
@@ -353,7 +353,7 @@ describe('The configuration of production', () => {
   })
 
   it('needs a secret of at least 32 characters, which is not the placeholder', () => {
-    for (const SECRET_KEY of ['', 'k'.repeat(31), '🙂'.repeat(31), PLACEHOLDER])
+    for (const SECRET_KEY of ['', 'k'.repeat(31), '🙂'.repeat(31), ' \t'.repeat(32), PLACEHOLDER])
       expect(namedFor({ ...production, SECRET_KEY }), SECRET_KEY).to.deep.equal(['SECRET_KEY'])
     for (const SECRET_KEY of ['k'.repeat(32), '🙂'.repeat(32), `${PLACEHOLDER}!`])
       expect(readConfig({ ...production, SECRET_KEY }).tokens).to.include({
@@ -382,7 +382,10 @@ describe('The configuration of production', () => {
   })
 
   it('needs 10 rounds of bcrypt or more', () => {
-    expect(namedFor({ ...production, BCRYPT_ROUNDS: '9' })).to.deep.equal(['BCRYPT_ROUNDS'])
+    expect(messageFor({ ...production, BCRYPT_ROUNDS: '9' })).to.equal(
+      'BCRYPT_ROUNDS must be a whole number, 10 to 15 in production',
+    )
+    expect(messageFor({ BCRYPT_ROUNDS: '3' })).to.equal('BCRYPT_ROUNDS must be a whole number, 4 to 15')
     expect(readConfig({ ...production, BCRYPT_ROUNDS: '10' }).passwords.bcryptRounds).to.equal(10)
   })
 })
