@@ -9,7 +9,7 @@ import { OperatorError } from './operator-error.ts'
 import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
 
 /** Fraction of SHUTDOWN_TIMEOUT reserved for flushing traces. */
-const SHARE_OF_TRACES = 0.05
+const TRACES_SHARE = 0.05
 
 let stopping = false
 
@@ -18,32 +18,32 @@ try {
   const log = createLog(config)
   process.once('exit', () => log.flush())
   process.on('uncaughtException', (error) => {
-    log.fatal({ err: error }, 'an error that nobody caught ends the process')
+    log.fatal({ err: error }, 'Uncaught exception; exiting')
     process.exit(1)
   })
   let service: ListeningServer | undefined
-  // A start may wait for PostgreSQL or for another instance's migration, and PID 1 ignores a signal without a handler.
+  // Handle signals before starting: a start may wait for PostgreSQL or a migration, and PID 1 ignores unhandled signals.
   stopOnSignal(log, async () => {
     if (!service) {
       await stopWorkers(config.server)
       process.exit(0)
     }
     await service.close()
-    endWithin(config.server.shutdownTimeout * SHARE_OF_TRACES)
+    exitWithin(config.server.shutdownTimeout * TRACES_SHARE)
   })
   service = await start(config, log)
   if (cluster.isPrimary) announce(service.url, config, log)
 } catch (error) {
-  // A stop during the start closes what the start needs.
+  // A signal during the start closes connections that the start uses; the resulting error is expected.
   if (!stopping) {
     report(error)
-    // A server that listens already, such as the metrics, would keep the process alive.
+    // Do not wait for open servers and connections.
     process.exit(1)
   }
 }
 
 function report(error: unknown): void {
-  if (error instanceof WorkerFailed) return // The worker has printed its reason.
+  if (error instanceof WorkerFailed) return // The worker has printed the reason.
   console.error(error instanceof OperatorError ? error.message : error)
 }
 
@@ -73,12 +73,8 @@ async function start(config: Config, log: Log): Promise<ListeningServer> {
   }
 }
 
-/**
- * Lets the process end by itself once its traces are sent.
- *
- * @param seconds after which the process is ended
- */
-function endWithin(seconds: number): void {
+/** Lets pending work such as flushing traces finish, but exits after this number of seconds. */
+function exitWithin(seconds: number): void {
   cluster.worker?.disconnect()
   process.exitCode = 0
   setTimeout(() => process.exit(0), seconds * 1_000).unref()

@@ -6,32 +6,31 @@ import { type ListeningServer, urlOf } from './adapters/http/server.ts'
 import type { Config, ServerConfig } from './config.ts'
 import type { Log } from './log.ts'
 
-/** Milliseconds before a worker that died is replaced, so that one which dies at once does not keep a core busy. */
+/** Milliseconds before a worker is replaced, so that workers that exit at once do not keep a core busy. */
 const RESTART_DELAY = 500
 
-/** A worker ended before it listened. It has said why itself. */
+/** A worker exited before it listened. It has printed the reason. */
 export class WorkerFailed extends Error {}
 
 let closing = false
 
 /**
- * Starts `config.process.concurrency` processes that serve one port, and replaces each that dies. All of them get
- * the same key, which may be random.
+ * Starts `config.process.concurrency` processes that serve one port, and replaces each that exits. All of them
+ * get the same key, which may be random.
  *
  * @throws WorkerFailed
  */
 export async function startWorkers(config: Config, log: Log): Promise<ListeningServer> {
-  // They accept connections themselves. Those that this process would hand to one which was just killed are lost, and
-  // hang for as long as their clients wait.
+  // Workers accept for themselves: connections that the primary process hands to a dying worker would hang.
   cluster.schedulingPolicy = cluster.SCHED_NONE
 
   const start = async (): Promise<AddressInfo> => {
-    if (closing) throw new WorkerFailed('The service stops.')
+    if (closing) throw new WorkerFailed('The service is stopping.')
     const worker = cluster.fork({ SECRET_KEY: config.tokens.secretKey })
     const address = await listening(worker)
     worker.once('exit', (code, signal) => {
       if (closing) return
-      log.error({ code, signal }, 'a worker ended and is replaced')
+      log.error({ code, signal }, 'Worker exited; replacing it')
       void replace()
     })
     return address
@@ -42,7 +41,7 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
   }
 
   try {
-    // The first alone, so that what is wrong with all of them is said once.
+    // Start the first one alone, so that an error common to all is printed once.
     const address = await start()
     await Promise.all(Array.from({ length: config.process.concurrency - 1 }, start))
     return { url: urlOf(address), close: () => stopWorkers(config.server) }
@@ -52,29 +51,29 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
   }
 }
 
-/** Those that still start, too, and one that is stuck by force. Where there are none it does nothing. */
+/** Stops all workers, also those that are starting, and kills those that take too long. */
 export async function stopWorkers({ shutdownDelay, shutdownTimeout }: ServerConfig): Promise<void> {
   closing = true
-  const patience = (shutdownDelay + shutdownTimeout) * 1_000
-  await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && ended(worker, patience)))
+  const timeout = (shutdownDelay + shutdownTimeout) * 1_000
+  await Promise.all(Object.values(cluster.workers ?? {}).map((worker) => worker && stop(worker, timeout)))
 }
 
 async function listening(worker: Worker): Promise<AddressInfo> {
-  const ended = new AbortController()
-  worker.once('exit', () => ended.abort())
+  const exited = new AbortController()
+  worker.once('exit', () => exited.abort())
   try {
-    const [address] = await once(worker, 'listening', { signal: ended.signal })
+    const [address] = await once(worker, 'listening', { signal: exited.signal })
     return address
   } catch {
-    throw new WorkerFailed('A worker ended before it listened.')
+    throw new WorkerFailed('A worker exited before it listened.')
   }
 }
 
-async function ended(worker: Worker, patience: number): Promise<void> {
+async function stop(worker: Worker, timeout: number): Promise<void> {
   if (worker.isDead()) return
   const exit = once(worker, 'exit')
   worker.process.kill('SIGTERM')
-  const force = setTimeout(() => worker.process.kill('SIGKILL'), patience)
+  const kill = setTimeout(() => worker.process.kill('SIGKILL'), timeout)
   await exit
-  clearTimeout(force)
+  clearTimeout(kill)
 }

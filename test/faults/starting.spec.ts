@@ -249,7 +249,7 @@ describe('A start', () => {
   })
 })
 
-describe('An error that nobody caught', () => {
+describe('An uncaught exception', () => {
   allowProcesses()
 
   /** Throws in the middle of the service's life, as a mistake of ours would. */
@@ -268,7 +268,7 @@ describe('An error that nobody caught', () => {
       service.signal('SIGUSR2')
       expect(await service.exit()).to.equal(1)
       const last = JSON.parse(service.output.trim().split('\n').at(-1) as string)
-      expect(last).to.include({ level: 60, msg: 'an error that nobody caught ends the process' })
+      expect(last).to.include({ level: 60, msg: 'Uncaught exception; exiting' })
       expect(last.err).to.include({ message: 'a mistake' })
     })
   }

@@ -129,7 +129,7 @@ describe('WEB_CONCURRENCY=2', () => {
           process.kill(first, 'SIGKILL')
           await waitUntil(() => !lives(first))
           await others.areAnswered()
-          await waitUntil(() => service.output.match(/a worker ended and is replaced/g)?.length === round)
+          await waitUntil(() => service.output.match(/Worker exited; replacing it/g)?.length === round)
           await waitUntil(() => workersOf(service).length === 2)
           expect(workersOf(service)).to.include(second).and.not.include(first)
           await others.areAnswered()
