@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect } from 'chai'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { freePort } from '#test/free-port.ts'
-import { allowProcesses, Service, testEnds } from '#test/process.ts'
+import { allowProcesses, folder, Service, testEnds } from '#test/process.ts'
 import { Client, refusesConnections, type Task, TIMEOUT, WriteLoad, waitUntil } from './client.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 import { finished, requestsInFlight } from './requests-in-flight.ts'
@@ -105,6 +106,23 @@ describe('WEB_CONCURRENCY=2', () => {
     } finally {
       await server.remove()
     }
+  })
+
+  it('creates no SQLite file in place of one that was moved away, and recovers when it is back', async () => {
+    const PORT = String(await freePort())
+    const service = new Service({ WEB_CONCURRENCY: '2', PORT, DATABASE_URL: 'sqlite:///tasks.db' })
+    const client = await Client.signUp(await service.url())
+    const database = join(folder, 'tasks.db')
+    const [first = 0] = workersOf(service)
+    renameSync(database, `${database}-away`)
+    process.kill(first, 'SIGKILL')
+    await service.printed(/The SQLite database \S+ cannot be opened/)
+    expect(existsSync(database)).to.equal(false)
+    renameSync(`${database}-away`, database)
+    await service.printed(/tasks\.db is back"/)
+    await waitUntil(() => workersOf(service).length === 2)
+    const task = await client.createTask('Ship')
+    expect(await client.findLost([task])).to.deep.equal([])
   })
 
   for (const { name, databaseUrl } of [sqlite, postgresql]) {

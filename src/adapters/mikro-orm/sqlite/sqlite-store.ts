@@ -1,3 +1,4 @@
+import cluster from 'node:cluster'
 import { setTimeout as delay } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { type Kysely, sql } from 'kysely'
@@ -14,14 +15,15 @@ import { BUSY_TIMEOUT, type OpenFiles, refuseForeign } from './sqlite-file.ts'
 const RETRY_DELAY = 1
 
 /**
- * Opens the file, and creates it if it is missing. Waiting for SQLite's lock blocks the event loop.
+ * Opens the file, and creates it if it is missing, except in a worker. Waiting for SQLite's lock blocks the event loop.
  *
  * @throws ForeignFile
  */
 export function openSqlite(path: string, timeout = BUSY_TIMEOUT): BetterSqlite3.Database {
   refuseForeign(path)
   // Switching to WAL needs the lock, whatever timeout follows.
-  const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT })
+  // The primary process has created the file. If it is gone since, a worker must not replace it with an empty one.
+  const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT, fileMustExist: cluster.isWorker })
   try {
     database.pragma('journal_mode = WAL')
     // NORMAL, the default with WAL, may lose the last commits in a power cut.
