@@ -18,11 +18,10 @@ interface Refused {
   readonly status: number
 }
 
-/** Concatenated gzip members: 20 MiB each after decompression. */
-const bomb = (bytes: number) => {
-  const member = gzipSync(Buffer.alloc(20 * LIMIT, ' '))
-  return Buffer.concat(Array.from({ length: Math.ceil(bytes / member.length) }, () => member)).subarray(0, bytes)
-}
+/** A gzip member of 20 MiB after decompression. */
+const MEMBER = gzipSync(Buffer.alloc(20 * LIMIT, ' '))
+const bomb = (bytes: number) =>
+  Buffer.concat(Array.from({ length: Math.ceil(bytes / MEMBER.length) }, () => MEMBER)).subarray(0, bytes)
 const text = (bytes: number) => Buffer.from('{"title":"Ship"}'.padEnd(bytes))
 
 const CHUNK = 64 * KIB
