@@ -23,6 +23,10 @@ export type ErrorCode = keyof typeof errorKinds
 export abstract class DomainError extends Error {
   abstract readonly code: ErrorCode
 
+  override get name(): string {
+    return this.constructor.name
+  }
+
   get kind(): ErrorKind {
     return errorKinds[this.code]
   }

@@ -6,8 +6,10 @@ import {
   InvalidInput,
   InvalidToken,
   OutcomeUnknown,
+  Overloaded,
   StoreUnavailable,
   TaskNotFound,
+  TooManyRequests,
 } from '#src/domain/errors.ts'
 
 const errors: readonly (readonly [DomainError, string, string])[] = [
@@ -18,12 +20,14 @@ const errors: readonly (readonly [DomainError, string, string])[] = [
   [new InvalidToken(), 'unauthenticated', 'invalid_token'],
   [new StoreUnavailable(new Error('10.0.0.7 refused')), 'unavailable', 'store_unavailable'],
   [new OutcomeUnknown(new Error('10.0.0.7 refused')), 'unavailable', 'outcome_unknown'],
+  [new Overloaded(), 'unavailable', 'overloaded'],
+  [new TooManyRequests(1), 'too-many', 'too_many_requests'],
 ]
 
 describe('A domain error', () => {
   for (const [error, kind, code] of errors) {
-    it(`${code} is of the kind ${kind} and says so in a sentence`, () => {
-      expect(error).to.include({ kind, code })
+    it(`${code} has a kind, the name of its class and a sentence as message`, () => {
+      expect(error).to.include({ kind, code, name: error.constructor.name })
       expect(error.message).to.match(/^[A-Z].*\.$/)
     })
   }
