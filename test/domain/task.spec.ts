@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { type NewTask, Task, type TaskChanges } from '#src/domain/tasks/task.ts'
@@ -168,6 +169,23 @@ describe('An edited task', () => {
         expect(fields).to.deep.equal(expected)
       }),
     )
+  })
+})
+
+describe('A task', () => {
+  const state = aTask().snapshot()
+
+  it('shows its state in JSON', () => {
+    expect(JSON.stringify({ task: aTask() })).to.equal(JSON.stringify({ task: state }))
+  })
+
+  it('shows its state to console.log', () => {
+    expect(inspect(aTask({ title: 'Ship it' }))).to.match(/^Task \{.*title: 'Ship it'/s)
+  })
+
+  it('equals a task of the same state and no other', () => {
+    expect(aTask()).to.deep.equal(aTask())
+    expect(aTask({ title: 'Other' })).to.not.deep.equal(aTask())
   })
 })
 

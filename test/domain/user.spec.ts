@@ -1,6 +1,8 @@
+import { inspect } from 'node:util'
 import { expect } from 'chai'
 import { credentialRules, loginRules, User } from '#src/domain/accounts/user.ts'
 import { enforce } from '#src/domain/rules.ts'
+import { aUser } from '#test/builders.ts'
 import { violations } from './violations.ts'
 
 const ASTRAL = '🙂'
@@ -24,7 +26,28 @@ describe('A restored user', () => {
   })
 })
 
-describe('The password of somebody who registers', () => {
+describe('A user', () => {
+  const { hashedPassword, ...shown } = aUser().snapshot()
+
+  it('shows its state in JSON, without the hash', () => {
+    expect(JSON.parse(JSON.stringify(aUser()))).to.deep.equal(JSON.parse(JSON.stringify(shown)))
+  })
+
+  it('shows its state to console.log, without the hash', () => {
+    expect(inspect(aUser(), { showHidden: true }))
+      .to.match(/^User \{/)
+      .and.include(shown.email)
+      .and.not.include(hashedPassword)
+  })
+
+  it('equals a user of the same state and no other', () => {
+    expect(aUser()).to.deep.equal(aUser())
+    for (const other of [{ id: 2 }, { email: 'john@example.com' }, { createdAt: new Date() }])
+      expect(aUser(other)).to.not.deep.equal(aUser())
+  })
+})
+
+describe('The password of a registration', () => {
   const judged = (password: unknown) => violations(() => enforce(credentialRules, { email, password }))
 
   const refused = {

@@ -78,10 +78,17 @@ export type UserDraft = Omit<UserSnapshot, 'id'>
 /** Seconds by which the clocks of two instances may differ. */
 const MAX_CLOCK_SKEW = 10
 
+/** JSON, `console.log` and deep equality see its members, so the hash is none of them. */
 export class User {
+  readonly id: number
+  readonly email: string
+  readonly createdAt: Date
   readonly #state: UserSnapshot
 
   private constructor(state: UserSnapshot) {
+    this.id = state.id
+    this.email = state.email
+    this.createdAt = state.createdAt
     this.#state = state
   }
 
@@ -107,7 +114,7 @@ export class User {
    * @param issuedAt in whole seconds, rounded down
    */
   isNewerThan(issuedAt: Date): boolean {
-    const created = Math.floor(this.#state.createdAt.getTime() / 1_000)
+    const created = Math.floor(this.createdAt.getTime() / 1_000)
     return created - issuedAt.getTime() / 1_000 > MAX_CLOCK_SKEW
   }
 }

@@ -32,10 +32,11 @@ export interface TaskSnapshot extends TaskFields {
 export type TaskDraft = Omit<TaskSnapshot, 'id'>
 
 export class Task {
-  #state: TaskSnapshot
+  /** Not a `#member`, which `console.log` and deep equality would ignore. */
+  private state: TaskSnapshot
 
   private constructor(state: TaskSnapshot) {
-    this.#state = state
+    this.state = state
   }
 
   /** @throws InvalidInput */
@@ -61,13 +62,17 @@ export class Task {
     if (given.length === 0) return
     const edited = Object.fromEntries(given.map((field) => [field, changes[field]]))
     enforce(Object.fromEntries(given.map((field) => [field, taskRules[field]])), edited)
-    const updatedAt = new Date(Math.max(now.getTime(), this.#state.updatedAt.getTime() + 1))
-    this.#state = { ...this.#state, ...edited, updatedAt }
+    const updatedAt = new Date(Math.max(now.getTime(), this.state.updatedAt.getTime() + 1))
+    this.state = { ...this.state, ...edited, updatedAt }
   }
 
   /** Returns the same object until the task changes. */
   snapshot(): TaskSnapshot {
-    return this.#state
+    return this.state
+  }
+
+  toJSON(): TaskSnapshot {
+    return this.state
   }
 }
 
