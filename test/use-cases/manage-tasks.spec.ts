@@ -62,6 +62,16 @@ describe('Managing tasks', () => {
     expect(await manage.list(JOHN, { skip: 0, limit: 2 })).to.have.all.keys('tasks')
   })
 
+  it('lists the newest 100 tasks by default', async () => {
+    for (let id = 1; id <= 101; id++) await create(JANE)
+    const { tasks, ...neighbours } = await manage.list(JANE)
+    expect(tasks)
+      .to.deep.equal((await manage.list(JANE, { skip: 0, limit: 100 })).tasks)
+      .and.have.lengthOf(100)
+    expect(neighbours).to.deep.equal({ older: { olderThan: 2 } })
+    expect((await manage.list(JANE, { skip: 100 })).tasks).to.have.lengthOf(1)
+  })
+
   it('does not list a range beyond its limits', async () => {
     expect(await violationsOf(manage.list(JANE, { skip: -1, limit: 201 }))).to.deep.equal([
       'limit: out_of_range',

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.ts'
 import type { TaskKey, TaskRange, TaskRepository } from './ports.ts'
 import { type NewTask, Task, type TaskChanges } from './task.ts'
-import { readPage, type TaskPage } from './task-query.ts'
+import { LIMIT, readPage, SKIP, type TaskPage } from './task-query.ts'
 
 interface Needs {
   readonly tasks: TaskRepository
@@ -22,9 +22,14 @@ export class ManageTasks {
     return tasks.add(Task.create(ownerId, fields, clock.now()))
   }
 
-  /** @throws InvalidInput when the range exceeds its limits */
-  async list(ownerId: number, range: TaskRange): Promise<TaskPage> {
-    return readPage((part) => this.#ports.tasks.list(ownerId, part), range)
+  /**
+   * Lists the newest tasks first.
+   *
+   * @throws InvalidInput when the range exceeds its limits
+   */
+  async list(ownerId: number, range: Partial<TaskRange> = {}): Promise<TaskPage> {
+    const whole = { skip: SKIP.default, limit: LIMIT.default, ...range }
+    return readPage((part) => this.#ports.tasks.list(ownerId, part), whole)
   }
 
   /** @throws TaskNotFound */

@@ -2,8 +2,8 @@ import { enforce, optional, wholeNumber } from '../rules.ts'
 import type { TaskRange } from './ports.ts'
 import type { Task } from './task.ts'
 
-export const LIMIT = { min: 1, max: 200 }
-export const SKIP = { min: 0, max: Number.MAX_SAFE_INTEGER }
+export const LIMIT = { min: 1, max: 200, default: 100 }
+export const SKIP = { min: 0, max: Number.MAX_SAFE_INTEGER, default: 0 }
 
 const BEFORE_ANY_ID = 0
 const AFTER_ANY_ID = Number.MAX_SAFE_INTEGER

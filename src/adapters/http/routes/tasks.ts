@@ -96,20 +96,18 @@ const cursor = ruled<Position>(
   (text) => decodeCursor(String(text)),
 )
 
-const DEFAULT_LIMIT = 100
-
 const range = v.pipe(
   v.strictObject({
     skip: v.exactOptional(
       numeral(SKIP.min, SKIP.max, {
-        default: 0,
+        default: SKIP.default,
         description: 'Number of newest tasks to skip.',
         examples: [200],
       }),
     ),
     limit: v.exactOptional(
       numeral(LIMIT.min, LIMIT.max, {
-        default: DEFAULT_LIMIT,
+        default: LIMIT.default,
         description: 'Maximum number of tasks to return.',
         examples: [20],
       }),
@@ -120,7 +118,7 @@ const range = v.pipe(
     v.check(({ cursor, skip }) => cursor === undefined || skip === undefined, 'must not be combined with skip'),
     ['cursor'],
   ),
-  v.transform(({ skip = 0, limit = DEFAULT_LIMIT, cursor }): TaskRange => ({ skip, limit, ...cursor })),
+  v.transform(({ skip = SKIP.default, limit = LIMIT.default, cursor }): TaskRange => ({ skip, limit, ...cursor })),
 )
 
 function linkHeader(path: string, limit: number, page: Omit<TaskPage, 'tasks'>): { readonly Link?: string } {
