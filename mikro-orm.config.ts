@@ -1,8 +1,17 @@
-/** What MikroORM's command line works on (`npm run migration:create` and its kin): the database of the environment. */
+/** Configuration of MikroORM's command line (`npm run migration:create` and similar), for the database of the environment. */
 import { mikroOrmOptions } from './src/adapters/mikro-orm/options.ts'
-import { ConfigError, readConfig, readEnvironment } from './src/config.ts'
+import { ConfigError, readDatabaseTarget, readEnvironment } from './src/config.ts'
+import type { PersistentTarget } from './src/database-target.ts'
+import { exitWith } from './src/operator-error.ts'
 
-const { database } = readConfig(readEnvironment())
-if (database.target.kind === 'memory') throw new ConfigError('DATABASE_URL is memory: there are no tables to migrate.')
+export default mikroOrmOptions(readTarget())
 
-export default mikroOrmOptions(database.target)
+function readTarget(): PersistentTarget {
+  try {
+    const target = readDatabaseTarget(readEnvironment())
+    if (target.kind !== 'memory') return target
+    throw new ConfigError('DATABASE_URL is memory:, which has no schema.')
+  } catch (error) {
+    return exitWith(error)
+  }
+}

@@ -5,7 +5,7 @@ import { prepareDatabase, startService, version } from './composition-root.ts'
 import { type Config, readConfig, readEnvironment } from './config.ts'
 import { describeTarget } from './database-target.ts'
 import { createLog, type Log } from './log.ts'
-import { OperatorError } from './operator-error.ts'
+import { exitWith } from './operator-error.ts'
 import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
 
 /** Fraction of SHUTDOWN_TIMEOUT reserved for flushing traces. */
@@ -34,17 +34,11 @@ try {
   service = await start(config, log)
   if (cluster.isPrimary) announce(service.url, config, log)
 } catch (error) {
-  // A signal during the start closes connections that the start uses; the resulting error is expected.
+  // A signal during the start closes connections that the start uses, so an error is expected then.
   if (!stopping) {
-    report(error)
-    // Do not wait for open servers and connections.
-    process.exit(1)
+    if (error instanceof WorkerFailed) process.exit(1) // The worker has printed the reason.
+    exitWith(error)
   }
-}
-
-function report(error: unknown): void {
-  if (error instanceof WorkerFailed) return // The worker has printed the reason.
-  console.error(error instanceof OperatorError ? error.message : error)
 }
 
 function announce(url: string, { http, database, tokens }: Config, log: Log): void {

@@ -221,7 +221,11 @@ describe('The migrate command', () => {
         stdout: `${ALL.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
         stderr: '',
       })
-      expect(await migrate(url)).to.deep.equal({ status: 0, stdout: 'The schema was up to date.\n', stderr: '' })
+      expect(await migrate(url)).to.deep.equal({
+        status: 0,
+        stdout: 'The schema was already up to date.\n',
+        stderr: '',
+      })
     })
   }
 
@@ -232,8 +236,8 @@ describe('The migrate command', () => {
     )
     expect(outputs.sort()).to.deep.equal([
       `${ALL.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
-      'The schema was up to date.\n',
-      'The schema was up to date.\n',
+      'The schema was already up to date.\n',
+      'The schema was already up to date.\n',
     ])
   })
 
@@ -257,6 +261,11 @@ describe('The migrate command', () => {
     const { status, stderr } = await migrate(url)
     expect(status).to.equal(1)
     expect(stderr).to.match(/^The PostgreSQL database at .+ cannot be migrated: .*relation "tasks" already exists\n$/)
+  })
+
+  it('says in one line that memory: has no schema, where MikroORM’s command line reads it', async () => {
+    const config = new Process('mikro-orm.config.ts', { DATABASE_URL: 'memory:' })
+    expect(await config.refusal()).to.equal('DATABASE_URL is memory:, which has no schema.')
   })
 
   it('says which variable is wrong', async () => {

@@ -97,7 +97,7 @@ describe('npm run backup', () => {
     expect(statSync(join(folder, 'backup.db')).mode & 0o777).to.equal(0o600)
 
     const output = await done(restore(['backup.db']))
-    const [, aside = ''] = /kept as (\S+)\.$/m.exec(output) ?? []
+    const [, aside = ''] = /Previous database: (\S+)\.$/m.exec(output) ?? []
     await whileServing(async (url) => {
       expect(await client.at(url).findLost(before)).to.deep.equal([])
       expect((await Client.logIn(url)).token).to.be.a('string')
@@ -149,10 +149,10 @@ describe('npm run backup', () => {
     const before = files()
     const sqlite = (path: string) => ({ DATABASE_URL: `sqlite:///${path}` })
     const refused: readonly [string, readonly string[], Environment][] = [
-      ['Give it one file: npm run backup -- FILE', [], { DATABASE_URL }],
-      ['Give it one file: npm run backup -- FILE', ['--help'], { DATABASE_URL }],
-      ['Give it one file: npm run backup -- FILE', ['one', 'two'], { DATABASE_URL }],
-      ['DATABASE_URL is memory: nothing is kept there.', ['new-1.db'], { DATABASE_URL: 'memory:' }],
+      ['Usage: npm run backup -- FILE', [], { DATABASE_URL }],
+      ['Usage: npm run backup -- FILE', ['--help'], { DATABASE_URL }],
+      ['Usage: npm run backup -- FILE', ['one', 'two'], { DATABASE_URL }],
+      ['DATABASE_URL is memory:, which keeps nothing.', ['new-1.db'], { DATABASE_URL: 'memory:' }],
       ['pg_dump', ['new-2.db'], { DATABASE_URL: 'postgresql://jane:hidden@127.0.0.1:1/tasks' }],
       ['DATABASE_URL must be', ['new-3.db'], { DATABASE_URL: 'mysql://jane:hidden@db/tasks' }],
       [`There is no ${join(folder, 'missing.db')}.`, ['new-4.db'], sqlite('missing.db')],
@@ -189,7 +189,7 @@ describe('npm run restore', () => {
 
   /** The name of what was there. */
   async function restored(): Promise<string> {
-    const [, aside = ''] = /What was there is kept as (\S+)\.$/m.exec(await done(restore(['backup.db']))) ?? []
+    const [, aside = ''] = /Previous database: (\S+)\.$/m.exec(await done(restore(['backup.db']))) ?? []
     return basename(aside)
   }
 
@@ -290,7 +290,7 @@ describe('npm run restore', () => {
 
   it('makes the database where there is none', async () => {
     const output = await done(restore(['backup.db'], { DATABASE_URL: 'sqlite:///elsewhere.db' }))
-    expect(output).to.not.include('What was there')
+    expect(output).to.not.include('Previous database')
     expect(titlesIn('elsewhere.db')).to.deep.equal(['kept'])
     expect(files()).to.deep.equal(['backup.db', 'elsewhere.db', 'tasks.db'])
   })
@@ -358,7 +358,7 @@ describe('npm run restore', () => {
       expect(await refusal(restore([file])), file).to.include(expected)
       expect(files(), file).to.deep.equal(before)
     }
-    expect(await refusal(restore([]))).to.equal('Give it one file: npm run restore -- FILE')
+    expect(await refusal(restore([]))).to.equal('Usage: npm run restore -- FILE')
     expect(await refusal(restore(['backup.db'], { DATABASE_URL: 'postgresql://db/tasks' }))).to.include('pg_restore')
     expect(titlesIn('tasks.db')).to.deep.equal(['kept', 'late'])
   })

@@ -1,16 +1,16 @@
 import { readDatabaseTarget, readEnvironment } from '../../config.ts'
-import { OperatorError } from '../../operator-error.ts'
+import { exitWith } from '../../operator-error.ts'
 import { BackupRefused, type Progress } from '../mikro-orm/sqlite/sqlite-backup.ts'
 
 const REFUSALS: Readonly<Record<Exclude<ReturnType<typeof readDatabaseTarget>['kind'], 'sqlite'>, string>> = {
-  memory: 'DATABASE_URL is memory: nothing is kept there.',
-  postgresql: 'DATABASE_URL is a PostgreSQL, which has commands of its own: pg_dump and pg_restore.',
+  memory: 'DATABASE_URL is memory:, which keeps nothing.',
+  postgresql: 'DATABASE_URL names a PostgreSQL database; use pg_dump and pg_restore.',
 }
 
 /**
- * Runs a command that takes one file, and the SQLite database that is configured.
+ * Runs a command on the configured SQLite database and the file named on the command line.
  *
- * @param run gives what to tell the operator
+ * @param run returns the message for the operator
  */
 export async function sqliteCommand(
   name: string,
@@ -19,17 +19,16 @@ export async function sqliteCommand(
   try {
     const [file = '', ...others] = process.argv.slice(2)
     if (file === '' || file.startsWith('-') || others.length > 0)
-      throw new BackupRefused(`Give it one file: npm run ${name} -- FILE`)
+      throw new BackupRefused(`Usage: npm run ${name} -- FILE`)
     const target = readDatabaseTarget(readEnvironment())
     if (target.kind !== 'sqlite') throw new BackupRefused(REFUSALS[target.kind])
     console.log(await run(target.path, file, reportTenths()))
   } catch (error) {
-    console.error(error instanceof OperatorError ? error.message : error)
-    process.exitCode = 1
+    exitWith(error)
   }
 }
 
-/** A line for each tenth, on stderr: the other stream is for the result. */
+/** Prints every tenth to stderr; stdout is for the result. */
 function reportTenths(): Progress {
   let reported = -1
   return (done) => {
