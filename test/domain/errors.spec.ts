@@ -34,8 +34,9 @@ describe('A domain error', () => {
 
   it('keeps the cause of a store that fails for the log, and out of its message', () => {
     const cause = new Error('10.0.0.7 refused')
-    const error = new StoreUnavailable(cause)
-    expect(error.cause).to.equal(cause)
-    expect(error.message).to.not.include('10.0.0.7')
+    for (const error of [new StoreUnavailable(cause), new OutcomeUnknown(cause)]) {
+      expect(error.cause).to.equal(cause)
+      expect(error.message).to.not.include('10.0.0.7')
+    }
   })
 })

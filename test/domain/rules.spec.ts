@@ -1,5 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
+import { credentialRules } from '#src/domain/accounts/user.ts'
 import { InvalidInput } from '#src/domain/errors.ts'
 import {
   all,
@@ -73,6 +74,10 @@ describe('The rule against blank text', () => {
   it('takes text with anything else in it', () => {
     for (const value of ['a', ' a ', '\u3000.']) expect(codeOf(notBlank, value)).to.equal(undefined)
   })
+
+  it('leaves values of other types to other rules', () => {
+    for (const value of NO_TEXT) expect(codeOf(notBlank, value)).to.equal(undefined)
+  })
 })
 
 describe('The rule for a boolean', () => {
@@ -96,6 +101,24 @@ describe('The rule for a whole number', () => {
       expect(codeOf(rule, value)).to.equal('out_of_range')
     expect(codeOf(rule, Number.MAX_SAFE_INTEGER)).to.equal(undefined)
   })
+})
+
+describe('The detail of a violation', () => {
+  const details: Readonly<Record<string, readonly [Rule, unknown]>> = {
+    'must be a string': [wellFormed, 1],
+    'must not contain NUL or lone surrogates': [wellFormed, '\0'],
+    'must have at least 1 character': [text({ min: 1, max: 9 }), ''],
+    'must have at least 2 characters': [text({ min: 2, max: 9 }), 'a'],
+    'must have at most 1 character': [text({ min: 0, max: 1 }), 'abc'],
+    'must have at most 3 characters': [text({ min: 0, max: 3 }), 'abcd'],
+    'must not be blank': [notBlank, ' '],
+    'must be true or false': [boolean, 1],
+    'must be a whole number from 0 to 9': [wholeNumber(0, 9), 10],
+    'must be an e-mail address': [credentialRules.email, 'jane'],
+  }
+  for (const [detail, [rule, value]] of Object.entries(details)) {
+    it(`says that the value ${detail}`, () => expect(rule(value)?.detail).to.equal(detail))
+  }
 })
 
 describe('Rules put together', () => {

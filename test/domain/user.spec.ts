@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { expect } from 'chai'
-import { credentialRules, loginRules, User } from '#src/domain/accounts/user.ts'
+import { credentialRules, loginPair, loginRules, User } from '#src/domain/accounts/user.ts'
 import { enforce } from '#src/domain/rules.ts'
 import { aUser } from '#test/builders.ts'
 import { violations } from './violations.ts'
@@ -92,5 +92,12 @@ describe('The pair of somebody who logs in', () => {
   it('is refused where either is no well-formed text', () => {
     expect(judged(1, null)).to.deep.equal(['email: not_text', 'password: not_text'])
     expect(judged('\0', '\ud800')).to.deep.equal(['email: malformed_text', 'password: malformed_text'])
+  })
+
+  it('loses the half that is longer than any registered text before NFC', () => {
+    const longest = { email: 'a'.repeat(2_048), password: 'a'.repeat(768) }
+    expect(loginPair(longest)).to.deep.equal(longest)
+    expect(loginPair({ ...longest, email: `${longest.email}a` })).to.deep.equal({ ...longest, email: '' })
+    expect(loginPair({ ...longest, password: `${longest.password}a` })).to.deep.equal({ ...longest, password: '' })
   })
 })

@@ -165,6 +165,13 @@ describe('Managing accounts', () => {
       }
     })
 
+    it('fails when a bug, not a condition of operation, keeps an outdated hash from being replaced', async () => {
+      await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
+      const bug = new TypeError('a bug')
+      mock.method(users, 'replaceHash', () => Promise.reject(bug))
+      expect(await rejection(accounts.logIn(jane, client))).to.equal(bug)
+    })
+
     it('refuses what is no text before it looks or hashes', async () => {
       expect(await violationsOf(accounts.logIn(pair(undefined, '\0'), client))).to.deep.equal([
         'email: not_text',
