@@ -6,7 +6,7 @@ import { expect } from 'chai'
 
 const ROOT = resolve(import.meta.dirname, '..')
 
-/** What each file may import and what it may not; the names need not exist, because the rule reads them as text. */
+/** What each file may and may not import. The files need not exist, because the rule compares text. */
 const rules: Readonly<Record<string, { readonly allowed: readonly string[]; readonly forbidden: readonly string[] }>> =
   {
     'src/domain/x.ts': {
@@ -193,7 +193,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
     },
   }
 
-/** Ways around an import statement, which the rule by folder would not see. */
+/** Ways to load a module that the rule by folder cannot check. */
 const invisible = [
   "export type Hidden = import('koa').Context",
   'export const computed = (name: string) => import(name)',
@@ -223,7 +223,7 @@ describe('The rule by folder', () => {
   after(() => rmSync(copy, { recursive: true }))
 
   /**
-   * Lints what would stand in those files, beside a copy of the configuration; the source itself is never touched.
+   * Lints files with these contents beside a copy of the configuration; the source itself stays untouched.
    *
    * @returns `file: line` for each line that is refused
    */
@@ -243,7 +243,7 @@ describe('The rule by folder', () => {
 
   const imports = (name: string) => [`import '${name}'`, `import type { X } from '${name}'`, `export * from '${name}'`]
 
-  describe('says what each file may import:', () => {
+  describe('decides what each file may import:', () => {
     let found: string[]
 
     before(() => {
@@ -263,12 +263,12 @@ describe('The rule by folder', () => {
     }
   })
 
-  it('refuses what it could not see, and decorators', () => {
+  it('refuses imports that it cannot check, and decorators', () => {
     const file = 'src/adapters/http/y.ts'
     expect(refused({ [file]: invisible })).to.have.members(invisible.map((line) => `${file}: ${line}`))
   })
 
-  it('covers every folder: a new one may import nothing until it is given a rule', () => {
+  it('covers every folder: a new one may import nothing until it has a rule', () => {
     const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
     const folders = files.filter((file) => file.endsWith('.ts')).map((file) => dirname(join('src', file)))
     expect(Object.keys(rules).map(dirname)).to.include.members(folders)
@@ -280,7 +280,7 @@ describe('The rule by folder', () => {
 })
 
 describe('DEPENDENCIES.md', () => {
-  it('names every package that package.json does, and no other', () => {
+  it('names exactly the packages of package.json', () => {
     const { dependencies, optionalDependencies, devDependencies } = JSON.parse(read('package.json'))
     const clients = JSON.parse(read('test/clients/package.json'))
     const rows = read('.github/DEPENDENCIES.md').matchAll(/^\| (`.*?) \|/gm)
@@ -294,7 +294,7 @@ describe('DEPENDENCIES.md', () => {
 
 for (const folder of ['.', 'test/clients']) {
   describe(`The lockfile in ${folder}`, () => {
-    it('brings no script that runs at an installation, unless package.json has decided about it by name', () => {
+    it('has no package with an install script, unless package.json decides on it by name', () => {
       const { packages } = JSON.parse(read(join(folder, 'package-lock.json'))) as {
         packages: Record<string, { hasInstallScript?: boolean }>
       }

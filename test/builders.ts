@@ -25,7 +25,7 @@ export const aUserDraft = (given: Partial<UserDraft> = {}): UserDraft => ({
 export const aUser = ({ id = 1, ...given }: Partial<UserSnapshot> = {}): User =>
   User.restore({ ...aUserDraft(given), id })
 
-/** A client that does not leave. */
+/** A client that stays connected. */
 export const aRequester = (given: Partial<Requester> = {}): Requester => ({
   clientNetwork: '192.0.2.1',
   signal: new AbortController().signal,

@@ -6,7 +6,7 @@ const PLACEHOLDER = 'change-me-to-a-long-random-string'
 const SECRET_KEY = 'k'.repeat(32)
 const production = { ENVIRONMENT: 'production', SECRET_KEY }
 
-/** What is said of a wrong environment. */
+/** The message for a wrong environment. */
 function messageFor(environment: Environment): string {
   try {
     readConfig(environment)
@@ -17,7 +17,7 @@ function messageFor(environment: Environment): string {
   return ''
 }
 
-/** The variables that a wrong environment is told of, in that order. */
+/** The variables that the message names, in its order. */
 const namedFor = (environment: Environment) =>
   messageFor(environment)
     .split('\n')
@@ -29,7 +29,7 @@ type Sections = Partial<Record<keyof Config, object>>
 const LIMITS = { user: 300, login: 20, register: 30, failedLogins: 10 }
 
 describe('The configuration', () => {
-  it('limits requests in production, and elsewhere where it is told to', () => {
+  it('limits requests in production by default, and elsewhere on request', () => {
     expect(readConfig(production).limits).to.deep.equal(LIMITS)
     expect(readConfig({ ...production, RATE_LIMIT_ENABLED: 'false' }).limits).to.equal(undefined)
     for (const ENVIRONMENT of ['development', 'test']) expect(readConfig({ ENVIRONMENT }).limits).to.equal(undefined)
@@ -76,16 +76,16 @@ describe('The configuration', () => {
     expect(secretKey).to.have.length.of.at.least(32)
   })
 
-  it('takes an empty variable for one that is not set', () => {
+  it('treats an empty variable as unset', () => {
     const empty = Object.fromEntries(Object.keys(variablesOf(false).entries).map((name) => [name, '']))
     expect(readConfig({ ...empty, SECRET_KEY })).to.deep.equal(readConfig({ SECRET_KEY }))
   })
 
-  it('ignores a variable that it does not know', () => {
+  it('ignores unknown variables', () => {
     expect(readConfig({ PATH: '/bin', SKIP: 'x', SECRET_KEY })).to.deep.equal(readConfig({ SECRET_KEY }))
   })
 
-  it('makes another random secret each time where none is set', () => {
+  it('makes a new random secret each time if none is set', () => {
     expect(readConfig({}).tokens.secretKey).to.not.equal(readConfig({}).tokens.secretKey)
     expect(readConfig({ ENVIRONMENT: 'test' }).tokens.secretKeyIsRandom).to.equal(true)
   })
@@ -283,7 +283,7 @@ describe('The configuration', () => {
     })
   }
 
-  it('keeps everything but the hosts as it is written, for the driver to parse', () => {
+  it('leaves everything but the hosts to the driver, unchanged', () => {
     const { target } = readConfig({
       DATABASE_URL: 'postgres://j:50%off@h1:1,h2/t?options=-c%20a%3Db&host=&sslcert=/x y&target_session_attrs=any',
     }).database
@@ -293,7 +293,7 @@ describe('The configuration', () => {
     })
   })
 
-  it('demands a server that takes writes where there are several, and where the URL demands one', () => {
+  it('demands a writable server if there are several hosts or the URL demands one', () => {
     const readWrite = (url: string) => {
       const { target } = readConfig({ DATABASE_URL: url }).database
       return target.kind === 'postgresql' && target.readWrite
@@ -306,7 +306,7 @@ describe('The configuration', () => {
       expect(readWrite(`postgresql://h/tasks?target_session_attrs=${wanted}`), wanted).to.equal(true)
   })
 
-  it('takes a port exactly when it is a whole number from 0 to 65535 in plain digits', () => {
+  it('accepts as a port exactly the whole numbers from 0 to 65535 in plain digits', () => {
     fc.assert(
       fc.property(fc.integer({ min: -100_000, max: 200_000 }), (port) => {
         expect(namedFor({ PORT: String(port) })).to.deep.equal(port >= 0 && port <= 65_535 ? [] : ['PORT'])
@@ -314,12 +314,12 @@ describe('The configuration', () => {
     )
   })
 
-  it('refuses several processes where each would keep its own tasks', () => {
+  it('refuses several workers if each would keep its own tasks', () => {
     expect(messageFor({ DATABASE_URL: 'memory:', WEB_CONCURRENCY: '2' })).to.match(/^WEB_CONCURRENCY must be 1 /)
     expect(namedFor({ DATABASE_URL: 'memory:', WEB_CONCURRENCY: '1' })).to.deep.equal([])
   })
 
-  it('has metrics on another port', () => {
+  it('refuses one port for the API and the metrics', () => {
     expect(messageFor({ PORT: '9000', METRICS_PORT: '9000' })).to.equal('METRICS_PORT must differ from PORT')
     expect(namedFor({ PORT: '9000', METRICS_PORT: '9001' })).to.deep.equal([])
     expect(namedFor({ PORT: '9000' })).to.deep.equal([])
@@ -331,7 +331,7 @@ describe('The configuration', () => {
     expect(namedFor({ ...wrong, ENVIRONMENT: 'production' })).to.have.members([...Object.keys(bad), 'SECRET_KEY'])
   })
 
-  it('repeats no value, so no secret and no password either, in what it says', () => {
+  it('repeats no value in its message, so no secret and no password', () => {
     const mark = 'Qx7z'
     const wrong = {
       ...Object.fromEntries(Object.keys(bad).map((variable) => [variable, mark])),
@@ -346,7 +346,7 @@ describe('The configuration', () => {
 })
 
 describe('The configuration of production', () => {
-  it('is what any environment but development and test has', () => {
+  it('applies to every environment but development and test', () => {
     for (const ENVIRONMENT of ['production', 'staging', 'Development', 'TEST', 'dev'])
       expect(namedFor({ ENVIRONMENT }), ENVIRONMENT).to.deep.equal(['SECRET_KEY'])
     for (const ENVIRONMENT of ['development', 'test']) expect(namedFor({ ENVIRONMENT }), ENVIRONMENT).to.deep.equal([])
@@ -362,7 +362,7 @@ describe('The configuration of production', () => {
       })
   })
 
-  it('demands a key as long as the hash of HS384 and HS512 in production (RFC 7518, section 3.2)', () => {
+  it('needs a key as long as the hash of HS384 and HS512 (RFC 7518, section 3.2)', () => {
     for (const [ALGORITHM, bytes] of [
       ['HS384', 48],
       ['HS512', 64],
@@ -381,7 +381,7 @@ describe('The configuration of production', () => {
     }
   })
 
-  it('needs 10 rounds of bcrypt or more', () => {
+  it('needs at least 10 rounds of bcrypt', () => {
     expect(messageFor({ ...production, BCRYPT_ROUNDS: '9' })).to.equal(
       'BCRYPT_ROUNDS must be a whole number, 10 to 15 in production',
     )

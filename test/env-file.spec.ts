@@ -30,7 +30,7 @@ describe('A .env file', () => {
     expect(parse(`${text}\n`)).to.deep.equal({ ...parseEnv(text) })
   })
 
-  it('gives the same values with the line ends of Windows, and behind a byte order mark', () => {
+  it('gives the same values with Windows line ends and after a byte order mark', () => {
     const text = 'A=x\nB="1\n2"\n# c\n\nC=y # z\n'
     for (const variant of [text.replaceAll('\n', '\r\n'), `\uFEFF${text}`])
       expect(parse(variant)).to.deep.equal({ A: 'x', B: '1\n2', C: 'y' })
@@ -41,7 +41,7 @@ describe('A .env file', () => {
     expect(parse(example)).to.deep.equal({ ...parseEnv(example.toString()) })
   })
 
-  it('keeps a # after a non-blank, as Compose does, and takes one after a blank for a comment', () => {
+  it('keeps a # after a non-blank, as Compose does; after a blank it begins a comment', () => {
     const lines = { 'a#b': 'a#b', '#a': '#a', 'a#b #c': 'a#b', 'a # b#c': 'a', ' #a': '', '\t#a': '', 'a\t#b': 'a' }
     for (const [line, value] of Object.entries(lines)) expect(parse(`A=${line}`), line).to.deep.equal({ A: value })
     expect(parseEnv('A=a#b')).to.deep.equal({ A: 'a' })
@@ -64,7 +64,7 @@ describe('A .env file', () => {
     'an escaped quote': 'SECRET_KEY="Qx\\"7z"',
   }
   for (const [name, line] of Object.entries(wrong)) {
-    it(`is refused for ${name}, with the number of the line and nothing of it`, () => {
+    it(`is refused for ${name}; the message has the line number but not its text`, () => {
       for (const [before, number] of [
         ['', 1],
         ['A=1\r\n\r\n', 3],
@@ -77,7 +77,7 @@ describe('A .env file', () => {
     })
   }
 
-  it('is refused where it is not UTF-8', () => {
+  it('is refused if it is not UTF-8', () => {
     const utf16 = Buffer.from('A=1\nB=2\n', 'utf16le')
     const bigEndian = Buffer.from(utf16).swap16()
     const notUtf8 = [
@@ -108,7 +108,7 @@ describe('A .env file', () => {
     )
   })
 
-  it('gives back every value that is written in quotes (property-based)', () => {
+  it('returns every quoted value as written (property-based)', () => {
     const text = fc.string({ unit: 'grapheme' }).filter((value) => !/['\r\0]/.test(value) && value.isWellFormed())
     fc.assert(
       fc.property(text, (value) => {

@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import { LineWriter } from '#src/line-writer.ts'
 
-/** A file on a disk that has room for some bytes. */
+/** A file on a disk with room for a limited number of bytes. */
 class Disk {
   content = ''
   room = Number.POSITIVE_INFINITY
@@ -20,7 +20,7 @@ class Disk {
 }
 
 describe('The writer of log lines', () => {
-  it('writes lines as they are', () => {
+  it('writes lines unchanged', () => {
     const disk = new Disk()
     disk.writer.write('one\n')
     disk.writer.write('two\nthree\n')
@@ -28,7 +28,7 @@ describe('The writer of log lines', () => {
   })
 
   for (const code of ['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO', 'EPIPE', 'EBADF']) {
-    it(`drops lines while it cannot write (${code}), and then says how many`, () => {
+    it(`drops lines while it cannot write (${code}), and then writes their number`, () => {
       const disk = new Disk()
       disk.code = code
       disk.writer.write('one\n')
@@ -42,7 +42,7 @@ describe('The writer of log lines', () => {
     })
   }
 
-  it('completes a line that was cut off, before any other', () => {
+  it('completes a cut line before it writes another', () => {
     const disk = new Disk()
     disk.room = 6
     disk.writer.write('one\ntwo\nthree\n')
@@ -53,7 +53,7 @@ describe('The writer of log lines', () => {
     expect(disk.content).to.equal('one\ntwo\nlost 2\nfive\n')
   })
 
-  it('says with the last lines how many are missing, where no other line follows', () => {
+  it('writes the number of dropped lines at the end if no line follows', () => {
     const disk = new Disk()
     disk.room = 0
     disk.writer.write('one\n')
@@ -63,7 +63,7 @@ describe('The writer of log lines', () => {
     expect(disk.content).to.equal('lost 1\n')
   })
 
-  it('waits for a pipe that is full, and loses nothing', () => {
+  it('waits for a full pipe and loses nothing', () => {
     let refusals = 3
     const written: string[] = []
     const writer = new LineWriter(
@@ -79,7 +79,7 @@ describe('The writer of log lines', () => {
     expect(refusals).to.equal(-1)
   })
 
-  it('writes each line whole or counts it, wherever room ends and begins again (property-based)', () => {
+  it('writes each line whole or counts it, whenever space runs out and returns (property-based)', () => {
     const step = fc.record({
       room: fc.nat(30),
       lines: fc.array(fc.constantFrom('a', 'bb', 'ééé', 'dddddddd'), { maxLength: 4 }),

@@ -17,7 +17,7 @@ describe('The log', () => {
   })
   after(() => rmSync(folder, { recursive: true }))
 
-  /** A log of that environment, and all that it has written. */
+  /** A log for that environment, and the text that it has written. */
   function aLog(environment: Readonly<Record<string, string>>) {
     return logFile(join(folder, randomUUID()), { SECRET_KEY, LOG_LEVEL: 'trace', ...environment })
   }
@@ -25,7 +25,7 @@ describe('The log', () => {
   const production = { ENVIRONMENT: 'production' }
   const development = { ENVIRONMENT: 'development' }
 
-  it('is a line of JSON for each event in production', () => {
+  it('has one line of JSON for each event in production', () => {
     const { log, written } = aLog(production)
     log.info({ status: 200, route: '/health' }, 'request')
     log.error({ err: new Error('a mistake') }, 'a request\nfailed')
@@ -36,13 +36,13 @@ describe('The log', () => {
     expect(rest).to.equal('')
   })
 
-  it('is a line to read for each event in development', () => {
+  it('has one readable line for each event in development', () => {
     const { log, written } = aLog(development)
     log.info({ count: 2 }, 'done')
     expect(written()).to.match(/^\[.+\] INFO: done \{"count":2\}\n$/)
   })
 
-  it('is a line to read for each request in development, with its ids where it failed', () => {
+  it('has one readable line for each request in development, with the ids of a failed one', () => {
     const { log, written } = aLog(development)
     const ids = { requestId: 'r-1', userId: 1, traceId: undefined }
     const request = { method: 'GET', route: '/api/v1/tasks', status: 200, ms: 1.04, ...ids }
@@ -59,7 +59,7 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
 `)
   })
 
-  it('has nothing below its level', () => {
+  it('has no event below its level', () => {
     const { log, written } = aLog({ ...production, LOG_LEVEL: 'warn' })
     log.info({}, 'quiet')
     log.warn({}, 'loud')
@@ -100,7 +100,7 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
   }
 
   for (const [what, environment] of Object.entries({ production, development })) {
-    it(`writes the value of no member that is a secret, however deep (${what})`, () => {
+    it(`hides the values of secret members at any depth (${what})`, () => {
       const { log, written } = aLog(environment)
       for (const member of members) {
         for (const value of [MARK, `${MARK} with "quotes" and blanks`, [MARK], { any: MARK }]) {
@@ -114,7 +114,7 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
     })
 
     for (const [name, text] of Object.entries(texts)) {
-      it(`writes no secret within a text: ${name} (${what})`, () => {
+      it(`hides a secret within a text: ${name} (${what})`, () => {
         const { log, written } = aLog(environment)
         log.trace({}, text)
         log.debug({ detail: text, list: [{ text }] }, 'details')
@@ -127,7 +127,7 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
     }
   }
 
-  it('does not write the password of the database, as it is in the URL or as it is meant', () => {
+  it('hides the database password, both encoded and decoded', () => {
     const passwords: Readonly<Record<string, readonly string[]>> = {
       [`postgresql://jane:${MARK}%2F%C3%A9@db/tasks`]: [`${MARK}%2F%C3%A9`, `${MARK}/é`],
       [`postgresql://jane@db/tasks?password=${MARK}/x`]: [`${MARK}/x`],
@@ -145,7 +145,7 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
     }
   })
 
-  it('leaves everything else as it is', () => {
+  it('leaves everything else unchanged', () => {
     const { log, written } = aLog(production)
     const details = { requestId: 'a-token-of-mine', text: 'Tokens and cookies: 2 of them, à la carte', list: [1, null] }
     log.info(details, 'Ready: API http://127.0.0.1:8000/api/v1, documentation http://127.0.0.1:8000/docs')

@@ -70,12 +70,12 @@ describe('The process in development', function () {
     expectOneWarning(first.output)
   })
 
-  it('does not warn where a secret is set, and never prints it', () => {
+  it('does not warn if a secret is set, and never prints it', () => {
     expect(second.output).to.not.include('SECRET_KEY')
     expect(second.output).to.not.include(SECRET_KEY)
   })
 
-  it('logs a line to read for each request', () => {
+  it('logs a readable line for each request', () => {
     expect(first.output).to.match(/\] INFO: GET \/openapi\.json 200 \d+\.\d ms\n/)
     expect(first.output).to.match(/\] INFO: GET \/api\/v1\/tasks 401 \d+\.\d ms \{"requestId":"this-one"\}\n/)
     expect(first.output).to.match(/\] INFO: GET \(no route\) 404 \d+\.\d ms \{"requestId":"that-one"\}\n/)
@@ -91,7 +91,7 @@ describe('The process in development', function () {
     }
   })
 
-  it('serves what it kept when it is started again', () => {
+  it('serves what it stored after a restart', () => {
     expect(statuses).to.deep.equal([201, 200])
   })
 })
@@ -112,7 +112,7 @@ describe('The process in production', function () {
     expect(main.output).to.not.match(/warn|SECRET_KEY/i)
   })
 
-  it('logs in lines of JSON, one for a request', () => {
+  it('logs one line of JSON for each request', () => {
     const lines = main.output
       .trim()
       .split('\n')
@@ -139,7 +139,7 @@ describe('The process with two workers', function () {
     url = await main.url()
   })
 
-  it('adds the metrics of its workers up', async () => {
+  it('sums the metrics of its workers', async () => {
     const requests = Array.from({ length: 10 }, () => fetch(`${url}/livez`, { headers: { connection: 'close' } }))
     for (const answer of requests) expect((await answer).status).to.equal(200)
     expect((await fetch(`${url}/metrics`)).status).to.equal(404)
@@ -184,7 +184,7 @@ describe('The process on PostgreSQL', function () {
     await owner.end()
   })
 
-  it('starts where it is not to apply migrations, and warns that it cannot see them', async () => {
+  it('starts without MIGRATE_ON_START, and warns that it cannot check the schema', async () => {
     expect((await fetch(`${await main.url()}/readyz`)).status).to.equal(200)
     await main.stop()
     expect(main.output).to.include('Cannot check whether the schema is up to date')
@@ -202,7 +202,7 @@ describe('The process on PostgreSQL', function () {
     expect(message.split('\n')).to.have.length(1)
   })
 
-  it('exits with 0 on SIGTERM while it still waits for it', async () => {
+  it('exits with 0 on SIGTERM while it waits for a connection', async () => {
     const silent = createServer().listen(0, '127.0.0.1')
     await once(silent, 'listening')
     const { port } = silent.address() as AddressInfo
@@ -217,11 +217,11 @@ describe('The process on PostgreSQL', function () {
   })
 })
 
-describe('The start of a process', function () {
+describe('The process', function () {
   this.timeout(20_000)
   allowProcesses()
 
-  it('says only why it fails', async () => {
+  it('reports only the reason of a failed start', async () => {
     const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).refusal()
     expect(message).to.match(/^The SQLite database .+$/)
   })

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 
-/** A way to the server that can be cut, and mended at the same port. */
+/** A proxy to the server that can be cut and restored at the same port. */
 export async function startProxy(server: URL) {
   const sockets = new Set<Socket>()
   /** From the server. */
@@ -29,7 +29,7 @@ export async function startProxy(server: URL) {
   url.port = `${port}`
   return {
     url,
-    /** Keeps the connections that are open. */
+    /** Keeps open connections. */
     refuse() {
       proxy.close()
     },
@@ -41,7 +41,7 @@ export async function startProxy(server: URL) {
     silence() {
       for (const socket of sockets) socket.pause()
     },
-    /** The server gets what is sent from now on, and its answers are lost. */
+    /** From now on the server receives what is sent, but its responses are lost. */
     swallowAnswers() {
       for (const socket of answers) socket.unpipe().resume()
     },

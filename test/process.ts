@@ -1,4 +1,4 @@
-/** The service, and the commands beside it, as an operator runs them: processes of their own, which end with their test. */
+/** Runs the service and its commands as an operator does: as processes, which end with their test. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -10,16 +10,16 @@ export type Environment = Readonly<Record<string, string>>
 
 const ROOT = resolve(import.meta.dirname, '..')
 
-/** What a service has that is given no other; no start that fails may print it. */
+/** The default secret of a service; no failed start may print it. */
 export const SECRET_KEY = 'a secret that is known to these specs alone'
 
-/** Without it a coverage of the tests would not see these processes. */
+/** With NODE_V8_COVERAGE, coverage includes these processes. */
 const { PATH, NODE_V8_COVERAGE } = process.env
 const ours = { PATH, ...(NODE_V8_COVERAGE && { NODE_V8_COVERAGE }) }
 
-/** Where everything is kept that a test makes; removed after it. */
+/** The working directory of the test's processes; removed afterwards. */
 export let folder = ''
-/** Is aborted when the test ends, whatever ends it: what goes round and round looks at it. */
+/** Aborted when the test ends for any reason, so that its loops can stop. */
 export let testEnds: AbortSignal
 
 const running = new Set<ChildProcess>()
@@ -28,9 +28,9 @@ process.once('exit', () => {
 })
 
 /**
- * To be called by the `describe` of tests that start processes: each test gets a folder, and no process outlives it.
+ * Call this in the `describe` of tests that start processes. Each test gets a folder, and no process outlives the test.
  *
- * @param scope `suite` for tests that look at what the processes of their `before` did
+ * @param scope `suite` for tests of processes that their `before` starts
  */
 export function allowProcesses(scope: 'test' | 'suite' = 'test'): void {
   const [begin, finish] = scope === 'test' ? [beforeEach, afterEach] : [before, after]
@@ -52,7 +52,7 @@ export function allowProcesses(scope: 'test' | 'suite' = 'test'): void {
   })
 }
 
-/** With all that it has started: each is a group of its own. */
+/** Kills the process group, so also every process that it has started. */
 function end({ pid }: ChildProcess): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL')
@@ -62,24 +62,24 @@ function end({ pid }: ChildProcess): void {
 }
 
 interface Command {
-  /** What the file is given. */
+  /** Arguments of the file. */
   readonly words?: readonly string[]
-  /** A command that runs the command after it. */
+  /** A command that runs the rest of the command line, such as `prlimit`. */
   readonly launcher?: readonly string[]
 }
 
-/** A file of the project that Node runs, in the folder of the test, with that environment and no other. */
+/** A file of the project that Node runs in the folder of the test, with exactly the given environment. */
 export class Process {
   readonly #child: ChildProcess
   readonly #end: Promise<unknown>
-  /** Everything it has printed so far, both streams. */
+  /** Everything printed so far on both streams. */
   output = ''
   stdout = ''
   stderr = ''
 
   constructor(file: string, environment: Environment, { words = [], launcher = [] }: Command = {}) {
-    // It would run where the tests were started, beside whatever `.env` and database are there.
-    if (folder === '') throw new Error('Their describe has to call allowProcesses() for tests to start any.')
+    // It would find the `.env` and the database of the working directory.
+    if (folder === '') throw new Error('Call allowProcesses() in the describe of tests that start processes.')
     const [program = '', ...rest] = [...launcher, process.execPath, join(ROOT, file), ...words]
     this.#child = spawn(program, rest, {
       cwd: folder,
@@ -106,18 +106,18 @@ export class Process {
     return this.#child.exitCode === null && this.#child.signalCode === null
   }
 
-  /** @throws Error when it ends without having printed that */
+  /** @throws Error when the process ends first */
   async printed(form: RegExp): Promise<RegExpExecArray> {
     const ended = this.#end.then(() => true)
     for (;;) {
       const found = form.exec(this.output)
       if (found) return found
       if ((await Promise.race([once(this.#child, 'printed'), ended])) === true && !form.test(this.output))
-        throw new Error(`The process ended and had not printed ${form}, but:\n${this.output}`)
+        throw new Error(`The process ended without printing ${form}. Its output:\n${this.output}`)
     }
   }
 
-  /** Where it listens. */
+  /** The URL that it listens on. */
   async url(): Promise<string> {
     const [, url = ''] = await this.printed(/(http:\/\/[^\s/]+:\d+)\//)
     return url
@@ -127,24 +127,24 @@ export class Process {
     this.#child.kill(signal)
   }
 
-  /** To all of its processes at once, as a terminal does. */
+  /** Signals the whole process group, as a terminal does. */
   signalAll(signal: NodeJS.Signals): void {
     process.kill(-this.pid, signal)
   }
 
-  /** What it exits with; null when a signal killed it. */
+  /** The exit code; null when a signal killed the process. */
   async exit(): Promise<number | null> {
     await this.#end
     return this.#child.exitCode
   }
 
-  /** Ends as it is told to. */
+  /** Stops the process with SIGTERM and expects exit code 0. */
   async stop(): Promise<void> {
     this.signal('SIGTERM')
     expect(await this.exit(), this.output).to.equal(0)
   }
 
-  /** The message of a start that fails: short, without stack and without secret. */
+  /** The message of a failed start, which has no stack and no secret. */
   async refusal(): Promise<string> {
     expect(await this.exit(), this.output).to.equal(1)
     expect(this.output).to.not.match(/\n\s+at |node:internal|\.ts:\d|Error:/)
@@ -153,7 +153,7 @@ export class Process {
   }
 }
 
-/** The service, in an environment for tests. */
+/** The service with defaults for tests. */
 export class Service extends Process {
   constructor(environment: Environment, launcher: readonly string[] = []) {
     const usual = { ENVIRONMENT: 'test', PORT: '0', BCRYPT_ROUNDS: '4', RATE_LIMIT_ENABLED: 'false', SECRET_KEY }

@@ -7,7 +7,7 @@ import { allowProcesses, Service } from './process.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
 
-/** Commands to type, and the response that the README shows for them. */
+/** Commands, and the response that the README shows for them. */
 interface Step {
   readonly commands: string
   readonly answer?: string
@@ -55,7 +55,7 @@ function walk(readme: string): readonly Step[] {
   return steps
 }
 
-/** The JSON, with each time replaced by a word for it. */
+/** The JSON, with each time replaced by a placeholder. */
 function timeless(json = ''): unknown {
   return JSON.parse(json, (_, value) => (/^\d{4}-\d\d-\d\dT[\d:.]+Z$/.test(value) ? 'a time' : value))
 }

@@ -14,11 +14,11 @@ const api = read('.github/API.md')
 const operating = read('.github/OPERATING.md')
 
 const VARIABLES = Object.keys(variablesOf(false).entries)
-/** Random at each reading, unless it is set. */
+/** Random each time the configuration is read, unless set. */
 const SECRET_KEY = 'a-secret-for-the-specs'
 
 describe('OPERATING.md', () => {
-  it('lists every variable of the configuration once, and its default', () => {
+  it('lists every configuration variable once, with its default', () => {
     const rows = table(operating, 'Configuration').map(([name, value]) => [plain(name), plain(value)])
     const defaults: Record<string, string> = Object.fromEntries(rows)
     expect(rows.map(([name]) => name)).to.have.members(VARIABLES)
@@ -30,7 +30,7 @@ describe('OPERATING.md', () => {
 })
 
 describe('API.md', () => {
-  it('lists every code of an error, and its status', () => {
+  it('lists every error code with its status', () => {
     const codes = table(api, 'Errors').map(([status, code]) => [plain(code), Number(status)])
     expect(Object.fromEntries(codes)).to.deep.equal(statusOfCode)
     expect(codes).to.have.lengthOf(Object.keys(statusOfCode).length)
@@ -110,13 +110,13 @@ describe('.env.example', () => {
     expect(readConfig({ ...others, SECRET_KEY })).to.deep.equal(readConfig({ SECRET_KEY }))
   })
 
-  it('makes a service for development as it is, and none for production', () => {
+  it('configures a development service unchanged, and is refused in production', () => {
     expect(readConfig(example).http.environment).to.equal('development')
     expect(() => readConfig({ ...example, ENVIRONMENT: 'production' })).to.throw('SECRET_KEY')
   })
 })
 
-/** The rows of the tables in a section, without their heads. */
+/** The rows of the tables in a section, without header rows. */
 function table(page: string, heading: string): readonly (readonly string[])[] {
   const [, section = ''] = new RegExp(`^## ${heading}\\n(.*?)^## `, 'ms').exec(page) ?? []
   const tables = section.split(/\n(?!\|)/).filter((part) => part.includes('\n|'))

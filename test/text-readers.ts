@@ -1,7 +1,7 @@
 import { createHash, createHmac } from 'node:crypto'
 
 /**
- * Units of the most work that each of them got at once: UTF-16 code units for `normalize` and for regular expressions,
+ * The longest input of a single call: UTF-16 code units for `normalize` and for regular expressions,
  * bytes for hashes, parameters for `URLSearchParams`, which in Node 24 takes four times as long for twice as many.
  */
 export interface Reads {
@@ -11,7 +11,7 @@ export interface Reads {
   parameters: number
 }
 
-/** What was read at most while `work` ran by the functions whose time may grow faster than the text. */
+/** The longest inputs, while `work` ran, of functions whose time may grow faster than their input. */
 export async function readsOf(work: () => unknown): Promise<Reads> {
   const most: Reads = { normalize: 0, regularExpression: 0, hash: 0, parameters: 0 }
   const note = (reader: keyof Reads, units: number) => {
@@ -40,7 +40,7 @@ export async function readsOf(work: () => unknown): Promise<Reads> {
   return most
 }
 
-/** Shows each call of a method before it runs. @returns what puts the method back */
+/** Observes each call of a method before it runs. @returns a function that restores the method */
 function replace<Name extends string>(
   owner: { [name in Name]: unknown },
   name: Name,

@@ -27,14 +27,14 @@ const wrong = async () => {
   throw new InvalidCredentials()
 }
 
-/** The tables of rate limits are made by a migration of the store. */
+/** A migration of the store creates the table of rate limits. */
 async function sharedDatabase(): Promise<Database & { readonly pool: Queryable }> {
   const database = await openDatabase(targetOf(await postgresql.databaseUrl()) as PersistentTarget)
   await database.migrate()
   return database as Database & { readonly pool: Queryable }
 }
 
-describe('Counts that PostgreSQL keeps', () => {
+describe('Counts in PostgreSQL', () => {
   let database: Database & { readonly pool: Queryable }
   before(async () => {
     database = await sharedDatabase()
@@ -43,17 +43,17 @@ describe('Counts that PostgreSQL keeps', () => {
 
   describeThrottle('A login throttle (PostgreSQL)', ['Date'], () => database.pool)
 
-  it('are one count for two instances: failed logins', async () => {
+  it('are shared by two instances: failed logins', async () => {
     const [one, other] = [throttle(database.pool), throttle(database.pool)]
     for (const each of [one, other, one]) await expectRejection(each.attempt('a', HOME, wrong), InvalidCredentials)
     for (const each of [one, other]) await expectRejection(each.attempt('a', HOME, right), TooManyRequests)
   })
 
-  it('let no guess more through when failures at the same time are counted in another order', async () => {
+  it('allow no extra guess when concurrent failures are counted in another order', async () => {
     const email = 'order@example.com'
     const [held, others] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     let adds = 0
-    // Holds back the first failure once it is counted for its network, until the others are counted for the account.
+    // Delays the first failure after its count for the network, until the others are counted for the account.
     const pool: Queryable = {
       async query(statement) {
         if (statement.text.trim().startsWith('INSERT') && ++adds === 2) {
@@ -72,14 +72,14 @@ describe('Counts that PostgreSQL keeps', () => {
     await expectRejection(first, TooManyRequests)
   })
 
-  it('are one count for two instances: whence an account logs in', async () => {
+  it('are shared by two instances: known networks of an account', async () => {
     const [one, other] = [throttle(database.pool), throttle(database.pool)]
     await one.attempt('b', HOME, right)
     await guess(one, 'b')
     expect(await other.attempt('b', HOME, right)).to.equal('a token')
   })
 
-  it('are one count for two instances: requests', async () => {
+  it('are shared by two instances: requests', async () => {
     const quota = { name: 'test', allowed: 3, window: 60 }
     const [one, other] = [limiterIn(database.pool, quota), limiterIn(database.pool, quota)]
     const counts = [await one.count('a'), await other.count('a'), await one.count('a'), await other.count('a')]
@@ -93,7 +93,7 @@ describe('Counts that PostgreSQL keeps', () => {
     expect(await one.count('b')).to.include({ exceeded: false, remaining: 2 })
   })
 
-  it('are left alone by a flood: who is over the limit is refused without a statement', async () => {
+  it('cost no statement for requests that are already over the limit', async () => {
     let statements = 0
     const counted: Queryable = {
       query: (statement) => {
@@ -107,7 +107,7 @@ describe('Counts that PostgreSQL keeps', () => {
     expect(await limiter.count('a')).to.include({ exceeded: true, remaining: 0 })
   })
 
-  it('hold no e-mail address', async () => {
+  it('contain no e-mail address', async () => {
     const allKeys = { text: 'select key from rate_limits', values: [] }
     const keys = async () => (await database.pool.query(allKeys)).rows.map((row) => (row as { key: string }).key)
     const others = new Set(await keys())
@@ -120,8 +120,8 @@ describe('Counts that PostgreSQL keeps', () => {
   })
 })
 
-describe('Counts while PostgreSQL is away', () => {
-  it('go on in the memory of each instance', async () => {
+describe('Counts while PostgreSQL is unreachable', () => {
+  it('continue in the memory of each instance', async () => {
     const away: Queryable = { query: () => Promise.reject(new Error('connect ECONNREFUSED 127.0.0.1:5432')) }
     const logins = throttle(away)
     await logins.attempt(JANE, HOME, right)
@@ -134,7 +134,7 @@ describe('Counts while PostgreSQL is away', () => {
     expect(await limiter.count('a')).to.include({ exceeded: true })
   })
 
-  describe('or is slow,', () => {
+  describe('or slow', () => {
     let time: number
     let opened: unknown[]
     let statements: number
@@ -159,7 +159,7 @@ describe('Counts while PostgreSQL is away', () => {
     const answer = async () => ({ rows: [{ points: 1, expire: null }] })
     const limiter = () => rateLimiter({ name: 'test', allowed: 1, window: 60 }, counts)
 
-    /** Lets time pass until it is done. */
+    /** Advances the clock until the promise settles. */
     async function inTime<Result>(work: Promise<Result>): Promise<Result> {
       let done = false
       const end = () => {
@@ -174,7 +174,7 @@ describe('Counts while PostgreSQL is away', () => {
       }
     }
 
-    it('make no login wait for more than two seconds, the counts of its request and of its failures together', async () => {
+    it('delay a login by at most two seconds, for its request and its failures together', async () => {
       for (const delay of [50, 150, 300, 650, 950, 1_100, 30_000]) {
         for (const logIn of [right, wrong]) {
           query = () => new Promise((resolve) => setTimeout(() => resolve(answer()), delay))
@@ -189,7 +189,7 @@ describe('Counts while PostgreSQL is away', () => {
       }
     })
 
-    it('count by themselves for some seconds, without a statement, until one finds that it answers', async () => {
+    it('continue in memory for some seconds without a statement, until one attempt finds that it responds', async () => {
       query = () => new Promise<never>(() => undefined)
       const requests = limiter()
       expect(await inTime(requests.count('a'))).to.include({ exceeded: false })
@@ -198,7 +198,7 @@ describe('Counts while PostgreSQL is away', () => {
         expect(await inTime(requests.count('a'))).to.include({ exceeded: true })
       expect(statements).to.equal(1)
       expect(time).to.equal(1_000)
-      // One of those that come at the same time finds out for all.
+      // Of concurrent attempts, one tries for all.
       time += 5_000
       await inTime(Promise.all([requests.count('a'), requests.count('a'), requests.count('a')]))
       expect(statements).to.equal(2)
@@ -211,7 +211,7 @@ describe('Counts while PostgreSQL is away', () => {
       expect(statements).to.equal(5)
     })
 
-    it('say so once each time', async () => {
+    it('log it once for each outage', async () => {
       const requests = limiter()
       const first = new Error('it is away')
       const second = new Error('it is away again')
@@ -238,7 +238,7 @@ describe('Counts while their table is locked', () => {
   })
   after(() => Promise.all([database.close(), locker.end()]))
 
-  it('keep a right login waiting once, and no backend', async () => {
+  it('delay a right login once, and occupy no backend', async () => {
     let statements = 0
     const failures: unknown[] = []
     const pool: Queryable = {
@@ -256,7 +256,7 @@ describe('Counts while their table is locked', () => {
     await locker.query('begin')
     await locker.query('lock table rate_limits')
     for (let login = 0; login < 5; login++) expect(await logins.attempt(JANE, HOME, right)).to.equal('a token')
-    // The three counts that are read at first.
+    // The three counts that a login reads first.
     expect(statements).to.equal(3)
     const waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     while ((await locker.query(waiting)).rowCount !== 0);
@@ -269,14 +269,14 @@ describe('Counts while their table is locked', () => {
 describeThrottle('A login throttle (in memory)', ['Date', 'setTimeout'], () => undefined)
 
 describe('No login throttle', () => {
-  it('tries every login', async () => {
+  it('lets every login through', async () => {
     for (let attempt = 0; attempt < 20; attempt++)
       await expectRejection(noLoginThrottle.attempt(JANE, HOME, wrong), InvalidCredentials)
     expect(await noLoginThrottle.attempt(JANE, HOME, right)).to.equal('a token')
   })
 })
 
-/** However slow the machine is. */
+/** Enough for any machine. */
 const PATIENT: Partial<Timing> = { patience: 60_000 }
 
 const countsIn = (pool: Queryable, timing = PATIENT) => new SharedCounts(pool, () => undefined, timing)
@@ -287,18 +287,18 @@ function throttle(pool: Queryable | undefined): LoginThrottle {
   return new CountingLoginThrottle(ALLOWED, WINDOW, pool && countsIn(pool))
 }
 
-/** From an address each. */
+/** One address for each. */
 async function guess(logins: LoginThrottle, email = JANE, guesses = ALLOWED): Promise<void> {
   for (let guesser = 1; guesser <= guesses; guesser++)
     await expectRejection(logins.attempt(email, `203.0.113.${guesser}`, wrong), InvalidCredentials)
 }
 
-/** @param clock what has to be a fake for the time to be one */
+/** @param clock the APIs to fake so that the test controls the time */
 function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], shared: () => Queryable | undefined): void {
   describe(title, () => {
     let logins: LoginThrottle
     let people = 0
-    /** Somebody whom no other test knows. */
+    /** An account that no other test uses. */
     let email: string
 
     beforeEach(() => {
@@ -310,7 +310,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
 
     const attempt = (logIn: () => Promise<string>, origin = ELSEWHERE) => logins.attempt(email, origin, logIn)
 
-    /** Seconds after which another attempt makes sense. */
+    /** Seconds until the next attempt is allowed. */
     async function refusal(origin = GUESSER): Promise<number> {
       let tried = false
       const refused = await attempt(async () => {
@@ -322,30 +322,30 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       return (refused as TooManyRequests).retryAfter
     }
 
-    it('lets a login through, right or wrong', async () => {
+    it('lets a first login through, right or wrong', async () => {
       expect(await attempt(right)).to.equal('a token')
       await expectRejection(attempt(wrong), InvalidCredentials)
       expect(await attempt(right)).to.equal('a token')
     })
 
-    it('refuses to try after some failures, whichever addresses they came from, and says until when', async () => {
+    it('refuses logins after some failures from any addresses, and says until when', async () => {
       await guess(logins, email)
       expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
     })
 
-    it('has nothing against other accounts', async () => {
+    it('does not affect other accounts', async () => {
       await guess(logins, email)
       expect(await logins.attempt(`other-${email}`, ELSEWHERE, right)).to.equal('a token')
     })
 
-    it('starts anew after a login that succeeds', async () => {
+    it('resets the count after a successful login', async () => {
       for (let round = 0; round < 3; round++) {
         for (let failure = 1; failure < ALLOWED; failure++) await expectRejection(attempt(wrong), InvalidCredentials)
         expect(await attempt(right)).to.equal('a token')
       }
     })
 
-    it('lets the owner in from where they have logged in before, while it refuses the guesser', async () => {
+    it('lets the owner in from a known network while it refuses an attacker', async () => {
       await attempt(right, HOME)
       await guess(logins, email)
       await refusal()
@@ -354,26 +354,26 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right, HOME)).to.equal('a token')
     })
 
-    it('leaves the count of the account when the owner logs in from a known network', async () => {
+    it('keeps the count of the account when the owner logs in from a known network', async () => {
       await attempt(right, HOME)
       await guess(logins, email)
       expect(await attempt(right, HOME)).to.equal('a token')
       await refusal(GUESSER)
     })
 
-    it('lets the owner in from anywhere: where nobody has failed yet there is one try', async () => {
+    it('allows one attempt from each network without a failure, so the owner can log in from anywhere', async () => {
       await guess(logins, email)
       await expectRejection(attempt(wrong, ELSEWHERE), InvalidCredentials)
       await refusal(ELSEWHERE)
       expect(await attempt(right, HOME)).to.equal('a token')
     })
 
-    it('leaves no first try either when too many addresses have had theirs', async () => {
+    it('allows no such attempt once too many networks have used theirs', async () => {
       await guess(logins, email, 10 * ALLOWED)
       expect(await refusal(ELSEWHERE)).to.be.within(WINDOW - 5, WINDOW)
     })
 
-    it('slows a guesser who sits where the owner has logged in before, and nobody else', async () => {
+    it('refuses an attacker in a network that the owner has used, and no other network', async () => {
       await attempt(right, HOME)
       for (let failure = 1; failure <= ALLOWED; failure++)
         await expectRejection(attempt(wrong, HOME), InvalidCredentials)
@@ -381,7 +381,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right, ELSEWHERE)).to.equal('a token')
     })
 
-    it('tries again when the time is over, which no refused attempt puts off', async () => {
+    it('allows the next attempt when the time is over; refused attempts do not extend it', async () => {
       await guess(logins, email)
       mock.timers.tick((WINDOW / 2) * 1_000)
       expect(await refusal()).to.be.within(WINDOW / 2 - 5, WINDOW / 2)
@@ -391,14 +391,14 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right, GUESSER)).to.equal('a token')
     })
 
-    it('forgets a window that ends too late because the clock was set back', async () => {
+    it('drops a window that would end too late because the clock was set back', async () => {
       await guess(logins, email)
       mock.timers.setTime(Date.now() - 3_600_000)
       await guess(logins, email)
       expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
     })
 
-    it('limits requests in a window that is never longer than it is, though the clock was set back', async () => {
+    it('never limits requests for longer than a window, even if the clock was set back', async () => {
       const limiter = limiterIn(shared(), { name: 'clock', allowed: 1, window: 60 })
       for (const exceeded of [false, true, true]) expect(await limiter.count(email)).to.include({ exceeded })
       mock.timers.setTime(Date.now() - 3_600_000)
@@ -409,7 +409,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       }
     })
 
-    it('does not count what is nobody’s guess', async () => {
+    it('does not count errors that are no guess', async () => {
       for (let failure = 0; failure < 3 * ALLOWED; failure++)
         await expectRejection(
           attempt(async () => {
@@ -420,16 +420,16 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right)).to.equal('a token')
     })
 
-    it('lets no more guesses through at the same time than one after the other, the right one neither', async () => {
+    it('allows as many concurrent guesses as sequential ones, even if one is right', async () => {
       const { promise: start, resolve } = Promise.withResolvers<void>()
       let tried = 0
       const guesses = Array.from({ length: 3 * ALLOWED }, (_, index) =>
         attempt(async () => {
-          // None is told before all are tried.
+          // No attempt settles before all have begun.
           if (++tried === 3 * ALLOWED) resolve()
           await start
           if (index < 3 * ALLOWED - 1) throw new InvalidCredentials()
-          // The last, when all others are told.
+          // The last attempt, after all others have settled.
           await Promise.allSettled(guesses.slice(0, -1))
           return 'a token'
         }),

@@ -31,23 +31,23 @@ for (const [name, build] of Object.entries(implementations)) {
         )
     })
 
-    it('verifies against a hash that another instance of it made', async () => {
+    it('verifies a hash made by another instance', async () => {
       expect(await build().verify('correct horse', await passwords.hash('correct horse', client), client)).to.equal(
         true,
       )
     })
 
-    it('takes no hash of its own for outdated', async () => {
+    it('does not consider its own hashes outdated', async () => {
       expect(passwords.isOutdated(await passwords.hash('correct horse', client))).to.equal(false)
     })
 
-    it('does not verify another password', async () => {
+    it('rejects another password', async () => {
       const hash = await passwords.hash('correct horse', client)
       for (const wrong of ['', 'Correct horse', 'correct horse ', 'correct hors', hash])
         expect(await passwords.verify(wrong, hash, client), wrong).to.equal(false)
     })
 
-    it('counts every character: passwords that differ in the last one only, after 72 bytes too, are two', async () => {
+    it('distinguishes passwords that differ only in the last character, even after 72 bytes', async () => {
       for (const start of ['a'.repeat(71), 'a'.repeat(72), 'a'.repeat(127), '🙂'.repeat(18), '🙂'.repeat(127)]) {
         const hash = await passwords.hash(`${start}x`, client)
         expect(await passwords.verify(`${start}x`, hash, client)).to.equal(true)
@@ -56,14 +56,14 @@ for (const [name, build] of Object.entries(implementations)) {
       }
     })
 
-    it('makes another hash each time, of at most 255 characters', async () => {
+    it('makes a different hash each time, of at most 255 characters', async () => {
       const password = '🙂'.repeat(128)
       const hashes = await Promise.all([passwords.hash(password, client), passwords.hash(password, client)])
       expect(new Set(hashes)).to.have.property('size', 2)
       for (const hash of hashes) expect(Array.from(hash).length).to.be.at.most(255)
     })
 
-    it('answers false where there is no hash, whatever the password', async () => {
+    it('returns false if there is no hash, for any password', async () => {
       for (const password of ['', 'correct horse', '🙂'.repeat(128), 'undefined'])
         expect(await passwords.verify(password, undefined, client)).to.equal(false)
     })
@@ -73,27 +73,27 @@ for (const [name, build] of Object.entries(implementations)) {
 describe('A bcrypt hash', () => {
   const passwords = new BcryptPasswordHasher(ROUNDS)
 
-  it('is made with the rounds that are configured', async () => {
+  it('uses the configured rounds', async () => {
     expect(await passwords.hash('correct horse')).to.match(/^\$2b\$04\$/)
     expect(await new BcryptPasswordHasher(5).hash('correct horse')).to.match(/^\$2b\$05\$/)
   })
 
-  it('verifies with the rounds that it was made with, after others are configured', async () => {
+  it('is verified with its own rounds after others are configured', async () => {
     const hash = await new BcryptPasswordHasher(5).hash('correct horse')
     expect(await passwords.verify('correct horse', hash)).to.equal(true)
   })
 
-  it('does not hold the password', async () => {
+  it('does not contain the password', async () => {
     expect(await passwords.hash('correct horse')).to.not.include('correct')
   })
 
-  it('is outdated when it was made with fewer rounds than are configured', async () => {
+  it('is outdated if it was made with fewer rounds than configured', async () => {
     const hash = await passwords.hash('correct horse')
     expect(new BcryptPasswordHasher(ROUNDS + 1).isOutdated(hash)).to.equal(true)
     for (const rounds of [ROUNDS, ROUNDS - 1]) expect(new BcryptPasswordHasher(rounds).isOutdated(hash)).to.equal(false)
   })
 
-  describe('is verified with the same work', () => {
+  describe('takes the same work to verify', () => {
     const configured = 7
     let hasher: BcryptPasswordHasher
     let compare: ReturnType<typeof mock.method>
@@ -111,27 +111,27 @@ describe('A bcrypt hash', () => {
       await hasher.verify(password, hash)
       let iterations = 0
       for (const { arguments: args } of compare.mock.calls) {
-        // bcrypt answers at once, without any work, where a hash is not of this form.
+        // bcrypt returns at once, without any work, for a hash of another form.
         const [, rounds] = /^\$2b\$(\d\d)\$[./A-Za-z0-9]{53}$/.exec(String(args[1])) ?? expect.fail(String(args[1]))
         iterations += 2 ** Number(rounds)
       }
       return Math.log2(iterations)
     }
 
-    it('whether it was made with the configured rounds or fewer, and where there is no account', async () => {
+    it('with the configured rounds or fewer, and without an account', async () => {
       for (const hash of [await hashOf(4), await hashOf(configured - 1), await hashOf(configured), undefined])
         for (const password of ['wrong horse', 'correct horse'])
           expect(await workOf(password, hash)).to.equal(configured)
     })
 
-    it('where it is no hash of bcrypt', async () => {
+    it('if it is no bcrypt hash', async () => {
       for (const hash of ['', 'correct horse', '$2b$07$short', `$2b$03$${'.'.repeat(53)}`, `$1$07$${'.'.repeat(53)}`]) {
         expect(await workOf('correct horse', hash), hash).to.equal(configured)
         expect(await hasher.verify('correct horse', hash), hash).to.equal(false)
       }
     })
 
-    it('as one of more rounds than are configured, as soon as there was one', async () => {
+    it('as one with more rounds than configured, once such a hash was seen', async () => {
       expect(await workOf('wrong horse', undefined)).to.equal(configured)
       const stronger = await hashOf(configured + 1)
       for (const hash of [stronger, await hashOf(4), await hashOf(configured), undefined])
@@ -152,7 +152,7 @@ describe('A bounded password hasher', () => {
     await turn()
   }
 
-  it('hashes and verifies so many at a time, the others in their turn', async () => {
+  it('runs a limited number of jobs at a time, the others in order', async () => {
     const passwords = bounded(2, 10)
     const results = [
       passwords.hash('a', client),
@@ -172,7 +172,7 @@ describe('A bounded password hasher', () => {
     expect(passwords.load()).to.deep.equal({ waiting: 0, running: 0 })
   })
 
-  it('refuses what would wait too long, at once and without work, and takes more when there is room', async () => {
+  it('refuses at once, without work, what would wait too long, and accepts more when there is room', async () => {
     const passwords = bounded(1, 2)
     const taken = ['a', 'b', 'c'].map((password) => passwords.hash(password, from(password)))
     await expectRejection(passwords.hash('d', client), Overloaded)
@@ -188,7 +188,7 @@ describe('A bounded password hasher', () => {
     expect(await later).to.equal('hash of d')
   })
 
-  it('serves client networks in turn, each in the order of its own jobs', async () => {
+  it('serves client networks in turn, and the jobs of each in order', async () => {
     const passwords = bounded(1, 20)
     const jobs = ['a0', 'a1', 'a2', 'a3', 'b1', 'b2', 'c1'].map((job) => passwords.hash(job, from(job.charAt(0))))
     for (const _ of jobs) await finishOne()
@@ -196,7 +196,7 @@ describe('A bounded password hasher', () => {
     expect(slow.begun).to.deep.equal(['a0', 'a1', 'b1', 'c1', 'a2', 'b2', 'a3'])
   })
 
-  it('lets no network wait for one that always has another job', async () => {
+  it('starves no network while another always has jobs', async () => {
     const passwords = bounded(1, 20)
     const jobs = ['a0', 'a1', 'a2', 'a3'].map((job) => passwords.hash(job, from('a')))
     for (const job of ['b1', 'b2', 'b3', 'b4']) {
@@ -208,7 +208,7 @@ describe('A bounded password hasher', () => {
     expect(slow.begun).to.deep.equal(['a0', 'a1', 'b1', 'a2', 'b2', 'a3', 'b3', 'b4'])
   })
 
-  it('gives a client network half of the places, refuses one more from it, and shares full places evenly', async () => {
+  it('gives a client network at most half of the places, and shares a full queue evenly', async () => {
     const passwords = bounded(1, 5)
     const jobs: Promise<unknown>[] = ['running', 'a1', 'a2'].map((job) => passwords.hash(job, from('a')))
     const newest = passwords.hash('a3', from('a'))
@@ -223,7 +223,7 @@ describe('A bounded password hasher', () => {
     await Promise.all(jobs)
   })
 
-  it('drops a job whose client leaves before it has begun, and frees its place', async () => {
+  it('drops a job whose client disconnects before it begins, and frees its place', async () => {
     const passwords = bounded(1, 2)
     const jane = new AbortController()
     const running = passwords.hash('a', from('a'))
@@ -239,7 +239,7 @@ describe('A bounded password hasher', () => {
     expect(slow.begun).to.deep.equal(['a', 'b', 'c'])
   })
 
-  it('begins no other job while one runs whose client has left', async () => {
+  it('begins no other job while one runs whose client has disconnected', async () => {
     const passwords = bounded(1, 2)
     const jane = new AbortController()
     const running = passwords.hash('jane', from('j', jane.signal))
@@ -254,7 +254,7 @@ describe('A bounded password hasher', () => {
     expect(await next).to.equal('hash of b')
   })
 
-  it('still works where nothing may wait', async () => {
+  it('works without a queue', async () => {
     const passwords = bounded(1, 0)
     const first = passwords.hash('a', client)
     await expectRejection(passwords.hash('b', client), Overloaded)
@@ -265,7 +265,7 @@ describe('A bounded password hasher', () => {
     expect(await second).to.equal('hash of c')
   })
 
-  it('goes on after a hash that fails', async () => {
+  it('continues after a failed hash', async () => {
     const passwords = bounded(1, 1)
     const [first, second] = [passwords.hash('a', client), passwords.hash('b', client)]
     slow.failOne(new TypeError('no hash'))

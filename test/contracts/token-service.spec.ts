@@ -28,12 +28,12 @@ for (const [name, build] of Object.entries(implementations)) {
       tokens = build(clock)
     })
 
-    it('names the user for whom it issued a token', () => {
+    it('returns the user of a token that it issued', () => {
       for (const id of [1, 42, 2_147_483_647, Number.MAX_SAFE_INTEGER])
         expect(tokens.verify(tokens.issue(id).token).userId).to.equal(id)
     })
 
-    it('yields the second in which it issued the token', () => {
+    it('returns the second in which it issued the token', () => {
       clock.time = new Date('2026-01-31T09:30:00.999Z')
       const { token } = tokens.issue(1)
       clock.move(60)
@@ -41,11 +41,11 @@ for (const [name, build] of Object.entries(implementations)) {
         expect(tokens.verify(token)).to.deep.equal({ userId: 1, issuedAt: new Date('2026-01-31T09:30:00.000Z') })
     })
 
-    it('accepts a token that another instance of it issued', () => {
+    it('accepts a token of another instance', () => {
       expect(build(clock).verify(tokens.issue(1).token).userId).to.equal(1)
     })
 
-    it('accepts a token until it expires, and from that second on no more', () => {
+    it('accepts a token until the second in which it expires', () => {
       const { token, expiresIn } = tokens.issue(1)
       expect(expiresIn).to.equal(3_600)
       clock.move(expiresIn - 1)
@@ -56,7 +56,7 @@ for (const [name, build] of Object.entries(implementations)) {
       expect(() => tokens.verify(token)).to.throw(InvalidToken)
     })
 
-    it('refuses what it did not issue', () => {
+    it('refuses texts that it did not issue', () => {
       const { token } = tokens.issue(1)
       for (const wrong of ['', ' ', 'nonsense', `${token}x`, `x${token}`, token.slice(1), `${token} ${token}`, 'é🙂\0'])
         expect(() => tokens.verify(wrong), wrong).to.throw(InvalidToken)
@@ -70,18 +70,18 @@ describe('A JSON Web Token', () => {
   const seconds = clock.time.getTime() / 1_000
   const claims = { sub: '7', iat: seconds, exp: seconds + 600 }
 
-  it('claims the id as text, the time it was issued and the time it expires, and nothing else', () => {
+  it('claims exactly the id as text, its time of issue and its expiry', () => {
     const [header, payload] = tokens.issue(7).token.split('.') as [string, string]
     const read = (part: string): unknown => JSON.parse(Buffer.from(part, 'base64url').toString())
     expect(read(payload)).to.deep.equal({ sub: '7', iat: seconds, exp: seconds + expiresIn })
     expect(read(header)).to.deep.equal({ alg: 'HS256', typ: 'JWT' })
   })
 
-  it('is accepted whoever made it with the key', () => {
+  it('is accepted from any issuer that has the key', () => {
     expect(tokens.verify(signed(claims, secretKey)).userId).to.equal(7)
   })
 
-  it('need not say when it was issued', () => {
+  it('may lack its time of issue', () => {
     const { iat: _, ...withoutIat } = claims
     expect(tokens.verify(signed(withoutIat, secretKey))).to.deep.equal({ userId: 7, issuedAt: undefined })
   })
@@ -90,13 +90,13 @@ describe('A JSON Web Token', () => {
     it(`is refused ${what}`, () => expect(() => tokens.verify(token)).to.throw(InvalidToken))
   }
 
-  it('is refused by a service of another algorithm', () => {
+  it('is refused by a service with another algorithm', () => {
     const stronger = new JwtTokenService({ secretKey, algorithm: 'HS512', expiresIn }, clock)
     expect(() => stronger.verify(tokens.issue(7).token)).to.throw(InvalidToken)
     expect(() => tokens.verify(stronger.issue(7).token)).to.throw(InvalidToken)
   })
 
-  it('is refused for a sub of any text but an id in plain decimal', () => {
+  it('is refused if its sub is not an id in plain decimal', () => {
     for (let code = 0; code < 128; code++) {
       const character = String.fromCharCode(code)
       const token = signed({ ...claims, sub: `1${character}` }, secretKey)
@@ -106,7 +106,7 @@ describe('A JSON Web Token', () => {
   })
 })
 
-describe('A JSON Web Token that was verified before', () => {
+describe('A JSON Web Token that was already verified', () => {
   let clock: FakeClock
   let tokens: JwtTokenService
   let check: ReturnType<typeof mock.method>
@@ -118,13 +118,13 @@ describe('A JSON Web Token that was verified before', () => {
   })
   afterEach(() => mock.restoreAll())
 
-  it('has its signature checked no second time', () => {
+  it('is not checked for its signature again', () => {
     const { token } = tokens.issue(7)
     for (let use = 0; use < 3; use++) expect(tokens.verify(token).userId).to.equal(7)
     expect(check.mock.callCount()).to.equal(1)
   })
 
-  it('is refused from the second on in which it expires', () => {
+  it('is refused from the second of its expiry', () => {
     const { token } = tokens.issue(7)
     expect(tokens.verify(token).userId).to.equal(7)
     clock.move(expiresIn - 1)
@@ -134,7 +134,7 @@ describe('A JSON Web Token that was verified before', () => {
     expect(check.mock.callCount()).to.equal(1)
   })
 
-  it('lends its trust to no other', () => {
+  it('does not make another token trusted', () => {
     const { token } = tokens.issue(7)
     expect(tokens.verify(token).userId).to.equal(7)
     const [header, , signature] = token.split('.')
@@ -143,14 +143,14 @@ describe('A JSON Web Token that was verified before', () => {
       expect(() => tokens.verify(other)).to.throw(InvalidToken)
   })
 
-  it('is not remembered when it was wrong', () => {
+  it('is not cached if it was invalid', () => {
     const token = signed({ sub: '7', exp: 9_999_999_999 }, 'another key')
     for (let use = 0; use < 2; use++) expect(() => tokens.verify(token)).to.throw(InvalidToken)
     expect(check.mock.callCount()).to.equal(2)
   })
 
-  it('is forgotten when there are many newer ones', () => {
-    // To sign and to verify that many takes seconds.
+  it('is evicted by many newer ones', () => {
+    // Signing and verifying that many takes seconds.
     check.mock.mockImplementation(() => ({ header: {}, payload: { sub: '7', exp: 9_999_999_999 } }))
     const tokenOf = (id: number) => `token ${id}`
     const last = JwtTokenService.MOST_REMEMBERED + 1

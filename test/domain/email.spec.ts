@@ -9,7 +9,7 @@ const register = (email: unknown) => User.create(email as string, 'hash', new Da
 const isAccepted = (email: unknown) => violations(() => register(email)).length === 0
 
 const ATEXT = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"
-/** Some have no composed capital, others more than one small letter, or more than one UTF-16 unit. */
+/** Some have no composed capital, several small letters, or more than one UTF-16 unit. */
 const LETTERS = 'J\u030cH\u0331T\u0308abcxyzABCXYZ0189éßñжФאあ漢한𝒳𐐀ΣİK'
 
 const oneOf = (characters: string) => fc.constantFrom(...Array.from(characters))
@@ -93,11 +93,11 @@ describe('An e-mail address', () => {
       expect(violations(() => register(value))).to.deep.equal(['email: not_text'])
   })
 
-  it('is accepted whenever a dot-atom and two or more dotted labels make it up', () => {
+  it('is accepted if it is a dot-atom, @ and two or more dotted labels (property-based)', () => {
     fc.assert(fc.property(address, (email) => isAccepted(email)))
   })
 
-  it('is refused once any character that ends an atom stands in it', () => {
+  it('is refused with any character that ends an atom (property-based)', () => {
     const separators = oneOf('()<>[]:;,\\" \t\u0000\u007f\u0085\u00a0\u2028\u200d\ud800')
     fc.assert(
       fc.property(localPart, separators, localPart, domain, (before, separator, after, host) => {
@@ -106,7 +106,7 @@ describe('An e-mail address', () => {
     )
   })
 
-  it('is refused once any label begins or ends with a hyphen', () => {
+  it('is refused if a label begins or ends with a hyphen (property-based)', () => {
     fc.assert(
       fc.property(
         localPart,
@@ -136,7 +136,7 @@ describe('An e-mail address', () => {
     expect(violations(() => register(long(321, 'e\u0301')))).to.deep.equal(['email: too_long'])
   })
 
-  it('is accepted at its full length however it was composed, between some blanks', () => {
+  it('is accepted at full length in decomposed form, between some blanks', () => {
     for (const letter of ['\u1f82', '\u{16126}', '\u4e3d']) {
       const raw = long(320, letter).normalize('NFD')
       expect(isAccepted(`${' '.repeat(60)}${raw}${' '.repeat(60)}`)).to.equal(true)
@@ -144,7 +144,7 @@ describe('An e-mail address', () => {
     expect(isAccepted(long(320, '\u{2f800}'))).to.equal(true)
   })
 
-  it('is not normalised, nor read at all, where it is longer than any that is accepted', async () => {
+  it('is neither normalised nor read if it is longer than any accepted one', async () => {
     const attacks = ['\u0301\u0323', ' ', 'a', 'a@'].map(
       (part) => (length: number) => part.repeat(length / part.length),
     )
@@ -155,7 +155,7 @@ describe('An e-mail address', () => {
     }
   })
 
-  it('is judged in no time, however it was made to be slow', () => {
+  it('is checked in linear time, even if it was made to be slow', () => {
     for (const email of ['a'.repeat(319), `${'a.'.repeat(158)}@`, `a@${'a-'.repeat(158)}`, `a@${'a.'.repeat(158)}`]) {
       expect(isAccepted(email)).to.equal(false)
     }
@@ -164,7 +164,7 @@ describe('An e-mail address', () => {
 })
 
 describe('A normalised e-mail address', () => {
-  it('comes from at most 6 UTF-16 code units for each character, which the bound of its raw length counts on', () => {
+  it('comes from at most 6 UTF-16 code units for each character, as the limit of raw texts assumes', () => {
     let most = 0
     for (let point = 0; point <= 0x10ffff; point++) {
       const character = String.fromCodePoint(point)
@@ -173,7 +173,7 @@ describe('A normalised e-mail address', () => {
     expect(most).to.equal(6)
   })
 
-  it('has no surrounding blanks, is NFC, and has a domain in lower case and a local part as it was', () => {
+  it('is trimmed and NFC, with its domain in lower case and its local part unchanged', () => {
     expect(normalizeEmail(' \tJane.DOE@Example.COM\r\n')).to.equal('Jane.DOE@example.com')
     expect(normalizeEmail('Jose\u0301@CAFE\u0301.example')).to.equal('Jos\u00e9@caf\u00e9.example')
     expect(normalizeEmail('ИВАН@ПРИМЕР.РФ')).to.equal('ИВАН@пример.рф')
@@ -186,7 +186,7 @@ describe('A normalised e-mail address', () => {
     expect(register(' Jane@EXAMPLE.com ').email).to.equal('Jane@example.com')
   })
 
-  it('stays as it is when it is normalised again, whatever text it was', () => {
+  it('does not change when normalised again (property-based)', () => {
     const halves = fc.tuple(anyText(), anyText()).map((parts) => parts.join('@'))
     fc.assert(
       fc.property(fc.oneof(address, anyText(), halves), (email) => {
@@ -196,7 +196,7 @@ describe('A normalised e-mail address', () => {
     )
   })
 
-  it('is the same for one address, whatever its blanks, its composition and the case of its domain', () => {
+  it('does not depend on blanks, composition and the case of the domain (property-based)', () => {
     fc.assert(
       fc.property(localPart, domain, blanks, blanks, (local, host, before, after) => {
         const normal = normalizeEmail(`${local}@${host}`)
@@ -207,7 +207,7 @@ describe('A normalised e-mail address', () => {
     )
   })
 
-  it('is accepted exactly when the address as it was written is', () => {
+  it('is accepted exactly if the address as written is (property-based)', () => {
     fc.assert(
       fc.property(fc.oneof(address, fc.string({ unit: oneOf('aA1.@- é_'), maxLength: 12 })), (email) => {
         expect(isAccepted(normalizeEmail(email))).to.equal(isAccepted(email))
@@ -215,7 +215,7 @@ describe('A normalised e-mail address', () => {
     )
   })
 
-  it('differs for two local parts that differ in case alone', () => {
+  it('differs for local parts that differ only in case', () => {
     expect(normalizeEmail('Jane@example.com')).to.not.equal(normalizeEmail('jane@example.com'))
   })
 })

@@ -32,7 +32,7 @@ describe('A domain error', () => {
     })
   }
 
-  it('keeps the cause of a store that fails for the log, and out of its message', () => {
+  it('keeps the cause of a store failure out of its message', () => {
     const cause = new Error('10.0.0.7 refused')
     for (const error of [new StoreUnavailable(cause), new OutcomeUnknown(cause)]) {
       expect(error.cause).to.equal(cause)

@@ -6,7 +6,7 @@ import { LIMIT, type Position, readPage, SKIP, type TaskPage } from '#src/domain
 import { aTask } from '#test/builders.ts'
 import { violationsOf } from './violations.ts'
 
-/** One owner's tasks as the port describes a run of them, in the plainest way. */
+/** The simplest implementation of the port's `list`, as a model. */
 class Shelf {
   /** Newest first. */
   readonly ids: number[]
@@ -44,13 +44,13 @@ async function follow(shelf: Shelf, from: TaskPage, side: 'newer' | 'older', lim
   for (let at: Position | undefined = from[side]; at; at = pages.at(-1)?.[side]) {
     pages.push(await shelf.page({ ...at, skip: 0, limit }))
     expect(pages.at(-1)?.tasks, 'a page that another names').to.not.have.length(0)
-    // A page that leads nowhere new would be followed for ever.
+    // Without this, a page that links to itself would loop.
     expect(pages.length).to.be.at.most(shelf.ids.length + 1)
   }
   return pages
 }
 
-/** All that following both sides of a page shows, newest first. */
+/** Every id found by following both sides of a page, newest first. */
 async function around(shelf: Shelf, page: TaskPage, limit: number): Promise<number[]> {
   const newer = await follow(shelf, page, 'newer', limit)
   const older = await follow(shelf, page, 'older', limit)
@@ -67,34 +67,34 @@ const positions = fc.oneof(
 )
 
 describe('A page of tasks', () => {
-  it('holds the newest first, at most as many as the limit', async () => {
+  it('has the newest tasks first, at most `limit` of them', async () => {
     const page = await new Shelf(downFrom(5)).page({ skip: 0, limit: 3 })
     expect(idsOf(page)).to.deep.equal([5, 4, 3])
   })
 
-  it('leads to nothing where there is nothing', async () => {
+  it('has no neighbours if there are no tasks', async () => {
     expect(await new Shelf([]).page({ skip: 0, limit: 3 })).to.deep.equal({ tasks: [] })
   })
 
-  it('leads to no other page when it holds everything', async () => {
+  it('has no neighbours if it contains every task', async () => {
     const page = await new Shelf(downFrom(3)).page({ skip: 0, limit: 3 })
     expect(page).to.have.all.keys('tasks')
   })
 
-  it('leads to the older tasks that it has no place for', async () => {
+  it('names the older tasks beyond its limit', async () => {
     const page = await new Shelf(downFrom(4)).page({ skip: 0, limit: 3 })
     expect(page.older).to.deep.equal({ olderThan: 2 })
     expect(page).to.not.have.property('newer')
   })
 
-  it('leads to the newer tasks that were skipped', async () => {
+  it('names the newer tasks that were skipped', async () => {
     const page = await new Shelf(downFrom(4)).page({ skip: 2, limit: 3 })
     expect(idsOf(page)).to.deep.equal([2, 1])
     expect(page.newer).to.deep.equal({ newerThan: 2 })
     expect(page).to.not.have.property('older')
   })
 
-  it('leads back from beyond the last task to the oldest ones', async () => {
+  it('leads from beyond the last task back to the oldest ones', async () => {
     const shelf = new Shelf(downFrom(5))
     const page = await shelf.page({ skip: SKIP.max, limit: 2 })
     expect(idsOf(page)).to.deep.equal([])
@@ -102,14 +102,14 @@ describe('A page of tasks', () => {
     expect(idsOf(await shelf.page({ ...(page.newer as Position), skip: 0, limit: 2 }))).to.deep.equal([2, 1])
   })
 
-  it('leads on beside a task that is gone', async () => {
+  it('leads on from a task that was removed', async () => {
     const shelf = new Shelf(downFrom(5))
     const first = await shelf.page({ skip: 0, limit: 2 })
     shelf.remove(4)
     expect(idsOf(await shelf.page({ ...(first.older as Position), skip: 0, limit: 2 }))).to.deep.equal([3, 2])
   })
 
-  it('reads no more than one task beyond itself, and looks behind it only where something may be', async () => {
+  it('costs one read at the start of a list, and two elsewhere', async () => {
     const shelf = new Shelf(downFrom(5))
     await shelf.page({ skip: 0, limit: 2 })
     expect(shelf.reads).to.equal(1)
@@ -117,7 +117,7 @@ describe('A page of tasks', () => {
     expect(shelf.reads).to.equal(3)
   })
 
-  it('from wherever it was read, leads in both directions to every task once, in order', async () => {
+  it('leads in both directions to every task once, in order (property-based)', async () => {
     await fc.assert(
       fc.asyncProperty(shelves, positions, skips, limits, limits, async (ids, position, skip, limit, next) => {
         const shelf = new Shelf(ids)
@@ -128,7 +128,7 @@ describe('A page of tasks', () => {
     )
   })
 
-  it('names a neighbour exactly when there is one', async () => {
+  it('names a neighbour exactly if there is one (property-based)', async () => {
     await fc.assert(
       fc.asyncProperty(shelves, skips, limits, async (ids, skip, limit) => {
         const shelf = new Shelf(ids)
@@ -139,7 +139,7 @@ describe('A page of tasks', () => {
     )
   })
 
-  it('shows every task that stays once, while others come and go between two pages', async () => {
+  it('leads to every remaining task once while others come and go (property-based)', async () => {
     const meanwhile = fc.infiniteStream(fc.record({ remove: fc.nat(), add: fc.boolean() }))
     await fc.assert(
       fc.asyncProperty(shelves, limits, meanwhile, async (ids, limit, changes) => {
@@ -165,19 +165,19 @@ describe('A page of tasks', () => {
     ['a limit that is no whole number', { skip: 0, limit: 1.5 }, 'limit'],
     ['a negative skip', { skip: -1, limit: 1 }, 'skip'],
     ['a skip of 2^53', { skip: 2 ** 53, limit: 1 }, 'skip'],
-    ['no number at all', { skip: Number.NaN, limit: 1 }, 'skip'],
+    ['a skip that is no number', { skip: Number.NaN, limit: 1 }, 'skip'],
     ['a position before any id', { olderThan: -1, skip: 0, limit: 1 }, 'olderThan'],
     ['a position after any id', { newerThan: 2 ** 53, skip: 0, limit: 1 }, 'newerThan'],
   ]
   for (const [what, range, member] of refused) {
-    it(`is not read for ${what}`, async () => {
+    it(`is refused for ${what}, without a read`, async () => {
       const shelf = new Shelf(downFrom(3))
       expect(await violationsOf(shelf.page(range))).to.deep.equal([`${member}: out_of_range`])
       expect(shelf.reads).to.equal(0)
     })
   }
 
-  it('is read for the largest limit and the largest skip', async () => {
+  it('accepts the largest limit and the largest skip', async () => {
     const page = await new Shelf(downFrom(250)).page({ skip: 0, limit: LIMIT.max })
     expect(page.tasks).to.have.length(200)
     expect(await new Shelf([]).page({ skip: SKIP.max, limit: 1 })).to.deep.equal({ tasks: [] })

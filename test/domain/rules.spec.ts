@@ -38,7 +38,7 @@ describe('A rule for text', () => {
     expect(codeOf(rule, 'e\u0301'.repeat(3))).to.equal('too_long')
   })
 
-  it('takes every well-formed text whose code points are within both limits, and no other', () => {
+  it('accepts exactly the well-formed texts within both limits (property-based)', () => {
     fc.assert(
       fc.property(anyText({ maxLength: 8 }), (value) => {
         const length = Array.from(value).length
@@ -49,7 +49,7 @@ describe('A rule for text', () => {
     )
   })
 
-  it('refuses NUL wherever it stands', () => {
+  it('refuses NUL at any position', () => {
     for (const value of ['\0', 'a\0', '\0abc', 'a\0b']) expect(codeOf(rule, value)).to.equal('malformed_text')
   })
 
@@ -60,18 +60,18 @@ describe('A rule for text', () => {
     }
   })
 
-  it('refuses whatever is no string', () => {
+  it('refuses values of other types', () => {
     for (const value of NO_TEXT) expect(codeOf(rule, value)).to.equal('not_text')
   })
 })
 
 describe('The rule against blank text', () => {
-  it('refuses text of nothing but white space of any script', () => {
+  it('refuses text that has only white space of any script', () => {
     for (const value of ['', ' ', '\t\r\n', '\u00a0', '\u2003\u3000', '\ufeff'])
       expect(codeOf(notBlank, value)).to.equal('blank')
   })
 
-  it('takes text with anything else in it', () => {
+  it('accepts text with any other character', () => {
     for (const value of ['a', ' a ', '\u3000.']) expect(codeOf(notBlank, value)).to.equal(undefined)
   })
 
@@ -81,7 +81,7 @@ describe('The rule against blank text', () => {
 })
 
 describe('The rule for a boolean', () => {
-  it('takes true and false and nothing that merely looks like them', () => {
+  it('accepts true and false, and nothing that merely looks like them', () => {
     for (const value of [true, false]) expect(codeOf(boolean, value)).to.equal(undefined)
     for (const value of ['true', 'false', 0, 1, null, undefined, '', [], {}])
       expect(codeOf(boolean, value)).to.equal('not_boolean')
@@ -95,7 +95,7 @@ describe('The rule for a whole number', () => {
     for (const value of [0, -1, 201]) expect(codeOf(rule, value)).to.equal('out_of_range')
   })
 
-  it('refuses fractions, numbers that are not exact and what is no number', () => {
+  it('refuses fractions, inexact numbers and values of other types', () => {
     const rule = wholeNumber(0, Number.MAX_VALUE)
     for (const value of [0.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, '1', 1n, null, undefined, [1]])
       expect(codeOf(rule, value)).to.equal('out_of_range')
@@ -121,24 +121,24 @@ describe('The detail of a violation', () => {
   }
 })
 
-describe('Rules put together', () => {
-  it('let null pass where a value may be null, and nothing else', () => {
+describe('Combined rules', () => {
+  it('accept null for a nullable value, and nothing else', () => {
     expect(codeOf(nullable(boolean), null)).to.equal(undefined)
     expect(codeOf(nullable(boolean), undefined)).to.equal('not_boolean')
     expect(codeOf(nullable(boolean), 'x')).to.equal('not_boolean')
   })
 
-  it('let undefined pass where a value may be absent, and nothing else', () => {
+  it('accept undefined for an optional value, and nothing else', () => {
     expect(codeOf(optional(boolean), undefined)).to.equal(undefined)
     expect(codeOf(optional(boolean), null)).to.equal('not_boolean')
   })
 
-  it('report the first that is broken', () => {
+  it('report the first violation', () => {
     expect(codeOf(all(text({ min: 1, max: 2 }), notBlank), '   ')).to.equal('too_long')
     expect(codeOf(all(text({ min: 1, max: 3 }), notBlank), '   ')).to.equal('blank')
   })
 
-  it('are enforced with one violation for each member, in the order of the rules', () => {
+  it('report one violation for each member, in the order of the rules', () => {
     const rules = { name: text({ min: 1, max: 3 }), done: boolean, count: wholeNumber(0, 9) }
     expect(violations(() => enforce(rules, { count: 10, done: 'yes', name: 'a' }))).to.deep.equal([
       'done: not_boolean',
@@ -147,7 +147,7 @@ describe('Rules put together', () => {
     expect(violations(() => enforce(rules, { count: 1, done: true, name: 'a' }))).to.deep.equal([])
   })
 
-  it('never repeat the value in what they say', () => {
+  it('never repeat the value in a message', () => {
     const rules: readonly Rule[] = [text({ min: 90, max: 99 }), text({ min: 0, max: 3 }), boolean, wholeNumber(0, 9)]
     for (const rule of rules) {
       for (const value of ['qx7z', '\0qx7z', 'qx7z\ud800'])

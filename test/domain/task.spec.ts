@@ -55,7 +55,7 @@ describe('A new task', () => {
     expect(task).to.deep.equal(aTaskDraft({ title: 'Ship', ownerId: 7, createdAt: NOW, updatedAt: NOW }))
   })
 
-  it('takes the id, the owner and the times from nobody who sends them', () => {
+  it('ignores an id, an owner and times from the caller', () => {
     const sent = { title: 'Ship', id: 99, ownerId: 99, createdAt: new Date(0), updatedAt: new Date(0), extra: 1 }
     expect(create(sent)).to.deep.equal(create({ title: 'Ship' }))
   })
@@ -64,7 +64,7 @@ describe('A new task', () => {
     expect(violations(() => create({}))).to.deep.equal(['title: not_text'])
   })
 
-  it('is refused with one violation for each mistake', () => {
+  it('is refused with one violation for each member', () => {
     expect(violations(() => create({ title: '', description: 1, completed: 'no' }))).to.deep.equal([
       'title: too_short',
       'description: not_text',
@@ -79,13 +79,13 @@ describe('A new task', () => {
   }
 
   for (const [what, fields] of Object.entries(accepted)) {
-    it(`keeps ${what} as it was sent`, () => expect(create({ title: 'Ship', ...fields })).to.include(fields))
+    it(`keeps ${what} unchanged`, () => expect(create({ title: 'Ship', ...fields })).to.include(fields))
   }
 })
 
 describe('An edited task', () => {
   for (const [what, [changes, violation]] of Object.entries(refused)) {
-    it(`is refused ${what}, and stays as it was`, () => {
+    it(`is refused with ${what}, and stays unchanged`, () => {
       const task = aTask()
       const before = task.snapshot()
       expect(violations(() => edit({ completed: true, title: 'Other', ...changes }, task))).to.deep.equal([violation])
@@ -94,7 +94,7 @@ describe('An edited task', () => {
   }
 
   for (const [what, changes] of Object.entries(accepted)) {
-    it(`takes ${what}, and keeps the rest`, () => {
+    it(`accepts ${what}, and keeps the rest`, () => {
       const task = aTask({ title: 'Before', description: 'before' })
       edit(changes, task)
       expect(task.snapshot()).to.deep.equal({
@@ -105,7 +105,7 @@ describe('An edited task', () => {
     })
   }
 
-  it('changes nothing when no field is given, the time of the last change included', () => {
+  it('changes nothing, not even the time of its last change, without any field', () => {
     const task = aTask()
     const before = task.snapshot()
     for (const changes of [{}, { title: undefined }, { id: 9, ownerId: 9, createdAt: NOW, updatedAt: NOW }]) {
@@ -114,26 +114,26 @@ describe('An edited task', () => {
     }
   })
 
-  it('keeps its id, its owner and its creation whatever is sent', () => {
+  it('keeps its id, its owner and its time of creation for any input', () => {
     const task = aTask({ id: 3, ownerId: 4 })
     edit({ title: 'New', id: 9, ownerId: 9, createdAt: NOW, updatedAt: new Date(0), extra: 1 }, task)
     expect(task.snapshot()).to.deep.equal({ ...aTask({ id: 3, ownerId: 4 }).snapshot(), title: 'New', updatedAt: NOW })
   })
 
-  it('changes nothing for a field that is named like a member of every object', () => {
+  it('ignores fields named like members of every object', () => {
     const task = aTask()
     const before = task.snapshot()
     edit(JSON.parse('{"__proto__": {"title": 1}, "constructor": 1, "toString": 1}'), task)
     expect(task.snapshot()).to.equal(before)
   })
 
-  it('moves the time of the last change also when it is given what it has already', () => {
+  it('moves the time of its last change even if a value stays the same', () => {
     const task = aTask({ completed: true })
     edit({ completed: true }, task)
     expect(task.snapshot().updatedAt).to.deep.equal(NOW)
   })
 
-  it('moves the time of the last change strictly forwards, whatever the clock says', () => {
+  it('moves the time of its last change strictly forward for any clock (property-based)', () => {
     const times = fc.array(fc.date({ noInvalidDate: true, min: new Date(0), max: new Date('2100-01-01') }), {
       minLength: 1,
       maxLength: 5,
@@ -151,7 +151,7 @@ describe('An edited task', () => {
     )
   })
 
-  it('has every field as its last edit left it', () => {
+  it('has the last value of every field (property-based)', () => {
     const changes = fc.record(
       {
         title: fc.string({ minLength: 1, maxLength: 20 }).map((text) => `${text}.`),
@@ -190,18 +190,18 @@ describe('A task', () => {
 })
 
 describe('A restored task', () => {
-  it('is read as it was stored, also where a rule was tightened later', () => {
+  it('is read as stored, even if a rule was tightened later', () => {
     const stored = { ...aTask().snapshot(), title: 'a'.repeat(300), description: '\0' }
     expect(Task.restore(stored).snapshot()).to.equal(stored)
   })
 
-  it('can be edited in one field while another breaks a rule of today', () => {
+  it('can be edited in one field while another breaks a current rule', () => {
     const task = aTask({ title: '' })
     task.edit({ completed: true }, NOW)
     expect(task.snapshot()).to.include({ title: '', completed: true })
   })
 
-  it('gives the same snapshot until it changes, and never changes one it gave', () => {
+  it('returns the same snapshot until it changes, and never mutates one', () => {
     const task = aTask()
     const before = task.snapshot()
     expect(task.snapshot()).to.equal(before)

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 
-/** Any well-formed text, NUL included. fast-check's own `unit: 'binary'` takes half a second to make ready. */
+/** Any well-formed text, including NUL. fast-check's own `unit: 'binary'` takes half a second to prepare. */
 export const anyText = (constraints: { readonly minLength?: number; readonly maxLength?: number } = {}) =>
   fc.string({ unit: codePoint, ...constraints })
 
-/** Mostly the ones that rules, encodings and stores trip over. */
+/** Mostly code points that rules, encodings and stores tend to mishandle. */
 const codePoint = fc
   .oneof(
     fc.integer({ min: 0, max: 0xff }),

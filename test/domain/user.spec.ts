@@ -9,7 +9,7 @@ const ASTRAL = '🙂'
 const email = 'jane@example.com'
 
 describe('A new user', () => {
-  it('has a normalised address, the hash as it was given, and the time of the registration', () => {
+  it('has a normalised address, the given hash and the time of registration', () => {
     const now = new Date()
     expect(User.create(' Jane@Example.COM', 'a hash', now)).to.deep.equal({
       email: 'Jane@example.com',
@@ -20,7 +20,7 @@ describe('A new user', () => {
 })
 
 describe('A restored user', () => {
-  it('is read as it was stored, also where a rule was tightened later', () => {
+  it('is read as stored, even if a rule was tightened later', () => {
     const stored = { id: 1, email: 'no address', hashedPassword: '', createdAt: new Date(0) }
     expect(User.restore(stored).snapshot()).to.equal(stored)
   })
@@ -48,7 +48,7 @@ describe('A user', () => {
 })
 
 describe('The password of a registration', () => {
-  const judged = (password: unknown) => violations(() => enforce(credentialRules, { email, password }))
+  const broken = (password: unknown) => violations(() => enforce(credentialRules, { email, password }))
 
   const refused = {
     'of 7 characters': ['a'.repeat(7), 'too_short'],
@@ -62,7 +62,7 @@ describe('The password of a registration', () => {
     'that is absent': [undefined, 'not_text'],
   } as const
   for (const [form, [password, code]] of Object.entries(refused)) {
-    it(`is refused ${form}`, () => expect(judged(password)).to.deep.equal([`password: ${code}`]))
+    it(`is refused ${form}`, () => expect(broken(password)).to.deep.equal([`password: ${code}`]))
   }
 
   const accepted = {
@@ -73,28 +73,28 @@ describe('The password of a registration', () => {
     'of blanks': ' '.repeat(8),
   }
   for (const [form, password] of Object.entries(accepted)) {
-    it(`is accepted ${form}`, () => expect(judged(password)).to.deep.equal([]))
+    it(`is accepted ${form}`, () => expect(broken(password)).to.deep.equal([]))
   }
 })
 
-describe('The pair of somebody who logs in', () => {
-  const judged = (email: unknown, password: unknown) => violations(() => enforce(loginRules, { email, password }))
+describe('The pair of a login', () => {
+  const broken = (email: unknown, password: unknown) => violations(() => enforce(loginRules, { email, password }))
 
-  it('may be any two texts: the rest is a right or a wrong pair', () => {
+  it('may be any two texts, which are a right or a wrong pair', () => {
     for (const [name, password] of [
       ['', ''],
       ['no address', 'a'],
       ['a'.repeat(9999), 'b'.repeat(9999)],
     ])
-      expect(judged(name, password)).to.deep.equal([])
+      expect(broken(name, password)).to.deep.equal([])
   })
 
-  it('is refused where either is no well-formed text', () => {
-    expect(judged(1, null)).to.deep.equal(['email: not_text', 'password: not_text'])
-    expect(judged('\0', '\ud800')).to.deep.equal(['email: malformed_text', 'password: malformed_text'])
+  it('is refused if either is no well-formed text', () => {
+    expect(broken(1, null)).to.deep.equal(['email: not_text', 'password: not_text'])
+    expect(broken('\0', '\ud800')).to.deep.equal(['email: malformed_text', 'password: malformed_text'])
   })
 
-  it('loses the half that is longer than any registered text before NFC', () => {
+  it('has an empty half in place of one that is longer than any registered text', () => {
     const longest = { email: 'a'.repeat(2_048), password: 'a'.repeat(768) }
     expect(loginPair(longest)).to.deep.equal(longest)
     expect(loginPair({ ...longest, email: `${longest.email}a` })).to.deep.equal({ ...longest, email: '' })

@@ -1,7 +1,7 @@
 import { AssertionError } from 'chai'
 import { InvalidInput } from '#src/domain/errors.ts'
 
-/** What the call is refused for, as `member: code` in the order it is reported; nothing when it is not refused. */
+/** The violations that the call throws, as `member: code` in their order; none if it succeeds. */
 export function violations(call: () => unknown): string[] {
   try {
     call()
@@ -12,7 +12,7 @@ export function violations(call: () => unknown): string[] {
   return []
 }
 
-/** @throws AssertionError when the promise is kept, or broken for another reason than input. */
+/** @throws AssertionError when the promise resolves; otherwise any reason but InvalidInput */
 export async function violationsOf(promise: Promise<unknown>): Promise<string[]> {
   const error = await promise.then(
     () => undefined,

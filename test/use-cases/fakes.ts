@@ -8,7 +8,7 @@ import type {
 import type { Clock } from '#src/domain/clock.ts'
 import { InvalidToken } from '#src/domain/errors.ts'
 
-/** Remembers which hashes it was asked to verify. */
+/** Records which hashes it was asked to verify. */
 export class FakePasswordHasher implements PasswordHasher {
   readonly verified: (string | undefined)[] = []
   #salt = 0
@@ -27,9 +27,9 @@ export class FakePasswordHasher implements PasswordHasher {
   }
 }
 
-/** Hashes when it is told to. */
+/** Finishes a hash when the test says so. */
 export class SlowPasswordHasher implements PasswordHasher {
-  /** The passwords, in the order in which their hashes were begun. */
+  /** The passwords, in the order in which their jobs began. */
   readonly begun: string[] = []
   readonly #works: PromiseWithResolvers<void>[] = []
 
@@ -67,11 +67,11 @@ export class SlowPasswordHasher implements PasswordHasher {
   }
 }
 
-/** Remembers what it was asked for, and refuses it where there is something to throw. */
+/** Records the attempts, and refuses them if an error is set. */
 export class FakeLoginThrottle implements LoginThrottle {
   readonly attempts: { readonly email: string; readonly clientNetwork: string }[] = []
   refusal: Error | undefined
-  /** Of a login that was right. */
+  /** Thrown after a right login. */
   lateRefusal: Error | undefined
 
   async attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result> {

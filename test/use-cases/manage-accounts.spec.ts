@@ -18,7 +18,7 @@ import { rejection } from './rejections.ts'
 const client = aRequester()
 const jane = { email: 'jane@example.com', password: 'correct horse' }
 
-/** What a caller may send in spite of the types. */
+/** Values that a caller may send despite the types. */
 const pair = (email: unknown, password: unknown) => ({ email: email as string, password: password as string })
 
 describe('Managing accounts', () => {
@@ -50,23 +50,23 @@ describe('Managing accounts', () => {
       expect((await users.findByEmail('Jane@example.com'))?.snapshot()).to.deep.equal(user.snapshot())
     })
 
-    it('refuses an address that is taken, however it is spelled', async () => {
+    it('refuses a registered address in any spelling', async () => {
       await accounts.register(jane, client)
       for (const email of ['jane@example.com', ' jane@example.com', 'jane@EXAMPLE.com'])
         expect(await rejection(accounts.register({ ...jane, email }, client))).to.be.instanceOf(EmailAlreadyTaken)
     })
 
-    it('takes a local part in other letters for another address', async () => {
+    it('treats another case of the local part as another address', async () => {
       await accounts.register(jane, client)
       expect((await accounts.register({ ...jane, email: 'Jane@example.com' }, client)).snapshot().id).to.equal(2)
     })
 
-    it('gives an address to one of many who ask for it at once', async () => {
+    it('registers an address once for concurrent requests', async () => {
       const attempts = await Promise.allSettled(Array.from({ length: 20 }, () => accounts.register(jane, client)))
       expect(attempts.filter(({ status }) => status === 'fulfilled')).to.have.length(1)
     })
 
-    it('names every member that breaks its rule and stores nobody', async () => {
+    it('names every member that breaks its rule and stores no user', async () => {
       expect(await violationsOf(accounts.register(pair('nobody', 'short'), client))).to.deep.equal([
         'email: not_an_email',
         'password: too_short',
@@ -78,7 +78,7 @@ describe('Managing accounts', () => {
       expect(await users.findById(1)).to.equal(undefined)
     })
 
-    it('takes no id from whoever sends one', async () => {
+    it('ignores an id from the caller', async () => {
       const sent = { ...jane, id: 99, createdAt: new Date(0), hashedPassword: 'mine' }
       const { id, createdAt, hashedPassword } = (await accounts.register(sent, client)).snapshot()
       expect({ id, createdAt, hashedPassword }).to.deep.equal({
@@ -98,7 +98,7 @@ describe('Managing accounts', () => {
       expect(expiresIn).to.equal(3_600)
     })
 
-    it('finds the address however it is spelled', async () => {
+    it('finds the address in any spelling', async () => {
       await accounts.register(jane, client)
       for (const email of ['\tjane@example.com ', 'jane@Example.COM'])
         expect(tokens.verify((await accounts.logIn({ ...jane, email }, client)).token).userId).to.equal(1)
@@ -113,14 +113,14 @@ describe('Managing accounts', () => {
       expect((wrong as Error).message).to.equal((unknown as Error).message)
     })
 
-    it('verifies a password also when there is no such address, so that both take the same time', async () => {
+    it('verifies a password even if there is no such address, so that both take the same time', async () => {
       await accounts.register(jane, client)
       await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
       await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, client))
       expect(passwordHasher.verified).to.deep.equal(['hash 1 of correct horse', undefined])
     })
 
-    it('takes two texts that nobody could have registered for a wrong pair', async () => {
+    it('treats two texts that no account can have as a wrong pair', async () => {
       for (const [email, password] of [
         ['', ''],
         ['no address', 'short'],
@@ -129,13 +129,13 @@ describe('Managing accounts', () => {
         expect(await rejection(accounts.logIn(pair(email, password), client))).to.be.instanceOf(InvalidCredentials)
     })
 
-    it('works for what was stored under an older rule', async () => {
+    it('works for an account stored under an older rule', async () => {
       await users.add(aUserDraft({ email: 'root', hashedPassword: 'hash 1 of toor' }))
       const { token } = await accounts.logIn({ email: 'root', password: 'toor' }, client)
       expect(tokens.verify(token).userId).to.equal(1)
     })
 
-    it('replaces a hash that is outdated, after a right password alone', async () => {
+    it('replaces an outdated hash after a right password only', async () => {
       await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
       await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
       expect((await users.findById(1))?.snapshot().hashedPassword).to.equal('weak hash 1 of correct horse')
@@ -145,14 +145,14 @@ describe('Managing accounts', () => {
       }
     })
 
-    it('replaces no hash for a login that the throttle refuses afterwards', async () => {
+    it('replaces no hash if the throttle refuses the login afterwards', async () => {
       await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
       loginThrottle.lateRefusal = new TooManyRequests(60)
       expect(await rejection(accounts.logIn(jane, client))).to.equal(loginThrottle.lateRefusal)
       expect((await users.findById(1))?.snapshot().hashedPassword).to.equal('weak hash 1 of correct horse')
     })
 
-    it('succeeds although a hash that is outdated cannot be replaced', async () => {
+    it('succeeds even if an outdated hash cannot be replaced', async () => {
       await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
       for (const failing of [
         () => mock.method(passwordHasher, 'hash', () => Promise.reject(new Overloaded())),
@@ -165,14 +165,14 @@ describe('Managing accounts', () => {
       }
     })
 
-    it('fails when a bug, not a condition of operation, keeps an outdated hash from being replaced', async () => {
+    it('fails if replacing an outdated hash throws an unexpected error', async () => {
       await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
       const bug = new TypeError('a bug')
       mock.method(users, 'replaceHash', () => Promise.reject(bug))
       expect(await rejection(accounts.logIn(jane, client))).to.equal(bug)
     })
 
-    it('refuses what is no text before it looks or hashes', async () => {
+    it('refuses values that are no text before any lookup or hashing', async () => {
       expect(await violationsOf(accounts.logIn(pair(undefined, '\0'), client))).to.deep.equal([
         'email: not_text',
         'password: malformed_text',
@@ -181,8 +181,8 @@ describe('Managing accounts', () => {
     })
   })
 
-  describe('a login that is throttled', () => {
-    it('is counted for the normalised address and whence it comes', async () => {
+  describe('throttling logins', () => {
+    it('counts a login for the normalised address and the client network', async () => {
       await accounts.register(jane, client)
       await accounts.logIn({ ...jane, email: ' jane@EXAMPLE.com ' }, client)
       await rejection(
@@ -194,7 +194,7 @@ describe('Managing accounts', () => {
       ])
     })
 
-    it('is counted for no account where the name is longer than any address, and verified all the same', async () => {
+    it('counts a name longer than any address for no account, and still verifies the password', async () => {
       await accounts.register(jane, client)
       for (const email of ['\u0301\u0323'.repeat(100_000), ` ${'a'.repeat(5_000)}@example.com`])
         expect(await rejection(accounts.logIn({ ...jane, email }, client))).to.be.instanceOf(InvalidCredentials)
@@ -205,7 +205,7 @@ describe('Managing accounts', () => {
       expect(passwordHasher.verified).to.deep.equal([undefined, undefined])
     })
 
-    it('is a wrong pair where the password is longer than any, and counted for the account', async () => {
+    it('counts a password longer than any as a wrong one for the account', async () => {
       await accounts.register(jane, client)
       const password = jane.password.padEnd(1_000)
       expect(await rejection(accounts.logIn({ ...jane, password }, client))).to.be.instanceOf(InvalidCredentials)
@@ -213,21 +213,21 @@ describe('Managing accounts', () => {
       expect(passwordHasher.verified).to.deep.equal(['hash 1 of correct horse'])
     })
 
-    it('looks nobody up and verifies nothing', async () => {
+    it('looks up no user and verifies no password for a refused login', async () => {
       await accounts.register(jane, client)
       loginThrottle.refusal = new TooManyRequests(60)
       expect(await rejection(accounts.logIn(jane, client))).to.equal(loginThrottle.refusal)
       expect(passwordHasher.verified).to.deep.equal([])
     })
 
-    it('is not counted where what was sent is no text', async () => {
+    it('does not count values that are no text', async () => {
       await violationsOf(accounts.logIn(pair(undefined, '\0'), client))
       expect(loginThrottle.attempts).to.deep.equal([])
     })
   })
 
   describe('authenticating', () => {
-    it('finds the user whom the token names', async () => {
+    it('finds the user of the token', async () => {
       const user = await accounts.register(jane, client)
       const { token } = await accounts.logIn(jane, client)
       expect((await accounts.authenticate(token)).snapshot()).to.deep.equal(user.snapshot())
@@ -245,12 +245,12 @@ describe('Managing accounts', () => {
       expect(await rejection(accounts.authenticate(tokens.issue(2).token))).to.be.instanceOf(InvalidToken)
     })
 
-    it('accepts a token that does not say when it was issued', async () => {
+    it('accepts a token without its time of issue', async () => {
       await accounts.register(jane, client)
       expect((await accounts.authenticate(tokens.undated(1))).snapshot().id).to.equal(1)
     })
 
-    it('refuses a token that is not valid and one of a user who is gone alike', async () => {
+    it('refuses an invalid token and one of a missing user alike', async () => {
       for (const token of ['', 'nonsense', tokens.issue(99).token])
         expect(await rejection(accounts.authenticate(token))).to.be.instanceOf(InvalidToken)
     })

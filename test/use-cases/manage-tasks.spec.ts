@@ -28,18 +28,18 @@ describe('Managing tasks', () => {
   const idsOf = async (ownerId: number, range = { skip: 0, limit: 100 }) =>
     (await manage.list(ownerId, range)).tasks.map((task) => task.snapshot().id)
 
-  it('creates a task of that owner, now', async () => {
+  it('creates a task for the owner with the current time', async () => {
     const task = await create(JOHN, { title: 'Ship', description: 'soon' })
     const expected = { ownerId: JOHN, description: 'soon', createdAt: clock.time, updatedAt: clock.time }
     expect(task).to.deep.equal(aTask(expected).snapshot())
     expect(await get(1, JOHN)).to.deep.equal(task)
   })
 
-  it('creates it for the owner and under the id that the caller did not choose', async () => {
+  it('ignores an id and an owner among the fields', async () => {
     expect(await create(JANE, { title: 'Ship', id: 50, ownerId: JOHN })).to.include({ id: 1, ownerId: JANE })
   })
 
-  it('stores nothing that breaks a rule', async () => {
+  it('stores no task that breaks a rule', async () => {
     expect(await violationsOf(create(JANE, { title: ' ', completed: 1 }))).to.deep.equal([
       'title: blank',
       'completed: not_boolean',
@@ -54,7 +54,7 @@ describe('Managing tasks', () => {
     expect(await idsOf(99)).to.deep.equal([])
   })
 
-  it('lists a page and where its neighbours are, counting that owner’s tasks alone', async () => {
+  it('lists a page and its neighbours among the owner’s tasks only', async () => {
     for (const owner of [JANE, JOHN, JANE, JANE, JOHN]) await create(owner)
     const { tasks, ...neighbours } = await manage.list(JANE, { skip: 1, limit: 1 })
     expect(tasks.map((task) => task.snapshot().id)).to.deep.equal([3])
@@ -72,14 +72,14 @@ describe('Managing tasks', () => {
     expect((await manage.list(JANE, { skip: 100 })).tasks).to.have.lengthOf(1)
   })
 
-  it('does not list a range beyond its limits', async () => {
+  it('refuses a range beyond its limits', async () => {
     expect(await violationsOf(manage.list(JANE, { skip: -1, limit: 201 }))).to.deep.equal([
       'limit: out_of_range',
       'skip: out_of_range',
     ])
   })
 
-  it('edits what is given, keeps the rest, and moves the time of the last change', async () => {
+  it('edits the given fields, keeps the rest, and moves the time of the last change', async () => {
     const before = await create(JANE, { title: 'Ship', description: 'soon' })
     clock.time = new Date('2026-02-01T00:00:00.000Z')
     const after = await edit(before.id, { completed: true })
@@ -87,20 +87,20 @@ describe('Managing tasks', () => {
     expect(await get(before.id)).to.deep.equal(after)
   })
 
-  it('stores nothing of an edit of which one part breaks a rule', async () => {
+  it('stores nothing of an edit if one field breaks a rule', async () => {
     const before = await create(JANE)
     expect(await violationsOf(edit(before.id, { completed: true, title: null }))).to.deep.equal(['title: not_text'])
     expect(await get(before.id)).to.deep.equal(before)
   })
 
-  it('changes nothing by an edit of nothing', async () => {
+  it('changes nothing in an edit without fields', async () => {
     const before = await create(JANE)
     clock.time = new Date('2026-02-01T00:00:00.000Z')
     expect(await edit(before.id, { id: 9, ownerId: JOHN })).to.deep.equal(before)
     expect(await get(before.id)).to.deep.equal(before)
   })
 
-  it('keeps both of two edits at once', async () => {
+  it('keeps both of two concurrent edits', async () => {
     const { id } = await create(JANE)
     await Promise.all([edit(id, { title: 'New' }), edit(id, { completed: true })])
     expect(await get(id)).to.include({ title: 'New', completed: true })
@@ -114,7 +114,7 @@ describe('Managing tasks', () => {
     expect(await rejection(manage.get(key))).to.be.instanceOf(TaskNotFound)
   })
 
-  it('never gives the id of a removed task again', async () => {
+  it('never reuses the id of a removed task', async () => {
     await create(JANE)
     await manage.remove({ id: 1, ownerId: JANE })
     expect((await create(JANE)).id).to.equal(2)
@@ -128,7 +128,7 @@ describe('Managing tasks', () => {
     remove: (id: number) => manage.remove({ id, ownerId: JOHN }),
   }
   for (const [what, attempt] of Object.entries(attempts)) {
-    it(`does not let another owner ${what} a task, in the words for one that is absent`, async () => {
+    it(`does not let another owner ${what} a task, with the same message as for a missing one`, async () => {
       const before = await create(JANE)
       const foreign = await rejection(attempt(before.id))
       const absent = await rejection(attempt(99))

@@ -1,6 +1,6 @@
 import { AssertionError } from 'chai'
 
-/** What the promise is broken with. */
+/** The reason of the rejection. */
 export async function rejection(promise: Promise<unknown>): Promise<unknown> {
   try {
     await promise
