@@ -7,7 +7,7 @@ export interface SqliteTarget {
   readonly path: string
 }
 
-/** One of the servers among which a failover chooses. */
+/** One of the servers of a failover group. */
 export interface DatabaseHost {
   /** A name, an address, or the directory of a Unix socket. */
   readonly host: string
@@ -16,20 +16,20 @@ export interface DatabaseHost {
 
 export interface PostgresqlTarget {
   readonly kind: 'postgresql'
-  /** For the driver. Names the first host only. It may hold a password: never print it. */
+  /** For the driver, with the first host only. It may contain a password: never print it. */
   readonly url: string
-  /** At least one, in the order in which they are tried. */
+  /** At least one, in the order in which to try them. */
   readonly hosts: readonly DatabaseHost[]
   readonly database: string
-  /** Whether a server that accepts no writes is refused. */
+  /** Whether to reject read-only servers. */
   readonly readWrite: boolean
-  /** The password as the URL spells it and as the driver reads it: never print these. */
+  /** The password, as spelled in the URL and as decoded by the driver: never print these. */
   readonly secrets: readonly string[]
 }
 
 export type PersistentTarget = SqliteTarget | PostgresqlTarget
 
-/** Where tasks are kept. */
+/** Where to keep tasks and users. */
 export type DatabaseTarget = { readonly kind: 'memory' } | PersistentTarget
 
 export const addressOf = ({ host, port }: DatabaseHost) => `${host.includes(':') ? `[${host}]` : host}:${port}`
@@ -41,7 +41,7 @@ export function describeTarget(target: DatabaseTarget): string {
   return `PostgreSQL database at ${target.hosts.map(addressOf).join(', ')}`
 }
 
-/** @returns nothing for a text that is no DATABASE_URL */
+/** @returns undefined if this is not a valid DATABASE_URL */
 export function databaseTarget(text: string): DatabaseTarget | undefined {
   if (text === 'memory:') return { kind: 'memory' }
   const [, scheme = '', rest = ''] = /^([a-z]+)(?:\+[a-z0-9_]+)?:\/\/(.*)$/s.exec(text) ?? []
@@ -51,12 +51,12 @@ export function databaseTarget(text: string): DatabaseTarget | undefined {
   return /^postgres(?:ql)?$/.test(scheme) ? postgresqlTarget(rest) : undefined
 }
 
-/** What `target_session_attrs` may ask for. The service writes, so a standby never serves it. */
+/** Values of `target_session_attrs` that require a writable server. Those that ask for a standby are refused. */
 const READ_WRITE: ReadonlySet<string> = new Set(['read-write', 'primary'])
 
 function postgresqlTarget(rest: string): PostgresqlTarget | undefined {
   const parts = partsOf(rest)
-  // The driver would take everything from the environment: more likely a variable was empty where the URL was put together.
+  // The driver would take all of it from the environment; more likely, a variable was empty when the URL was assembled.
   const empty = parts.authority === '' && parts.path.length < 2 && !parts.parameters.host
   const urls = empty ? [] : singleHostUrls(rest, parts)
   const servers = urls.map(parsed)
@@ -75,14 +75,14 @@ function postgresqlTarget(rest: string): PostgresqlTarget | undefined {
 }
 
 interface Parts {
-  /** With the `@` that ends it. */
+  /** Including the `@` at the end. */
   readonly credentials: string
   readonly password: string
   /** Hosts and ports. */
   readonly authority: string
   readonly path: string
   readonly query: string
-  /** Of a repeated parameter the last one counts, as for the driver. */
+  /** The last of a repeated parameter wins, as in the driver. */
   readonly parameters: Readonly<Record<string, string>>
 }
 
@@ -94,10 +94,10 @@ function partsOf(rest: string): Parts {
 }
 
 /**
- * A URL for each host, all else as it is written. libpq's rules: `host` and `port` of the query win, there are as many
- * ports as hosts or a single one for all (https://www.postgresql.org/docs/current/libpq-connect.html).
+ * Returns a URL for each host, otherwise unchanged. As in libpq, `host` and `port` of the query win, and there is one port
+ * for each host or one for all (https://www.postgresql.org/docs/current/libpq-connect.html).
  *
- * @returns no URL at all when a host has no name or a port is none
+ * @returns an empty array if a host is empty or a port is invalid
  */
 function singleHostUrls(rest: string, { credentials, authority, path, query, parameters }: Parts): string[] {
   const listed = authority.split(',').map((each) => /^(\[[^\]]*\]|[^:]*)(?::(.*))?$/s.exec(each) ?? [])
@@ -114,13 +114,13 @@ function singleHostUrls(rest: string, { credentials, authority, path, query, par
   })
 }
 
-/** Without one, the driver takes PGPORT or 5432. */
+/** If it is empty, the driver uses PGPORT or 5432. */
 const isPort = (text: string) => text === '' || (/^[1-9]\d{0,4}$/.test(text) && Number(text) <= 65_535)
 
 const spelledIn = (query: string, name: string) =>
   query.split('&').flatMap((parameter) => (parameter.startsWith(`${name}=`) ? [parameter.slice(name.length + 1)] : []))
 
-/** As the driver reads it, but without TLS: the files that it may name are read when the database is opened. */
+/** Parses like the driver, but leaves out the TLS parameters: their files are read when the database is opened. */
 function parsed(url: string): pg.Client | undefined {
   try {
     return new pg.Client(url.replace(/([?&])(?:ssl\w*|uselibpqcompat)=[^&#]*/g, '$1'))

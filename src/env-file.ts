@@ -1,21 +1,21 @@
 import { isUtf8 } from 'node:buffer'
 
-/** Names the first line that is not understood and what it must be, never what it holds. */
+/** Names the first invalid line and what it must be, never its content. */
 export class EnvFileError extends Error {}
 
-/** An assignment whose value is quoted, and may then span lines, or unquoted; a comment; or a blank line. */
+/** An assignment, whose value may span lines if it is quoted; a comment; or a blank line. */
 const STATEMENT =
   /[ \t]*(?:(?:export[ \t]+)?(?<name>[\w.-]+)[ \t]*=(?:[ \t]*(?<quote>["'`])(?<quoted>(?:(?!\k<quote>)[\s\S])*)\k<quote>[ \t]*(?:#[^\n]*)?|(?![ \t]*["'`])(?<unquoted>[^\n]*))|(?:#[^\n]*)?)(?:\n|$)/gy
 
 /**
- * Parses a `.env` file. Node's `parseEnv` skips what it does not understand and cuts an unquoted value at any `#`; like
- * Compose, this keeps a `#` that follows a non-blank.
+ * Parses a `.env` file. Node's `parseEnv` skips invalid lines and ends an unquoted value at any `#`; like Compose, this
+ * keeps a `#` that does not follow a blank.
  *
  * @throws EnvFileError
  */
 export function parseEnvFile(content: Buffer): Readonly<Record<string, string>> {
-  const notText = splitLines(content).findIndex((line) => !isUtf8(line) || line.includes(0))
-  if (notText !== -1) throw new EnvFileError(`line ${notText + 1}: must be UTF-8 text; save the file as UTF-8`)
+  const invalid = splitLines(content).findIndex((line) => !isUtf8(line) || line.includes(0))
+  if (invalid !== -1) throw new EnvFileError(`line ${invalid + 1}: must be UTF-8 text; save the file as UTF-8`)
   // The decoder removes a byte order mark.
   const text = new TextDecoder().decode(content).replace(/\r\n?/g, '\n')
   const statements = [...text.matchAll(STATEMENT)]
@@ -34,7 +34,7 @@ function unquote({ quote, quoted = '', unquoted = '' }: Readonly<Record<string, 
   return unquoted.replace(/[ \t]#.*$/s, '').replace(/^[ \t]+|[ \t]+$/g, '')
 }
 
-/** No character of several bytes holds the byte of a line feed. */
+/** Splits bytes: no multi-byte character of UTF-8 contains the byte of a line feed. */
 function splitLines(content: Buffer): Buffer[] {
   return content
     .toString('latin1')

@@ -1,24 +1,24 @@
-/** Milliseconds until a full pipe is tried again. */
+/** Milliseconds before writing to a full pipe again. */
 const RETRY_DELAY = 10
 const RETRIED = new Set(['EAGAIN', 'EBUSY', 'EINTR'])
 
 const LINE_FEED = 0x0a
-const NOTHING = Buffer.alloc(0)
+const EMPTY = Buffer.alloc(0)
 
 /**
- * Writes whole lines, and never throws: while the disk is full or the reader is gone, lines are dropped and counted. The
- * next ones that can be written follow a line that says how many are missing.
+ * Writes whole lines and never throws. While the disk is full or the reader is gone, it drops and counts lines; the next
+ * successful write starts with a line that says how many are missing.
  */
 export class LineWriter {
   readonly #write: (bytes: Buffer) => number
   readonly #notice: (lost: number) => string
-  /** The end of a line whose beginning was written when the disk became full. */
-  #rest: Buffer = NOTHING
+  /** Remainder of a line that was cut off when the disk became full. */
+  #rest: Buffer = EMPTY
   #lost = 0
 
   /**
    * @param write returns how many bytes it wrote, as `fs.writeSync` does, or throws its errors
-   * @param notice makes the line that follows lost ones
+   * @param notice formats the line that reports lost ones
    */
   constructor(write: (bytes: Buffer) => number, notice: (lost: number) => string) {
     this.#write = write
@@ -32,7 +32,7 @@ export class LineWriter {
     const written = this.#writeWhilePossible(bytes)
     if (written === bytes.length) {
       this.#lost = 0
-      this.#rest = NOTHING
+      this.#rest = EMPTY
       return
     }
     const inLine = written > 0 ? bytes[written - 1] !== LINE_FEED : this.#rest.length > 0
@@ -51,7 +51,7 @@ export class LineWriter {
         written += this.#write(written === 0 ? bytes : bytes.subarray(written))
       } catch (error) {
         if (!RETRIED.has((error as NodeJS.ErrnoException).code ?? '')) return written
-        // The reader of a pipe is slow. Lines are kept, so the process waits.
+        // The pipe is full: block until its reader continues, so that no line is lost.
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, RETRY_DELAY)
       }
     }

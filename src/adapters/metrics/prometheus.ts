@@ -42,19 +42,19 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry })
     this.#duration = new Histogram({
       name: 'http_server_request_duration_seconds',
-      help: 'Time from the first byte of a request to the last of its answer.',
+      help: 'Time from the first byte of a request to the last byte of its response.',
       labelNames: ['method', 'route', 'status'],
       buckets: BUCKETS,
       registers,
     })
     this.#inFlight = new Gauge({
       name: 'http_server_active_requests',
-      help: 'Requests that are being answered.',
+      help: 'Requests in progress.',
       registers,
     })
     this.#refused = new Counter({
       name: 'rate_limit_refusals_total',
-      help: 'Requests that were refused because there were too many.',
+      help: 'Requests refused by a rate limit.',
       labelNames: ['route'],
       registers,
     })

@@ -29,7 +29,7 @@ export class BoundedPasswordHasher implements PasswordHasher {
     const keep = (queue: FairQueue) => {
       this.#waiting = queue
     }
-    // p-queue makes its queue by itself, and hides it.
+    // p-queue creates its queue itself and keeps it private, so capture it here.
     class KeptQueue extends FairQueue {
       constructor() {
         super()
