@@ -82,6 +82,11 @@ describe('In a browser', function () {
     expect(await forms.count()).to.equal(2)
     expect(await forms.first().innerText()).to.include('Token URL')
     expect(await page.evaluate('document.activeElement.id')).to.equal('oauth_username')
+    const inputs = forms.first().locator('input:visible, select:visible')
+    expect(await inputs.evaluateAll((all) => all.map(({ id }) => id))).to.deep.equal([
+      'oauth_username',
+      'oauth_password',
+    ])
     expect(await page.evaluate("document.querySelector('.modal-ux-content').scrollTop")).to.equal(0)
     await page.locator('.close-modal').click()
     await authorize(page, EMAIL, PASSWORD)

@@ -27,8 +27,13 @@ interface Page {
 
 const NO_MARGIN = 'body { margin: 0 }\n'
 
+/** The service has no OAuth clients, so the Authorize dialog needs no client credentials. */
+const NO_CLIENT_CREDENTIALS = `
+.swagger-ui .auth-container .wrapper:has(> label:is([for^="client_"], [for="password_type"])) { display: none; }
+`
+
 /** Swagger UI's tables are wider than a phone, and its column of links is always empty here. */
-const SWAGGER_UI_STYLE = `${NO_MARGIN}
+const SWAGGER_UI_STYLE = `${NO_MARGIN}${NO_CLIENT_CREDENTIALS}
 @media (max-width: 640px) {
   .swagger-ui .wrapper, .swagger-ui .scheme-container .schemes { padding: 0 10px; }
   .swagger-ui .info { margin: 20px 0; }
