@@ -14,7 +14,7 @@ import { redactError } from './redact-error.ts'
 const REQUEST_ID = /^[\w.-]{1,128}$/
 const MAX_REQUEST_ID = 128
 
-/** The headers of every response. Strict-Transport-Security is left to the proxy that ends TLS. */
+/** Strict-Transport-Security is left to the proxy that ends TLS. */
 const COMMON_HEADERS = Object.entries({
   'Cross-Origin-Resource-Policy': 'same-origin',
   'Referrer-Policy': 'no-referrer',
@@ -25,6 +25,7 @@ const COMMON_HEADERS = Object.entries({
   Vary: 'Origin',
 })
 
+/** Sets the headers of every response, with the request id: the client's if it is valid, or a new one. */
 export function setCommonHeaders(): Middleware {
   return ({ req, res, state }, next) => {
     const sent = req.headers['x-request-id']
@@ -141,7 +142,7 @@ function pathOf(ctx: Context): string {
   throw new HttpError('malformed_target')
 }
 
-/** Answers a request that no route matches. */
+/** Rejects a request that no route matches: 405 if its path has other methods, otherwise 404. */
 export function refuseUnmatched(
   ctx: Context & { matched?: readonly { methods: string[] }[] },
   next: Next,

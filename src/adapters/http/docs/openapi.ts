@@ -272,7 +272,7 @@ function codesOf(endpoint: Endpoint): ProblemCode[] {
 /** The errors of a status are a component named by their codes; endpoints with the same codes share it. */
 function failures(endpoint: Endpoint, { responses }: Components): Json {
   const codesOfStatus = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
-  const answers = [...codesOfStatus].map(([status, codes]) => {
+  const references = [...codesOfStatus].map(([status, codes]) => {
     const name = codes.map((code) => componentName(code, endpoint)).join('Or')
     responses[name] ??= {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
@@ -286,7 +286,7 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
     }
     return [status, { $ref: `#/components/responses/${name}` }]
   })
-  return Object.fromEntries(answers)
+  return Object.fromEntries(references)
 }
 
 /** The possible violations depend on whether the endpoint has a body. */

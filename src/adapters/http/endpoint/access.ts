@@ -17,7 +17,7 @@ export interface Access<Caller = unknown> {
   readonly errors: readonly ProblemCode[]
   /** @throws DomainError or HttpError when the request is not allowed */
   authorize(ctx: Context, accounts: ManageAccounts): Promise<Caller>
-  /** Whose requests are counted together in the bucket. */
+  /** Key in the bucket: requests with the same key are counted together. */
   limitKey(caller: Caller): string
 }
 

@@ -7,7 +7,7 @@ import type { ObjectSchema, Schema } from './validation.ts'
 
 /** The groups of endpoints, with what the documentation says about each. */
 export const tags = {
-  Accounts: 'Register, log in, and see who you are.',
+  Accounts: 'Register, log in, and get your account.',
   Tasks: 'Your private list of tasks.',
   Service: 'The service itself.',
 }

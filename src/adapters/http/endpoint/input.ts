@@ -11,11 +11,8 @@ type Reader = (ctx: RoutedContext) => Input
 const nothing: Input = { value: undefined, violations: [] }
 const readNothing: Reader = () => nothing
 
-/** Returns the parser of an endpoint's requests, which throws InvalidRequest with the violations in all parts. */
-export function requestParser({
-  method,
-  ...endpoint
-}: Endpoint): (ctx: RoutedContext) => ParsedRequest | Promise<ParsedRequest> {
+/** Returns the parser of an endpoint's requests. It throws InvalidRequest with the violations in all parts. */
+export function requestParser({ method, ...endpoint }: Endpoint): (ctx: RoutedContext) => Promise<ParsedRequest> {
   const readParams = paramsReader(endpoint.params)
   const readQuery = endpoint.ignoresQuery ? readNothing : queryReader(endpoint.query)
   const readHeaders = headersReader(endpoint.headers)
@@ -37,14 +34,13 @@ function paramsReader(schema: Schema | undefined): Reader {
 }
 
 const noParameters = v.strictObject({})
-const emptyQuery: Input = { value: {}, violations: [] }
+const emptyQuery = sent({})
 
-function queryReader(schema: Schema | undefined): Reader {
-  const read: Reader = ({ querystring }) => {
-    return querystring === '' ? emptyQuery : readOnce(querystring, 'parameters')
+function queryReader(schema: Schema = noParameters): Reader {
+  return ({ querystring }) => {
+    const input = querystring === '' ? emptyQuery : readOnce(querystring, 'parameters')
+    return validate(schema, input, 'parameters')
   }
-  if (schema) return (ctx) => validate(schema, read(ctx), 'parameters')
-  return (ctx) => (ctx.querystring === '' ? nothing : validate(noParameters, read(ctx), 'parameters'))
 }
 
 function headersReader(schema: ObjectSchema | undefined): Reader {

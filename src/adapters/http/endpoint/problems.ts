@@ -34,7 +34,7 @@ const httpErrors = {
     status: 405,
     detail: 'This path does not support the method; the Allow header lists those that it does.',
   },
-  body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes after decompression.' },
+  body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes.' },
   unsupported_media_type: {
     status: 415,
     detail: 'The media type or content coding of the body is not supported.',

@@ -48,7 +48,7 @@ export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema
 const NUMERAL = /^(?:0|[1-9]\d*)$/
 const MAX_DIGITS = String(Number.MAX_SAFE_INTEGER).length
 
-/** A member that a client may send back, as it was answered; its value is ignored. */
+/** A member that a client may send back as it was returned; its value is ignored. */
 const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true })))
 
 /**

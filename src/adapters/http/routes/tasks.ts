@@ -39,7 +39,7 @@ const taskSchema = v.pipe(
   }),
 )
 
-/** A task as the API answers it. */
+/** A task as the API returns it. */
 export type TaskBody = v.InferOutput<typeof taskSchema>
 
 function present(task: Task): TaskBody {
