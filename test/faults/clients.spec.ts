@@ -5,23 +5,23 @@ import { expect } from 'chai'
 import { allowProcesses, type Environment, Service } from '#test/process.ts'
 import { Client, waitUntil } from './client.ts'
 
-/** Milliseconds between two bytes: no connection is ever idle. */
-const DRIP = 200
+/** Milliseconds between two bytes, so that no connection is ever idle. */
+const INTERVAL = 200
 
-/** Sends the first part at once and the rest drop by drop, without end. Gives what came back once it was cut off. */
-async function drip(socket: Socket, first: string): Promise<string> {
+/** Sends the first part at once, then a byte at a time. @returns the response once the connection is cut */
+async function sendSlowly(socket: Socket, first: string): Promise<string> {
   socket.on('error', () => undefined)
   await once(socket, 'connect')
   socket.write(first)
-  const drops = setInterval(() => socket.write('x'), DRIP)
+  const timer = setInterval(() => socket.write('x'), INTERVAL)
   try {
     return await text(socket).catch(() => '')
   } finally {
-    clearInterval(drops)
+    clearInterval(timer)
   }
 }
 
-describe('200 requests that are sent half', () => {
+describe('200 incomplete requests', () => {
   allowProcesses()
 
   const NEVER = '3600'
@@ -34,7 +34,7 @@ describe('200 requests that are sent half', () => {
       limits: { HEADERS_TIMEOUT: '1', REQUEST_TIMEOUT: NEVER },
       first: (client) => [
         `${start(client)}X-Slow: `,
-        // One that was served before, and is slow with its next request.
+        // A connection whose first request is complete.
         `GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n${start(client)}X-Slow: `,
       ],
     },
@@ -48,7 +48,7 @@ describe('200 requests that are sent half', () => {
   }
 
   for (const [name, { limits, first }] of Object.entries(slow)) {
-    it(`are cut off by ${name} while others are served`, async () => {
+    it(`are cut by ${name} while others are served`, async () => {
       const environment = { DATABASE_URL: 'sqlite:///tasks.db', KEEP_ALIVE_TIMEOUT: NEVER, ...limits }
       const service = new Service(environment)
       const client = await Client.signUp(await service.url())
@@ -57,14 +57,14 @@ describe('200 requests that are sent half', () => {
       const beginnings = Array.from({ length: 100 }, () => first(client)).flat()
       let left = beginnings.length
       const ends = beginnings.map(async (beginning) => {
-        const answer = await drip(connect(Number(port), hostname), beginning)
+        const answer = await sendSlowly(connect(Number(port), hostname), beginning)
         left--
         return answer
       })
       let served = 0
       for (; left > 0; served++) await client.createTask(`Task ${served}`)
       expect(served).to.be.greaterThan(0)
-      // Nothing but a timeout, in the words of the parser or in ours; never that the request was carried out.
+      // A timeout, reported by Node's parser or by the service, but never a created task.
       for (const answer of await Promise.all(ends)) {
         expect(answer).to.match(/^(?:HTTP\/1\.1 200 .*\{"status":"ok"\})?(?:HTTP\/1\.1 408 |$)/s)
       }
@@ -72,7 +72,7 @@ describe('200 requests that are sent half', () => {
     })
   }
 
-  it('are answered with 408 when nothing more comes', async () => {
+  it('get 408 if nothing more is sent', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', HEADERS_TIMEOUT: '1', REQUEST_TIMEOUT: '1' })
     const client = await Client.signUp(await service.url())
     const { hostname, port } = new URL(client.url)
@@ -83,20 +83,20 @@ describe('200 requests that are sent half', () => {
       return text(socket)
     })
     for (const answer of await Promise.all(answers)) expect(answer).to.match(/^HTTP\/1\.1 408 /)
-    // Of headers that are late there is no request yet.
+    // Late headers are not a request yet, so they are not logged.
     await waitUntil(() => /"status":(?:408|499)/.test(service.output))
     expect(service.output.match(/"status":(?:408|499)/g)).to.deep.equal(['"status":408'])
   })
 })
 
-describe('A request that waits for the service longer than REQUEST_TIMEOUT', () => {
+describe('A request that the service handles longer than REQUEST_TIMEOUT', () => {
   allowProcesses()
 
-  it('is answered: that time is for the client', async () => {
+  it('is served, because the timeout is for receiving it', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', BCRYPT_ROUNDS: '12', REQUEST_TIMEOUT: '1' })
     const url = await service.url()
     const logins = Array.from({ length: 20 }, () => {
-      const body = new URLSearchParams({ username: 'nobody@example.com', password: 'wrong horse' })
+      const body = new URLSearchParams({ username: 'unknown@example.com', password: 'wrong horse' })
       return fetch(`${url}/api/v1/auth/login`, { method: 'POST', body })
     })
     for (const { status } of await Promise.all(logins)) expect(status).to.equal(401)

@@ -6,11 +6,11 @@ import { freePort } from '#test/free-port.ts'
 import { allowProcesses, type Environment, folder, Service } from '#test/process.ts'
 import { refusesConnections, waitUntil } from './client.ts'
 
-/** Runs the command after it with its output redirected. */
+/** A launcher that redirects the output of a command. */
 const redirected = (redirection: string) => ['bash', '-c', `exec "$@" ${redirection}`, 'bash']
 
-/** A service whose output cannot be read, on a port that is known. */
-async function started(environment: Environment, launcher: readonly string[]) {
+/** Starts a service on a chosen port, because its output cannot be read. */
+async function startService(environment: Environment, launcher: readonly string[]) {
   const port = await freePort()
   const service = new Service({ DATABASE_URL: 'memory:', PORT: String(port), ...environment }, launcher)
   const url = `http://127.0.0.1:${port}`
@@ -21,8 +21,8 @@ async function started(environment: Environment, launcher: readonly string[]) {
   return { service, url }
 }
 
-/** Each is one line of the log. */
-async function request(url: string, count: number): Promise<void> {
+/** Sends requests, each of which logs one line. */
+async function sendRequests(url: string, count: number): Promise<void> {
   for (let index = 0; index < count; index++) expect((await fetch(`${url}/openapi.json`)).status).to.equal(200)
 }
 
@@ -42,37 +42,37 @@ describe('A log that cannot be written', () => {
 
   for (const [output, redirection] of Object.entries(outputs)) {
     for (const [name, environment] of Object.entries(environments)) {
-      it(`is given up, and the service goes on until it is stopped (${output}, ${name})`, async () => {
-        const { service, url } = await started(environment, redirected(redirection))
-        await request(url, 20)
+      it(`does not stop the service (${output}, ${name})`, async () => {
+        const { service, url } = await startService(environment, redirected(redirection))
+        await sendRequests(url, 20)
         await service.stop()
       })
     }
   }
 
-  it('does not hide an uncaught error: the process ends with 1', async () => {
-    const mistake = "process.on('SIGUSR2',()=>{setImmediate(()=>{throw new Error('a mistake')})})"
-    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(mistake)}`
-    const { service } = await started({ NODE_OPTIONS }, redirected('> /dev/full'))
+  it('does not keep an uncaught error from ending the process with 1', async () => {
+    const throwing = "process.on('SIGUSR2',()=>{setImmediate(()=>{throw new Error('uncaught')})})"
+    const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(throwing)}`
+    const { service } = await startService({ NODE_OPTIONS }, redirected('> /dev/full'))
     service.signal('SIGUSR2')
     expect(await service.exit()).to.equal(1)
   })
 
-  it('has only whole lines when its disk was full, and says how many are missing', async () => {
-    // No file may grow beyond the limit, until that is lifted.
+  it('contains whole lines only and the number of lost lines after a full disk', async () => {
+    // Limits the size of the log file until the limit is lifted below.
     const launcher = ['prlimit', '--fsize=10000:unlimited', ...redirected('> log')]
-    const { service, url } = await started({}, launcher)
+    const { service, url } = await startService({}, launcher)
     const log = () => readFileSync(join(folder, 'log'), 'utf8')
     let requests = 0
     await waitUntil(async () => {
-      await request(url, 1)
+      await sendRequests(url, 1)
       requests++
       return log().length === 10_000
     })
-    await request(url, 10)
+    await sendRequests(url, 10)
     const { status, stderr } = spawnSync('prlimit', [`--pid=${service.pid}`, '--fsize=unlimited:unlimited'])
     expect(status, String(stderr)).to.equal(0)
-    await request(url, 5)
+    await sendRequests(url, 5)
     await service.stop()
 
     const lines = log()

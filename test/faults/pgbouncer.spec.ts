@@ -18,10 +18,10 @@ const ROOT = resolve(import.meta.dirname, '../..')
 /** Debian's own. */
 const PATH = `${process.env.PATH}:/usr/sbin`
 
-/** Connections to the server, fewer than any spec has clients: whoever relies on having one to himself is found out. */
+/** Connections to the server: fewer than any spec has clients, so that transactions share them. */
 const SERVER_CONNECTIONS = 3
 
-/** PgBouncer in transaction mode, with its own settings otherwise, in front of every database of that server. */
+/** PgBouncer in transaction mode, otherwise with defaults, in front of all databases of a server. */
 class PgBouncer {
   readonly #folder = mkdtempSync(join(tmpdir(), 'tasks-pgbouncer-'))
   readonly #port: number
@@ -31,13 +31,13 @@ class PgBouncer {
     this.#port = port
   }
 
-  static async started(server: URL): Promise<PgBouncer> {
+  static async start(server: URL): Promise<PgBouncer> {
     const bouncer = new PgBouncer(await freePort())
     await bouncer.#start(server)
     return bouncer
   }
 
-  /** The same database, reached through it. */
+  /** The URL of a database through PgBouncer. */
   urlOf(direct: string): string {
     const url = new URL(direct)
     url.port = String(this.#port)
@@ -92,7 +92,7 @@ function unprivileged(): { uid?: number; gid?: number } {
   return { uid: Number(uid), gid: Number(gid) }
 }
 
-describe('Behind PgBouncer in transaction mode', () => {
+describe('PgBouncer in transaction mode', () => {
   allowProcesses()
 
   let direct: string
@@ -100,11 +100,11 @@ describe('Behind PgBouncer in transaction mode', () => {
 
   before(async () => {
     direct = await postgresql.databaseUrl()
-    bouncer = await PgBouncer.started(new URL(direct))
+    bouncer = await PgBouncer.start(new URL(direct))
   })
   after(() => bouncer?.stop())
 
-  it('two instances migrate, and serve 100 clients over three connections', async () => {
+  it('lets two instances migrate and serve 50 clients over three connections', async () => {
     const environment = { DATABASE_URL: bouncer.urlOf(direct), DATABASE_PREPARED_STATEMENTS: 'false' }
     const services = [new Service(environment), new Service(environment)]
     const [one = '', two = ''] = await Promise.all(services.map((service) => service.url()))
@@ -128,7 +128,7 @@ describe('Behind PgBouncer in transaction mode', () => {
     expect(rows).to.have.length.of.at.most(SERVER_CONNECTIONS)
   })
 
-  it('a start without DATABASE_PREPARED_STATEMENTS=false is told to set it', async () => {
+  it('makes a start without DATABASE_PREPARED_STATEMENTS=false fail with a message that names it', async () => {
     const url = new URL(bouncer.urlOf(direct))
     const message = await new Service({ DATABASE_URL: url.href }).refusal()
     expect(message).to.equal(
@@ -136,7 +136,7 @@ describe('Behind PgBouncer in transaction mode', () => {
     )
   })
 
-  it('values, edits and durability do not depend on the settings of the sessions', async () => {
+  it('changes neither values nor edits nor durability, whatever its sessions are set to', async () => {
     const changed = new URL(await postgresql.databaseUrl())
     const target = postgresqlTarget(bouncer.urlOf(changed.href))
     const operator = new pg.Client(changed.href)
@@ -158,7 +158,7 @@ describe('Behind PgBouncer in transaction mode', () => {
     await Promise.all(databases.map((database) => database.close()))
   })
 
-  it('the server that takes writes is found behind a host that is down, and a read-only one is not used', async () => {
+  it('is used behind a host that is down, but not while its server is read-only', async () => {
     const operator = new pg.Client(new URL('/postgres', direct).href)
     await operator.connect()
     try {
@@ -188,7 +188,7 @@ describe('Behind PgBouncer in transaction mode', () => {
     }
   })
 
-  it('the whole API keeps its contract', async () => {
+  it('passes the HTTP specs of PostgreSQL', async () => {
     const mocha = ['--config', 'test/processes.mocharc.json', '--no-parallel', '--fail-zero']
     const specs = ['--grep', '\\(PostgreSQL\\)', '--reporter', 'json', 'test/http/**/*.spec.ts']
     const child = spawn(process.execPath, [join(ROOT, 'node_modules/mocha/bin/mocha.js'), ...mocha, ...specs], {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Postgresql, startPostgresql } from '#test/embedded-postgresql.ts'
 
-/** A PostgreSQL that a spec may stop and start again, at the same port and with what it has kept. */
+/** A PostgreSQL server that a spec can kill and restart with its port and data. */
 export class PostgresqlServer {
   readonly url: string
   readonly #folder: string
@@ -15,10 +15,10 @@ export class PostgresqlServer {
     this.#server = server
   }
 
-  static async started(): Promise<PostgresqlServer> {
+  static async start(): Promise<PostgresqlServer> {
     const folder = mkdtempSync(join(tmpdir(), 'tasks-postgresql-'))
     process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-    // A commit that was acknowledged is in the log before, which outlives the server, though not a power cut.
+    // Without fsync, acknowledged commits survive a killed server, though not a power cut.
     const options = { folder, persistent: true, initdb: ['--no-sync'], settings: ['fsync=off'] }
     return new PostgresqlServer(folder, await startPostgresql(options))
   }
@@ -27,10 +27,10 @@ export class PostgresqlServer {
     return this.#server.start()
   }
 
-  /** At once, in the middle of what it does. */
+  /** Stops the server immediately, without a checkpoint. */
   async kill(): Promise<void> {
     const [pid] = readFileSync(join(this.#folder, 'postmaster.pid'), 'utf8').split('\n')
-    // The package asks it to stop as well, which changes nothing any more, and awaits the end.
+    // `stop` waits for the end.
     process.kill(Number(pid), 'SIGQUIT')
     await this.#server.stop()
   }

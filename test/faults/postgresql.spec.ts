@@ -6,15 +6,15 @@ import { allowProcesses, Service } from '#test/process.ts'
 import { Client, WriteLoad, waitUntil } from './client.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 
-/** As a stranger would, so that what counts logins in PostgreSQL is asked as well. */
-const LIMITED = {
+/** Limits that are never reached, so that the counters in PostgreSQL are used. */
+const LIMITS = {
   RATE_LIMIT_ENABLED: 'true',
   RATE_LIMIT_USER: '1000000',
   RATE_LIMIT_LOGIN: '1000000',
   RATE_LIMIT_REGISTER: '1000000',
 }
 
-/** As the service has it, in every release. */
+/** The advisory lock that every release of the service takes to migrate. */
 const MIGRATION_LOCK = 7_235_174
 
 async function query(url: string, sql: string): Promise<unknown[]> {
@@ -27,18 +27,18 @@ async function query(url: string, sql: string): Promise<unknown[]> {
   }
 }
 
-describe('A PostgreSQL that stops and starts under load', () => {
+describe('A PostgreSQL restart under load', () => {
   allowProcesses()
 
   let server: PostgresqlServer
 
   before(async () => {
-    server = await PostgresqlServer.started()
+    server = await PostgresqlServer.start()
   })
   after(() => server.remove())
 
-  it('is 503 meanwhile, and served again by itself when it is back; nothing acknowledged is lost', async () => {
-    const service = new Service({ DATABASE_URL: server.url, ...LIMITED })
+  it('causes 503 until the server is back, and loses no acknowledged task', async () => {
+    const service = new Service({ DATABASE_URL: server.url, ...LIMITS })
     const client = await Client.signUp(await service.url())
     const ready = async () => (await client.send('GET', '/readyz')).status
     const load = new WriteLoad(client, 16)
@@ -65,7 +65,7 @@ describe('A PostgreSQL that stops and starts under load', () => {
     for (const { status, code, retryAfter, title } of load.refusals) {
       expect(status).to.equal(503)
       expect(code).to.be.oneOf(['store_unavailable', 'outcome_unknown'])
-      // The one says that nothing was done, the other is not to be tried again without a look.
+      // Only `store_unavailable` promises that nothing was stored.
       if (code === 'store_unavailable') expect(stored.has(title)).to.equal(false)
       expect(String(retryAfter)).to.match(code === 'store_unavailable' ? /^\d+$/ : /^null$/)
     }
@@ -73,7 +73,7 @@ describe('A PostgreSQL that stops and starts under load', () => {
     expect(service.alive).to.equal(true)
   })
 
-  it('keeps nobody waiting who stops the service meanwhile', async () => {
+  it('does not delay stopping the service', async () => {
     const service = new Service({ DATABASE_URL: server.url })
     await service.url()
     await server.kill()
@@ -85,9 +85,9 @@ describe('A PostgreSQL that stops and starts under load', () => {
     }
   })
 
-  it('keeps nobody waiting who stops the service while it says nothing at all', async () => {
+  it('does not delay stopping the service, even if the server hangs', async () => {
     const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
-    const service = new Service({ DATABASE_URL: proxy.url.href, SHUTDOWN_TIMEOUT: '1', ...LIMITED })
+    const service = new Service({ DATABASE_URL: proxy.url.href, SHUTDOWN_TIMEOUT: '1', ...LIMITS })
     const client = await Client.signUp(await service.url())
     proxy.silence()
     const cut = [client.createTask('Task'), client.listTasks(), Client.logIn(client.url)]
@@ -101,15 +101,15 @@ describe('A PostgreSQL that stops and starts under load', () => {
   })
 })
 
-describe('A pool of two connections', () => {
+describe('A pool of two PostgreSQL connections', () => {
   allowProcesses()
 
-  it('serves 200 clients at once, without a deadlock and without losing a request', async () => {
+  it('serves 200 concurrent clients without a deadlock or a lost request', async () => {
     const service = new Service({
       DATABASE_URL: await postgresql.databaseUrl(),
       DATABASE_POOL_SIZE: '2',
       PASSWORD_QUEUE_LIMIT: '1000',
-      ...LIMITED,
+      ...LIMITS,
     })
     const url = await service.url()
     const clients = Array.from({ length: 200 }, async (_, index) => {
@@ -127,12 +127,12 @@ describe('A pool of two connections', () => {
   })
 })
 
-describe('Instances that start at once on an empty PostgreSQL', () => {
+describe('Instances that start together on an empty PostgreSQL database', () => {
   allowProcesses()
 
-  it('migrate it once, and serve the same accounts and tasks', async () => {
+  it('migrate it once and serve the same accounts and tasks', async () => {
     const DATABASE_URL = await postgresql.databaseUrl()
-    // Held until each of them waits for it: then none of them is too late to be in another's way.
+    // Holds the lock until all instances wait for it, so that they compete.
     const holder = new pg.Client(DATABASE_URL)
     await holder.connect()
     await holder.query(`select pg_advisory_lock(${MIGRATION_LOCK})`)
@@ -153,7 +153,7 @@ describe('Instances that start at once on an empty PostgreSQL', () => {
   })
 })
 
-describe('A start that waits for another instance to migrate', () => {
+describe('A start that waits for the migration of another instance', () => {
   allowProcesses()
 
   let holder: pg.Client
@@ -170,13 +170,13 @@ describe('A start that waits for another instance to migrate', () => {
   })
   afterEach(() => holder.end())
 
-  it('ends with 0 when it is stopped, and with every line of its log', async () => {
+  it('exits with 0 and a complete log when it is stopped', async () => {
     service.signal('SIGTERM')
     expect(await service.exit()).to.equal(0)
     expect(service.output).to.include('SIGTERM received')
   })
 
-  it('ends with 1 and a message when the server cuts the connection', async () => {
+  it('exits with 1 and a message if the server closes the connection', async () => {
     await holder.query(`select pg_terminate_backend(pid) from pg_stat_activity
       where datname = current_database() and application_name = 'task-management-api'`)
     expect(await service.refusal()).to.match(/^The PostgreSQL database at .* cannot be migrated: .*$/)

@@ -27,13 +27,18 @@ function refusals({ token }: Client): Readonly<Record<string, Refused>> {
   return {
     'a large body': { path, headers: { ...signed, ...json }, body: large, status: 413 },
     'a very large body': { path, headers: { ...signed, ...json }, body: Buffer.alloc(20 * MIB, ' '), status: 413 },
-    'broken compression': {
+    'corrupt gzip': {
       path,
       headers: { ...signed, ...json, 'content-encoding': 'gzip' },
       body: randomBytes(1.5 * MIB),
       status: 400,
     },
-    'a wrong media type': { path, headers: { ...signed, 'content-type': 'text/plain' }, body: large, status: 415 },
+    'an unsupported media type': {
+      path,
+      headers: { ...signed, 'content-type': 'text/plain' },
+      body: large,
+      status: 415,
+    },
     'no token': { path, headers: json, body: large, status: 401 },
     'no token and a small body': { path, headers: json, body: large.subarray(0, 1_000), status: 401 },
     'an unknown path': { path: '/nowhere', headers: json, body: large, status: 404 },
@@ -42,18 +47,18 @@ function refusals({ token }: Client): Readonly<Record<string, Refused>> {
 
 const KINDS = Object.keys(refusals({ token: '' } as Client))
 
-/** A body of unknown length, sent in chunks. */
-async function* pieces(body: Buffer): AsyncGenerator<Buffer> {
+/** A stream, which fetch sends in chunks. */
+async function* streamOf(body: Buffer): AsyncGenerator<Buffer> {
   for (let start = 0; start < body.length; start += 65_536) yield body.subarray(start, start + 65_536)
 }
 
-/** Sends each refused request twice, each time followed by one that is answered; gives all statuses. */
+/** Sends the rejected request and then a valid one, both twice. @returns the four statuses */
 type RealClient = (url: string, refused: Refused, isChunked: boolean) => Promise<readonly number[]>
 
 const withFetch: RealClient = async (url, { path, headers, body }, isChunked) => {
   const statuses: number[] = []
   for (let count = 0; count < 2; count++) {
-    const sent = isChunked ? { body: pieces(body), duplex: 'half' } : { body }
+    const sent = isChunked ? { body: streamOf(body), duplex: 'half' } : { body }
     const refused = await fetch(url + path, { method: 'POST', headers, ...sent } as RequestInit)
     statuses.push(refused.status)
     expect(await refused.json()).to.include({ status: refused.status })
@@ -115,7 +120,7 @@ const withPython: RealClient = async (url, { path, headers, body }, isChunked) =
   return stdout.trim().split('\n').map(Number)
 }
 
-/** It asks the service to close the connection. */
+/** urllib sends Connection: close. */
 const URLLIB = `
 import json, sys, urllib.request, urllib.error
 given = json.load(sys.stdin)
@@ -161,13 +166,13 @@ const clients: Readonly<Record<string, RealClient>> = {
   'curl, in HTTP/1.0': curlWith('--http1.0'),
 }
 
-describe('A refused body', () => {
+describe('A rejected body', () => {
   allowProcesses()
 
   for (const [name, client] of Object.entries(clients)) {
     for (const isChunked of [false, true]) {
       if (isChunked && name.includes('1.0')) continue
-      it(`is answered to ${name}, which then goes on (${isChunked ? 'in chunks' : 'with its length'})`, async () => {
+      it(`lets ${name} read the response and continue (${isChunked ? 'in chunks' : 'with its length'})`, async () => {
         const service = new Service({ DATABASE_URL: 'memory:' })
         const jane = await Client.signUp(await service.url())
         for (const kind of KINDS) {

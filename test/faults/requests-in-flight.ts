@@ -4,8 +4,8 @@ import { json } from 'node:stream/consumers'
 import { expect } from 'chai'
 import type { Client, Task } from './client.ts'
 
-/** Requests whose handling has begun: each has been told to go on with its body, and keeps it back. */
-export async function requestsInFlight({ url, token }: Client, count: number): Promise<ClientRequest[]> {
+/** Starts requests that have received 100 Continue and hold back their bodies. */
+export async function startRequests({ url, token }: Client, count: number): Promise<ClientRequest[]> {
   const requests = Array.from({ length: count }, (_, index) => {
     const headers = {
       authorization: `Bearer ${token}`,
@@ -17,7 +17,7 @@ export async function requestsInFlight({ url, token }: Client, count: number): P
   })
   const begun = requests.map((each) => once(each, 'continue'))
   for (const each of requests) {
-    each.on('error', () => undefined) // for who awaits its answer to say
+    each.on('error', () => undefined) // reported by `finishRequest`
     each.flushHeaders()
   }
   await Promise.all(begun)
@@ -26,8 +26,8 @@ export async function requestsInFlight({ url, token }: Client, count: number): P
 
 const bodyOf = (index: number) => JSON.stringify({ title: `Task ${String(index).padStart(3, '0')}` })
 
-/** The task that one of them makes after all. */
-export async function finished(begun: ClientRequest, index: number): Promise<Task> {
+/** Sends the body. @returns the created task */
+export async function finishRequest(begun: ClientRequest, index: number): Promise<Task> {
   begun.end(bodyOf(index))
   const [answer] = (await once(begun, 'response')) as [IncomingMessage]
   expect(answer.statusCode).to.equal(201)

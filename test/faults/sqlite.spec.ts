@@ -18,10 +18,10 @@ function integrityOf(path: string): unknown {
   }
 }
 
-describe('kill -9 during writes on SQLite', () => {
+describe('SIGKILL during writes to SQLite', () => {
   allowProcesses()
 
-  it('loses no task that was acknowledged, and leaves a sound database', async () => {
+  it('loses no acknowledged task and leaves a sound database', async () => {
     let service = new Service({ DATABASE_URL })
     const client = await Client.signUp(await service.url())
     const acknowledged: Task[] = []
@@ -40,19 +40,19 @@ describe('kill -9 during writes on SQLite', () => {
   })
 })
 
-/** A disk of about a megabyte that fills up. */
+/** A disk with room for about a megabyte. */
 interface SmallDisk {
   readonly name: string
-  /** Runs the command after it with that disk as its working directory. */
+  /** Runs a command with the disk as its working directory. */
   readonly launcher: () => readonly string[]
-  /** The working directory, as it is seen from here. */
+  /** The path of the working directory for this process. */
   folderOf(service: Service): string
   makeRoom(service: Service): void
 }
 
-/** Needs no privilege: no file may grow beyond the limit, until that is lifted. */
+/** A limit on the file size, which needs no privilege. */
 const limitedFiles: SmallDisk = {
-  name: 'no file may grow',
+  name: 'a file size limit',
   launcher: () => ['prlimit', '--fsize=1000000:unlimited'],
   folderOf: () => folder,
   makeRoom({ pid }) {
@@ -60,7 +60,7 @@ const limitedFiles: SmallDisk = {
   },
 }
 
-/** A file system that only the service sees, and that ends with it. Part of it is taken by a file of somebody else. */
+/** A file system in a mount namespace of the service, mostly filled by another file. */
 const PRIVATE_MOUNT = ['unshare', '--map-root-user', '--mount', 'sh', '-ec']
 const tmpfs: SmallDisk = {
   name: 'a full tmpfs',
@@ -75,8 +75,8 @@ const tmpfs: SmallDisk = {
   },
 }
 
-/** Where a process may not mount anything, as in a container with the usual rights, the other disk has to do. */
-const mountable =
+/** Whether this process may mount a file system. Most containers forbid it. */
+const canMount =
   spawnSync(PRIVATE_MOUNT[0] as string, [...PRIVATE_MOUNT.slice(1), 'mount -t tmpfs none /mnt']).status === 0
 
 function run(command: string, ...words: string[]): void {
@@ -84,11 +84,11 @@ function run(command: string, ...words: string[]): void {
   expect(status, `${command} (of Debian's util-linux): ${error?.message ?? stderr}`).to.equal(0)
 }
 
-describe('A disk that is full', () => {
+describe('A full disk', () => {
   allowProcesses()
 
-  for (const disk of mountable ? [limitedFiles, tmpfs] : [limitedFiles]) {
-    it(`refuses writes, serves reads, loses nothing, and recovers when there is room (${disk.name})`, async () => {
+  for (const disk of canMount ? [limitedFiles, tmpfs] : [limitedFiles]) {
+    it(`causes 503 for writes but not for reads until there is room, and loses no acknowledged task (${disk.name})`, async () => {
       const service = new Service({ DATABASE_URL }, disk.launcher())
       const client = await Client.signUp(await service.url())
       const kept = await client.createTask('before')
@@ -111,7 +111,7 @@ describe('A disk that is full', () => {
       await after.stop()
       expect(after.refusals).to.deep.equal([])
       expect(await client.findLost([kept, ...load.acknowledged, ...after.acknowledged])).to.deep.equal([])
-      // SQLite would look for its log where the path leads to here, not there.
+      // SQLite resolves the path of the log in this process's file system, so copy both files.
       for (const file of ['tasks.db', 'tasks.db-wal']) {
         copyFileSync(join(disk.folderOf(service), file), join(folder, `copy-of-${file}`))
       }
@@ -120,7 +120,7 @@ describe('A disk that is full', () => {
   }
 })
 
-describe('The SQLite file under a running service', () => {
+describe('The SQLite file of a running service', () => {
   allowProcesses()
 
   const path = (suffix: string) => join(folder, `tasks.db${suffix}`)
@@ -151,7 +151,7 @@ describe('The SQLite file under a running service', () => {
 
   const problems = (service: Service) => lines(service).filter(({ level, msg }) => level >= 40 && msg !== 'request')
 
-  const ways: Readonly<Record<string, () => void>> = {
+  const damages: Readonly<Record<string, () => void>> = {
     'is removed': () => {
       for (const name of files()) rmSync(join(folder, name))
     },
@@ -159,17 +159,17 @@ describe('The SQLite file under a running service', () => {
       copyFileSync(path(''), path('.new'))
       renameSync(path('.new'), path(''))
     },
-    'is removed but for its log': () => rmSync(path('')),
-    'loses its log': () => rmSync(path('-wal')),
-    'loses the index of its log': () => rmSync(path('-shm')),
+    'is removed without its write-ahead log': () => rmSync(path('')),
+    'loses its write-ahead log': () => rmSync(path('-wal')),
+    'loses its shared-memory file': () => rmSync(path('-shm')),
   }
-  for (const [what, damage] of Object.entries(ways)) {
-    it(`answers 503 while it ${what}, acknowledges no write, and logs one line`, async () => {
+  for (const [what, damage] of Object.entries(damages)) {
+    it(`causes 503 and one log line if it ${what}`, async () => {
       const service = new Service({ DATABASE_URL })
       const client = await Client.signUp(await service.url())
       await client.createTask('kept')
       damage()
-      // Without a wait: each group of writes compares.
+      // Every group commit checks the file, so the first write already fails.
       expect((await client.postTask('lost')).status).to.equal(503)
       await waitUntil(async () => !(await ready(client)))
       await expectUnavailable(client)
@@ -181,7 +181,7 @@ describe('The SQLite file under a running service', () => {
     })
   }
 
-  it('serves again when the same file is back, and says so once', async () => {
+  it('is used again once it is back, with one log line', async () => {
     const service = new Service({ DATABASE_URL })
     const client = await Client.signUp(await service.url())
     const kept = await client.createTask('kept')
@@ -204,7 +204,7 @@ describe('The SQLite file under a running service', () => {
     expect(integrityOf(path(''))).to.equal('ok')
   })
 
-  it('keeps what it acknowledged before it lost its log, when it is stopped', async () => {
+  it('keeps acknowledged tasks if the service stops after the write-ahead log was removed', async () => {
     const service = new Service({ DATABASE_URL })
     const client = await Client.signUp(await service.url())
     const kept = await client.createTask('kept')
@@ -215,7 +215,7 @@ describe('The SQLite file under a running service', () => {
     expect(await client.at(await next.url()).findLost([kept])).to.deep.equal([])
   })
 
-  it('answers 503 from every worker while it is removed', async () => {
+  it('causes 503 in every worker if it is removed', async () => {
     const service = new Service({ DATABASE_URL, WEB_CONCURRENCY: '2' })
     const client = await Client.signUp(await service.url())
     for (const name of files()) rmSync(join(folder, name))

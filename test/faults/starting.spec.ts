@@ -11,16 +11,16 @@ import { allowProcesses, type Environment, folder, Process, Service } from '#tes
 import { Client } from './client.ts'
 
 const MAIN = 'src/main.ts'
-/** What `main.ts` sets Node up for. */
+/** The service without the setup of `main.ts`. */
 const SERVICE = 'src/service.ts'
-/** No message may repeat it. */
+/** Must not appear in any message. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print'
 
-/** With nothing set that would not be by itself. */
+/** Starts a process with defaults, except for the port. */
 const start = (environment: Environment, file = MAIN) => new Process(file, { PORT: '0', ...environment })
 
-/** Wrong values of every variable, by what else it takes to be wrong. */
-const wrong: readonly { readonly among: Environment; readonly values: Environment }[] = [
+/** An invalid value for every variable, with the other variables that make it invalid. */
+const invalid: readonly { readonly among: Environment; readonly values: Environment }[] = [
   {
     among: {},
     values: {
@@ -56,18 +56,18 @@ const wrong: readonly { readonly among: Environment; readonly values: Environmen
   { among: { DATABASE_URL: 'memory:' }, values: { WEB_CONCURRENCY: '2' } },
 ]
 
-/** Texts that are right whatever they hold. A wrong HOST shows when the service listens. */
+/** Variables without an invalid value. A wrong HOST fails later, when the service listens. */
 const FREE_FORM = ['PROJECT_NAME', 'ENVIRONMENT', 'HOST']
 
-/** What is said of a SQLite file of another program. */
+/** The message for a SQLite file of another program. */
 const FOREIGN = /the file belongs to another program|is no database of this service/
 
-describe('A start that fails', () => {
+describe('A failing start', () => {
   allowProcesses()
 
-  for (const { among, values } of wrong) {
+  for (const { among, values } of invalid) {
     const names = Object.keys(values)
-    it(`names every one of ${names.length} wrong variables, and nothing else (${names[0]}, …)`, async () => {
+    it(`names exactly the ${names.length} invalid variables (${names[0]}, …)`, async () => {
       const message = await new Service({ ...among, ...values }).refusal()
       const named = message.split('\n').map((line) => /^(\w+) must ./.exec(line)?.[1])
       expect(named).to.have.members(names)
@@ -76,12 +76,12 @@ describe('A start that fails', () => {
     })
   }
 
-  it('leaves no variable out', () => {
-    const named = wrong.flatMap(({ values }) => Object.keys(values))
+  it('is tested with an invalid value of every variable', () => {
+    const named = invalid.flatMap(({ values }) => Object.keys(values))
     expect([...named, ...FREE_FORM]).to.have.members(Object.keys(variablesOf(true).entries))
   })
 
-  it('names a HOST that is no address of this machine, and one that is not known', async () => {
+  it('names a HOST that is not local or cannot be resolved', async () => {
     for (const HOST of ['192.0.2.1', 'nowhere.invalid']) {
       const message = await new Service({ DATABASE_URL: 'memory:', HOST }).refusal()
       expect(message)
@@ -90,7 +90,7 @@ describe('A start that fails', () => {
     }
   })
 
-  it('refuses a SQLite file of another program unchanged, as every command does', async () => {
+  it('leaves a SQLite file of another program unchanged, as does every command', async () => {
     const names = ['notes.db', 'notes-wal.db']
     for (const name of names) {
       const notes = new BetterSqlite3(join(folder, name))
@@ -129,7 +129,7 @@ describe('A start that fails', () => {
     expect(contents()).to.deep.equal(before)
   })
 
-  it('names the path of a database that can’t be opened', async () => {
+  it('names the path of a database that cannot be opened', async () => {
     mkdirSync(join(folder, 'a-folder'))
     writeFileSync(join(folder, 'a-file'), 'This is no database, and it is long enough to tell.'.repeat(100))
     const refused = ['missing/tasks.db', 'a-folder', 'a-file/tasks.db', 'a-file'].map(async (path) => {
@@ -140,14 +140,14 @@ describe('A start that fails', () => {
     await Promise.all(refused)
   })
 
-  it('names what is wrong in .env, and repeats none of it', async () => {
-    writeFileSync(join(folder, '.env'), `LOG_LEVEL=${SECRET}\nNOBODY_KNOWS=${SECRET}`)
+  it('names an invalid variable in .env without its value', async () => {
+    writeFileSync(join(folder, '.env'), `LOG_LEVEL=${SECRET}\nUNKNOWN_VARIABLE=${SECRET}`)
     expect(await start({}).refusal())
       .to.match(/\bLOG_LEVEL must /)
       .and.not.include(SECRET)
   })
 
-  it('refuses a .env that is not understood, names the line and repeats none of it', async () => {
+  it('names the line of a malformed .env without its content', async () => {
     const refused = {
       'line 3': `# a comment\n\nSECRET_KEY: ${SECRET}`,
       'line 2': Buffer.from(`PORT=0\nPROJECT_NAME=caf\xe9 ${SECRET}`, 'latin1'),
@@ -166,7 +166,7 @@ describe('A start that fails', () => {
     expect(readdirSync(folder)).to.deep.equal(['.env'])
   })
 
-  describe('where something else listens', () => {
+  describe('on a port in use', () => {
     let occupied: Server
     let port: string
 
@@ -179,22 +179,22 @@ describe('A start that fails', () => {
 
     const inUse = (variable: string) => `Cannot listen on 127.0.0.1:${port} (HOST, ${variable}): port already in use.`
 
-    it('names the PORT that is in use', async () => {
+    it('names PORT', async () => {
       expect(await new Service({ DATABASE_URL: 'memory:', PORT: port }).refusal()).to.equal(inUse('PORT'))
     })
 
-    it('names the PORT once, however many workers want it', async () => {
+    it('names PORT once for two workers', async () => {
       expect(await new Service({ WEB_CONCURRENCY: '2', PORT: port }).refusal()).to.equal(inUse('PORT'))
     })
 
     for (const workers of ['1', '2']) {
-      it(`names the METRICS_PORT that is in use (WEB_CONCURRENCY=${workers})`, async () => {
-        // Connections to a server would keep a process that does not mean to end.
+      it(`names METRICS_PORT (WEB_CONCURRENCY=${workers})`, async () => {
+        // Open connections to PostgreSQL would keep a process running that is not ended.
         const environment = { DATABASE_URL: await postgresql.databaseUrl(), WEB_CONCURRENCY: workers }
         expect(await new Service({ ...environment, METRICS_PORT: port }).refusal()).to.equal(inUse('METRICS_PORT'))
       })
 
-      it(`ends although the metrics have a port already (WEB_CONCURRENCY=${workers})`, async () => {
+      it(`ends the process although the metrics port is open (WEB_CONCURRENCY=${workers})`, async () => {
         const metrics = { METRICS_PORT: String(await freePort()) }
         const message = await new Service({ WEB_CONCURRENCY: workers, PORT: port, ...metrics }).refusal()
         expect(message).to.equal(inUse('PORT'))
@@ -203,7 +203,7 @@ describe('A start that fails', () => {
   })
 
   for (const workers of ['1', '2']) {
-    it(`names host and port of a PostgreSQL that nobody reaches, and no password (WEB_CONCURRENCY=${workers})`, async () => {
+    it(`names host and port of an unreachable PostgreSQL, but no password (WEB_CONCURRENCY=${workers})`, async () => {
       const port = await freePort()
       const DATABASE_URL = `postgresql://jane:${SECRET}@127.0.0.1:${port}/tasks`
       const message = await new Service({ DATABASE_URL, WEB_CONCURRENCY: workers }).refusal()
@@ -217,33 +217,33 @@ describe('A start that fails', () => {
 describe('A start', () => {
   allowProcesses()
 
-  it('takes a REQUEST_TIMEOUT that is below the default of HEADERS_TIMEOUT', async () => {
+  it('accepts a REQUEST_TIMEOUT below the default of HEADERS_TIMEOUT', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', REQUEST_TIMEOUT: '1' })
     expect((await fetch(`${await service.url()}/health`)).status).to.equal(200)
   })
 
-  it('keeps the compile cache where it is configured, and by default in no world-writable folder', async () => {
-    const told = join(folder, 'compiled')
-    for (const environment of [{ NODE_COMPILE_CACHE: told }, { TMPDIR: folder }]) {
+  it('stores the compile cache in NODE_COMPILE_CACHE, and by default in no world-writable folder', async () => {
+    const cache = join(folder, 'compiled')
+    for (const environment of [{ NODE_COMPILE_CACHE: cache }, { TMPDIR: folder }]) {
       const main = start({ DATABASE_URL: 'memory:', ...environment })
       await main.url()
       await main.stop()
     }
-    expect(readdirSync(told)).to.have.lengthOf(1)
+    expect(readdirSync(cache)).to.have.lengthOf(1)
     expect(readdirSync(folder)).to.deep.equal(['compiled'])
   })
 
-  it('lets V8 put no object among those that live long by a guess, which would never be revised', async () => {
-    const guesses = "import { setFlagsFromString } from 'node:v8'; setFlagsFromString('--trace-pretenuring-statistics')"
+  it('turns allocation-site pretenuring off in V8', async () => {
+    const tracing = "import { setFlagsFromString } from 'node:v8'; setFlagsFromString('--trace-pretenuring-statistics')"
     const environment = {
       DATABASE_URL: 'memory:',
-      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(guesses)}`,
+      NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(tracing)}`,
     }
     for (const file of [MAIN, SERVICE]) {
       const main = start(environment, file)
       await main.url()
       await main.stop()
-      // The second shows that V8 would tell.
+      // Without the flag of main.ts, V8 prints statistics.
       expect(/pretenuring: /.test(main.output)).to.equal(file === SERVICE)
     }
   })
@@ -252,24 +252,24 @@ describe('A start', () => {
 describe('An uncaught exception', () => {
   allowProcesses()
 
-  /** Throws in the middle of the service's life, as a mistake of ours would. */
-  const provoked = (mistake: string): Environment => ({
-    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`process.on('SIGUSR2',()=>{${mistake}})`)}`,
+  /** Runs code in the service on SIGUSR2. */
+  const onSignal = (code: string): Environment => ({
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(`process.on('SIGUSR2',()=>{${code}})`)}`,
   })
 
-  const mistakes = {
-    'is thrown': "setImmediate(()=>{throw new Error('a mistake')})",
-    'rejects a promise': "Promise.reject(new Error('a mistake'))",
+  const errors = {
+    'is thrown': "setImmediate(()=>{throw new Error('uncaught')})",
+    'rejects a promise': "Promise.reject(new Error('uncaught'))",
   }
-  for (const [name, mistake] of Object.entries(mistakes)) {
-    it(`ends the process with 1 and a line in the log where it ${name}`, async () => {
-      const service = new Service({ DATABASE_URL: 'memory:', ...provoked(mistake) })
+  for (const [name, code] of Object.entries(errors)) {
+    it(`ends the process with 1 and a log line if it ${name}`, async () => {
+      const service = new Service({ DATABASE_URL: 'memory:', ...onSignal(code) })
       await Client.signUp(await service.url())
       service.signal('SIGUSR2')
       expect(await service.exit()).to.equal(1)
       const last = JSON.parse(service.output.trim().split('\n').at(-1) as string)
       expect(last).to.include({ level: 60, msg: 'Uncaught exception; exiting' })
-      expect(last.err).to.include({ message: 'a mistake' })
+      expect(last.err).to.include({ message: 'uncaught' })
     })
   }
 })

@@ -3,24 +3,24 @@ import { connect } from 'node:net'
 import { expect } from 'chai'
 import { allowProcesses, Service } from '#test/process.ts'
 import { Client, refusesConnections, waitUntil } from './client.ts'
-import { finished, requestsInFlight } from './requests-in-flight.ts'
+import { finishRequest, startRequests } from './requests-in-flight.ts'
 
-/** Longer than a test lasts. */
+/** Seconds, longer than a test lasts. */
 const NEVER = '3600'
 
 describe('Stopping', () => {
   allowProcesses()
 
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    it(`answers the requests in flight on ${signal}, takes no new ones, and ends with 0`, async () => {
+    it(`completes the requests in flight on ${signal}, accepts no others, and exits with 0`, async () => {
       const service = new Service({ DATABASE_URL: 'sqlite:///tasks.db', SHUTDOWN_TIMEOUT: NEVER })
       const url = await service.url()
       const client = await Client.signUp(url)
-      const requests = await requestsInFlight(client, 20)
+      const requests = await startRequests(client, 20)
 
       service.signal(signal)
       await waitUntil(() => refusesConnections(url))
-      const acknowledged = await Promise.all(requests.map(finished))
+      const acknowledged = await Promise.all(requests.map(finishRequest))
       expect(await service.exit()).to.equal(0)
 
       const again = new Service({ DATABASE_URL: 'sqlite:///tasks.db' })
@@ -28,17 +28,17 @@ describe('Stopping', () => {
     })
   }
 
-  it('cuts a client off that is stuck, after SHUTDOWN_TIMEOUT, and ends with 0 all the same', async () => {
+  it('cuts a stuck client after SHUTDOWN_TIMEOUT and exits with 0', async () => {
     const limits = { SHUTDOWN_TIMEOUT: '1', HEADERS_TIMEOUT: '10', REQUEST_TIMEOUT: NEVER }
     const service = new Service({ DATABASE_URL: 'memory:', ...limits })
-    const requests = await requestsInFlight(await Client.signUp(await service.url()), 3)
+    const requests = await startRequests(await Client.signUp(await service.url()), 3)
     const cut = requests.map((each) => once(each, 'error'))
     service.signal('SIGTERM')
     for (const [error] of await Promise.all(cut)) expect(error).to.have.property('code', 'ECONNRESET')
     expect(await service.exit()).to.equal(0)
   })
 
-  it('does not wait for a connection that has sent nothing', async () => {
+  it('does not wait for an idle connection', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', SHUTDOWN_TIMEOUT: NEVER, HEADERS_TIMEOUT: NEVER })
     const { hostname, port } = new URL(await service.url())
     const socket = connect(Number(port), hostname)
@@ -52,7 +52,7 @@ describe('Stopping', () => {
     { name: 'one process', environment: { DATABASE_URL: 'memory:' } },
     { name: 'workers', environment: { DATABASE_URL: 'sqlite:///tasks.db', WEB_CONCURRENCY: '2' } },
   ]) {
-    it(`leaves time for what a trace still has to send, and not for ever (${name})`, async () => {
+    it(`leaves a limited time for flushing traces (${name})`, async () => {
       const sending = "process.on('SIGTERM',()=>setTimeout(()=>console.log('sent'),200));"
       const endless = "process.on('SIGTERM',()=>setInterval(()=>{},1e3))"
       const hook = `data:text/javascript,${encodeURIComponent(sending + endless)}`
@@ -64,7 +64,7 @@ describe('Stopping', () => {
     })
   }
 
-  it('tells a load balancer for SHUTDOWN_DELAY that it stops, and serves meanwhile', async () => {
+  it('keeps serving for SHUTDOWN_DELAY while /readyz returns 503', async () => {
     const service = new Service({ DATABASE_URL: 'memory:', SHUTDOWN_DELAY: NEVER })
     const client = await Client.signUp(await service.url())
     expect((await client.send('GET', '/readyz')).status).to.equal(200)

@@ -6,13 +6,13 @@ import { freePort } from '#test/free-port.ts'
 import { allowProcesses, folder, Service, testEnds } from '#test/process.ts'
 import { Client, refusesConnections, type Task, TIMEOUT, WriteLoad, waitUntil } from './client.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
-import { finished, requestsInFlight } from './requests-in-flight.ts'
+import { finishRequest, startRequests } from './requests-in-flight.ts'
 
 const workersOf = ({ pid }: Service): number[] =>
   readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
 
-/** One that has ended and that nobody has asked about yet is there as well, marked Z. */
-function lives(pid: number): boolean {
+/** Whether a process runs. A zombie, in state Z, does not. */
+function isRunning(pid: number): boolean {
   try {
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
   } catch {
@@ -20,8 +20,8 @@ function lives(pid: number): boolean {
   }
 }
 
-/** Asks on new connections for as long as nobody says stop. Each is answered, or cut where a worker ends; none hangs. */
-class NewConnections {
+/** Sends requests on new connections until stopped. Each is served, or cut if its worker ends; none may hang. */
+class NewConnectionLoad {
   readonly #end: Promise<unknown>
   answered = 0
   #stopped = false
@@ -31,8 +31,8 @@ class NewConnections {
   }
 
   async #ask(url: string): Promise<void> {
-    const ends = testEnds
-    while (!this.#stopped && !ends.aborted) {
+    const testEnd = testEnds
+    while (!this.#stopped && !testEnd.aborted) {
       const answer = await fetch(`${url}/livez`, {
         headers: { connection: 'close' },
         signal: AbortSignal.timeout(TIMEOUT),
@@ -41,7 +41,7 @@ class NewConnections {
     }
   }
 
-  async areAnswered(): Promise<void> {
+  async waitForAnswers(): Promise<void> {
     const enough = this.answered + 50
     await waitUntil(() => this.answered >= enough)
   }
@@ -55,12 +55,12 @@ class NewConnections {
 describe('WEB_CONCURRENCY=2', () => {
   allowProcesses()
 
-  it('refuses memory:, which the workers would not share', async () => {
+  it('rejects memory:, which workers cannot share', async () => {
     const message = await new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: 'memory:' }).refusal()
     expect(message).to.match(/^WEB_CONCURRENCY must .*memory:.*$/)
   })
 
-  it('warns once that the schema is not up to date, however many workers there are', async () => {
+  it('warns once that the schema is not up to date', async () => {
     const DATABASE_URL = await sqlite.databaseUrl()
     const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL, MIGRATE_ON_START: 'false' })
     await service.url()
@@ -69,7 +69,7 @@ describe('WEB_CONCURRENCY=2', () => {
     expect(service.output.match(/not up to date/g)).to.have.lengthOf(1)
   })
 
-  it('ends though a worker is stuck', async () => {
+  it('ends even if a worker is stuck', async () => {
     const DATABASE_URL = await sqlite.databaseUrl()
     const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL, SHUTDOWN_TIMEOUT: '1' })
     await service.url()
@@ -77,21 +77,21 @@ describe('WEB_CONCURRENCY=2', () => {
     process.kill(stuck, 'SIGSTOP')
     service.signal('SIGTERM')
     expect(await service.exit()).to.equal(0)
-    expect(lives(stuck)).to.equal(false)
+    expect(isRunning(stuck)).to.equal(false)
   })
 
-  it('leaves no worker behind when it is stopped while they start, and ends with 0', async () => {
+  it('leaves no worker behind and exits with 0 if it is stopped while they start', async () => {
     const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: await sqlite.databaseUrl() })
     await waitUntil(() => workersOf(service).length > 0)
     const workers = workersOf(service)
     service.signal('SIGTERM')
     expect(await service.exit()).to.equal(0)
-    expect(workers.filter(lives)).to.deep.equal([])
+    expect(workers.filter(isRunning)).to.deep.equal([])
     expect(service.output).to.not.match(/"level":(?:50|60)|node:/)
   })
 
-  it('replaces a worker as often as it takes, where what takes its place fails as well', async () => {
-    const server = await PostgresqlServer.started()
+  it('replaces a worker until a replacement starts', async () => {
+    const server = await PostgresqlServer.start()
     try {
       const PORT = String(await freePort())
       const service = new Service({ WEB_CONCURRENCY: '2', PORT, DATABASE_URL: server.url })
@@ -131,26 +131,26 @@ describe('WEB_CONCURRENCY=2', () => {
       let client: Client
 
       beforeEach(async () => {
-        // A free one could be another one when the last worker was killed.
+        // With PORT=0 the port could change once all workers were killed.
         const PORT = String(await freePort())
         service = new Service({ WEB_CONCURRENCY: '2', PORT, DATABASE_URL: await databaseUrl() })
         client = await Client.signUp(await service.url())
       })
 
-      it('replaces a worker that is killed, goes on serving, and loses nothing acknowledged', async () => {
+      it('replaces a killed worker, keeps serving, and loses no acknowledged task', async () => {
         const acknowledged: Task[] = []
-        const others = new NewConnections(client.url)
+        const others = new NewConnectionLoad(client.url)
         for (const round of [1, 2]) {
           const [first = 0, second = 0] = workersOf(service)
           const load = new WriteLoad(client, 8)
           await load.waitForAcknowledged(100)
           process.kill(first, 'SIGKILL')
-          await waitUntil(() => !lives(first))
-          await others.areAnswered()
+          await waitUntil(() => !isRunning(first))
+          await others.waitForAnswers()
           await waitUntil(() => service.output.match(/Worker exited; replacing it/g)?.length === round)
           await waitUntil(() => workersOf(service).length === 2)
           expect(workersOf(service)).to.include(second).and.not.include(first)
-          await others.areAnswered()
+          await others.waitForAnswers()
           await load.stop()
           acknowledged.push(...load.acknowledged)
         }
@@ -161,27 +161,27 @@ describe('WEB_CONCURRENCY=2', () => {
 
       for (const [how, stop] of [
         ['SIGTERM', () => service.signal('SIGTERM')],
-        ['a SIGINT to all of them at once', () => service.signalAll('SIGINT')],
+        ['SIGINT to all processes', () => service.signalAll('SIGINT')],
       ] as const) {
-        it(`drains all workers on ${how}, and ends with 0`, async () => {
+        it(`drains all workers on ${how} and exits with 0`, async () => {
           const workers = workersOf(service)
-          const requests = await requestsInFlight(client, 20)
+          const requests = await startRequests(client, 20)
           stop()
           await waitUntil(() => refusesConnections(client.url))
-          await Promise.all(requests.map(finished))
+          await Promise.all(requests.map(finishRequest))
           expect(await service.exit()).to.equal(0)
-          expect(workers.filter(lives)).to.deep.equal([])
+          expect(workers.filter(isRunning)).to.deep.equal([])
           expect(service.output).to.not.match(/"level":(?:50|60)/)
         })
       }
 
-      it('leaves no worker behind when the supervisor is killed', async () => {
+      it('leaves no worker behind if the primary is killed', async () => {
         const workers = workersOf(service)
-        expect(workers.filter(lives)).to.have.lengthOf(2)
+        expect(workers.filter(isRunning)).to.have.lengthOf(2)
         const load = new WriteLoad(client, 8)
         await load.waitForAcknowledged(100)
         service.signal('SIGKILL')
-        await waitUntil(() => workers.filter(lives).length === 0)
+        await waitUntil(() => workers.filter(isRunning).length === 0)
         await load.disconnected()
       })
     })
