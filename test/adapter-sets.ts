@@ -17,7 +17,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
-import pg from 'pg'
+import { query } from '#test/query.ts'
 
 const NO_SERVER = 'No PostgreSQL is running: give Mocha the option --require ./test/run-postgresql.ts.'
 
@@ -52,12 +52,14 @@ export const postgresql: PersistentSet = {
     const { TEST_DATABASE_URL, TEST_DATABASE_PREFIX } = process.env
     if (!TEST_DATABASE_URL || !TEST_DATABASE_PREFIX) throw new Error(NO_SERVER)
     const name = TEST_DATABASE_PREFIX + randomUUID().replaceAll('-', '')
-    await execute(TEST_DATABASE_URL, `create database ${name}`)
+    await query(TEST_DATABASE_URL, `create database ${name}`)
     const url = new URL(TEST_DATABASE_URL)
     url.pathname = `/${name}`
     return url.href
   },
-  deleteUser: (databaseUrl, id) => execute(databaseUrl, 'delete from users where id = $1', [id]),
+  async deleteUser(databaseUrl, id) {
+    await query(databaseUrl, 'delete from users where id = $1', [id])
+  },
 }
 
 export const persistentSets: readonly PersistentSet[] = [sqlite, postgresql]
@@ -65,13 +67,3 @@ export const adapterSets: readonly AdapterSet[] = [inMemory, ...persistentSets]
 
 const sqliteFolder = mkdtempSync(join(tmpdir(), 'tasks-sqlite-'))
 process.once('exit', () => rmSync(sqliteFolder, { recursive: true, force: true, maxRetries: 9 }))
-
-async function execute(databaseUrl: string, sql: string, parameters?: readonly unknown[]): Promise<void> {
-  const client = new pg.Client(databaseUrl)
-  await client.connect()
-  try {
-    await client.query(sql, parameters && [...parameters])
-  } finally {
-    await client.end()
-  }
-}

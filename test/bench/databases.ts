@@ -2,11 +2,11 @@
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
-import pg from 'pg'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
 import { databaseTarget, type PersistentTarget } from '#src/database-target.ts'
 import { startPostgresql } from '#test/embedded-postgresql.ts'
+import { query } from '#test/query.ts'
 import { BCRYPT_ROUNDS, folder } from './servers.ts'
 
 /** Tasks 1 to `tasks`, task i of the user `owner(i)`, all users there being. */
@@ -97,7 +97,8 @@ export async function openPostgresql(): Promise<Databases> {
       await migrate(databaseTarget(urlOf(first)) as PersistentTarget)
       const list = (json: string, type: string) =>
         `(select i, value::${type} from json_array_elements_text(${json}) with ordinality as list (value, i)) as list`
-      await query(urlOf(first), ...seeding(content, await passwordHash, `'${TIME}'`, list), 'vacuum (analyze)')
+      const seeds = seeding(content, await passwordHash, `'${TIME}'`, list)
+      for (const sql of [...seeds, 'vacuum (analyze)']) await query(urlOf(first), sql)
       for (const name of others) await query(urlOf('postgres'), `create database ${name} template ${first}`)
       // What was written until now shall not be written again to the disk in the middle of a measurement.
       await query(urlOf('postgres'), 'checkpoint')
@@ -114,14 +115,4 @@ async function migrate(target: Parameters<typeof openDatabase>[0]): Promise<void
   const database = await openDatabase(target)
   await database.migrate()
   await database.close()
-}
-
-async function query(url: string, ...statements: string[]): Promise<void> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  try {
-    for (const sql of statements) await client.query(sql)
-  } finally {
-    await client.end()
-  }
 }

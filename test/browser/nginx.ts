@@ -1,13 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { text } from 'node:stream/consumers'
-import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '#test/free-port.ts'
+import { Program } from '#test/program.ts'
 
-/** The sample configuration of OPERATING.md, without TLS, for this service and this port. */
+/** The nginx sample of OPERATING.md for a service and a port, without TLS. */
 function sampleConfiguration(path: string, service: string, port: number): string {
   const page = readFileSync(new URL('../../.github/OPERATING.md', import.meta.url), 'utf8')
   const [, sample = ''] = /```nginx\n(.*?)```/s.exec(page) ?? []
@@ -21,24 +18,23 @@ function sampleConfiguration(path: string, service: string, port: number): strin
   }, sample)
 }
 
-/** A real nginx that publishes a service below a path and strips it, configured as OPERATING.md says. */
+/** An nginx that publishes a service below a path and strips it, configured as OPERATING.md says. */
 export class Nginx {
   readonly url: string
   readonly #folder: string
-  readonly #child: ChildProcess
-  readonly #ended: Promise<unknown>
-  readonly #errors: Promise<string>
+  readonly #program: Program
 
-  static async start(path: string, service: string): Promise<Nginx> {
-    const nginx = new Nginx(path, service, await freePort())
-    await nginx.#ready()
-    return nginx
+  private constructor(url: string, folder: string, program: Program) {
+    this.url = url
+    this.#folder = folder
+    this.#program = program
   }
 
-  private constructor(path: string, service: string, port: number) {
-    this.url = `http://127.0.0.1:${port}`
-    this.#folder = mkdtempSync(join(tmpdir(), 'tasks-nginx-'))
-    const file = join(this.#folder, 'nginx.conf')
+  static async start(path: string, service: string): Promise<Nginx> {
+    const port = await freePort()
+    const url = `http://127.0.0.1:${port}`
+    const folder = mkdtempSync(join(tmpdir(), 'tasks-nginx-'))
+    const file = join(folder, 'nginx.conf')
     const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((each) => `${each}_temp_path ${each};`)
     writeFileSync(
       file,
@@ -54,30 +50,17 @@ http {
 }
 `,
     )
-    const PATH = `${process.env.PATH}:/usr/sbin`
-    this.#child = spawn('nginx', ['-p', this.#folder, '-c', file, '-e', 'stderr'], {
-      env: { PATH },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    this.#ended = once(this.#child, 'close')
-    this.#errors = text(this.#child.stderr as NonNullable<ChildProcess['stderr']>)
+    const isReady = () =>
+      fetch(url).then(
+        () => true,
+        () => false,
+      )
+    return new Nginx(url, folder, await Program.start('nginx', ['-p', folder, '-c', file, '-e', 'stderr'], isReady))
   }
 
-  /** Lets it answer what it has begun to, then ends it. */
+  /** Drains, then ends. */
   async stop(): Promise<void> {
-    this.#child.kill('SIGQUIT')
-    await this.#ended.catch(() => undefined)
+    await this.#program.stop('SIGQUIT')
     rmSync(this.#folder, { recursive: true, force: true })
-  }
-
-  async #ready(): Promise<void> {
-    const failed = this.#ended.then(
-      async () => Promise.reject(new Error(`nginx ended: ${await this.#errors}`)),
-      (error) => Promise.reject(new Error(`${error.message}: it is in Debian's package nginx`)),
-    )
-    const answers = async () => {
-      while (!(await fetch(this.url).catch(() => undefined))) await delay(20)
-    }
-    await Promise.race([answers(), failed])
   }
 }

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { testEnds } from '#test/process.ts'
+import { waitUntil } from '#test/wait-until.ts'
 
 export interface Task {
   readonly id: number
@@ -140,14 +140,6 @@ export class WriteLoad {
   /** Resolves once every connection is cut. */
   async disconnected(): Promise<void> {
     await this.#writers
-  }
-}
-
-export async function waitUntil(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 2 * TIMEOUT
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`Timed out waiting for ${condition}`)
-    await delay(10)
   }
 }
 

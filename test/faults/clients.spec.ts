@@ -3,7 +3,8 @@ import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { allowProcesses, type Environment, Service } from '#test/process.ts'
-import { Client, waitUntil } from './client.ts'
+import { waitUntil } from '#test/wait-until.ts'
+import { Client } from './client.ts'
 
 /** Milliseconds between two bytes, so that no connection is ever idle. */
 const INTERVAL = 200

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { allowProcesses, Service } from '#test/process.ts'
-import { Client, WriteLoad, waitUntil } from './client.ts'
+import { waitUntil } from '#test/wait-until.ts'
+import { Client, WriteLoad } from './client.ts'
 import { ReplicatedPostgresql } from './replicated-postgresql.ts'
 
 const WRITERS = 16

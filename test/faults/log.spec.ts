@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { expect } from 'chai'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, type Environment, folder, Service } from '#test/process.ts'
-import { refusesConnections, waitUntil } from './client.ts'
+import { waitUntil } from '#test/wait-until.ts'
+import { refusesConnections } from './client.ts'
 
 /** A launcher that redirects the output of a command. */
 const redirected = (redirection: string) => ['bash', '-c', `exec "$@" ${redirection}`, 'bash']

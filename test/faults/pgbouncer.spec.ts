@@ -1,5 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
+import { spawn, spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -12,7 +11,10 @@ import { alterDatabase, DANGEROUS, expectConcurrentEdits, expectContract } from 
 import { postgresqlTarget } from '#test/contracts/repositories.ts'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, Service } from '#test/process.ts'
-import { Client, waitUntil } from './client.ts'
+import { Program } from '#test/program.ts'
+import { query } from '#test/query.ts'
+import { waitUntil } from '#test/wait-until.ts'
+import { Client } from './client.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 /** Debian's own. */
@@ -23,18 +25,37 @@ const SERVER_CONNECTIONS = 3
 
 /** PgBouncer in transaction mode, otherwise with defaults, in front of all databases of a server. */
 class PgBouncer {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'tasks-pgbouncer-'))
   readonly #port: number
-  #child: ChildProcess | undefined
+  readonly #folder: string
+  readonly #program: Program
 
-  private constructor(port: number) {
+  private constructor(port: number, folder: string, program: Program) {
     this.#port = port
+    this.#folder = folder
+    this.#program = program
   }
 
-  static async start(server: URL): Promise<PgBouncer> {
-    const bouncer = new PgBouncer(await freePort())
-    await bouncer.#start(server)
-    return bouncer
+  static async start({ hostname, port, username, password }: URL): Promise<PgBouncer> {
+    const listenPort = await freePort()
+    const folder = mkdtempSync(join(tmpdir(), 'tasks-pgbouncer-'))
+    // PgBouncer refuses to run as root, so it may run as another user than this process.
+    chmodSync(folder, 0o755)
+    const settings = [
+      '[databases]',
+      `* = host=${hostname} port=${port} user=${username} password=${password}`,
+      '[pgbouncer]',
+      'pool_mode = transaction',
+      `default_pool_size = ${SERVER_CONNECTIONS}`,
+      'max_client_conn = 1000',
+      'listen_addr = 127.0.0.1',
+      `listen_port = ${listenPort}`,
+      'unix_socket_dir =',
+      'auth_type = any',
+    ]
+    const file = join(folder, 'pgbouncer.ini')
+    writeFileSync(file, settings.join('\n'))
+    const isReady = (log: string) => log.includes('process up')
+    return new PgBouncer(listenPort, folder, await Program.start('pgbouncer', [file], isReady, unprivileged()))
   }
 
   /** The URL of a database through PgBouncer. */
@@ -44,41 +65,8 @@ class PgBouncer {
     return url.href
   }
 
-  async #start({ hostname, port, username, password }: URL): Promise<void> {
-    const file = join(this.#folder, 'pgbouncer.ini')
-    const settings = [
-      '[databases]',
-      `* = host=${hostname} port=${port} user=${username} password=${password}`,
-      '[pgbouncer]',
-      'pool_mode = transaction',
-      `default_pool_size = ${SERVER_CONNECTIONS}`,
-      'max_client_conn = 1000',
-      'listen_addr = 127.0.0.1',
-      `listen_port = ${this.#port}`,
-      'unix_socket_dir =',
-      'auth_type = any',
-    ]
-    writeFileSync(file, settings.join('\n'))
-    chmodSync(this.#folder, 0o755) // it runs as another user when this one is root, which it refuses to be
-    const child = spawn('pgbouncer', [file], { env: { PATH }, stdio: ['ignore', 'ignore', 'pipe'], ...unprivileged() })
-    this.#child = child
-    process.once('exit', () => this.stop())
-    let log = ''
-    child.stderr?.on('data', (chunk) => {
-      log += chunk
-    })
-    const failed = once(child, 'exit').then(
-      () => log,
-      (error) => `${error.message}: it is in Debian's package pgbouncer`,
-    )
-    await Promise.race([
-      waitUntil(() => log.includes('process up')),
-      failed.then((why) => Promise.reject(new Error(`PgBouncer does not start: ${why}`))),
-    ])
-  }
-
-  stop(): void {
-    this.#child?.kill('SIGKILL')
+  async stop(): Promise<void> {
+    await this.#program.stop()
     rmSync(this.#folder, { recursive: true, force: true })
   }
 }
@@ -119,13 +107,8 @@ describe('PgBouncer in transaction mode', () => {
     })
     await Promise.all(clients)
 
-    const operator = new pg.Client(new URL('/postgres', direct).href)
-    await operator.connect()
-    const { rows } = await operator.query('select 1 from pg_stat_activity where datname = $1', [
-      new URL(direct).pathname.slice(1),
-    ])
-    await operator.end()
-    expect(rows).to.have.length.of.at.most(SERVER_CONNECTIONS)
+    const sql = 'select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+    expect(await query(direct, sql)).to.have.length.of.at.most(SERVER_CONNECTIONS)
   })
 
   it('makes a start without DATABASE_PREPARED_STATEMENTS=false fail with a message that names it', async () => {

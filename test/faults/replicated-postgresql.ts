@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { type Postgresql, startPostgresql, startStandby } from '#test/embedded-postgresql.ts'
-import { waitUntil } from './client.ts'
+import { query } from '#test/query.ts'
+import { waitUntil } from '#test/wait-until.ts'
 
 /** A primary with a synchronous standby. */
 export class ReplicatedPostgresql {
@@ -97,16 +98,6 @@ async function copyCluster(url: string, from: string, to: string): Promise<void>
     for (const name of ['backup_label', 'standby.signal']) {
       spawnSync('chown', ['--reference', to, join(to, name)])
     }
-  } finally {
-    await client.end()
-  }
-}
-
-async function query(url: string, sql: string): Promise<unknown[]> {
-  const client = new pg.Client(url)
-  await client.connect()
-  try {
-    return (await client.query(sql)).rows
   } finally {
     await client.end()
   }

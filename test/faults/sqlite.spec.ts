@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { allowProcesses, folder, Service } from '#test/process.ts'
-import { Client, type Task, WriteLoad, waitUntil } from './client.ts'
+import { waitUntil } from '#test/wait-until.ts'
+import { Client, type Task, WriteLoad } from './client.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
 const CONNECTIONS = 32

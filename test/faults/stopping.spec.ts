@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect } from 'chai'
 import { allowProcesses, Service } from '#test/process.ts'
-import { Client, refusesConnections, waitUntil } from './client.ts'
+import { waitUntil } from '#test/wait-until.ts'
+import { Client, refusesConnections } from './client.ts'
 import { finishRequest, startRequests } from './requests-in-flight.ts'
 
 /** Seconds, longer than a test lasts. */

@@ -227,15 +227,17 @@ describe('The access-log line of a request', () => {
   })
 })
 
+let failure: unknown
+/** Throws `failure` whenever tasks are listed. */
+const failingTasks = {
+  list: async () => {
+    throw failure
+  },
+} as unknown as ReturnType<AdapterSet['tasks']>
+
 describe('The log lines of a failed request', () => {
   const api = new Api()
-  let failure: unknown
-  const tasks = {
-    list: async () => {
-      throw failure
-    },
-  } as unknown as ReturnType<AdapterSet['tasks']>
-  before(() => api.start({ DATABASE_URL: 'memory:' }, { tasks: () => tasks }))
+  before(() => api.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks }))
   after(() => api.stop())
 
   for (const [status, level, error] of [
@@ -273,13 +275,7 @@ describe('The log lines of a failed request', () => {
 
 describe('An error in the log', () => {
   const api = new Api()
-  let failure: unknown
-  const tasks = {
-    list: async () => {
-      throw failure
-    },
-  } as unknown as ReturnType<AdapterSet['tasks']>
-  before(() => api.start({ DATABASE_URL: 'memory:' }, { tasks: () => tasks }))
+  before(() => api.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks }))
   after(() => api.stop())
 
   class CustomError extends RangeError {}
