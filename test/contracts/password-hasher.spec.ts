@@ -16,7 +16,7 @@ const client = aRequester()
 const implementations: Readonly<Record<string, () => PasswordHasher>> = {
   bcrypt: () => new BcryptPasswordHasher(ROUNDS),
   'bcrypt, bounded': () =>
-    new BoundedPasswordHasher(new BcryptPasswordHasher(ROUNDS), { concurrency: 1, mostWaiting: 1 }),
+    new BoundedPasswordHasher(new BcryptPasswordHasher(ROUNDS), { concurrency: 1, maxWaiting: 1 }),
   'the fake of the use-case specs': () => new FakePasswordHasher(),
 }
 
@@ -142,9 +142,9 @@ describe('A bcrypt hash', () => {
 
 describe('A bounded password hasher', () => {
   let slow: SlowPasswordHasher
-  const bounded = (concurrency: number, mostWaiting: number) => {
+  const bounded = (concurrency: number, maxWaiting: number) => {
     slow = new SlowPasswordHasher()
-    return new BoundedPasswordHasher(slow, { concurrency, mostWaiting })
+    return new BoundedPasswordHasher(slow, { concurrency, maxWaiting })
   }
   const from = (clientNetwork: string, signal = client.signal) => aRequester({ clientNetwork, signal })
   const finishOne = async () => {

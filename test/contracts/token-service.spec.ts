@@ -153,7 +153,7 @@ describe('A JSON Web Token that was already verified', () => {
     // Signing and verifying that many takes seconds.
     check.mock.mockImplementation(() => ({ header: {}, payload: { sub: '7', exp: 9_999_999_999 } }))
     const tokenOf = (id: number) => `token ${id}`
-    const last = JwtTokenService.MOST_REMEMBERED + 1
+    const last = JwtTokenService.MAX_REMEMBERED + 1
     for (let id = 1; id <= last; id++) tokens.verify(tokenOf(id))
     check.mock.resetCalls()
     tokens.verify(tokenOf(last))

@@ -6,7 +6,7 @@ import { BoundedPasswordHasher } from '#src/adapters/security/bounded-password-h
 import { SlowPasswordHasher } from '#test/use-cases/fakes.ts'
 import { Api, codeOf, LOGIN, PASSWORD, REGISTER } from './api.ts'
 
-const MOST_WAITING = 4
+const MAX_WAITING = 4
 
 describe('A request in the password queue', () => {
   let api: Api
@@ -16,7 +16,7 @@ describe('A request in the password queue', () => {
   beforeEach(async () => {
     api = new Api()
     slow = new SlowPasswordHasher()
-    hasher = new BoundedPasswordHasher(slow, { concurrency: 1, mostWaiting: MOST_WAITING })
+    hasher = new BoundedPasswordHasher(slow, { concurrency: 1, maxWaiting: MAX_WAITING })
     await api.start(
       { DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_FAILED_LOGINS: '1', TRUST_PROXY: '1' },
       { passwordHasher: () => hasher },
@@ -45,20 +45,20 @@ describe('A request in the password queue', () => {
 
   it('is served in turn with other client networks, each of which may hold half of the queue', async () => {
     const requests = [logIn('192.0.2.1')]
-    for (let waiting = 0; waiting < MOST_WAITING / 2; waiting++) {
+    for (let waiting = 0; waiting < MAX_WAITING / 2; waiting++) {
       await untilLoad(1, waiting)
       requests.push(logIn('192.0.2.1'))
     }
-    await untilLoad(1, MOST_WAITING / 2)
+    await untilLoad(1, MAX_WAITING / 2)
     const refused = await logIn('192.0.2.1')
     expect(refused.status).to.equal(503)
     expect(codeOf(refused)).to.equal('overloaded')
     const other = register('joe@example.com', '198.51.100.7')
-    await untilLoad(1, MOST_WAITING / 2 + 1)
+    await untilLoad(1, MAX_WAITING / 2 + 1)
     // The running one, the next of the first network, and the one of the other network.
     for (let job = 0; job < 3; job++) {
       slow.finishOne()
-      await untilLoad(1, Math.max(0, MOST_WAITING / 2 - job))
+      await untilLoad(1, Math.max(0, MAX_WAITING / 2 - job))
     }
     expect((await other).status).to.equal(201)
     slow.finishOne()
@@ -75,10 +75,10 @@ describe('A request in the password queue', () => {
     }
     const other = logIn('203.0.113.5')
     const refused = await Promise.race([...waiting, other])
-    expect(hasher.load()).to.deep.equal({ running: 1, waiting: MOST_WAITING })
+    expect(hasher.load()).to.deep.equal({ running: 1, waiting: MAX_WAITING })
     expect(refused.status).to.equal(503)
     expect(codeOf(refused)).to.equal('overloaded')
-    for (let left = MOST_WAITING; left >= 0; left--) {
+    for (let left = MAX_WAITING; left >= 0; left--) {
       slow.finishOne()
       await untilLoad(left > 0 ? 1 : 0, Math.max(0, left - 1))
     }
@@ -97,7 +97,7 @@ describe('A request in the password queue', () => {
     }
     const refused = await logIn('192.0.2.200')
     expect(refused.status).to.equal(503)
-    for (let left = MOST_WAITING; left >= 0; left--) {
+    for (let left = MAX_WAITING; left >= 0; left--) {
       slow.finishOne()
       await untilLoad(left > 0 ? 1 : 0, Math.max(0, left - 1))
     }

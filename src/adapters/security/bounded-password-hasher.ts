@@ -9,7 +9,7 @@ export interface Bounds {
   /** Hashes computed at a time, 1 or more. */
   readonly concurrency: number
   /** Maximum queue length. A client network may hold half of it. */
-  readonly mostWaiting: number
+  readonly maxWaiting: number
 }
 
 /**
@@ -72,12 +72,12 @@ export class BoundedPasswordHasher implements PasswordHasher {
   }
 
   #hasPlaceFor(clientNetwork: string): boolean {
-    const { concurrency, mostWaiting } = this.#bounds
+    const { concurrency, maxWaiting } = this.#bounds
     const { pending, size } = this.#queue
     if (pending + size < concurrency) return true
     const held = this.#queue.sizeBy({ clientNetwork })
-    if (held >= Math.ceil(mostWaiting / 2)) return false
-    return size < mostWaiting || this.#waiting.evictFromLongest(held + 1)
+    if (held >= Math.ceil(maxWaiting / 2)) return false
+    return size < maxWaiting || this.#waiting.evictFromLongest(held + 1)
   }
 }
 
@@ -87,5 +87,5 @@ export function passwordHasher(
   processes: number,
 ): BoundedPasswordHasher {
   const concurrency = Math.max(1, Math.floor((availableParallelism() - 1) / processes))
-  return new BoundedPasswordHasher(new BcryptPasswordHasher(bcryptRounds), { concurrency, mostWaiting: queueLimit })
+  return new BoundedPasswordHasher(new BcryptPasswordHasher(bcryptRounds), { concurrency, maxWaiting: queueLimit })
 }

@@ -60,7 +60,7 @@ export class FairQueue implements Queue<Run, FairQueueOptions> {
     return (this.#networks.get(clientNetwork) ?? []).map(({ run }) => run)
   }
 
-  /** Evicts the newest job of the network with the most jobs, if it has more than `count`; says whether it has. */
+  /** Evicts the newest job of the network with the most jobs, if it has more than `count`. Returns whether it did. */
   evictFromLongest(count: number): boolean {
     let longest: Job[] = []
     for (const jobs of this.#networks.values()) if (jobs.length > longest.length) longest = jobs

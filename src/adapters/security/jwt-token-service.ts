@@ -23,7 +23,7 @@ export interface JwtOptions {
 /** JSON Web Tokens (RFC 7519) with `sub`, `iat` and `exp`, signed with HMAC. The algorithm is pinned (RFC 8725, section 3.1). */
 export class JwtTokenService implements TokenService {
   /** Each token has a few hundred bytes. */
-  static readonly MOST_REMEMBERED = 10_000
+  static readonly MAX_REMEMBERED = 10_000
 
   readonly #options: JwtOptions
   readonly #clock: Clock
@@ -33,7 +33,7 @@ export class JwtTokenService implements TokenService {
    * Tokens with a verified signature. The signature is checked once, the expiry each time, and the existence of the user by
    * the use case.
    */
-  readonly #remembered = new LRUCache<string, Remembered>({ max: JwtTokenService.MOST_REMEMBERED })
+  readonly #remembered = new LRUCache<string, Remembered>({ max: JwtTokenService.MAX_REMEMBERED })
 
   constructor(options: JwtOptions, clock: Clock) {
     this.#options = options
