@@ -1,4 +1,4 @@
-/** In this process and without HTTP: what sharing a commit costs a write that has nobody to share it with. */
+/** Measures, in this process and without HTTP, what group commit costs a write that is alone in its group. */
 import { join } from 'node:path'
 import { Batcher } from '#src/adapters/mikro-orm/group-commit.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
@@ -10,13 +10,13 @@ const WRITES = 500
 const TEXT = 'Tag it, publish it, write the notes, tell the people who asked for it.'
 const INSERT = 'insert into notes (text) values (?) returning id'
 
-/** Writes a second through the group, one after the other, over those of a commit each: the median of the rounds. */
+/** Sequential writes per second through group commit, relative to a plain commit each: the median of the rounds. */
 export async function aloneInItsGroup(rounds: number): Promise<number> {
   const database = openSqliteWriter(join(folder, 'alone.db'))
   database.exec('create table notes (id integer primary key, text text)')
   const writes = new Batcher(runInOneTransaction(database))
   const insert = database.prepare(INSERT)
-  const ways = {
+  const writers = {
     group: () => writes.add((run) => run(statement(INSERT, [TEXT]))),
     commit: async () => insert.all(TEXT),
   }
@@ -27,9 +27,9 @@ export async function aloneInItsGroup(rounds: number): Promise<number> {
   }
   const ratios: number[] = []
   for (let round = 0; round <= rounds; round++) {
-    const inGroup = await milliseconds(ways.group)
-    ratios.push((await milliseconds(ways.commit)) / inGroup)
+    const inGroup = await milliseconds(writers.group)
+    ratios.push((await milliseconds(writers.commit)) / inGroup)
   }
   database.close()
-  return median(ratios.slice(1)) // the first warms up
+  return median(ratios.slice(1)) // the first round warms up
 }

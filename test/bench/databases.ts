@@ -1,4 +1,4 @@
-/** Databases with the product's own schema, filled alike: SQLite files, and a PostgreSQL of the run's own. */
+/** Databases with the product's schema and the same content: SQLite files, and a PostgreSQL server of the run's own. */
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
@@ -9,7 +9,7 @@ import { startPostgresql } from '#test/embedded-postgresql.ts'
 import { query } from '#test/query.ts'
 import { BCRYPT_ROUNDS, folder } from './servers.ts'
 
-/** Tasks 1 to `tasks`, task i of the user `owner(i)`, all users there being. */
+/** Users 1 to `users`, and tasks 1 to `tasks`, of which task i belongs to the user `owner(i)`. */
 export interface Content {
   readonly users: number
   readonly tasks: number
@@ -18,7 +18,7 @@ export interface Content {
 
 export interface Databases {
   readonly name: 'SQLite' | 'PostgreSQL'
-  /** As many DATABASE_URLs as asked for, each of a database of its own with that content. */
+  /** Creates databases with the content. @returns their DATABASE_URLs */
   create(content: Content, count: number): Promise<string[]>
   close(): Promise<void>
 }
@@ -29,7 +29,7 @@ export const emailOf = (user: number) => `user-${user}@example.com`
 const TIME = '2026-01-31T09:30:00.000Z'
 const DESCRIPTION = 'Tag it, publish it, write the notes, tell the people who asked for it.'
 
-/** The task as it must be answered: half of them have a description. */
+/** The task as the API must return it. Half of the tasks have a description. */
 export const seededTask = (id: number, { owner }: Content) => ({
   id,
   title: `Task ${id}`,
@@ -48,7 +48,7 @@ const INSERT_LISTS = 'insert into task_lists (owner_id) select id from users'
 const INSERT_TASKS = `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
   select 'Task ' || i, case when i % 2 = 0 then $description end, false, value, $time, $time from $owners order by i`
 
-/** What to write into the place of each value: SQL that is the same for both databases but in these. */
+/** The SQL that seeds a database. The databases differ only in their values for time and lists. */
 function seeding(content: Content, hash: string, time: string, list: (json: string, type: string) => string): string[] {
   const ids = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
   const text = (value: string) => `'${value}'`
@@ -59,7 +59,7 @@ function seeding(content: Content, hash: string, time: string, list: (json: stri
     emails: list(text(JSON.stringify(ids(content.users).map(emailOf))), 'text'),
     owners: list(text(JSON.stringify(ids(content.tasks).map(content.owner))), 'integer'),
   }
-  // A function, for `$` means something in a replacement, and a bcrypt hash is full of it.
+  // A function, because `$`, which a bcrypt hash contains, is special in a replacement string.
   return [INSERT_USERS, INSERT_LISTS, INSERT_TASKS].map((sql) =>
     sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''),
   )
@@ -82,10 +82,10 @@ export const sqlite: Databases = {
   async close() {},
 }
 
-/** With PostgreSQL's own settings: an answered write survives a power cut here, too. */
+/** With PostgreSQL's default settings, so that an acknowledged write survives a power cut, as on SQLite. */
 export async function openPostgresql(): Promise<Databases> {
   const server = await startPostgresql({ folder: join(folder, 'postgresql') })
-  // Before its folder is removed under its feet, when the run ends otherwise than by `close`.
+  // If the run ends without `close`, stop the server before its folder is removed.
   process.prependOnceListener('exit', () => void server.stop())
   const urlOf = (name: string) => new URL(`/${name}`, server.url).href
   return {
@@ -100,7 +100,7 @@ export async function openPostgresql(): Promise<Databases> {
       const seeds = seeding(content, await passwordHash, `'${TIME}'`, list)
       for (const sql of [...seeds, 'vacuum (analyze)']) await query(urlOf(first), sql)
       for (const name of others) await query(urlOf('postgres'), `create database ${name} template ${first}`)
-      // What was written until now shall not be written again to the disk in the middle of a measurement.
+      // Writes dirty pages now, so that no checkpoint disturbs a measurement.
       await query(urlOf('postgres'), 'checkpoint')
       return names.map(urlOf)
     },

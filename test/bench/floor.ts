@@ -1,7 +1,7 @@
 /**
- * The floor: the same routes as somebody would write them by hand for speed, on `node:http` with prepared statements.
- * It does on each request what the product has to do (check the token, load the user, validate, touch only that
- * owner's rows) and nothing else: no other headers, no `Link`, no problem documents, and each write is its own commit.
+ * The floor: the same routes written by hand for speed, on `node:http` with prepared statements. Each request checks the
+ * token, loads the user, validates, and touches only that owner's rows, as in the product, but there are no other headers,
+ * no `Link` and no problem documents, and each write is its own commit.
  */
 import { createSecretKey } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -63,7 +63,7 @@ function sqliteStore(path: string): Store {
     user: (id) => user.get(id),
     get: (id, ownerId) => get.get(id, ownerId),
     list: (ownerId, limit) => list.all(ownerId, limit),
-    // Not `.get()`, which leaves a statement that returns rows open, and the write-ahead log growing.
+    // `.get()` would leave the statement open, so that the write-ahead log keeps growing.
     add: ({ title, description, completed }, ownerId) =>
       add.all(title, description, bit(completed), ownerId, Date.now(), Date.now())[0],
     edit: (id, ownerId, { title, description, completed }) => {

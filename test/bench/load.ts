@@ -1,4 +1,4 @@
-/** Loads servers with autocannon, checks every answer, and compares two of them. */
+/** Loads servers with autocannon, checks every response, and compares two servers. */
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import autocannon from 'autocannon'
@@ -7,9 +7,9 @@ import { cpuSecondsOf, type Server } from './servers.ts'
 export interface Load {
   readonly status: number
   readonly connections: number
-  /** What each connection sends, again and again, from the first to the last. */
+  /** The requests that a connection sends in order, over and over. */
   requests(connection: number): autocannon.Request[]
-  /** Whether this is a right answer; a status that differs is a wrong one already. */
+  /** Whether the body of a response with the expected status is right. */
   accepts(body: string): boolean
 }
 
@@ -20,18 +20,18 @@ export interface Measured {
   readonly p99: number
   /** Microseconds of a core for each request, in the server itself and not in a database beside it. */
   readonly cpu: number
-  /** How much of one core the server took: well under 1, and something else was the limit. */
+  /** How much of one core the server used. Well below 1, something else was the limit. */
   readonly busy: number
-  /** How much of one core the load itself took: near 1, and it may be the limit. */
+  /** How much of one core the load itself used. Near 1, the load may be the limit. */
   readonly loadBusy: number
 }
 
-/** For one answer. */
+/** For one response. */
 const TIMEOUT_S = 10
-/** For a load that nobody stops. */
+/** For a load that is never stopped. */
 const LIMIT_S = 60
 
-/** @throws Error when any answer was not as expected */
+/** @throws Error when any response was wrong */
 async function measure(server: Server, load: Load, seconds: number): Promise<Measured> {
   const { answered, stop, measured } = fire(server, load)
   const stopped = answered.then(() => sleep(seconds * 1_000)).then(stop)
@@ -39,21 +39,22 @@ async function measure(server: Server, load: Load, seconds: number): Promise<Mea
   return measured
 }
 
-export interface Company {
-  /** It has been answered once. */
-  readonly going: Promise<unknown>
+/** A load that runs beside a measurement. */
+export interface BackgroundLoad {
+  /** Resolves with its first response. */
+  readonly started: Promise<unknown>
   stop(): Promise<void>
 }
 
-/** Load without end, until it is told to stop. */
-export function flood(server: Server, load: Load): Company {
+/** Loads a server until stopped. */
+export function startLoad(server: Server, load: Load): BackgroundLoad {
   const { answered, stop, measured } = fire(server, load)
   return {
-    going: Promise.race([answered, measured]),
+    started: Promise.race([answered, measured]),
     async stop() {
       stop()
       await measured
-      // What was asked for last is still being worked on: whoever comes next must not meet it.
+      // The server still works on the last requests. Waits for another one, which is served after them.
       const [{ method = 'GET', path = '', headers = {}, body = null } = {}] = load.requests(0)
       await fetch(new URL(path, server.url), {
         method,
@@ -114,7 +115,7 @@ function expectRightAnswers({ errors, timeouts, mismatches, statusCodeStats = {}
   if (right && errors + timeouts + mismatches === 0) return
   const counts = statuses.map((status) => `${statusCodeStats[status as `${number}`]?.count} × ${status}`).join(', ')
   throw new Error(
-    `Not every answer was right: ${counts || 'no answer'}, where only ${load.status} is; ` +
+    `Wrong responses: ${counts || 'none'}, expected only ${load.status}; ` +
       `${errors} socket errors, ${timeouts} timeouts, ${mismatches} wrong bodies.`,
   )
 }
@@ -122,17 +123,17 @@ function expectRightAnswers({ errors, timeouts, mismatches, statusCodeStats = {}
 export interface Side {
   readonly server: Server
   readonly load: Load
-  /** What goes on beside it, from shortly before until it is over. */
-  readonly beside?: () => Company
+  /** Starts a load that runs beside the measurement. */
+  readonly beside?: () => BackgroundLoad
 }
 
 export interface Comparison {
   /** Medians of the rounds. */
   readonly a: Measured
   readonly b: Measured
-  /** Requests a second of A over B's, and its p99 over B's: medians over all rounds that were neighbours in time. */
+  /** A's requests per second and its p99 relative to B's: medians over all pairs of neighbouring rounds. */
   readonly ratio: number
-  /** Between which half of these ratios lie: far apart, and the machine was busy with something else. */
+  /** The range of the middle half of the ratios. A wide range means a noisy machine. */
   readonly middleHalf: readonly [from: number, to: number]
   readonly p99Ratio: number
 }
@@ -144,41 +145,41 @@ export interface Effort {
 
 const WARM_UP_S = 4
 
-/** A B A B …: what disturbs the machine for a while disturbs both, and the ratio of two neighbours stays. */
+/** Measures A B A B …, so that a temporary disturbance affects both and the ratio of two neighbours stays the same. */
 export async function compare(a: Side, b: Side, { seconds, rounds }: Effort): Promise<Comparison> {
-  for (const side of [a, b]) await shoot(side, WARM_UP_S)
-  const shots: Measured[] = []
+  for (const side of [a, b]) await measureSide(side, WARM_UP_S)
+  const measured: Measured[] = []
   for (let round = 0; round < rounds; round++) {
-    shots.push(await shoot(a, seconds))
-    shots.push(await shoot(b, seconds))
+    measured.push(await measureSide(a, seconds))
+    measured.push(await measureSide(b, seconds))
   }
-  const neighbours = shots.slice(1).map((shot, index): [Measured, Measured] => {
-    const other = shots[index] as Measured
-    return index % 2 === 0 ? [other, shot] : [shot, other]
+  const neighbours = measured.slice(1).map((current, index): [Measured, Measured] => {
+    const other = measured[index] as Measured
+    return index % 2 === 0 ? [other, current] : [current, other]
   })
   const ratios = (key: 'requestsPerSecond' | 'p99') => neighbours.map(([first, second]) => first[key] / second[key])
   const speeds = ratios('requestsPerSecond')
   return {
-    a: medians(shots.filter((_, index) => index % 2 === 0)),
-    b: medians(shots.filter((_, index) => index % 2 === 1)),
+    a: medians(measured.filter((_, index) => index % 2 === 0)),
+    b: medians(measured.filter((_, index) => index % 2 === 1)),
     ratio: median(speeds),
     middleHalf: [quantile(speeds, 0.25), quantile(speeds, 0.75)],
     p99Ratio: median(ratios('p99')),
   }
 }
 
-async function shoot({ server, load, beside }: Side, seconds: number): Promise<Measured> {
-  const company = beside?.()
-  await company?.going
+async function measureSide({ server, load, beside }: Side, seconds: number): Promise<Measured> {
+  const background = beside?.()
+  await background?.started
   try {
     return await measure(server, load, seconds)
   } finally {
-    await company?.stop()
+    await background?.stop()
   }
 }
 
-function medians(shots: readonly Measured[]): Measured {
-  const of = (key: keyof Measured) => median(shots.map((shot) => shot[key]))
+function medians(measured: readonly Measured[]): Measured {
+  const of = (key: keyof Measured) => median(measured.map((each) => each[key]))
   return {
     requestsPerSecond: of('requestsPerSecond'),
     p50: of('p50'),
@@ -189,7 +190,7 @@ function medians(shots: readonly Measured[]): Measured {
   }
 }
 
-/** Between two of the numbers where it falls between them. */
+/** Interpolates between two numbers. */
 function quantile(numbers: readonly number[], part: number): number {
   const sorted = numbers.toSorted((a, b) => a - b)
   const at = (sorted.length - 1) * part

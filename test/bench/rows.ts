@@ -1,14 +1,14 @@
-/** What is measured: scenes of servers, and in each the rows of the table with their goals. */
+/** What is measured: scenes of servers, each with rows of the table and their goals. */
 import type { Request } from 'autocannon'
 import jwt from 'jsonwebtoken'
 import { type Content, type Databases, emailOf, PASSWORD, seededTask } from './databases.ts'
-import { flood, type Load, type Side } from './load.ts'
+import { type Load, type Side, startLoad } from './load.ts'
 import { type Place, processesOf, SECRET_KEY, type Server, startFloor, startProduct } from './servers.ts'
 
 export interface Goal {
-  /** At least this many times the requests a second of what it is compared with. */
+  /** Minimum of A's requests per second relative to B's. */
   readonly ratio?: number
-  /** At most this many times its p99. */
+  /** Maximum of A's p99 relative to B's. */
   readonly p99Ratio?: number
 }
 
@@ -21,16 +21,16 @@ export interface Row {
 }
 
 export interface Stage {
-  /** Started, by what each is. */
+  /** The started servers by name. */
   readonly servers: Readonly<Record<string, Server>>
-  /** A row that can't be measured says why. */
+  /** @returns the reason if the row cannot be measured */
   row(name: string): Promise<Row | string>
 }
 
 export interface Scene {
   readonly rows: readonly string[]
   readonly place: Place
-  /** Whether the memory of its servers is told, too. */
+  /** Whether to report the memory of its servers. */
   readonly memory?: true
   open(databases: Databases): Promise<Stage>
 }
@@ -45,7 +45,7 @@ function headersOf(user: number) {
   return { authorization: `Bearer ${token}` }
 }
 
-/** Each connection is another user. */
+/** Each connection has its own user. */
 const userOf = (connection: number) => 1 + (connection % CONNECTIONS)
 export const ROUTE_CONTENT: Content = { users: CONNECTIONS, tasks: CONNECTIONS * 200, owner: (task) => userOf(task) }
 
@@ -60,7 +60,7 @@ const json = (user: number) => ({ ...headersOf(user), 'content-type': 'applicati
 const SEEDED_MEMBERS = Object.keys(seededTask(1, ROUTE_CONTENT))
 const seededMembers = (body: object) => JSON.stringify(body, SEEDED_MEMBERS)
 
-/** Reads answer what was seeded. The members of a body are compared the first time it comes, to keep the load cheap. */
+/** Expects the seeded tasks. Parses each distinct body only once, to keep the load cheap. */
 function reads(expected: readonly object[], requests: (connection: number) => Request[]): Load {
   const seeded = new Set(expected.map(seededMembers))
   const right = new Set<string>()
@@ -121,7 +121,7 @@ const edit: Load = {
 }
 
 const P99 = 2
-/** Each with its goal on SQLite and on PostgreSQL. Reads come before what changes them. */
+/** Each route with its goals. Reads come first, because writes change what they return. */
 const routes: Readonly<Record<string, { what: string; load: Load; SQLite?: number; PostgreSQL?: number }>> = {
   get: { what: 'GET /tasks/{id}', load: readOne, SQLite: 0.6, PostgreSQL: 1.2 },
   list20: { what: 'GET /tasks?limit=20', load: readPage(20), SQLite: 0.8, PostgreSQL: 1 },
@@ -163,7 +163,7 @@ const fewAmongMany: Content = {
   tasks: 1_000_000,
   owner: (task) => (task % 10_000 === 0 ? FEW : task % 10 === 1 ? MANY : 3 + (task % 10)),
 }
-/** A cost of at most a third more. */
+/** Costs at most a third more. */
 const WITHIN_A_THIRD: Goal = { ratio: 3 / 4 }
 
 const pageOf = (user: number, content: Content, number = 1, path = TASKS) => {
@@ -195,13 +195,13 @@ const pages: Scene = {
   },
 }
 
-/** The path of the page that lies so many `Link`s behind the given one. */
+/** The path of the page that many `Link`s after the given one. */
 async function followNext({ url }: Server, from: string, steps: number): Promise<string> {
   let path = from
   for (let step = 0; step < steps; step++) {
     const { headers } = await fetch(new URL(path, url), { headers: headersOf(MANY) })
     const next = /<([^>]+)>; rel="next"/.exec(headers.get('Link') ?? '')?.[1]
-    if (!next) throw new Error(`Page ${step + 1} leads to no next one.`)
+    if (!next) throw new Error(`Page ${step + 1} has no next page.`)
     path = next
   }
   return path
@@ -224,7 +224,7 @@ const logIn: Load = {
 
 const login: Scene = {
   rows: ['login'],
-  // bcrypt has threads of its own, and what they take from everybody else is the question.
+  // bcrypt has its own threads, and the row measures what they take from other requests.
   place: 'any',
   async open(databases) {
     const [url = ''] = await databases.create(ROUTE_CONTENT, 1)
@@ -234,7 +234,7 @@ const login: Scene = {
       against: 'without them',
       goal: { p99Ratio: 3 },
       sides: [
-        { server, load: readOne, beside: () => flood(server, logIn) },
+        { server, load: readOne, beside: () => startLoad(server, logIn) },
         { server, load: readOne },
       ],
     })
@@ -244,7 +244,7 @@ const login: Scene = {
 
 const cluster: Scene = {
   rows: ['cluster-get', 'cluster-list100', 'cluster-post'],
-  // Two workers on one core would show nothing.
+  // Two workers need two cores.
   place: 'any',
   async open(databases) {
     const [first = '', second = ''] = await databases.create(ROUTE_CONTENT, 2)

@@ -74,7 +74,7 @@ async function measureRow(row: string, found: Row | string) {
   results.push({ row, ...about, ...comparison, met: meets(comparison, about.goal) })
 }
 
-/** From the start of the process to its first answer, its schema up to date already. */
+/** Measures from the start of the process to its first response, with the schema up to date. */
 async function measureStart(databases: Databases, kind: string): Promise<void> {
   const row = `${kind}:${START}`
   if (!asked.includes(row)) return
@@ -87,7 +87,7 @@ async function measureStart(databases: Databases, kind: string): Promise<void> {
     const before = performance.now()
     const server = await startProduct(url, 'any', kept)
     const { ok } = await fetch(new URL('/health', server.url))
-    if (!ok) throw new Error('/health is not well')
+    if (!ok) throw new Error('/health failed')
     times.push((performance.now() - before) / 1_000)
     await server.stop()
   }
@@ -102,7 +102,7 @@ async function measureStart(databases: Databases, kind: string): Promise<void> {
   })
 }
 
-/** The goal leaves room for what the machine does meanwhile. */
+/** The goal leaves room for noise. */
 async function measureAlone(): Promise<void> {
   if (!asked.includes(ALONE)) return
   progress(`${ALONE}: `)
@@ -118,13 +118,13 @@ async function measureAlone(): Promise<void> {
 }
 
 async function run(): Promise<void> {
-  if (!pinned) progress('There are no two cores to choose from: servers and load share what there is.\n')
+  if (!pinned) progress('Cannot pin two cores; servers and load share the CPU.\n')
   if (!commitsReachADisk) {
-    throw new Error(`${folder} is kept in memory, where a commit costs nothing: name another folder in TMPDIR.`)
+    throw new Error(`${folder} is in memory, where a commit costs nothing. Set TMPDIR to a folder on a disk.`)
   }
   for (const [kind, open] of Object.entries(kinds)) {
     if (!asked.some((row) => row.startsWith(kind))) continue
-    moveLoad('any') // and with it PostgreSQL, which goes where the operating system puts it
+    moveLoad('any') // also for PostgreSQL, which inherits the cores
     const databases = await open()
     try {
       for (const scene of scenes) await play(scene, databases, kind)
@@ -150,6 +150,6 @@ if (options.help) {
     console.error(error)
     process.exitCode = 1
   })
-  // Servers of a scene that failed still run, and end with this process.
+  // Also ends the servers of a failed scene.
   process.exit()
 }

@@ -1,4 +1,4 @@
-/** The processes that a run starts, on which core each runs, and their end. */
+/** Starts, pins to cores and stops the processes of a run. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs'
@@ -11,16 +11,16 @@ const ROOT = resolve(import.meta.dirname, '../..')
 const PRODUCT = join(ROOT, 'src/main.ts')
 const FLOOR = join(ROOT, 'test/bench/floor.ts')
 
-/** The same for every process of a run, so that one token is good for all. */
+/** Shared by all processes of a run, so that one token works for all. */
 export const SECRET_KEY = 'a key of the bench alone, which nothing else may use'
 export const BCRYPT_ROUNDS = 12
 
 const START_LIMIT_MS = 30_000
 const STOP_LIMIT_MS = 5_000
 
-/** Removed when the run ends, whatever ends it. */
+/** Removed when the run ends. */
 export const folder = mkdtempSync(join(tmpdir(), 'tasks-bench-'))
-chmodSync(folder, 0o711) // PostgreSQL runs as another user when this one is root, and has its folder in here
+chmodSync(folder, 0o711) // if root runs the bench, PostgreSQL runs as another user, who must reach its folder in here
 const running = new Set<ChildProcess>()
 process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
@@ -31,10 +31,10 @@ const TMPFS = 0x01021994
 /** A commit costs nothing on a file system that lives in memory. */
 export const commitsReachADisk = statfsSync(folder).type !== TMPFS
 
-/** The cores that this process may use, or none where that can't be known or chosen. */
+/** The cores that this process may use; empty without `taskset`. */
 const cores = allowedCores()
 
-/** Where a process runs: `server` and `load` are a core each, `any` leaves it to the operating system. */
+/** Where a process runs: on the core of the server or of the load, or on any core. */
 export type Place = 'server' | 'load' | 'any'
 export const pinned = cores.length >= 2
 const coresOf: Readonly<Record<Place, string>> = {
@@ -52,19 +52,19 @@ function allowedCores(): number[] {
   })
 }
 
-/** Moves this process, which makes the load; what it starts later is placed by itself. */
+/** Moves this process, which generates the load. Its servers are pinned when they start. */
 export function moveLoad(place: Place): void {
   if (pinned) spawnSync('taskset', ['-acp', coresOf[place], String(process.pid)])
 }
 
 export interface Server {
-  /** With the prefix of the routes, without a slash at the end. */
+  /** The base URL of the routes, without a trailing slash. */
   readonly url: string
   readonly pid: number
   stop(): Promise<void>
 }
 
-/** Limits are counted as in production, and never reached. */
+/** Limits are enforced as in production, but never reached. */
 const UNREACHED = {
   RATE_LIMIT_USER: '1000000000',
   RATE_LIMIT_LOGIN: '1000000000',
@@ -72,7 +72,7 @@ const UNREACHED = {
   RATE_LIMIT_FAILED_LOGINS: '1000000000',
 }
 
-/** As in production, with everything on that production has, and as in the image with nothing compiled before. */
+/** Starts the product as in production, with an empty compile cache as in the image. */
 export const startProduct = async (databaseUrl: string, place: Place = 'server', environment: NodeJS.ProcessEnv = {}) =>
   start(PRODUCT, place, {
     METRICS_PORT: String(await freePort()),
@@ -91,13 +91,13 @@ export const startFloor = (databaseUrl: string, place: Place = 'server') =>
 
 let started = 0
 
-/** The log goes to a file, as in production to a collector: a pipe would make this process read it under load. */
+/** Logs to a file: this process would have to read a pipe while it generates the load. */
 async function start(file: string, place: Place, environment: NodeJS.ProcessEnv): Promise<Server> {
   const logFile = join(folder, `${++started}.log`)
   const log = openSync(logFile, 'w')
   const command = [...(pinned ? ['taskset', '-c', coresOf[place]] : []), process.execPath, file]
   const child = spawn(command[0] as string, command.slice(1), {
-    cwd: folder, // where no `.env` is
+    cwd: folder, // has no `.env`
     env: { PATH: process.env.PATH, SECRET_KEY, ...environment },
     stdio: ['ignore', log, log],
   })
@@ -123,13 +123,13 @@ async function announced(child: ChildProcess, logFile: string): Promise<string> 
   throw new Error(`A server did not start.\n${readFileSync(logFile, 'utf8')}`)
 }
 
-/** The server and the workers that it has started. */
+/** The server and its workers. */
 export function processesOf({ pid }: Server): readonly number[] {
   const { stdout } = spawnSync('ps', ['-o', 'pid=', '--ppid', String(pid)], { encoding: 'utf8' })
   return [pid, ...(stdout ?? '').split('\n').filter(Boolean).map(Number)]
 }
 
-/** Resident memory now and at its highest, in bytes; not a number where the operating system does not say. */
+/** Current and peak resident memory in bytes; NaN without /proc. */
 export function memoryOf(server: Server): { now: number; peak: number } {
   const statuses = processesOf(server).map((pid) => fromProc(pid, 'status'))
   const bytes = (name: string) => {
@@ -141,7 +141,7 @@ export function memoryOf(server: Server): { now: number; peak: number } {
 
 const TICKS_A_SECOND = 100
 
-/** Seconds of a core that it has used; not a number where the operating system does not say. */
+/** CPU seconds used; NaN without /proc. */
 export function cpuSecondsOf(server: Server): number {
   const seconds = processesOf(server).map((pid) => {
     const [, fields = ''] = fromProc(pid, 'stat').split(') ')

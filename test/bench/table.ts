@@ -1,4 +1,4 @@
-/** The results, for people. */
+/** Formats the results as Markdown. */
 import { availableParallelism, cpus } from 'node:os'
 import type { Comparison, Measured } from './load.ts'
 import type { Goal } from './rows.ts'
@@ -11,7 +11,7 @@ export interface Result extends Comparison {
   readonly met: boolean | undefined
 }
 
-/** Something that is not a comparison. */
+/** A result that is not a comparison. */
 export interface Fact {
   readonly row: string
   readonly what: string
@@ -23,7 +23,7 @@ export interface Fact {
 export interface Report {
   readonly date: string
   readonly machine: string
-  /** How many processes wanted a core when the run began, on average of a minute; near 0, and it had the machine for itself. */
+  /** Of one minute before the run. Near 0, the machine was idle. */
   readonly loadAverage: number
   readonly results: readonly Result[]
   readonly facts: readonly Fact[]
@@ -67,7 +67,7 @@ const factColumns: Readonly<Record<string, (fact: Fact) => string>> = {
   '': ({ met }) => verdict(met),
 }
 
-/** Markdown, aligned so that it reads as it stands. */
+/** An aligned Markdown table. */
 function table<Line>(lines: readonly Line[], shown: Readonly<Record<string, (line: Line) => string>>): string {
   if (lines.length === 0) return ''
   const cells = [Object.keys(shown), ...lines.map((line) => Object.values(shown).map((show) => show(line)))]
@@ -78,8 +78,8 @@ function table<Line>(lines: readonly Line[], shown: Readonly<Record<string, (lin
 }
 
 export function printed({ date, machine, loadAverage, results, facts }: Report): string {
-  return `${date}, ${machine}, load average ${two(loadAverage)} before the run. Where there are two numbers,
-the second is of what it is compared with; in brackets the middle half of the ratios.
+  return `${date}, ${machine}, load average ${two(loadAverage)} before the run. Of two numbers,
+the second belongs to the comparison; brackets contain the middle half of the ratios.
 
 ${table(results, columns)}${table(facts, factColumns)}`
 }

@@ -11,7 +11,7 @@ const EMAIL = 'jane@example.com'
 const PASSWORD = 'correct horse battery staple'
 const ROOT_PATH = '/tasks-api'
 
-describe('Below a path of a proxy, in a browser', function () {
+describe('Behind nginx at /tasks-api, in a browser', function () {
   this.timeout(60_000)
   this.slow(10_000)
 
@@ -37,7 +37,7 @@ describe('Below a path of a proxy, in a browser', function () {
     await service?.close()
   })
 
-  /** Runs an operation of Swagger UI, and gives the answer that the browser got. */
+  /** Executes an operation in Swagger UI. @returns the browser's response */
   async function execute(page: Page, operation: string) {
     const block = page.locator(`#operations-${operation}`)
     await block.locator('.opblock-summary').click()
@@ -47,8 +47,8 @@ describe('Below a path of a proxy, in a browser', function () {
     return answered
   }
 
-  it('/docs signs in, creates a task, and its Location and Link lead back through the proxy', async () => {
-    const { page, elsewhere, blocked, complaints } = await watch(browser, nginx.url)
+  it('/docs logs in and creates a task, whose Location and Link work through the proxy', async () => {
+    const { page, foreign, blocked, consoleErrors } = await watch(browser, nginx.url)
     await page.goto(`${nginx.url}${ROOT_PATH}/docs`)
     const asked = page.waitForRequest((request) => request.url().endsWith('/auth/login'))
     await authorize(page, EMAIL, PASSWORD)
@@ -91,8 +91,8 @@ describe('Below a path of a proxy, in a browser', function () {
     expect(second.status).to.equal(200)
     expect(second.body[0]?.title).to.equal(title)
 
-    expect([...elsewhere, ...blocked]).to.deep.equal([])
-    expect(complaints).to.deep.equal([])
+    expect([...foreign, ...blocked]).to.deep.equal([])
+    expect(consoleErrors).to.deep.equal([])
     await page.close()
   })
 
@@ -101,7 +101,7 @@ describe('Below a path of a proxy, in a browser', function () {
     ['/docs/', '/docs'],
     ['/redoc/', '/redoc'],
   ] as const) {
-    it(`${from} leads to ${to} below the path`, async () => {
+    it(`${from} redirects to ${to} below the path`, async () => {
       const { page } = await watch(browser, nginx.url)
       await page.goto(`${nginx.url}${ROOT_PATH}${from}`)
       expect(page.url()).to.equal(`${nginx.url}${ROOT_PATH}${to}`)
@@ -110,12 +110,12 @@ describe('Below a path of a proxy, in a browser', function () {
     })
   }
 
-  it('passes X-Request-Id on in both directions', async () => {
+  it('X-Request-Id is forwarded in both directions', async () => {
     const response = await fetch(`${nginx.url}${ROOT_PATH}/health`, { headers: { 'x-request-id': 'report-42' } })
     expect(response.headers.get('x-request-id')).to.equal('report-42')
   })
 
-  it('leaves it to the service to refuse a body that is too large', async () => {
+  it('the service rejects a body that is too large, not nginx', async () => {
     const response = await fetch(`${nginx.url}${ROOT_PATH}/api/v1/auth/register`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -126,7 +126,7 @@ describe('Below a path of a proxy, in a browser', function () {
     expect(await response.json()).to.include({ code: 'body_too_large' })
   })
 
-  it('/redoc finds its document', async () => {
+  it('/redoc loads the OpenAPI document', async () => {
     const { page } = await watch(browser, nginx.url)
     await page.goto(`${nginx.url}${ROOT_PATH}/redoc`)
     await page.getByText('/api/v1/tasks', { exact: false }).first().waitFor({ state: 'attached' })

@@ -2,7 +2,7 @@ import type { Browser, Page } from 'playwright-core'
 
 export const CHROMIUM = {
   executablePath: process.env.CHROMIUM_PATH ?? '/usr/bin/chromium',
-  // As root there is no sandbox; the rest keeps the browser from calling its maker.
+  // The sandbox does not work as root. The other flags prevent requests to Google.
   args: [
     '--no-sandbox',
     '--disable-gpu',
@@ -17,33 +17,34 @@ export const CHROMIUM = {
 /** Side effects of a page: its requests to other hosts and its console messages. */
 export interface Watched {
   readonly page: Page
-  /** Addresses elsewhere that the page got an answer from, or waits for one. */
-  readonly elsewhere: Set<string>
-  /** Addresses elsewhere that its policy kept it from asking. */
+  /** URLs on other hosts that the page requested. */
+  readonly foreign: Set<string>
+  /** URLs on other hosts that the Content-Security-Policy blocked. */
   readonly blocked: Set<string>
-  readonly complaints: string[]
+  /** Console errors and warnings. */
+  readonly consoleErrors: string[]
 }
 
 export async function watch(browser: Browser, url: string): Promise<Watched> {
   const page = await browser.newPage()
-  const [elsewhere, blocked, complaints] = [new Set<string>(), new Set<string>(), [] as string[]]
-  const isElsewhere = (address: string) => /^(?:https?|wss?):/.test(address) && new URL(address).origin !== url
+  const [foreign, blocked, consoleErrors] = [new Set<string>(), new Set<string>(), [] as string[]]
+  const isForeign = (address: string) => /^(?:https?|wss?):/.test(address) && new URL(address).origin !== url
   page.on('request', (request) => {
-    if (isElsewhere(request.url())) elsewhere.add(request.url())
+    if (isForeign(request.url())) foreign.add(request.url())
   })
   page.on('requestfailed', (request) => {
     if (request.failure()?.errorText !== 'csp') return
-    elsewhere.delete(request.url())
+    foreign.delete(request.url())
     blocked.add(request.url())
   })
-  page.on('pageerror', (error) => complaints.push(error.message))
+  page.on('pageerror', (error) => consoleErrors.push(error.message))
   page.on('console', (message) => {
-    if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text())
+    if (message.type() === 'error' || message.type() === 'warning') consoleErrors.push(message.text())
   })
-  return { page, elsewhere, blocked, complaints }
+  return { page, foreign, blocked, consoleErrors }
 }
 
-/** Signs in by the password form of Swagger UI. */
+/** Logs in with the password form of Swagger UI. */
 export async function authorize(page: Page, email: string, password: string): Promise<void> {
   await page.getByRole('button', { name: 'Authorize' }).first().click()
   const form = page.locator('.auth-container').filter({ hasText: 'Token URL' })

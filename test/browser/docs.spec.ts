@@ -18,7 +18,7 @@ const OPERATIONS = [
   '/tasks/{id}',
 ]
 
-describe('In a browser', function () {
+describe('The documentation in a browser', function () {
   this.timeout(60_000)
   this.slow(10_000)
 
@@ -39,8 +39,8 @@ describe('In a browser', function () {
     await service?.close()
   })
 
-  it('/docs shows every operation, signs in, and lists tasks', async () => {
-    const { page, elsewhere, blocked, complaints } = await watch(browser, service.url)
+  it('shows every operation, logs in and lists tasks at /docs', async () => {
+    const { page, foreign, blocked, consoleErrors } = await watch(browser, service.url)
     await page.goto(`${service.url}/docs`)
     for (const path of OPERATIONS) {
       await page.locator(`.opblock-summary-path[data-path$="${path}"]`).first().waitFor()
@@ -62,20 +62,20 @@ describe('In a browser', function () {
     await list.locator('.opblock-summary').click()
     await list.getByRole('button', { name: 'Try it out' }).click()
     await listTasks(401)
-    // That refusal is the one thing that the browser itself complains about.
-    for (const complaint of complaints.splice(0)) expect(complaint).to.include('401')
+    // The browser logs the 401.
+    for (const message of consoleErrors.splice(0)) expect(message).to.include('401')
 
     await authorize(page, EMAIL, PASSWORD)
 
     expect(await (await listTasks(200)).json()).to.deep.equal([])
 
-    expect([...elsewhere, ...blocked]).to.deep.equal([])
-    expect(complaints).to.deep.equal([])
+    expect([...foreign, ...blocked]).to.deep.equal([])
+    expect(consoleErrors).to.deep.equal([])
     await page.close()
   })
 
-  it('/docs asks for the password first, with the cursor in username, and keeps the token over a reload', async () => {
-    const { page, complaints } = await watch(browser, service.url)
+  it('focuses username in the Authorize dialog at /docs and keeps the token after a reload', async () => {
+    const { page, consoleErrors } = await watch(browser, service.url)
     await page.goto(`${service.url}/docs`)
     await page.getByRole('button', { name: 'Authorize' }).first().click()
     const forms = page.locator('.auth-container')
@@ -98,7 +98,7 @@ describe('In a browser', function () {
     const answered = page.waitForResponse((response) => response.url().includes('/api/v1/tasks'))
     await list.getByRole('button', { name: 'Execute' }).click()
     expect((await answered).status()).to.equal(200)
-    expect(complaints).to.deep.equal([])
+    expect(consoleErrors).to.deep.equal([])
     await page.close()
   })
 
@@ -106,7 +106,7 @@ describe('In a browser', function () {
     ['/docs', '#operations-Tasks-createTask .opblock-summary'],
     ['/redoc', '[data-section-id*="operation/createTask"]'],
   ] as const) {
-    it(`${path} has no margin, and fits a screen 390 pixels wide`, async () => {
+    it(`has no margin and fits a width of 390 pixels at ${path}`, async () => {
       const { page } = await watch(browser, service.url)
       await page.setViewportSize({ width: 390, height: 844 })
       await page.goto(service.url + path)
@@ -118,14 +118,14 @@ describe('In a browser', function () {
     })
   }
 
-  it('/redoc shows every operation, and asks no other host for anything', async () => {
-    const { page, elsewhere, blocked, complaints } = await watch(browser, service.url)
+  it('shows every operation and requests no other host at /redoc', async () => {
+    const { page, foreign, blocked, consoleErrors } = await watch(browser, service.url)
     await page.goto(`${service.url}/redoc`)
     for (const path of OPERATIONS) await page.getByText(path, { exact: false }).first().waitFor({ state: 'attached' })
     expect(await page.locator('[data-section-id*="operation/"]').count()).to.be.at.least(11)
 
-    expect([...elsewhere, ...blocked]).to.deep.equal([])
-    expect(complaints).to.deep.equal([])
+    expect([...foreign, ...blocked]).to.deep.equal([])
+    expect(consoleErrors).to.deep.equal([])
     await page.close()
   })
 })

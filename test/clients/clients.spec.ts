@@ -12,11 +12,11 @@ const HERE = import.meta.dirname
 const EMAIL = 'jane@example.com'
 const PASSWORD = 'correct horse battery staple'
 
-/** What a file printed that Node ran in this folder, whether or not it failed. */
+/** The output of a file run by Node in this folder, even if it fails. */
 const run = (file: string, ...words: readonly string[]): Promise<{ stdout: string; stderr: string }> =>
   promisify(execFile)(process.execPath, [join(HERE, file), ...words], { cwd: HERE }).catch((error) => error)
 
-/** The parameters of the page after this one, from its `Link` header. */
+/** The query parameters of the next page, from the `Link` header. */
 function nextPage(response: Response | undefined): { cursor: string; limit: number } {
   const [, target = ''] = /<([^>]+)>; rel="next"/.exec(response?.headers.get('link') ?? '') ?? []
   const query = new URL(target, 'http://localhost').searchParams
