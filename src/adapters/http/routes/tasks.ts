@@ -10,8 +10,12 @@ import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, numeral, ruled } from '../endpoint/validation.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 
+type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
+  ? `${Letter extends Lowercase<Letter> ? Letter : `_${Lowercase<Letter>}`}${SnakeCase<Rest>}`
+  : Name
+
 /** Every field that an owner sets, so that a new one is neither hidden nor refused. */
-type Members = v.ObjectEntries & Readonly<Record<keyof TaskFields, v.GenericSchema>>
+type Members = v.ObjectEntries & { readonly [Field in keyof TaskFields as SnakeCase<Field>]: v.GenericSchema }
 
 const taskSchema = v.pipe(
   v.object({
