@@ -124,6 +124,16 @@ describeApi('Tasks', (api) => {
       expect(answer.status).to.equal(201)
     })
 
+    it('stores every documented member, as does an edit', async () => {
+      const { properties } = api.document.components.schemas.NewTask as {
+        readonly properties: Readonly<Record<string, { readonly examples: readonly unknown[] }>>
+      }
+      const body = Object.fromEntries(Object.entries(properties).map(([name, { examples }]) => [name, examples[0]]))
+      expect(await jane.createTask(body)).to.deep.include(body)
+      const { id } = await jane.createTask()
+      expect(await jane.editTask(id, body)).to.deep.include(body)
+    })
+
     it('requires a title', async () => {
       expect(mistakes(await jane.post(TASKS).send({}).expect(422))).to.deep.equal(['/title: required'])
     })
