@@ -256,13 +256,13 @@ function responseContent({ schema, mediaType }: SuccessResponse, components: Com
 
 /** The errors of an endpoint: its own, and those that follow from its parts. */
 function codesOf(endpoint: Endpoint): ProblemCode[] {
-  const { access, body, ignoresQuery, errors } = endpoint
+  const { access, body, headers, ignoresQuery, errors } = endpoint
   return [
     ...(body ? (['malformed_body', 'body_too_large', 'unsupported_media_type'] as const) : []),
     ...access.errors,
     ...(limitOf(endpoint) ? (['too_many_requests'] as const) : []),
     ...errors,
-    ...(ignoresQuery ? [] : (['invalid_input'] as const)),
+    ...(ignoresQuery && !headers ? [] : (['invalid_input'] as const)),
     'malformed_host',
     'internal_error',
     'unsupported_transfer_coding',

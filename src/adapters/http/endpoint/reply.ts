@@ -9,7 +9,7 @@ interface Described {
 }
 
 export interface BodyResponse<Answer = unknown> extends Described {
-  /** An allow-list. A presenter returns its output type, so that no other member compiles. */
+  /** An allow-list: presenters declare its output type, so that no other member compiles. */
   readonly schema: Schema<Answer>
   readonly mediaType?: never
 }
