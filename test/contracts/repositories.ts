@@ -18,7 +18,12 @@ export async function openRepositories(databaseUrl: string): Promise<Repositorie
   return database
 }
 
-const configOf = (databaseUrl: string) => readConfig({ ENVIRONMENT: 'test', DATABASE_URL: databaseUrl })
+const configOf = (databaseUrl: string) =>
+  readConfig({
+    ENVIRONMENT: 'test',
+    DATABASE_URL: databaseUrl,
+    DATABASE_PREPARED_STATEMENTS: process.env.TEST_PREPARED_STATEMENTS ?? 'true',
+  })
 
 export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database.target
 

@@ -329,8 +329,8 @@ describe('A login after BCRYPT_ROUNDS was raised', () => {
       }
       const before = await start('4')
       const { email } = await before.signUp().finally(() => before.stop())
-      const after = await start('5')
       const repositories = await openRepositories(url)
+      const after = await start('5')
       const storedHash = async () => (await repositories.users.findByEmail(email))?.snapshot().hashedPassword
       const logIn = (password: string) => after.post(LOGIN).send({ username: email, password })
       try {
