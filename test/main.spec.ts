@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect } from 'chai'
@@ -232,6 +232,11 @@ describe('The process', function () {
     const message = await start({ NODE_OPTIONS }).refusal()
     expect(message).to.match(/^Node 20\.20\.2 is too old: Node \d+ or newer is needed\. .+$/)
     expect(message).to.include(`: Node ${engines.node.replace('>=', '')} or newer`)
+  })
+
+  it('refuses a .env that it cannot read', async () => {
+    mkdirSync(join(folder, '.env'))
+    expect(await start({}).refusal()).to.equal('Cannot read .env (EISDIR).')
   })
 
   it('reads .env in its folder; a variable of the environment wins, unless it is empty', async () => {
