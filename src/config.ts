@@ -165,7 +165,7 @@ function withoutEmpty(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
 }
 
-/** What the API looks like from outside. */
+/** What clients see of the API. */
 export interface HttpConfig {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
@@ -179,24 +179,24 @@ export interface HttpConfig {
   readonly trustedProxies: number
 }
 
-/** Where to listen, and for how long to wait. Times in seconds. */
+/** Where to listen, and how long to wait. Times are in seconds. */
 export interface ServerConfig {
   readonly host: string
   /** 0 takes a free port. */
   readonly port: number
-  /** For the headers of a request to arrive. */
+  /** Maximum time for the headers of a request to arrive. */
   readonly headersTimeout: number
-  /** For a whole request to arrive, and for a client to read the next part of its response. */
+  /** Maximum time for a whole request to arrive, and for a client to read the next part of its response. */
   readonly requestTimeout: number
-  /** For the next request on a connection. */
+  /** Maximum time between two requests on a connection. */
   readonly keepAliveTimeout: number
-  /** Connections beyond this number are closed at once. */
+  /** Further connections are closed at once. */
   readonly maxConnections: number
-  /** The same for one client network; infinite behind a proxy, which holds the connections of all clients. */
+  /** The same for each client network; infinite behind a proxy, which holds the connections of all clients. */
   readonly maxConnectionsPerClient: number
-  /** For which requests are still accepted after readiness turned false. */
+  /** Time during which requests are still accepted after readiness turned false. */
   readonly shutdownDelay: number
-  /** For everything after that; most of it is for draining requests. */
+  /** Maximum time after that until the process exits; most of it is for draining requests. */
   readonly shutdownTimeout: number
 }
 
@@ -230,11 +230,11 @@ export interface PasswordConfig {
 }
 
 export interface LimitConfig {
-  /** Requests per minute. */
+  /** Requests per minute by one user, and by one client network for the next two. */
   readonly user: number
   readonly login: number
   readonly register: number
-  /** Per quarter of an hour. */
+  /** Failed logins to one account per quarter of an hour. */
   readonly failedLogins: number
 }
 
