@@ -27,6 +27,7 @@ export interface PostgresqlTarget {
   readonly secrets: readonly string[]
 }
 
+/** The databases that MikroORM opens. */
 export type PersistentTarget = SqliteTarget | PostgresqlTarget
 
 /** Where to keep tasks and users. */

@@ -271,7 +271,8 @@ describe('The rule by folder', () => {
   it('covers every folder: a new one may import nothing until it has a rule', () => {
     const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
     const folders = files.filter((file) => file.endsWith('.ts')).map((file) => dirname(join('src', file)))
-    expect(Object.keys(rules).map(dirname)).to.include.members(folders)
+    const probed = new Set(Object.keys(rules).map(dirname))
+    expect(folders.filter((folder) => !probed.has(folder))).to.deep.equal([])
     const probes = [...new Set([...folders, 'src/adapters/new'])].map((folder) => join(folder, 'z.ts'))
     const lines = imports('a-package-that-no-rule-names')
     const found = refused(Object.fromEntries(probes.map((probe) => [probe, lines])))
