@@ -1,6 +1,6 @@
 /**
- * The category of an error. A driving adapter maps each kind to its own terms (HTTP: a status code) and does not compile
- * while one is missing.
+ * The category of an error. A driving adapter maps every kind to its own terms (HTTP: a status code); a missing kind does not
+ * compile.
  */
 export type ErrorKind = 'invalid' | 'unauthenticated' | 'not-found' | 'conflict' | 'too-many' | 'unavailable'
 
@@ -36,7 +36,7 @@ export abstract class DomainError extends Error {
 export interface RuleViolation {
   /** Stable identifier of the rule, for example `too_long`. */
   readonly code: string
-  /** What the value must be, as text for people. Never repeats the value. */
+  /** States what the value must be, for people. Never repeats the value. */
   readonly detail: string
 }
 
@@ -45,7 +45,7 @@ export interface Violation extends RuleViolation {
   readonly member: string
 }
 
-/** Input that breaks rules, with one violation for each value. */
+/** One or more values break a rule; there is one violation for each of these values. */
 export class InvalidInput extends DomainError {
   readonly code = 'invalid_input'
   readonly violations: readonly Violation[]
@@ -56,7 +56,7 @@ export class InvalidInput extends DomainError {
   }
 }
 
-/** Also for another owner's task, so that responses don't reveal it. */
+/** Also thrown for another owner's task, so that responses don't reveal it. */
 export class TaskNotFound extends DomainError {
   readonly code = 'task_not_found'
 
@@ -92,8 +92,8 @@ export class InvalidToken extends DomainError {
 }
 
 /**
- * The store is unreachable or out of space, and nothing was done. The cause is for the log only; it is missing when the
- * log already has it.
+ * The store is unreachable or out of space, and nothing was done. `cause` is for the log only, and undefined if it was
+ * already logged.
  */
 export class StoreUnavailable extends DomainError {
   readonly code = 'store_unavailable'
@@ -104,8 +104,8 @@ export class StoreUnavailable extends DomainError {
 }
 
 /**
- * The store did not confirm whether it committed a write, so a retry may repeat it. The cause is for the log only; it is
- * missing when the log already has it.
+ * The store did not confirm whether it committed a write, so a retry may repeat the write. `cause` is for the log only, and
+ * undefined if it was already logged.
  */
 export class OutcomeUnknown extends DomainError {
   readonly code = 'outcome_unknown'

@@ -9,7 +9,7 @@ export interface TextLimits {
   readonly max: number
 }
 
-/** Text that every store can keep: no NUL, which PostgreSQL refuses, and no lone surrogates, which UTF-8 cannot encode. */
+/** Text that every store can hold: without NUL, which PostgreSQL refuses, and lone surrogates, which UTF-8 cannot encode. */
 export const wellFormed: Rule = (value) => {
   if (typeof value !== 'string') return { code: 'not_text', detail: 'must be a string' }
   if (value.includes('\0') || !value.isWellFormed()) {
@@ -22,10 +22,10 @@ export const wellFormed: Rule = (value) => {
 const UNITS_PER_CHARACTER = 2
 
 /**
- * Refuses a text by its length alone, before any rule reads it.
+ * Refuses a text by its length alone, before any other rule reads it.
  *
- * @param units the longest raw text in UTF-16 code units
- * @param max the limit in characters, for the message
+ * @param units maximum length in UTF-16 code units
+ * @param max maximum length in characters, for the message
  */
 export const atMostUnits =
   (units: number, max: number): Rule =>

@@ -144,7 +144,7 @@ describe('An e-mail address', () => {
     expect(isAccepted(long(320, '\u{2f800}'))).to.equal(true)
   })
 
-  it('is neither normalised nor read if it is longer than any accepted one', async () => {
+  it('is neither normalised nor matched if it is longer than any accepted address', async () => {
     const attacks = ['\u0301\u0323', ' ', 'a', 'a@'].map(
       (part) => (length: number) => part.repeat(length / part.length),
     )
@@ -155,7 +155,7 @@ describe('An e-mail address', () => {
     }
   })
 
-  it('is checked in linear time, even if it was made to be slow', () => {
+  it('is checked in linear time, even if it is made to cause backtracking', () => {
     for (const email of ['a'.repeat(319), `${'a.'.repeat(158)}@`, `a@${'a-'.repeat(158)}`, `a@${'a.'.repeat(158)}`]) {
       expect(isAccepted(email)).to.equal(false)
     }
@@ -182,7 +182,7 @@ describe('A normalised e-mail address', () => {
     expect(normalizeEmail('a@J\u030c.example')).to.equal('a@\u01f0.example')
   })
 
-  it('is what a user is created with', () => {
+  it('is the address of a new user', () => {
     expect(register(' Jane@EXAMPLE.com ').email).to.equal('Jane@example.com')
   })
 
@@ -207,7 +207,7 @@ describe('A normalised e-mail address', () => {
     )
   })
 
-  it('is accepted exactly if the address as written is (property-based)', () => {
+  it('is accepted if and only if the address as written is (property-based)', () => {
     fc.assert(
       fc.property(fc.oneof(address, fc.string({ unit: oneOf('aA1.@- é_'), maxLength: 12 })), (email) => {
         expect(isAccepted(normalizeEmail(email))).to.equal(isAccepted(email))

@@ -102,7 +102,7 @@ describe('A page of tasks', () => {
     expect(idsOf(await shelf.page({ ...(page.newer as Position), skip: 0, limit: 2 }))).to.deep.equal([2, 1])
   })
 
-  it('leads on from a task that was removed', async () => {
+  it('continues next to a task that was removed', async () => {
     const shelf = new Shelf(downFrom(5))
     const first = await shelf.page({ skip: 0, limit: 2 })
     shelf.remove(4)
@@ -128,7 +128,7 @@ describe('A page of tasks', () => {
     )
   })
 
-  it('names a neighbour exactly if there is one (property-based)', async () => {
+  it('names a neighbour if and only if there is one (property-based)', async () => {
     await fc.assert(
       fc.asyncProperty(shelves, skips, limits, async (ids, skip, limit) => {
         const shelf = new Shelf(ids)
@@ -139,7 +139,7 @@ describe('A page of tasks', () => {
     )
   })
 
-  it('leads to every remaining task once while others come and go (property-based)', async () => {
+  it('leads to every remaining task once while tasks are added and removed (property-based)', async () => {
     const meanwhile = fc.infiniteStream(fc.record({ remove: fc.nat(), add: fc.boolean() }))
     await fc.assert(
       fc.asyncProperty(shelves, limits, meanwhile, async (ids, limit, changes) => {
@@ -162,10 +162,10 @@ describe('A page of tasks', () => {
   const refused: readonly [string, TaskRange, string][] = [
     ['a limit of 0', { skip: 0, limit: 0 }, 'limit'],
     ['a limit over 200', { skip: 0, limit: LIMIT.max + 1 }, 'limit'],
-    ['a limit that is no whole number', { skip: 0, limit: 1.5 }, 'limit'],
+    ['a limit that is not a whole number', { skip: 0, limit: 1.5 }, 'limit'],
     ['a negative skip', { skip: -1, limit: 1 }, 'skip'],
     ['a skip of 2^53', { skip: 2 ** 53, limit: 1 }, 'skip'],
-    ['a skip that is no number', { skip: Number.NaN, limit: 1 }, 'skip'],
+    ['a skip that is not a number', { skip: Number.NaN, limit: 1 }, 'skip'],
     ['a position before any id', { olderThan: -1, skip: 0, limit: 1 }, 'olderThan'],
     ['a position after any id', { newerThan: 2 ** 53, skip: 0, limit: 1 }, 'newerThan'],
   ]

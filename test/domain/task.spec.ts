@@ -49,7 +49,7 @@ const accepted = {
 } as const
 
 describe('A new task', () => {
-  it('is open and has no description unless it says so', () => {
+  it('is not completed and has no description by default', () => {
     const task = create({ title: 'Ship' })
     expect(task).to.include({ description: null, completed: false })
     expect(task).to.deep.equal(aTaskDraft({ title: 'Ship', ownerId: 7, createdAt: NOW, updatedAt: NOW }))
@@ -60,7 +60,7 @@ describe('A new task', () => {
     expect(create(sent)).to.deep.equal(create({ title: 'Ship' }))
   })
 
-  it('needs a title', () => {
+  it('is refused without a title', () => {
     expect(violations(() => create({}))).to.deep.equal(['title: not_text'])
   })
 
@@ -105,7 +105,7 @@ describe('An edited task', () => {
     })
   }
 
-  it('changes nothing, not even the time of its last change, without any field', () => {
+  it('stays unchanged, including its `updatedAt`, if no field is to change', () => {
     const task = aTask()
     const before = task.snapshot()
     for (const changes of [{}, { title: undefined }, { id: 9, ownerId: 9, createdAt: NOW, updatedAt: NOW }]) {

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util'
 import { expect } from 'chai'
-import { credentialRules, loginPair, loginRules, User } from '#src/domain/accounts/user.ts'
+import { credentialRules, loginRules, normalizeLogin, User } from '#src/domain/accounts/user.ts'
 import { enforce } from '#src/domain/rules.ts'
 import { aUser } from '#test/builders.ts'
 import { violations } from './violations.ts'
@@ -77,10 +77,10 @@ describe('The password of a registration', () => {
   }
 })
 
-describe('The pair of a login', () => {
+describe('The credentials of a login', () => {
   const broken = (email: unknown, password: unknown) => violations(() => enforce(loginRules, { email, password }))
 
-  it('may be any two texts, which are a right or a wrong pair', () => {
+  it('are valid if both are well-formed text', () => {
     for (const [name, password] of [
       ['', ''],
       ['no address', 'a'],
@@ -89,15 +89,15 @@ describe('The pair of a login', () => {
       expect(broken(name, password)).to.deep.equal([])
   })
 
-  it('is refused if either is no well-formed text', () => {
+  it('are refused if either is not well-formed text', () => {
     expect(broken(1, null)).to.deep.equal(['email: not_text', 'password: not_text'])
     expect(broken('\0', '\ud800')).to.deep.equal(['email: malformed_text', 'password: malformed_text'])
   })
 
-  it('has an empty half in place of one that is longer than any registered text', () => {
+  it('are emptied where they are longer than any that can be registered', () => {
     const longest = { email: 'a'.repeat(2_048), password: 'a'.repeat(768) }
-    expect(loginPair(longest)).to.deep.equal(longest)
-    expect(loginPair({ ...longest, email: `${longest.email}a` })).to.deep.equal({ ...longest, email: '' })
-    expect(loginPair({ ...longest, password: `${longest.password}a` })).to.deep.equal({ ...longest, password: '' })
+    expect(normalizeLogin(longest)).to.deep.equal(longest)
+    expect(normalizeLogin({ ...longest, email: `${longest.email}a` })).to.deep.equal({ ...longest, email: '' })
+    expect(normalizeLogin({ ...longest, password: `${longest.password}a` })).to.deep.equal({ ...longest, password: '' })
   })
 })

@@ -71,7 +71,7 @@ export class SlowPasswordHasher implements PasswordHasher {
 export class FakeLoginThrottle implements LoginThrottle {
   readonly attempts: { readonly email: string; readonly clientNetwork: string }[] = []
   refusal: Error | undefined
-  /** Thrown after a right login. */
+  /** Thrown after a successful login. */
   lateRefusal: Error | undefined
 
   async attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result> {

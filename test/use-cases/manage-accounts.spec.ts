@@ -104,7 +104,7 @@ describe('Managing accounts', () => {
         expect(tokens.verify((await accounts.logIn({ ...jane, email }, client)).token).userId).to.equal(1)
     })
 
-    it('refuses a wrong password and an unknown address in the same words', async () => {
+    it('refuses a wrong password and an unknown address with the same error', async () => {
       await accounts.register(jane, client)
       const wrong = await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
       const unknown = await rejection(accounts.logIn({ ...jane, email: 'john@example.com' }, client))
@@ -120,7 +120,7 @@ describe('Managing accounts', () => {
       expect(passwordHasher.verified).to.deep.equal(['hash 1 of correct horse', undefined])
     })
 
-    it('treats two texts that no account can have as a wrong pair', async () => {
+    it('treats texts that no account can have as wrong credentials', async () => {
       for (const [email, password] of [
         ['', ''],
         ['no address', 'short'],
@@ -129,13 +129,13 @@ describe('Managing accounts', () => {
         expect(await rejection(accounts.logIn(pair(email, password), client))).to.be.instanceOf(InvalidCredentials)
     })
 
-    it('works for an account stored under an older rule', async () => {
+    it('accepts an account stored under older rules', async () => {
       await users.add(aUserDraft({ email: 'root', hashedPassword: 'hash 1 of toor' }))
       const { token } = await accounts.logIn({ email: 'root', password: 'toor' }, client)
       expect(tokens.verify(token).userId).to.equal(1)
     })
 
-    it('replaces an outdated hash after a right password only', async () => {
+    it('replaces an outdated hash only if the password is correct', async () => {
       await users.add(aUserDraft({ hashedPassword: 'weak hash 1 of correct horse' }))
       await rejection(accounts.logIn({ ...jane, password: 'wrong horse' }, client))
       expect((await users.findById(1))?.snapshot().hashedPassword).to.equal('weak hash 1 of correct horse')
@@ -172,7 +172,7 @@ describe('Managing accounts', () => {
       expect(await rejection(accounts.logIn(jane, client))).to.equal(bug)
     })
 
-    it('refuses values that are no text before any lookup or hashing', async () => {
+    it('refuses values that are not text before any lookup or hashing', async () => {
       expect(await violationsOf(accounts.logIn(pair(undefined, '\0'), client))).to.deep.equal([
         'email: not_text',
         'password: malformed_text',
@@ -194,7 +194,7 @@ describe('Managing accounts', () => {
       ])
     })
 
-    it('counts a name longer than any address for no account, and still verifies the password', async () => {
+    it('counts an address longer than any account’s under the empty address, and still verifies the password', async () => {
       await accounts.register(jane, client)
       for (const email of ['\u0301\u0323'.repeat(100_000), ` ${'a'.repeat(5_000)}@example.com`])
         expect(await rejection(accounts.logIn({ ...jane, email }, client))).to.be.instanceOf(InvalidCredentials)
@@ -205,7 +205,7 @@ describe('Managing accounts', () => {
       expect(passwordHasher.verified).to.deep.equal([undefined, undefined])
     })
 
-    it('counts a password longer than any as a wrong one for the account', async () => {
+    it('counts a password longer than any account’s as a failed login to the account', async () => {
       await accounts.register(jane, client)
       const password = jane.password.padEnd(1_000)
       expect(await rejection(accounts.logIn({ ...jane, password }, client))).to.be.instanceOf(InvalidCredentials)
@@ -220,7 +220,7 @@ describe('Managing accounts', () => {
       expect(passwordHasher.verified).to.deep.equal([])
     })
 
-    it('does not count values that are no text', async () => {
+    it('does not count values that are not text', async () => {
       await violationsOf(accounts.logIn(pair(undefined, '\0'), client))
       expect(loginThrottle.attempts).to.deep.equal([])
     })
@@ -250,7 +250,7 @@ describe('Managing accounts', () => {
       expect((await accounts.authenticate(tokens.undated(1))).snapshot().id).to.equal(1)
     })
 
-    it('refuses an invalid token and one of a missing user alike', async () => {
+    it('throws InvalidToken for an invalid token and for a token of a missing user', async () => {
       for (const token of ['', 'nonsense', tokens.issue(99).token])
         expect(await rejection(accounts.authenticate(token))).to.be.instanceOf(InvalidToken)
     })

@@ -87,13 +87,13 @@ describe('Managing tasks', () => {
     expect(await get(before.id)).to.deep.equal(after)
   })
 
-  it('stores nothing of an edit if one field breaks a rule', async () => {
+  it('leaves the task unchanged if one edited field breaks a rule', async () => {
     const before = await create(JANE)
     expect(await violationsOf(edit(before.id, { completed: true, title: null }))).to.deep.equal(['title: not_text'])
     expect(await get(before.id)).to.deep.equal(before)
   })
 
-  it('changes nothing in an edit without fields', async () => {
+  it('leaves the task unchanged if no field is edited', async () => {
     const before = await create(JANE)
     clock.time = new Date('2026-02-01T00:00:00.000Z')
     expect(await edit(before.id, { id: 9, ownerId: JOHN })).to.deep.equal(before)
@@ -123,8 +123,8 @@ describe('Managing tasks', () => {
   const attempts = {
     get: (id: number) => manage.get({ id, ownerId: JOHN }),
     edit: (id: number) => manage.edit({ id, ownerId: JOHN }, { title: 'Mine' }),
-    'edit in no field': (id: number) => manage.edit({ id, ownerId: JOHN }, {}),
-    'edit wrongly': (id: number) => manage.edit({ id, ownerId: JOHN }, { title: '' }),
+    'edit no field of': (id: number) => manage.edit({ id, ownerId: JOHN }, {}),
+    'invalidly edit': (id: number) => manage.edit({ id, ownerId: JOHN }, { title: '' }),
     remove: (id: number) => manage.remove({ id, ownerId: JOHN }),
   }
   for (const [what, attempt] of Object.entries(attempts)) {

@@ -2,7 +2,7 @@ import type { Clock } from '../clock.ts'
 import { DomainError, InvalidCredentials, InvalidToken } from '../errors.ts'
 import { enforce } from '../rules.ts'
 import type { AccessToken, LoginThrottle, PasswordHasher, Requester, TokenService, UserRepository } from './ports.ts'
-import { type Credentials, credentialRules, loginPair, loginRules, User, type UserSnapshot } from './user.ts'
+import { type Credentials, credentialRules, loginRules, normalizeLogin, User, type UserSnapshot } from './user.ts'
 
 interface Needs {
   readonly users: UserRepository
@@ -32,14 +32,14 @@ export class ManageAccounts {
   }
 
   /**
-   * @throws InvalidInput when either is not well-formed text
+   * @throws InvalidInput when the address or the password is not well-formed text
    * @throws InvalidCredentials
    * @throws TooManyRequests
    * @throws Overloaded
    */
   async logIn(credentials: Credentials, requester: Requester): Promise<AccessToken> {
     enforce(loginRules, credentials)
-    const { email, password } = loginPair(credentials)
+    const { email, password } = normalizeLogin(credentials)
     const { loginThrottle, tokens } = this.#ports
     const user = await loginThrottle.attempt(email, requester.clientNetwork, () =>
       this.#verified(email, password, requester),
@@ -52,12 +52,12 @@ export class ManageAccounts {
   async #verified(email: string, password: string, requester: Requester): Promise<UserSnapshot> {
     const { users, passwordHasher } = this.#ports
     const user = (await users.findByEmail(email))?.snapshot()
-    const right = await passwordHasher.verify(password, user?.hashedPassword, requester)
-    if (!user || !right) throw new InvalidCredentials()
+    const matches = await passwordHasher.verify(password, user?.hashedPassword, requester)
+    if (!user || !matches) throw new InvalidCredentials()
     return user
   }
 
-  /** Replaces an outdated hash while the password is known. If that fails, the next login tries again. */
+  /** Replaces an outdated hash, which needs the password. If this fails, the next login tries again. */
   async #renewHash(user: UserSnapshot, password: string, requester: Requester): Promise<void> {
     const { users, passwordHasher } = this.#ports
     if (!passwordHasher.isOutdated(user.hashedPassword)) return

@@ -1,7 +1,7 @@
 import type { User, UserDraft, UserSnapshot } from './user.ts'
 
 /**
- * Every method throws StoreUnavailable when the store is unreachable or out of space; nothing was done then. `add` throws
+ * Every method throws StoreUnavailable, having done nothing, when the store is unreachable or out of space. `add` throws
  * OutcomeUnknown when the store did not confirm the commit.
  */
 export interface UserRepository {
@@ -12,7 +12,7 @@ export interface UserRepository {
    */
   add(draft: UserDraft): Promise<User>
   findById(id: number): Promise<User | undefined>
-  /** Replaces the hash, unless it has changed meanwhile or the user is gone. */
+  /** Replaces the hash, unless it was changed meanwhile or the user no longer exists. */
   replaceHash(user: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void>
   /** @param email normalised; compared exactly. */
   findByEmail(email: string): Promise<User | undefined>
@@ -27,25 +27,25 @@ export interface Requester {
 }
 
 /**
- * `hash` and `verify` throw Overloaded when the queue is full, and the reason of the requester's signal when it aborts before
- * the work has begun. Work that has begun runs to its end.
+ * `hash` and `verify` throw Overloaded when the queue is full, and the signal's reason when the requester's signal aborts
+ * while they are queued. Once started, they run to completion.
  */
 export interface PasswordHasher {
   /** A salted hash of at most 255 characters. Every character of the password counts. */
   hash(password: string, requester: Requester): Promise<string>
   /**
-   * Returns false without a hash, that is without an account. The work is the same with any hash and without one, so that
-   * the time does not reveal whether the account exists.
+   * Without a hash, because there is no such account, returns false. The work is the same for every hash and for none, so
+   * that the time does not reveal whether the account exists.
    */
   verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean>
-  /** Whether `hash` would now produce a stronger hash. */
+  /** Whether hashing the password again would yield a stronger hash. */
   isOutdated(hash: string): boolean
 }
 
 /** Slows down password guessing without locking the owner out. */
 export interface LoginThrottle {
   /**
-   * Runs a login unless too many failed recently. A login that throws has failed.
+   * Runs a login unless too many failed recently. A login fails by throwing InvalidCredentials.
    *
    * @param email normalised
    * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
@@ -56,19 +56,19 @@ export interface LoginThrottle {
 
 export interface AccessToken {
   readonly token: string
-  /** Lifetime in seconds from issue. */
+  /** Lifetime in seconds. */
   readonly expiresIn: number
 }
 
 /** The claims of a valid access token. The user may no longer exist. */
 export interface VerifiedToken {
   readonly userId: number
-  /** In whole seconds, rounded down. Every token that the service issues has it. */
+  /** Rounded down to whole seconds. Every token that this service issues has one. */
   readonly issuedAt: Date | undefined
 }
 
 export interface TokenService {
   issue(userId: number): AccessToken
-  /** @throws InvalidToken when the token is malformed, expired or not signed by this service */
+  /** @throws InvalidToken when the token is malformed, expired or not signed with the service's key */
   verify(token: string): VerifiedToken
 }

@@ -3,7 +3,7 @@ import { all, atMostUnits, enforce, type Rule, text, wellFormed } from '../rules
 export const EMAIL_LIMITS = { min: 3, max: 320 }
 export const PASSWORD_LIMITS = { min: 8, max: 128 }
 
-/** Maximum number of UTF-16 code units that NFC composes into one character: U+16126 consists of three astral ones. */
+/** Maximum number of UTF-16 code units that NFC composes into one character: U+16126 has three parts of two units each. */
 const UNITS_PER_NFC_CHARACTER = 6
 const ROOM_FOR_BLANKS = 128
 /**
@@ -39,14 +39,14 @@ export const credentialRules: Readonly<Record<keyof Credentials, Rule>> = {
   password: text(PASSWORD_LIMITS),
 }
 
-/** Login rules: any text that a store can compare; everything else is a right or a wrong pair. */
+/** Login rules: any text that a store can compare. Text that no account can have is a wrong login, not invalid input. */
 export const loginRules: Readonly<Record<keyof Credentials, Rule>> = { email: wellFormed, password: wellFormed }
 
 /**
- * The pair to look up. A half longer than any account's becomes the empty text, which no account has, so that it costs
- * the same as every other wrong pair.
+ * Normalises the credentials of a login. A value longer than any account's becomes empty and matches no account, so the
+ * login takes as long as any other wrong one.
  */
-export function loginPair({ email, password }: Credentials): Credentials {
+export function normalizeLogin({ email, password }: Credentials): Credentials {
   return {
     email: email.length > MAX_RAW_EMAIL ? '' : normalizeEmail(email),
     password: password.length > MAX_RAW_PASSWORD ? '' : password,
@@ -78,7 +78,7 @@ export type UserDraft = Omit<UserSnapshot, 'id'>
 /** Seconds by which the clocks of two instances may differ. */
 const MAX_CLOCK_SKEW = 10
 
-/** JSON, `console.log` and deep equality see its members, so the hash is none of them. */
+/** The password hash is not a member, because JSON, `console.log` and deep equality show every member. */
 export class User {
   readonly id: number
   readonly email: string
@@ -108,8 +108,8 @@ export class User {
   }
 
   /**
-   * Whether the user was created after a token was issued. After a restore an id can belong to a new user while the
-   * tokens of the lost one are still valid.
+   * Whether the user was created after a token was issued. After a backup was restored, a new user can have the id of a lost
+   * one whose tokens have not expired.
    *
    * @param issuedAt in whole seconds, rounded down
    */

@@ -27,9 +27,9 @@ export class ManageTasks {
    *
    * @throws InvalidInput when the range exceeds its limits
    */
-  async list(ownerId: number, range: Partial<TaskRange> = {}): Promise<TaskPage> {
-    const whole = { skip: SKIP.default, limit: LIMIT.default, ...range }
-    return readPage((part) => this.#ports.tasks.list(ownerId, part), whole)
+  async list(ownerId: number, query: Partial<TaskRange> = {}): Promise<TaskPage> {
+    const { tasks } = this.#ports
+    return readPage((range) => tasks.list(ownerId, range), { skip: SKIP.default, limit: LIMIT.default, ...query })
   }
 
   /** @throws TaskNotFound */

@@ -4,8 +4,8 @@ import type { Task, TaskDraft, TaskSnapshot } from './task.ts'
 export type TaskKey = Pick<TaskSnapshot, 'id' | 'ownerId'>
 
 /**
- * A range of one owner's tasks. `newerThan` and `olderThan` are exclusive ids; at most one is set. The range holds the
- * tasks nearest to that id after skipping `skip` of them, or the newest tasks when neither is set.
+ * A range of one owner's tasks. `newerThan` and `olderThan` are exclusive ids; at most one is set. The range starts next to
+ * that id, or at the newest task if neither is set, skips `skip` tasks and holds the following `limit`.
  */
 export interface TaskRange {
   readonly newerThan?: number
@@ -17,8 +17,8 @@ export interface TaskRange {
 }
 
 /**
- * Every method throws StoreUnavailable when the store is unreachable or out of space; nothing was done then. `add`,
- * `update` and `remove` throw OutcomeUnknown when the store did not confirm the commit; all or nothing was done.
+ * Every method throws StoreUnavailable, having done nothing, when the store is unreachable or out of space. `add`, `update`
+ * and `remove` throw OutcomeUnknown, having done all or nothing, when the store did not confirm the commit.
  */
 export interface TaskRepository {
   /**

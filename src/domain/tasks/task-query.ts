@@ -7,18 +7,18 @@ export const SKIP = { min: 0, max: Number.MAX_SAFE_INTEGER, default: 0 }
 
 const BEFORE_ANY_ID = 0
 const AFTER_ANY_ID = Number.MAX_SAFE_INTEGER
-const besideAnId = wholeNumber(BEFORE_ANY_ID, AFTER_ANY_ID)
+const boundaryId = wholeNumber(BEFORE_ANY_ID, AFTER_ANY_ID)
 
 const pageRules = {
   limit: wholeNumber(LIMIT.min, LIMIT.max),
   skip: wholeNumber(SKIP.min, SKIP.max),
-  newerThan: optional(besideAnId),
-  olderThan: optional(besideAnId),
+  newerThan: optional(boundaryId),
+  olderThan: optional(boundaryId),
 }
 
 /**
- * Keyset pagination: the page next to the task with this id, which is not on it. Such a page costs the same at any depth,
- * and tasks added or removed meanwhile shift nothing.
+ * Keyset pagination: the page starts next to the task with this id. A page costs the same at any depth, and tasks added or
+ * removed meanwhile do not shift it.
  */
 export type Position = { readonly newerThan: number } | { readonly olderThan: number }
 
@@ -40,26 +40,26 @@ export interface TaskPage {
 export async function readPage(read: (range: TaskRange) => Promise<Task[]>, range: TaskRange): Promise<TaskPage> {
   enforce(pageRules, range)
   const { newerThan, olderThan, skip, limit } = range
-  const exists = async (side: Position) => (await read({ ...side, skip: 0, limit: 1 })).length > 0
+  const hasTasks = async (position: Position) => (await read({ ...position, skip: 0, limit: 1 })).length > 0
 
-  const found = await read({ ...range, limit: limit + 1 })
-  const hasMore = found.length > limit
+  const fetched = await read({ ...range, limit: limit + 1 })
+  const hasMore = fetched.length > limit
 
   if (newerThan !== undefined) {
-    const tasks = found.slice(-limit)
+    const tasks = fetched.slice(-limit)
     const older = { olderThan: idOf(tasks.at(-1)) ?? AFTER_ANY_ID }
     return {
       tasks,
       ...(hasMore && { newer: { newerThan: idOf(tasks[0]) as number } }),
-      ...((await exists(older)) && { older }),
+      ...((await hasTasks(older)) && { older }),
     }
   }
-  const tasks = found.slice(0, limit)
+  const tasks = fetched.slice(0, limit)
   const newer = { newerThan: idOf(tasks[0]) ?? BEFORE_ANY_ID }
   const startsAtNewest = olderThan === undefined && skip === 0
   return {
     tasks,
-    ...(!startsAtNewest && (await exists(newer)) && { newer }),
+    ...(!startsAtNewest && (await hasTasks(newer)) && { newer }),
     ...(hasMore && { older: { olderThan: idOf(tasks.at(-1)) as number } }),
   }
 }

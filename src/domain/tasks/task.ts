@@ -10,7 +10,7 @@ export interface TaskFields {
   readonly completed: boolean
 }
 
-/** The rule for each field, wherever its value comes from. */
+/** The rule for each field. */
 export const taskRules: Readonly<Record<keyof TaskFields, Rule>> = {
   title: all(text(TITLE_LIMITS), notBlank),
   description: nullable(text(DESCRIPTION_LIMITS)),
@@ -32,7 +32,7 @@ export interface TaskSnapshot extends TaskFields {
 export type TaskDraft = Omit<TaskSnapshot, 'id'>
 
 export class Task {
-  /** Not a `#member`, which `console.log` and deep equality would ignore. */
+  /** TypeScript's `private` instead of `#state`, because `console.log` and deep equality ignore `#` members. */
   private state: TaskSnapshot
 
   private constructor(state: TaskSnapshot) {
@@ -52,16 +52,16 @@ export class Task {
   }
 
   /**
-   * Changes the given fields and moves `updatedAt` strictly forward, even within one millisecond or after the clock was
-   * set back. Without any field nothing changes.
+   * Changes fields and moves `updatedAt` strictly forward, even within one millisecond or after the clock was set back. Does
+   * nothing if there is no field to change.
    *
    * @throws InvalidInput and leaves the task unchanged
    */
   edit(changes: TaskChanges, now: Date): void {
-    const given = fieldsOf(changes)
-    if (given.length === 0) return
-    const edited = Object.fromEntries(given.map((field) => [field, changes[field]]))
-    enforce(Object.fromEntries(given.map((field) => [field, taskRules[field]])), edited)
+    const fields = definedFields(changes)
+    if (fields.length === 0) return
+    const edited = Object.fromEntries(fields.map((field) => [field, changes[field]]))
+    enforce(Object.fromEntries(fields.map((field) => [field, taskRules[field]])), edited)
     const updatedAt = new Date(Math.max(now.getTime(), this.state.updatedAt.getTime() + 1))
     this.state = { ...this.state, ...edited, updatedAt }
   }
@@ -76,6 +76,6 @@ export class Task {
   }
 }
 
-function fieldsOf(changes: TaskChanges): (keyof TaskFields)[] {
+function definedFields(changes: TaskChanges): (keyof TaskFields)[] {
   return (Object.keys(taskRules) as (keyof TaskFields)[]).filter((field) => changes[field] !== undefined)
 }
