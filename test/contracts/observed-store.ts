@@ -1,7 +1,7 @@
 import type { Statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-user-repository.ts'
-import type { Store } from '#src/adapters/mikro-orm/store.ts'
+import { type Store, writing } from '#src/adapters/mikro-orm/store.ts'
 
 interface Beside {
   /** Any SQL, over the connection that writes. */
@@ -20,19 +20,22 @@ export function observedStore(store: Store, { sql, close }: Beside) {
     kysely: store.kysely,
     milliseconds: store.milliseconds,
     pending: () => store.pending(),
+    writableWith: store.writableWith,
     read: (query) => store.read(noted(query)),
-    write: (query, row) => store.write(noted(query), row),
-    change: (row, query, decide) =>
-      store.change(row, noted(query), (rows) => {
-        const decision = decide(rows)
-        if (decision.write) noted(decision.write)
-        return decision
+    transact: (transaction) =>
+      store.transact({
+        ...transaction,
+        decide(...seen) {
+          const decision = transaction.decide(...seen)
+          decision.writes.forEach(noted)
+          return decision
+        },
       }),
   }
   return {
     tasks: new MikroOrmTaskRepository(observed),
     users: new MikroOrmUserRepository(observed),
-    write: observed.write,
+    write: <Row>(query: Statement<Row>) => observed.transact(writing(query)),
     ran,
     sql,
     close,

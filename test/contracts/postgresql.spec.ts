@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'chai'
-import { Kysely, PostgresDialect } from 'kysely'
+import { DummyDriver, Kysely, PostgresDialect, type PostgresDialectConfig } from 'kysely'
 import pg from 'pg'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import {
@@ -15,17 +15,20 @@ import { PostgresqlServers, TIMEOUTS, type Timeouts } from '#src/adapters/mikro-
 import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql/postgresql-store.ts'
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
+import { writing } from '#src/adapters/mikro-orm/store.ts'
 import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { aTaskDraft, aUserDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
-import { anOwner, expectRejection, outcomes, postgresqlTarget } from '#test/contracts/repositories.ts'
+import { anOwner, DELETE_USER, expectRejection, outcomes, postgresqlTarget } from '#test/contracts/repositories.ts'
 import { startProxy } from '#test/postgresql-proxy.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
 const retitle = (task: Task) => task.edit({ title: 'new' }, NOW)
+
+const UNAVAILABLE = ['store_unavailable', 'outcome_unknown']
 
 const OPTIONS: PoolOptions = { size: 10, preparedStatements: true }
 
@@ -34,14 +37,21 @@ const serversOf = (url: string, timeouts: Partial<Timeouts> = {}) =>
 
 function observed(url: string, answer = TIMEOUTS.answer, options = OPTIONS): ObservedStore {
   const servers = serversOf(url, { answer })
-  const [writer, reader] = [new SharedConnections(servers, options, 1), new SharedConnections(servers, options, 2)]
+  const ofSize = (size: number) => new SharedConnections(servers, options, size)
+  const [writer, deciders, readers] = [ofSize(1), [ofSize(1), ofSize(1)], ofSize(2)] as const
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: postgresqlPool(servers, OPTIONS) }) })
-  return observedStore(postgresqlStore(kysely, writer, reader), {
+  return observedStore(postgresqlStore(kysely, { writer, deciders, readers }), {
     sql: async <Row>(text: string, parameters: readonly unknown[] = []) =>
       (await writer.run(statement<Row>(text, parameters))).rows,
-    close: () => Promise.all([writer.end(), reader.end()]),
+    close: () => Promise.all([writer, readers, ...deciders].map((connections) => connections.end())),
   })
 }
+
+/** Builds queries and runs none. */
+class UnconnectedDialect extends PostgresDialect {
+  override createDriver = () => new DummyDriver()
+}
+const unconnected = new Kysely<Tables>({ dialect: new UnconnectedDialect({} as PostgresDialectConfig) })
 
 describe('The store on PostgreSQL', () => {
   let url: string
@@ -100,7 +110,7 @@ describe('The store on PostgreSQL', () => {
     expect(await store.sql('show statement_timeout')).to.deep.equal([{ statement_timeout: '10s' }])
     expect(await store.sql('show lock_timeout')).to.deep.equal([{ lock_timeout: '2s' }])
     expect(await store.sql('show idle_in_transaction_session_timeout')).to.deep.equal([
-      { idle_in_transaction_session_timeout: '10s' },
+      { idle_in_transaction_session_timeout: '2s' },
     ])
   })
 
@@ -250,7 +260,7 @@ describe('The store on PostgreSQL', () => {
       for (const { status, reason } of (await waiting) as PromiseRejectedResult[]) {
         expect(status).to.equal('rejected')
         // The end of a connection may come without an answer.
-        expect(reason.code).to.be.oneOf(['store_unavailable', 'outcome_unknown'])
+        expect(reason.code).to.be.oneOf(UNAVAILABLE)
       }
       await holder.query('commit')
     }
@@ -311,24 +321,44 @@ describe('The store on PostgreSQL', () => {
     expect(await store.sql('select id from tasks order by id')).to.deep.equal(ids.slice(0, 4).map((id) => ({ id })))
   })
 
-  it('locks rows in the order of their ids, so that no two instances wait for each other', async () => {
-    const [first, second, third] = [await addTask(), await addTask(), await addTask()].map((task) => task.snapshot())
-    await lock(third?.id)
-    const removals = Promise.all([second, third, first].map((task) => store.tasks.remove(task as TaskKey)))
+  /** A task of a user of its own. */
+  const taskOfAnother = async () => (await store.tasks.add(aTaskDraft({ ownerId: await anOwner(store) }))).snapshot()
+
+  const lockList = async (owner: number) => {
+    await holder.query('begin')
+    await holder.query('select 1 from task_lists where owner_id = $1 for update', [owner])
+  }
+
+  it('locks lists in the order of their owners, so that no two instances wait for each other', async () => {
+    const [first, second, third] = [await taskOfAnother(), await taskOfAnother(), await taskOfAnother()]
+    await lockList(third.ownerId)
+    const removals = Promise.all([second, third, first].map((task) => store.tasks.remove(task)))
     await untilBlocked(1)
-    expect((await holder.query('select id from tasks for update skip locked')).rows).to.deep.equal([{ id: third?.id }])
+    const unlocked = 'select owner_id from task_lists where owner_id <> $1 for update skip locked'
+    expect((await holder.query(unlocked, [ownerId])).rows).to.deep.equal([{ owner_id: third.ownerId }])
     await holder.query('commit')
     await removals
   })
 
-  it('refuses at once all who wait for one row that stays locked, and does what waits behind them', async () => {
-    const task = (await addTask()).snapshot()
-    await lock(task.id)
-    const refusals = Promise.all(Array.from({ length: 8 }, () => refused(store.tasks.remove(task))))
-    expect((await addTask({ title: 'behind' })).snapshot().title).to.equal('behind')
+  it('refuses the writes of an owner whose list stays locked, and runs those of other owners', async () => {
+    const [held, free, together] = [await taskOfAnother(), await taskOfAnother(), await taskOfAnother()]
+    await lockList(held.ownerId)
+    const refusals = Promise.all(Array.from({ length: 8 }, () => refused(store.tasks.remove(held))))
+    const removal = store.tasks.remove(together)
+    await untilBlocked(1)
+    expect((await store.tasks.update(free, retitle)).snapshot().title).to.equal('new')
+    await Promise.all([removal, refusals])
+    await holder.query('commit')
+    await store.tasks.remove(held)
+  })
+
+  it('refuses at once the additions to a list that stays locked, and runs what waits behind them', async () => {
+    await lockList(ownerId)
+    const refusals = Promise.all(Array.from({ length: 8 }, () => refused(addTask())))
+    await taskOfAnother()
     await refusals
     await holder.query('commit')
-    await store.tasks.remove(task)
+    await addTask()
   })
 
   it('refuses a whole group that meets a lock for the second time, for others wait behind it', async () => {
@@ -388,8 +418,8 @@ describe('The store on PostgreSQL', () => {
   it('does not know the outcome of writes whose answers are lost, and all of them may be there', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href)
-    const [edited, removed] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
-    await far.tasks.update(edited, (task) => task.edit({ description: 'connected' }, NOW))
+    const edited = (await addTask()).snapshot()
+    await far.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
     const untilStored = async (count: number) => {
       const stored = () => store.sql("select 1 from tasks where title in ('one', 'two', 'alone')")
       for (let asked = 0; (await stored()).length < count; asked++) expect(asked).to.be.below(1_000)
@@ -397,23 +427,58 @@ describe('The store on PostgreSQL', () => {
 
     proxy.swallowAnswers()
     const group = ['one', 'two'].map((title) => far.tasks.add(aTaskDraft({ ownerId, title })))
-    const writes = [...group, far.tasks.remove(removed)]
-    const unknown = Promise.all(writes.map((write) => expectRejection(write, OutcomeUnknown)))
+    const unknown = Promise.all(group.map((write) => expectRejection(write, OutcomeUnknown)))
     await untilStored(2)
     await proxy.cut()
     await unknown
-    await expectRejection(store.tasks.get(removed), TaskNotFound)
     await expectRejection(far.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
 
     await proxy.mend()
     await far.tasks.get(edited)
-    await far.tasks.update(edited, (task) => task.edit({ description: 'again' }, NOW))
+    await far.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
     proxy.swallowAnswers()
     const alone = expectRejection(far.tasks.add(aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
     await untilStored(3)
     await proxy.cut()
     await alone
     await far.close()
+  })
+
+  it('does not know the outcome of an edit whose commit is not answered', async () => {
+    const proxy = await startProxy(new URL(url))
+    const far = observed(proxy.url.href)
+    const task = (await addTask()).snapshot()
+    const edit = far.tasks.update(task, (each) => {
+      proxy.swallowAnswers()
+      retitle(each)
+    })
+    const unknown = expectRejection(edit, OutcomeUnknown)
+    while ((await store.tasks.get(task)).snapshot().title !== 'new');
+    await proxy.cut()
+    await unknown
+    await far.close()
+  })
+
+  it('writes nothing when the connection breaks between the lock and the writes', async () => {
+    const proxy = await startProxy(new URL(url))
+    const far = observed(proxy.url.href)
+    const task = (await addTask()).snapshot()
+    let decided = 0
+    const edit = far.tasks.update(task, (each) => {
+      // The server commits a statement by itself that arrives over another connection.
+      void proxy.cut()
+      decided++
+      retitle(each)
+    })
+    expect(await edit.catch((error: Error) => error))
+      .to.have.property('code')
+      .that.is.oneOf(UNAVAILABLE)
+    expect(decided).to.equal(1)
+    expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
+    await proxy.mend()
+    expect((await far.tasks.update(task, retitle)).snapshot().title).to.equal('new')
+    await far.close()
+    await proxy.cut()
   })
 
   it('has done nothing of what it refuses as unavailable while the connection breaks again and again', async () => {
@@ -426,7 +491,7 @@ describe('The store on PostgreSQL', () => {
         titles.stored.push(title)
       } catch (error) {
         titles[error instanceof OutcomeUnknown ? 'unknown' : 'refused'].push(title)
-        expect((error as StoreUnavailable).code).to.be.oneOf(['store_unavailable', 'outcome_unknown'])
+        expect((error as StoreUnavailable).code).to.be.oneOf(UNAVAILABLE)
       }
     }
     const untilStored = async (title: string) => {
@@ -460,11 +525,13 @@ describe('The store on PostgreSQL', () => {
     const far = observed(proxy.url.href, 100)
     const task = (await addTask()).snapshot()
     await openEach(far, task)
+    const others = [task, await taskOfAnother()]
+    await Promise.all(others.map((each) => far.tasks.update(each, retitle)))
 
     proxy.silence()
-    const answers: Promise<unknown>[] = []
+    const answers: Promise<unknown>[] = [refused(far.tasks.update(task, retitle))]
     for (let turn = 0; turn < 10; turn++) {
-      answers.push(...[far.tasks.get(task), far.tasks.update(task, retitle)].map(refused))
+      answers.push(refused(far.tasks.get(task)))
       await nextTurn()
     }
     await Promise.all(answers)
@@ -540,8 +607,10 @@ describe('The store on PostgreSQL', () => {
 describe('Writes on PostgreSQL', () => {
   /** A store over connections that answer when they are told to. */
   function overConnection(run: (sent: Statement) => Promise<unknown>) {
-    const connections = { run } as unknown as SharedConnections
-    return postgresqlStore({} as Kysely<Tables>, connections, connections)
+    const connections = { run, pinned: (use: (connection: object) => unknown) => use(connections) }
+    const shared = connections as unknown as SharedConnections
+    const store = postgresqlStore(unconnected, { writer: shared, deciders: [shared], readers: shared })
+    return { ...store, write: <Row>(query: Statement<Row>) => store.transact(writing(query)) }
   }
 
   it('have the next group on its way while the server is busy with one, and no more', async () => {
@@ -651,8 +720,6 @@ describe('Writes on PostgreSQL', () => {
         return { rows: [], command: 'SELECT' }
       })
       await expectRejection(store.write(statement('save')), OutcomeUnknown)
-      const edit = store.change(1, statement('read'), () => ({ result: 'edited', write: statement('save') }))
-      await expectRejection(edit, OutcomeUnknown)
       await expectRejection(store.read(statement('save')), StoreUnavailable)
     })
   }
@@ -761,6 +828,32 @@ describe('Connections that everybody shares', () => {
       [one, one],
       [other, other],
     ])
+    await connections.end()
+  })
+
+  it('keep one connection for a transaction, whose statements fail once it is lost', async () => {
+    const connections = new SharedConnections(serversOf(await postgresql.databaseUrl()), OPTIONS, 1)
+    const other = new SharedConnections(serversOf(await postgresql.databaseUrl()), OPTIONS, 1)
+    await connections.pinned(async (connection) => {
+      const lost = (await connection.run(pid)).rows[0]?.pid
+      await other.run(statement('select pg_terminate_backend($1)', [lost]))
+      while ((await other.run(statement('select 1 from pg_stat_activity where pid = $1', [lost]))).rows.length > 0);
+      expect(await pidOf(connections).catch(() => pidOf(connections))).to.not.equal(lost)
+      await expectRejection(connection.run(pid), Error)
+    })
+    await Promise.all([connections.end(), other.end()])
+  })
+
+  it('replace a connection that is too old only after its transaction', async () => {
+    const connections = new SharedConnections(serversOf(await postgresql.databaseUrl()), OPTIONS, 1, 0)
+    const old = await connections.pinned(async (connection) => {
+      const [{ pid: own = 0 } = {}] = (await connection.run(pid)).rows
+      while ((await pidOf(connections)) === own);
+      expect((await connection.run(pid)).rows).to.deep.equal([{ pid: own }])
+      return own
+    })
+    const open = statement('select 1 from pg_stat_activity where pid = $1', [old])
+    while ((await connections.run(open)).rows.length > 0);
     await connections.end()
   })
 

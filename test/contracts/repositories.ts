@@ -29,6 +29,10 @@ export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database.
 
 export const postgresqlTarget = (databaseUrl: string) => targetOf(databaseUrl) as PostgresqlTarget
 
+/** On PostgreSQL: locks the list first, as TaskListRecord demands. */
+export const DELETE_USER =
+  'delete from users where id in (select owner_id from task_lists where owner_id = $1 for update)'
+
 let people = 0
 
 /** Stores a user whom no other spec knows. */

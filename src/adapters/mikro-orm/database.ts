@@ -136,18 +136,20 @@ function sqliteConnections(path: string, log: FileLog): Connections {
   }
 }
 
-/** Readers that keep PostgreSQL busy while answers are on their way. */
+/** Keep PostgreSQL busy while answers are on their way. */
 const READERS = 2
+const DECIDERS = 2
 
 function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): Connections {
   const servers = new PostgresqlServers(target)
   const pool = postgresqlPool(servers, options)
   const writer = new SharedConnections(servers, options, 1)
+  const deciders = Array.from({ length: DECIDERS }, () => new SharedConnections(servers, options, 1))
   const readers = new SharedConnections(servers, options, READERS)
   return {
     dialect: new RollbackTolerantDialect({ pool }),
     pool,
-    store: (kysely) => postgresqlStore(kysely, writer, readers),
+    store: (kysely) => postgresqlStore(kysely, { writer, deciders, readers }),
     pingOf(store) {
       const anyUser = store.kysely.selectFrom('users').select('id').limit(1)
       // A server that has become read-only still answers reads.
@@ -163,13 +165,13 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
     async check() {
       await servers.primary()
       const asked = { text: SCHEMA, query_timeout: servers.timeouts.answer }
-      const [{ rows }] = await Promise.all([pool.query(asked), writer.run(ONE), readers.run(ONE)])
+      const others = [writer, readers, ...deciders].map((connections) => connections.run(ONE))
+      const [{ rows }] = await Promise.all([pool.query(asked), ...others])
       return rows[0].schema ?? undefined
     },
     async close() {
       if (!pool.ending) await pool.end()
-      await writer.end()
-      await readers.end()
+      for (const connections of [writer, readers, ...deciders]) await connections.end()
     },
   }
 }

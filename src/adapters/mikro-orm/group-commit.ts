@@ -6,6 +6,9 @@ export type RunGroup<Job> = (jobs: readonly Job[]) => Settled[] | Promise<Settle
 
 export type Settled = PromiseSettledResult<unknown>
 
+/** Says of each waiting job, in order, whether it may run beside the jobs in flight and those admitted before it. */
+export type Admission<Job> = (inFlight: readonly Job[]) => (job: Job) => boolean
+
 interface Waiting<Job> {
   readonly job: Job
   readonly resolve: (result: unknown) => void
@@ -23,14 +26,16 @@ export class Batcher<Job> {
   static readonly MAX_GROUP_SIZE = 200
 
   readonly #run: RunGroup<Job>
-  readonly #waiting: Waiting<Job>[] = []
+  #waiting: Waiting<Job>[] = []
   readonly #groupsAtOnce: number
-  #groups = 0
+  readonly #admission: Admission<Job> | undefined
+  readonly #groups = new Set<readonly Waiting<Job>[]>()
   #unanswered = 0
 
-  constructor(run: RunGroup<Job>, groupsAtOnce = 1) {
+  constructor(run: RunGroup<Job>, groupsAtOnce = 1, admission?: Admission<Job>) {
     this.#run = run
     this.#groupsAtOnce = groupsAtOnce
+    this.#admission = admission
   }
 
   /** The number of jobs that wait or run. */
@@ -52,19 +57,33 @@ export class Batcher<Job> {
   }
 
   #schedule(): void {
-    if (this.#groups < this.#groupsAtOnce && this.#waiting.length > 0) this.#startInTurn()
+    if (this.#groups.size < this.#groupsAtOnce && this.#waiting.length > 0) this.#startInTurn()
   }
 
   readonly #startInTurn = oncePerTurn(() => this.#start())
 
   async #start(): Promise<void> {
-    const group = this.#waiting.splice(0, Batcher.MAX_GROUP_SIZE)
-    this.#groups++
+    const group = this.#take()
+    if (group.length === 0) return
+    this.#groups.add(group)
     const done = this.#settle(group)
     this.#schedule()
     await done
-    this.#groups--
+    this.#groups.delete(group)
     this.#schedule()
+  }
+
+  #take(): Waiting<Job>[] {
+    if (!this.#admission) return this.#waiting.splice(0, Batcher.MAX_GROUP_SIZE)
+    const admits = this.#admission(Array.from(this.#groups).flatMap((group) => group.map(({ job }) => job)))
+    const group: Waiting<Job>[] = []
+    const others: Waiting<Job>[] = []
+    for (const each of this.#waiting) {
+      if (group.length < Batcher.MAX_GROUP_SIZE && admits(each.job)) group.push(each)
+      else others.push(each)
+    }
+    this.#waiting = others
+    return group
   }
 
   async #settle(group: readonly Waiting<Job>[]): Promise<void> {

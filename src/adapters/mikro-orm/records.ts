@@ -58,7 +58,7 @@ export const TaskListRecord = defineEntity({
   properties: {
     owner: () =>
       p
-        .oneToOne(UserRecord)
+        .manyToOne(UserRecord)
         .primary()
         .deleteRule('cascade')
         .updateRule('no action')

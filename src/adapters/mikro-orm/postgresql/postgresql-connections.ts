@@ -6,6 +6,7 @@ import { oncePerTurn } from '../../../once-per-turn.ts'
 import type { Statement } from '../prepared-query.ts'
 import { codeOf } from '../store-errors.ts'
 import { APPLICATION_NAME, type PostgresqlServers, PrimaryClient } from './postgresql-servers.ts'
+import { IDLE_IN_TRANSACTION } from './postgresql-session.ts'
 
 /** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
 const SESSION_LIMITS = {
@@ -14,6 +15,9 @@ const SESSION_LIMITS = {
   lock_timeout: 2_000,
   idle_in_transaction_session_timeout: 10_000,
 }
+
+/** A transaction of the service waits for nothing but its event loop, and others wait for its locks. */
+const WRITER_LIMITS = { idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION }
 
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 
@@ -62,9 +66,9 @@ export function postgresqlPool(servers: PostgresqlServers, options: PoolOptions)
   return pool
 }
 
-function clientOptions({ preparedStatements }: PoolOptions) {
+function clientOptions({ preparedStatements }: PoolOptions, limits = SESSION_LIMITS) {
   return {
-    ...(preparedStatements && SESSION_LIMITS),
+    ...(preparedStatements && limits),
     fallback_application_name: APPLICATION_NAME,
     keepAlive: true,
     types: typeParsers(),
@@ -84,12 +88,19 @@ export interface Result<Row> {
   readonly command: string
 }
 
+/** Runs statements one after the other. Those given at the same time run with no other between them. */
+export interface Connection {
+  /** Whether other clients use the session too, as behind a pooler; also until the first connection is there. */
+  readonly sharesSession: boolean
+  run<Row>(statement: Statement<Row>): Promise<Result<Row>>
+}
+
 /**
  * A few pipelined connections that all requests share: statements are sent without waiting for earlier answers, so none
- * waits for a free connection and many share a packet. Never run an interactive transaction here: it would contain the
- * statements of other requests.
+ * waits for a free connection and many share a packet. An interactive transaction needs `pinned`, and a connection that
+ * nothing else uses meanwhile: it would contain the statements of other requests.
  */
-export class SharedConnections {
+export class SharedConnections implements Connection {
   readonly #make: () => SharedClient
   readonly #size: number
   readonly #maxAge: number
@@ -97,13 +108,13 @@ export class SharedConnections {
   #place = 0
   #unanswered = 0
   #ended = false
-  #sharesSessions = true
+  #sharesSession = true
 
   constructor(servers: PostgresqlServers, options: PoolOptions, size: number, maxAge = MAX_AGE) {
     this.#size = size
     this.#maxAge = maxAge
     const config = {
-      ...clientOptions(options),
+      ...clientOptions(options, { ...SESSION_LIMITS, ...WRITER_LIMITS }),
       query_timeout: servers.timeouts.answer,
       pipeline: true,
     }
@@ -126,6 +137,26 @@ export class SharedConnections {
     }
   }
 
+  /**
+   * Keeps one connection for as long as `use` runs. When it breaks, further statements fail: over a new connection each
+   * would be committed by itself, without the locks of the transaction.
+   *
+   * @throws StoreUnavailable when there is no connection
+   */
+  async pinned<Used>(use: (connection: Connection) => Promise<Used>): Promise<Used> {
+    if (this.#ended) throw new StoreUnavailable(new Error('the connections are closed'))
+    const client = await this.#current()
+    client.pinned = true
+    try {
+      return await use({
+        sharesSession: client.sharesSession,
+        run: <Row>({ sql, parameters }: Statement<Row>) => client.run(sql, parameters) as Promise<Result<Row>>,
+      })
+    } finally {
+      client.pinned = false
+    }
+  }
+
   get unanswered(): number {
     return this.#unanswered
   }
@@ -144,9 +175,8 @@ export class SharedConnections {
     return held.connected
   }
 
-  /** Whether other clients use the sessions too, as behind a pooler; also until the first connection is there. */
-  get sharesSessions(): boolean {
-    return this.#sharesSessions
+  get sharesSession(): boolean {
+    return this.#sharesSession
   }
 
   #open(place: number): Held {
@@ -158,7 +188,7 @@ export class SharedConnections {
     client.on('end', forget)
     const connected = client.connect().then(
       () => {
-        this.#sharesSessions = client.sharesSession
+        this.#sharesSession = client.sharesSession
         return client
       },
       (error) => {
@@ -182,7 +212,7 @@ export class SharedConnections {
       () => {
         const wanted = !this.#ended && this.#held.get(place) === old
         if (wanted) this.#hold(place, fresh)
-        void (wanted ? old : fresh).client.end()
+        ;(wanted ? old : fresh).client.retire()
       },
       () => undefined,
     )
@@ -227,6 +257,8 @@ class SharedClient extends PrimaryClient {
     // The server keeps a statement until it is closed.
     dispose: (name) => this.connection.close({ type: 'S', name }, false),
   })
+  #pinned = false
+  #retired = false
   /** Texts that are being prepared. */
   readonly #preparing = new Set<string>()
   #prepared = 0
@@ -239,6 +271,18 @@ class SharedClient extends PrimaryClient {
       // Connections that have not broken may lead to a former primary.
       if (this.established && !this.ended) servers.leave()
     })
+  }
+
+  /** Whether a transaction is open on it that a pause must not end. */
+  set pinned(pinned: boolean) {
+    this.#pinned = pinned
+    if (!pinned && this.#retired) void this.end()
+  }
+
+  /** Ends the connection once nothing needs it. */
+  retire(): void {
+    this.#retired = true
+    if (!this.#pinned) void this.end()
   }
 
   /** A statement with values is prepared, so that the server parses and plans it once per connection. */

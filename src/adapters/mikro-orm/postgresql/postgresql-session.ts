@@ -32,12 +32,16 @@ const CHECK = `select current_setting('server_encoding') as server_encoding,
   current_setting('session_replication_role') as session_replication_role,
   current_setting('transaction_read_only') as transaction_read_only`
 
+/** Milliseconds for which a transaction may wait for the service, while others wait for its locks. */
+export const IDLE_IN_TRANSACTION = 2_000
+
 /**
  * Begins a transaction of a session that other clients use as well: its settings are not ours, so the transaction
  * brings what it relies on.
  */
 export const BEGIN_IN_SHARED_SESSION = `begin isolation level read committed;
-  select set_config('synchronous_commit', ${SYNCHRONOUS_COMMIT}, true)`
+  select set_config('synchronous_commit', ${SYNCHRONOUS_COMMIT}, true),
+    set_config('idle_in_transaction_session_timeout', '${IDLE_IN_TRANSACTION}', true)`
 
 /** A connection whose session has the settings that the service relies on, whatever the role and the database have. */
 export class SessionClient extends pg.Client {

@@ -1,11 +1,11 @@
-import { sql } from 'kysely'
 import { InvalidToken, TaskNotFound } from '../../../domain/errors.ts'
 import type { TaskKey, TaskRange, TaskRepository } from '../../../domain/tasks/ports.ts'
 import type { Task, TaskDraft, TaskSnapshot } from '../../../domain/tasks/task.ts'
-import { bigint, preparedQuery } from '../prepared-query.ts'
-import { TASKS_OWNER_FOREIGN, taskColumns, toTask, toTaskColumns } from '../records.ts'
-import type { Store } from '../store.ts'
+import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
+import { TASK_LISTS_OWNER_FOREIGN, TASKS_OWNER_FOREIGN, taskColumns, toTask, toTaskColumns } from '../records.ts'
+import { type Store, writing } from '../store.ts'
 import { violates } from '../store-errors.ts'
+import { raiseList } from '../task-lists.ts'
 
 interface Page {
   readonly ownerId: number
@@ -16,24 +16,25 @@ interface Page {
 
 const ABOVE_EVERY_ID = Number.MAX_SAFE_INTEGER
 
-function taskQueries({ kysely, milliseconds }: Store) {
+function taskQueries({ kysely, milliseconds, writableWith }: Store) {
   const columns = taskColumns(milliseconds)
+  const raise = ({ ownerId }: TaskDraft) => raiseList(kysely, ownerId)
+  const raiseInWith = (draft: TaskDraft) => kysely.with('raised', () => raise(draft))
+  const insert = (draft: TaskDraft, queries: Pick<Store['kysely'], 'insertInto'>) =>
+    queries.insertInto('tasks').values(toTaskColumns(draft)).returning(columns)
   const tasksOf = (ownerId: number) =>
     kysely.selectFrom('tasks').select(columns).where('owner_id', '=', bigint(ownerId))
   const taskOf = ({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', bigint(id))
   return {
-    add: preparedQuery((draft: TaskDraft) =>
-      kysely.insertInto('tasks').values(toTaskColumns(draft)).returning(columns),
-    ),
+    add: preparedQuery((draft: TaskDraft) => insert(draft, writableWith ? raiseInWith(draft) : kysely)),
+    raise: writableWith ? [] : [preparedQuery(raise)],
     get: preparedQuery(taskOf),
-    /** A change always moves `updated_at`, so it tells whether there was another one. */
-    save: preparedQuery((task: TaskSnapshot & { seen: Date }) =>
+    save: preparedQuery((task: TaskSnapshot) =>
       kysely
         .updateTable('tasks')
         .set(toTaskColumns(task))
         .where('id', '=', bigint(task.id))
-        .where('updated_at', '=', sql<number>`${task.seen}`)
-        .returning('id'),
+        .where('owner_id', '=', bigint(task.ownerId)),
     ),
     older: preparedQuery(({ ownerId, from, skip, limit }: Page) =>
       tasksOf(ownerId).where('id', '<', bigint(from)).orderBy('id', 'desc').limit(bigint(limit)).offset(bigint(skip)),
@@ -42,7 +43,7 @@ function taskQueries({ kysely, milliseconds }: Store) {
       tasksOf(ownerId).where('id', '>', bigint(from)).orderBy('id', 'asc').limit(bigint(limit)).offset(bigint(skip)),
     ),
     remove: preparedQuery(({ id, ownerId }: TaskKey) =>
-      kysely.deleteFrom('tasks').where('id', '=', bigint(id)).where('owner_id', '=', bigint(ownerId)).returning('id'),
+      kysely.deleteFrom('tasks').where('id', '=', bigint(id)).where('owner_id', '=', bigint(ownerId)),
     ),
   }
 }
@@ -58,10 +59,13 @@ export class MikroOrmTaskRepository implements TaskRepository {
 
   /** @throws InvalidToken when the owner was deleted since their token was checked. */
   async add(draft: TaskDraft): Promise<Task> {
+    const { add, raise } = this.#queries
+    const addition = writing(add(draft), ...raise.map((query) => query(draft)))
     try {
-      return toTask(rowOrNotFound(await this.#store.write(this.#queries.add(draft))))
+      return toTask(rowOrNotFound(await this.#store.transact({ ...addition, owner: draft.ownerId })))
     } catch (error) {
-      throw violates(error, TASKS_OWNER_FOREIGN) ? new InvalidToken() : error
+      const ownerIsGone = [TASKS_OWNER_FOREIGN, TASK_LISTS_OWNER_FOREIGN].some((key) => violates(error, key))
+      throw ownerIsGone ? new InvalidToken() : error
     }
   }
 
@@ -70,12 +74,11 @@ export class MikroOrmTaskRepository implements TaskRepository {
   }
 
   update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
-    return this.#store.change(key.id, this.#queries.get(key), (rows) => {
-      const result = toTask(rowOrNotFound(rows))
-      const before = result.snapshot()
-      change(result)
-      const after = result.snapshot()
-      return after === before ? { result } : { result, write: this.#queries.save({ ...after, seen: before.updatedAt }) }
+    return this.#write(key, (task) => {
+      const before = task.snapshot()
+      change(task)
+      const after = task.snapshot()
+      return after === before ? undefined : this.#queries.save(after)
     })
   }
 
@@ -88,7 +91,22 @@ export class MikroOrmTaskRepository implements TaskRepository {
   }
 
   async remove(key: TaskKey): Promise<void> {
-    rowOrNotFound(await this.#store.write(this.#queries.remove(key), key.id))
+    await this.#write(key, () => this.#queries.remove(key))
+  }
+
+  /** @param statementFor returns what to write, if anything */
+  #write(key: TaskKey, statementFor: (task: Task) => Statement | undefined): Promise<Task> {
+    return this.#store.transact({
+      owner: key.ownerId,
+      keys: [key.id],
+      reads: { tasks: this.#queries.get(key) },
+      decide({ tasks }, revision = 0) {
+        const task = toTask(rowOrNotFound(tasks))
+        const write = statementFor(task)
+        const result = () => task
+        return write ? { writes: [write], revision: revision + 1, result } : { writes: [], result }
+      },
+    })
   }
 }
 

@@ -3,7 +3,7 @@ import type { User, UserDraft, UserSnapshot } from '../../../domain/accounts/use
 import { EmailAlreadyTaken } from '../../../domain/errors.ts'
 import { bigint, preparedQuery } from '../prepared-query.ts'
 import { toUser, toUserColumns, USERS_EMAIL_UNIQUE, userColumns } from '../records.ts'
-import type { Store } from '../store.ts'
+import { type Store, writing } from '../store.ts'
 import { violates } from '../store-errors.ts'
 
 type HashReplacement = Pick<UserSnapshot, 'id' | 'hashedPassword'> & { readonly hash: string }
@@ -15,13 +15,18 @@ function userQueries({ kysely, milliseconds }: Store) {
     add: preparedQuery((draft: UserDraft) =>
       kysely.insertInto('users').values(toUserColumns(draft)).returning(columns),
     ),
+    makeList: preparedQuery(({ email }: { email: string }) =>
+      kysely
+        .insertInto('task_lists')
+        .columns(['owner_id'])
+        .expression(kysely.selectFrom('users').select('id').where('email', '=', email)),
+    ),
     replaceHash: preparedQuery(({ id, hashedPassword, hash }: HashReplacement) =>
       kysely
         .updateTable('users')
         .set({ hashed_password: hash })
         .where('id', '=', bigint(id))
-        .where('hashed_password', '=', hashedPassword)
-        .returning('id'),
+        .where('hashed_password', '=', hashedPassword),
     ),
     byId: preparedQuery(({ id }: { id: number }) => users.where('id', '=', bigint(id))),
     byEmail: preparedQuery(({ email }: { email: string }) => users.where('email', '=', email)),
@@ -39,7 +44,8 @@ export class MikroOrmUserRepository implements UserRepository {
 
   async add(draft: UserDraft): Promise<User> {
     try {
-      const [user] = (await this.#store.write(this.#queries.add(draft))).map(toUser)
+      const { add, makeList } = this.#queries
+      const [user] = (await this.#store.transact(writing(add(draft), makeList(draft)))).map(toUser)
       return user as User
     } catch (error) {
       throw violates(error, USERS_EMAIL_UNIQUE) ? new EmailAlreadyTaken() : error
@@ -47,7 +53,7 @@ export class MikroOrmUserRepository implements UserRepository {
   }
 
   async replaceHash({ id, hashedPassword }: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void> {
-    await this.#store.write(this.#queries.replaceHash({ id, hashedPassword, hash }))
+    await this.#store.transact(writing(this.#queries.replaceHash({ id, hashedPassword, hash })))
   }
 
   async findById(id: number): Promise<User | undefined> {

@@ -7,8 +7,16 @@ import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
 import { Batcher, fulfilled, type RunGroup, rejected, type Settled } from '../group-commit.ts'
 import type { Statement } from '../prepared-query.ts'
 import type { Tables } from '../records.ts'
-import { type Store, withStoreErrors } from '../store.ts'
+import {
+  type AnyTransaction,
+  type Committed,
+  readsNothing,
+  type Store,
+  type Transaction,
+  withStoreErrors,
+} from '../store.ts'
 import { codeOf } from '../store-errors.ts'
+import { singleListQueries } from '../task-lists.ts'
 import { BUSY_TIMEOUT, type OpenFiles, refuseForeign } from './sqlite-file.ts'
 
 /** Milliseconds between two attempts to take the write lock. */
@@ -59,21 +67,30 @@ export function sqliteStore(
 ): Store {
   const reads = new Batcher(readInPlace(files, readInOneSnapshot(reader)))
   const writes = new Batcher(writeInPlace(files, runInOneTransaction(writer)))
+  const lists = singleListQueries(kysely)
   return {
     kysely,
     milliseconds: (column) => sql.ref(column),
+    writableWith: false,
     read: (query) => withStoreErrors(reads.add((run) => run(query))),
-    write: (query) => withStoreErrors(writes.add((run) => run(query))),
-    change: (_row, query, decide) =>
-      withStoreErrors(
-        writes.add((run) => {
-          const { result, write } = decide(run(query))
-          if (write) run(write)
-          return result
-        }),
-      ),
+    async transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>) {
+      const job = (run: Run) => perform(transaction as unknown as AnyTransaction, run, lists)
+      const { rows, result } = await withStoreErrors<Committed>(writes.add(job))
+      return result(rows) as Result
+    },
     pending: () => ({ reads: reads.unanswered, writes: writes.unanswered }),
   }
+}
+
+function perform(transaction: AnyTransaction, run: Run, lists: ReturnType<typeof singleListQueries>): Committed {
+  const { owner, reads } = transaction
+  const locks = owner !== undefined && !readsNothing(transaction)
+  const revision = locks ? (run(lists.revision({ owner }))[0]?.revision ?? 0) : undefined
+  const seen = Object.fromEntries(Object.entries(reads).map(([name, query]) => [name, run(query)]))
+  const { writes, revision: next, result } = transaction.decide(seen, revision)
+  const rows = writes.map(run)
+  if (locks && next !== undefined) run(lists.setRevision({ owner, revision: next }))
+  return { rows, result }
 }
 
 function readInPlace(files: OpenFiles, run: RunGroup<Job>): RunGroup<Job> {

@@ -1,0 +1,201 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Admission, rejected, type Settled } from '../group-commit.ts'
+import type { Statement } from '../prepared-query.ts'
+import { isTimeout } from '../store-errors.ts'
+import type { listGroupQueries } from '../task-lists.ts'
+import type { Connection, SharedConnections } from './postgresql-connections.ts'
+import {
+  type Attempt,
+  begin,
+  commit,
+  isRejected,
+  type Job,
+  type Outcome,
+  outcomesOf,
+  planOf,
+  Refusal,
+  rollBack,
+  type Sent,
+  send,
+  settleGroup,
+} from './postgresql-groups.ts'
+
+type Lists = ReturnType<typeof listGroupQueries>
+type Seen = Record<string, unknown[]>
+
+/** What a group saw under its locks. */
+interface View {
+  readonly seen: ReadonlyMap<Job, Seen>
+  /** The counters of the lists that are locked. */
+  readonly revisions: ReadonlyMap<number, number>
+}
+
+/** `lock_timeout` ended the wait for the lists of a group; the server does not say for which. */
+class ListsHeld {
+  readonly reason: unknown
+
+  constructor(reason: unknown) {
+    this.reason = reason
+  }
+}
+
+/** Probes for the lists that another session holds, and milliseconds after the first one; twice as many after each. */
+const PROBES = 4
+const MAX_PROBES = 8
+const FIRST_PAUSE = 10
+
+/**
+ * Runs jobs that read: one packet begins a transaction, locks the lists of all owners and reads; another writes and commits.
+ * Each group has a connection to itself.
+ */
+export class LockedGroups {
+  readonly #idle: SharedConnections[]
+  readonly #lists: Lists
+  /** Owners whose list another session has held for too long, with the server's reason: no further group waits for them. */
+  readonly #held = new Map<number, unknown>()
+
+  /** @param connections one of size 1 for each group that may run at the same time */
+  constructor(connections: readonly SharedConnections[], lists: Lists) {
+    this.#idle = [...connections]
+    this.#lists = lists
+  }
+
+  readonly run = async (jobs: readonly Job[]): Promise<Settled[]> => {
+    const connections = this.#idle.pop() as SharedConnections
+    try {
+      return await connections.pinned((connection) => settleGroup(jobs, (group) => this.#attempt(connection, group)))
+    } finally {
+      this.#idle.push(connections)
+    }
+  }
+
+  async #attempt(connection: Connection, jobs: readonly Job[]): Promise<Attempt> {
+    const held = ownersOf(jobs).find((owner) => this.#held.has(owner))
+    if (held !== undefined) return this.#runUnheld(connection, jobs, this.#held.get(held))
+    const view = await this.#view(connection, jobs)
+    if (view instanceof ListsHeld) return this.#runUnheld(connection, jobs, view.reason)
+    return view instanceof Refusal ? view : writeAndCommit(connection, this.#lists, jobs, view)
+  }
+
+  /** Users who registered with the previous release have no list yet. */
+  async #view(connection: Connection, jobs: readonly Job[]): Promise<View | Refusal | ListsHeld> {
+    const owners = ownersOf(jobs)
+    const lock = this.#lists.lock({ owners })
+    const view = await lockAndRead(connection, lock, jobs)
+    if (!('revisions' in view) || view.revisions.size === owners.length) return view
+    rollBack(connection)
+    await connection.run(this.#lists.make({ owners }))
+    return lockAndRead(connection, lock, jobs)
+  }
+
+  /** Refuses the jobs of lists that another session holds, and runs the others. */
+  async #runUnheld(connection: Connection, jobs: readonly Job[], reason: unknown): Promise<Attempt> {
+    const owners = ownersOf(jobs)
+    await connection.run(this.#lists.make({ owners }))
+    const view = await this.#probe(connection, jobs)
+    if (!('revisions' in view)) return view
+    for (const owner of owners) {
+      if (view.revisions.has(owner)) this.#held.delete(owner)
+      else this.#held.set(owner, reason)
+    }
+    const isHeld = ({ transaction: { owner } }: Job) => owner !== undefined && this.#held.has(owner)
+    const attempt = await writeAndCommit(
+      connection,
+      this.#lists,
+      jobs.filter((job) => !isHeld(job)),
+      view,
+    )
+    if (attempt instanceof Refusal) return attempt
+    return new Map([...attempt, ...jobs.filter(isHeld).map((job) => [job, rejected(reason)] as const)])
+  }
+
+  /** Other groups hold lists for milliseconds: only a list that no probe could lock is held for longer. */
+  async #probe(connection: Connection, jobs: readonly Job[]): Promise<View | Refusal> {
+    const owners = ownersOf(jobs)
+    const lock = this.#lists.lockUnlocked({ owners })
+    let held = owners
+    for (let probe = 1; ; probe++) {
+      const view = await lockAndRead(connection, lock, jobs)
+      if (view instanceof ListsHeld) throw view.reason
+      if (view instanceof Refusal) return view
+      const locked = owners.filter((owner) => !view.revisions.has(owner))
+      held = held.filter((owner) => locked.includes(owner))
+      const decided = locked.length === held.length && (held.length === 0 || probe >= PROBES)
+      if (decided || probe === MAX_PROBES) return view
+      rollBack(connection)
+      await delay(FIRST_PAUSE * 2 ** (probe - 1))
+    }
+  }
+}
+
+const ownersOf = (jobs: readonly Job[]): number[] => [
+  ...new Set(jobs.flatMap(({ transaction: { owner } }) => (owner === undefined ? [] : [owner]))),
+]
+
+/** Nothing is written yet, so an error leaves nothing behind. */
+async function lockAndRead(
+  connection: Connection,
+  lock: Statement<{ owner_id: number; revision: number }>,
+  jobs: readonly Job[],
+): Promise<View | Refusal | ListsHeld> {
+  const reads = jobs.flatMap((job) =>
+    Object.entries(job.transaction.reads).map(([name, statement]) => ({ job, name, statement })),
+  )
+  const [begun, locked, ...answers] = (await send(connection, [begin(connection), { statement: lock }, ...reads])) as [
+    Outcome,
+    Outcome,
+    ...Outcome[],
+  ]
+  if (isRejected(begun)) throw begun.reason
+  const failed = answers.findIndex(isRejected)
+  if (isRejected(locked) || failed >= 0) rollBack(connection)
+  if (isRejected(locked)) {
+    if (isTimeout(locked.reason)) return new ListsHeld(locked.reason)
+    throw locked.reason
+  }
+  if (failed >= 0) return new Refusal(reads[failed]?.job as Job, (answers[failed] as PromiseRejectedResult).reason)
+  const lists = locked.value.rows as { owner_id: number; revision: number }[]
+  const seen = new Map<Job, Seen>(jobs.map((job) => [job, {}]))
+  for (const [index, { job, name }] of reads.entries()) {
+    const { value } = answers[index] as PromiseFulfilledResult<{ rows: unknown[] }>
+    ;(seen.get(job) as Seen)[name] = value.rows
+  }
+  return { seen, revisions: new Map(lists.map(({ owner_id, revision }) => [owner_id, revision])) }
+}
+
+/** A group that writes nothing is rolled back: its commit would wait for the disk, because locks are written as well. */
+async function writeAndCommit(
+  connection: Connection,
+  lists: Lists,
+  jobs: readonly Job[],
+  { seen, revisions }: View,
+): Promise<Attempt> {
+  const plan = planOf(jobs, (job) => seen.get(job) as Seen, revisions)
+  if (plan.writes.length === 0) {
+    rollBack(connection)
+    return outcomesOf(plan, { outcomes: [] })
+  }
+  const raised = { owners: [...plan.revisions.keys()], revisions: [...plan.revisions.values()] }
+  const sent: Sent[] = [...plan.writes]
+  if (plan.revisions.size > 0) sent.push({ statement: lists.setRevisions(raised) })
+  return outcomesOf(plan, await commit(connection, sent))
+}
+
+/**
+ * One group at a time for each owner, because another would wait for its lock on the server. Within a group, jobs of one
+ * owner have different keys, because each would overwrite what it has not seen.
+ */
+export const oneGroupPerOwner: Admission<Job> = (inFlight) => {
+  const closed = new Set<number>(ownersOf(inFlight))
+  const taken = new Map<number, Set<number | string>>()
+  return ({ transaction: { owner, keys } }) => {
+    if (owner === undefined) return true
+    if (closed.has(owner)) return false
+    const others = taken.get(owner)
+    const admitted = others === undefined || (keys?.every((key) => !others.has(key)) ?? false)
+    // A later job of this owner must not overtake one that waits.
+    if (!admitted || keys === undefined) closed.add(owner)
+    if (admitted) taken.set(owner, new Set([...(others ?? []), ...(keys ?? [])]))
+    return admitted
+  }
+}

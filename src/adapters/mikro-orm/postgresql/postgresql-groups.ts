@@ -1,0 +1,232 @@
+/** Group commit on PostgreSQL: jobs that wait at the same time share one transaction. */
+import type { AsyncResource } from 'node:async_hooks'
+import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
+import { fulfilled, type RunGroup, rejected, type Settled } from '../group-commit.ts'
+import { type Statement, statement } from '../prepared-query.ts'
+import type { AnyTransaction, Committed, Decision } from '../store.ts'
+import {
+  endsConnection,
+  isConflict,
+  isInFailedTransaction,
+  isServerWide,
+  isTimeout,
+  leavesOutcomeOpen,
+} from '../store-errors.ts'
+import type { Connection, Result } from './postgresql-connections.ts'
+import { BEGIN_IN_SHARED_SESSION } from './postgresql-session.ts'
+
+export interface Job {
+  readonly transaction: AnyTransaction
+  /** The request that the job belongs to, so that traces show its statements there. */
+  readonly request: AsyncResource
+}
+
+/** The outcome of each job, or the one job for which the server rolled back the group. */
+export type Attempt = ReadonlyMap<Job, Settled> | Refusal
+
+export class Refusal {
+  readonly job: Job
+  readonly reason: unknown
+
+  constructor(job: Job, reason: unknown) {
+    this.job = job
+    this.reason = reason
+  }
+}
+
+type Run = (jobs: readonly Job[]) => Promise<Attempt>
+
+export async function settleGroup(jobs: readonly Job[], run: Run): Promise<Settled[]> {
+  const outcomes = await settleAll(jobs.toSorted(byOwner), run)
+  return jobs.map((job) => outcomes.get(job) as Settled)
+}
+
+/** Instances that lock lists in different orders would wait for each other. Users are locked after lists. */
+const byOwner = (one: Job, other: Job) => rankOf(one) - rankOf(other)
+const rankOf = ({ transaction: { owner = Number.MAX_SAFE_INTEGER } }: Job) => owner
+
+/**
+ * Refuses the job that makes the server roll back the group, and runs the others again. Refuses all of them when the reason
+ * concerns every write, or when a group is blocked for the second time: others wait behind it.
+ */
+async function settleAll(jobs: readonly Job[], run: Run, wasBlocked = false): Promise<ReadonlyMap<Job, Settled>> {
+  if (jobs.length === 0) return new Map()
+  const attempt = await run(jobs)
+  if (!(attempt instanceof Refusal)) return attempt
+  const { reason } = attempt
+  const blocked = isConflict(reason) || isTimeout(reason)
+  const refused = isServerWide(reason) || (blocked && wasBlocked) ? jobs : jobs.filter(isRefusedWith(attempt))
+  const others = jobs.filter((job) => !refused.includes(job))
+  const outcomes = new Map(await settleAll(others, run, wasBlocked || blocked))
+  for (const job of refused) outcomes.set(job, rejected(reason))
+  return outcomes
+}
+
+/** After a timeout also jobs of the same owner, which would wait for the same lock one after the other. */
+function isRefusedWith({ job, reason }: Refusal): (other: Job) => boolean {
+  const { owner } = job.transaction
+  const shared = isTimeout(reason) && owner !== undefined
+  return (other) => other === job || (shared && other.transaction.owner === owner)
+}
+
+/**
+ * Runs jobs that read nothing: sends the whole group without waiting for the answer to any statement, over a connection
+ * that carries nothing else.
+ */
+export const runWrites =
+  (connection: Connection): RunGroup<Job> =>
+  (jobs) =>
+    settleGroup(jobs, async (group) => {
+      const plan = planOf(group, () => ({}))
+      return plan.writes.length === 0 ? plan.refused : outcomesOf(plan, await runTransaction(connection, plan.writes))
+    })
+
+/** A statement, and the job that it belongs to. */
+export interface Sent {
+  readonly statement: Statement
+  readonly job?: Job
+}
+
+/** What the jobs of a group have decided to write. */
+export interface Plan {
+  readonly decisions: ReadonlyMap<Job, Decision<unknown>>
+  /** Jobs whose decision threw. */
+  readonly refused: ReadonlyMap<Job, Settled>
+  readonly writes: readonly Required<Sent>[]
+  /** The new counters of the owners' lists. */
+  readonly revisions: ReadonlyMap<number, number>
+}
+
+/** @param revisions of the lists that are locked; of two jobs of one owner, the second sees what the first made of it */
+export function planOf(
+  jobs: readonly Job[],
+  seenBy: (job: Job) => Record<string, unknown[]>,
+  locked: ReadonlyMap<number, number> = new Map(),
+): Plan {
+  const decisions = new Map<Job, Decision<unknown>>()
+  const refused = new Map<Job, Settled>()
+  const revisions = new Map<number, number>()
+  for (const job of jobs) {
+    const { request, transaction } = job
+    const { owner } = transaction
+    const revision = owner === undefined ? undefined : (revisions.get(owner) ?? locked.get(owner))
+    try {
+      const decision = request.runInAsyncScope(() => transaction.decide(seenBy(job), revision))
+      decisions.set(job, decision)
+      if (owner !== undefined && decision.revision !== undefined) revisions.set(owner, decision.revision)
+    } catch (error) {
+      refused.set(job, rejected(error))
+    }
+  }
+  const writes = Array.from(decisions).flatMap(([job, decision]) =>
+    decision.writes.map((statement) => ({ job, statement })),
+  )
+  return { decisions, refused, writes, revisions }
+}
+
+export type Outcome = PromiseSettledResult<Result<unknown>>
+
+export interface Written {
+  /** One for each statement. */
+  readonly outcomes: readonly Outcome[]
+  /** Index of the statement for which the server rolled back all of them. */
+  readonly failed?: number
+}
+
+/** @throws the reason when the server rolled back the group because of a statement that belongs to no job */
+export function outcomesOf({ decisions, refused, writes }: Plan, { outcomes, failed }: Written): Attempt {
+  if (failed !== undefined) {
+    const { reason } = outcomes[failed] as PromiseRejectedResult
+    const job = writes[failed]?.job
+    if (!job) throw reason
+    return new Refusal(job, reason)
+  }
+  const settled = new Map(refused)
+  let next = 0
+  for (const [job, decision] of decisions) {
+    const own = outcomes.slice(next, next + decision.writes.length)
+    next += decision.writes.length
+    settled.set(job, own.find(isRejected) ?? committed(decision, own))
+  }
+  return settled
+}
+
+const committed = ({ result }: Decision<unknown>, outcomes: readonly Outcome[]): Settled => {
+  const rows = outcomes.map((outcome) => (outcome as PromiseFulfilledResult<Result<unknown>>).value.rows)
+  return fulfilled({ rows, result } satisfies Committed)
+}
+
+const BEGIN = statement('begin')
+const BEGIN_IN_SHARED = statement(BEGIN_IN_SHARED_SESSION)
+const COMMIT = statement('commit')
+const ROLLBACK = statement('rollback')
+
+export const begin = ({ sharesSession }: Connection): Sent => ({ statement: sharesSession ? BEGIN_IN_SHARED : BEGIN })
+
+export const send = (connection: Connection, sent: readonly Sent[]): Promise<Outcome[]> =>
+  Promise.allSettled(
+    sent.map(({ statement, job }) => {
+      const run = () => connection.run(statement)
+      return job ? job.request.runInAsyncScope(run) : run()
+    }),
+  )
+
+/** Ends a transaction that has written nothing. */
+export function rollBack(connection: Connection): void {
+  connection.run(ROLLBACK).catch(() => undefined)
+}
+
+/** Runs the statements in one transaction; a single one is a transaction by itself where the session is ours. */
+async function runTransaction(connection: Connection, writes: readonly Sent[]): Promise<Written> {
+  if (writes.length === 1 && !connection.sharesSession) {
+    return { outcomes: (await send(connection, writes)).map(known) }
+  }
+  const [begun, ...rest] = await send(connection, [begin(connection), ...writes, { statement: COMMIT }])
+  if (isRejected(begun as Outcome)) {
+    const outcomes = rest.slice(0, -1)
+    return { outcomes: outcomes.map((outcome) => withoutTransaction(begun as PromiseRejectedResult, outcome)) }
+  }
+  return concluded(connection, rest)
+}
+
+/** Commits the statements in a transaction that has begun. */
+export async function commit(connection: Connection, writes: readonly Sent[]): Promise<Written> {
+  return concluded(connection, await send(connection, [...writes, { statement: COMMIT }]))
+}
+
+/** @param answers those to the statements, and that to the commit */
+function concluded(connection: Connection, answers: readonly Outcome[]): Written {
+  const outcomes = answers.slice(0, -1)
+  const end = answers.at(-1) as Outcome
+  if (isRejected(end)) {
+    // A commit that is cancelled before it starts leaves the transaction open, and every later statement would fail.
+    if (isTimeout(end.reason)) rollBack(connection)
+    return { outcomes: interrupted(outcomes, end) }
+  }
+  // What commits a failed transaction rolls it back.
+  return end.value.command === 'ROLLBACK' ? { outcomes, failed: outcomes.findIndex(isRejected) } : { outcomes }
+}
+
+export const isRejected = (outcome: Outcome): outcome is PromiseRejectedResult => outcome.status === 'rejected'
+
+/** A statement that was sent, and not answered, may have been committed. */
+const known = (outcome: Outcome): Outcome =>
+  isRejected(outcome) && leavesOutcomeOpen(outcome.reason) ? rejected(new OutcomeUnknown(outcome.reason)) : outcome
+
+/**
+ * The outcome of a statement when `begin` failed. The server commits it by itself, unless the server ended the
+ * connection or an earlier transaction is still open.
+ */
+const withoutTransaction = (begun: PromiseRejectedResult, outcome: Outcome): Outcome =>
+  endsConnection(begun.reason) || (isRejected(outcome) && isInFailedTransaction(outcome.reason))
+    ? begun
+    : known(outcome)
+
+/** The outcomes when `commit` failed or was not answered. A statement that the server refused shows that nothing was committed. */
+function interrupted(outcomes: readonly Outcome[], end: PromiseRejectedResult): Outcome[] {
+  const answered = (outcome: Outcome) => isRejected(outcome) && !leavesOutcomeOpen(outcome.reason)
+  const failed = outcomes.findIndex(answered)
+  if (failed < 0) return outcomes.map(() => known(end))
+  const unavailable = rejected(new StoreUnavailable(end.reason))
+  return outcomes.map((outcome, index) => (index === failed ? outcome : unavailable))
+}
