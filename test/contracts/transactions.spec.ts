@@ -1,0 +1,193 @@
+import BetterSqlite3 from 'better-sqlite3'
+import { expect } from 'chai'
+import pg from 'pg'
+import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import type { PersistentTarget } from '#src/database-target.ts'
+import { TaskNotFound } from '#src/domain/errors.ts'
+import type { TaskKey } from '#src/domain/tasks/ports.ts'
+import type { Task } from '#src/domain/tasks/task.ts'
+import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { aTaskDraft } from '#test/builders.ts'
+import { anOwner, expectRejection, targetOf } from '#test/contracts/repositories.ts'
+
+const NOW = new Date('2026-02-01T12:00:00.000Z')
+const everything = { skip: 0, limit: 1_000 }
+const times = <Result>(count: number, each: (index: number) => Result) =>
+  Array.from({ length: count }, (_, i) => each(i))
+
+/** Adds one to the number that is the title: a lost edit is missing from the sum. */
+const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().title) + 1}` }, NOW)
+
+/** Runs SQL beside the service. */
+type Sql = (text: string) => Promise<Record<string, unknown>[]>
+
+const sqlOf: Readonly<Record<string, (url: string) => Sql>> = {
+  SQLite: (url) => async (text) => {
+    const database = new BetterSqlite3(url.slice('sqlite:///'.length))
+    try {
+      const statement = database.prepare<unknown[], Record<string, unknown>>(text)
+      return statement.reader ? statement.all() : [statement.run() as object as Record<string, unknown>]
+    } finally {
+      database.close()
+    }
+  },
+  PostgreSQL: (url) => async (text) => {
+    const client = new pg.Client(url)
+    await client.connect()
+    try {
+      return (await client.query(text)).rows
+    } finally {
+      await client.end()
+    }
+  },
+}
+
+for (const { name, databaseUrl } of [sqlite, postgresql]) {
+  describe(`Transactions of two instances (${name})`, () => {
+    let instances: [Database, Database]
+    let sql: Sql
+    let ownerId: number
+
+    before(async () => {
+      const url = await databaseUrl()
+      const open = () => openDatabase(targetOf(url) as PersistentTarget)
+      const first = await open()
+      await first.migrate()
+      instances = [first, await open()]
+      sql = (sqlOf[name] as (url: string) => Sql)(url)
+    })
+
+    beforeEach(async () => {
+      ownerId = await anOwner(instances[0])
+    })
+
+    after(() => Promise.all(instances.map((instance) => instance.close())))
+
+    const tasksOf = (index: number) => (instances[index % 2] as Database).tasks
+    const addTask = async (title = '0'): Promise<TaskKey> =>
+      (await tasksOf(0).add(aTaskDraft({ ownerId, title }))).snapshot()
+    const revision = async (owner = ownerId) => {
+      const [list] = await sql(`select cast(revision as integer) as revision from task_lists where owner_id = ${owner}`)
+      return list?.revision
+    }
+    const titles = async (keys: readonly TaskKey[]) =>
+      Promise.all(keys.map(async (key) => (await tasksOf(0).get(key)).snapshot().title))
+
+    it('lose no edit under mixed load', async () => {
+      for (let round = 0; round < 10; round++) {
+        const edited = [await addTask(), await addTask(), await addTask()]
+        const removed = await Promise.all(times(4, () => addTask('removed')))
+        const before = (await revision()) as number
+        const edits = times(12, (index) => tasksOf(index).update(edited[index % 3] as TaskKey, increment))
+        const removals = removed.map((key, index) => tasksOf(index).remove(key))
+        const additions = times(4, (index) => tasksOf(index).add(aTaskDraft({ ownerId, title: 'added' })))
+        await Promise.all([...edits, ...removals, ...additions])
+        expect(await titles(edited)).to.deep.equal(['4', '4', '4'])
+        expect(await tasksOf(1).list(ownerId, everything)).to.have.lengthOf(7 * (round + 1))
+        expect(await revision()).to.equal(before + 12 + 4 + 4)
+      }
+    })
+
+    it('take turns on one hot task', async () => {
+      const task = await addTask()
+      await Promise.all(times(60, (index) => tasksOf(index).update(task, increment)))
+      expect(await titles([task])).to.deep.equal(['60'])
+      expect(await revision()).to.equal(61)
+    })
+
+    it('of many owners at once leave each list with its own counter', async () => {
+      const owners = await Promise.all(times(10, () => anOwner(instances[0])))
+      const keys = await Promise.all(
+        owners.map(async (owner) => (await tasksOf(owner).add(aTaskDraft({ ownerId: owner, title: '0' }))).snapshot()),
+      )
+      await Promise.all(times(50, (index) => tasksOf(index).update(keys[index % 10] as TaskKey, increment)))
+      expect(await Promise.all(owners.map(revision))).to.deep.equal(times(10, () => 6))
+      expect(await titles(keys)).to.deep.equal(times(10, () => '5'))
+    })
+
+    it('raise the counter for each write, and for nothing else', async () => {
+      const task = await addTask()
+      const failing = (each: Task) => {
+        increment(each)
+        throw new RangeError('no')
+      }
+      expect(await revision()).to.equal(1)
+      await tasksOf(0).update(task, () => undefined)
+      await expectRejection(tasksOf(0).update(task, failing), RangeError)
+      await expectRejection(tasksOf(0).remove({ ...task, id: task.id + 1_000 }), TaskNotFound)
+      expect(await revision()).to.equal(1)
+      await tasksOf(1).update(task, increment)
+      await tasksOf(0).remove(task)
+      expect(await revision()).to.equal(3)
+    })
+
+    it('of which one fails store the others', async () => {
+      const [first, second] = [await addTask(), await addTask()]
+      const failing = tasksOf(0).update(second, () => {
+        throw new RangeError('no')
+      })
+      const [failed] = await Promise.allSettled([failing, ...times(5, () => tasksOf(0).update(first, increment))])
+      expect(failed).to.include({ status: 'rejected' })
+      expect(await titles([first, second])).to.deep.equal(['5', '0'])
+    })
+
+    it('serve a user whom the previous release registered without a list', async () => {
+      const created = name === 'SQLite' ? '0' : 'now()'
+      for (const email of ['adds', 'edits']) {
+        await sql(`insert into users (email, hashed_password, created_at) values ('${email}', 'x', ${created})`)
+      }
+      const [adds, edits] = (await sql('select id from users order by id desc limit 2')).map(({ id }) => id as number)
+      await tasksOf(0).add(aTaskDraft({ ownerId: adds as number }))
+      expect(await revision(adds)).to.equal(1)
+      await sql(
+        `insert into tasks (title, owner_id, created_at, updated_at) values ('0', ${edits}, ${created}, ${created})`,
+      )
+      const [task] = (await tasksOf(0).list(edits as number, everything)) as [Task]
+      await Promise.all(times(10, (index) => tasksOf(index).update(task.snapshot(), increment)))
+      expect(await titles([task.snapshot()])).to.deep.equal(['10'])
+      expect(await revision(edits)).to.equal(10)
+    })
+
+    it('name the owner in every statement on the rows of an owner', async () => {
+      const ran = await recorded(async () => {
+        const fresh = await openDatabase(targetOf(await databaseUrl()) as PersistentTarget)
+        await fresh.migrate()
+        const owner = await anOwner(fresh)
+        const key = (await fresh.tasks.add(aTaskDraft({ ownerId: owner, title: '0' }))).snapshot()
+        await fresh.tasks.update(key, increment)
+        for (const side of [{}, { newerThan: 1 }, { olderThan: 9 }]) {
+          await fresh.tasks.list(owner, { ...side, skip: 1, limit: 10 })
+        }
+        await fresh.tasks.get(key)
+        await fresh.tasks.remove(key)
+        await fresh.close()
+      })
+      const onRows = ran.filter((text) => /\b(?:from|into|update|join) (?:"\w+"\.)?"(?:tasks|task_lists)"/.test(text))
+      const nameless = onRows.filter((text) => !/"owner_id"/.test(text.replace(/^select.*? from|returning.*/s, '')))
+      expect(onRows).to.have.lengthOf.at.least(8)
+      expect(nameless).to.deep.equal([])
+    })
+  })
+}
+
+/** The SQL that both drivers are given meanwhile. */
+async function recorded(work: () => Promise<void>): Promise<string[]> {
+  const ran: string[] = []
+  const { query } = pg.Client.prototype
+  const { prepare } = BetterSqlite3.prototype
+  pg.Client.prototype.query = function (this: pg.Client, ...given: unknown[]) {
+    ran.push(typeof given[0] === 'string' ? given[0] : (given[0] as { text: string }).text)
+    return (query as (...given: unknown[]) => unknown).apply(this, given)
+  } as typeof query
+  BetterSqlite3.prototype.prepare = function (this: BetterSqlite3.Database, text: string) {
+    ran.push(text)
+    return prepare.call(this, text)
+  } as typeof prepare
+  try {
+    await work()
+  } finally {
+    pg.Client.prototype.query = query
+    BetterSqlite3.prototype.prepare = prepare
+  }
+  return ran
+}
