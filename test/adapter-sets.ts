@@ -58,7 +58,9 @@ export const postgresql: PersistentSet = {
     return url.href
   },
   async deleteUser(databaseUrl, id) {
-    await query(databaseUrl, 'delete from users where id = $1', [id])
+    // TaskListRecord says why the list is locked first.
+    const ownerOfList = 'select owner_id from task_lists where owner_id = $1 for update'
+    await query(databaseUrl, `delete from users where id in (${ownerOfList})`, [id])
   },
 }
 

@@ -1,6 +1,6 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join, parse } from 'node:path'
+import { join } from 'node:path'
 import { MikroORM } from '@mikro-orm/core'
 import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { expect } from 'chai'
@@ -8,13 +8,8 @@ import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
-import { postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
+import { MIGRATIONS, postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
-
-const FOLDER = join(import.meta.dirname, '../../src/adapters/mikro-orm/migrations')
-const ALL = readdirSync(FOLDER)
-  .map((file) => parse(file).name)
-  .sort()
 
 for (const { name, databaseUrl } of [sqlite, postgresql]) {
   describe(`The migrations (${name})`, () => {
@@ -173,7 +168,7 @@ describe('The schema on PostgreSQL', () => {
 
   it('is the one that the server looks in, at each start', async () => {
     const { orm, schemasOf, ours } = await withSchema()
-    for (const applied of [ALL, []]) {
+    for (const applied of [MIGRATIONS, []]) {
       const database = await openDatabase(ours)
       expect(await database.migrate()).to.deep.equal(applied)
       expect(await database.upToDate()).to.equal(true)
@@ -200,7 +195,7 @@ describe('Instances that start at the same time on PostgreSQL', () => {
     const databases = await Promise.all(Array.from({ length: 5 }, () => openDatabase(target)))
     const applied = await Promise.all(databases.map((database) => database.migrate()))
     await Promise.all(databases.map((database) => database.close()))
-    expect(applied.flat()).to.deep.equal(ALL)
+    expect(applied.flat()).to.deep.equal(MIGRATIONS)
   })
 })
 
@@ -218,7 +213,7 @@ describe('The migrate command', () => {
       const url = await databaseUrl()
       expect(await migrate(url)).to.deep.equal({
         status: 0,
-        stdout: `${ALL.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
+        stdout: `${MIGRATIONS.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
         stderr: '',
       })
       expect(await migrate(url)).to.deep.equal({
@@ -235,7 +230,7 @@ describe('The migrate command', () => {
       ({ stdout, stderr }) => stdout + stderr,
     )
     expect(outputs.sort()).to.deep.equal([
-      `${ALL.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
+      `${MIGRATIONS.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
       'The schema was already up to date.\n',
       'The schema was already up to date.\n',
     ])

@@ -16,13 +16,13 @@ import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql/postgresql-s
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { writing } from '#src/adapters/mikro-orm/store.ts'
-import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
+import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { aTaskDraft, aUserDraft } from '#test/builders.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
-import { anOwner, DELETE_USER, expectRejection, outcomes, postgresqlTarget } from '#test/contracts/repositories.ts'
+import { anOwner, expectRejection, outcomes, postgresqlTarget } from '#test/contracts/repositories.ts'
 import { startProxy } from '#test/postgresql-proxy.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
@@ -364,9 +364,10 @@ describe('The store on PostgreSQL', () => {
   it('refuses a whole group that meets a lock for the second time, for others wait behind it', async () => {
     await operator.query(`alter database ${holder.database} set lock_timeout = '100ms'`)
     const pooled = observed(url, undefined, { ...OPTIONS, preparedStatements: false })
+    const owners = await Promise.all(Array.from({ length: 8 }, () => anOwner(store)))
     await holder.query('begin')
     await holder.query('lock table tasks')
-    const { reasons } = await outcomes(Array.from({ length: 8 }, () => pooled.tasks.add(aTaskDraft({ ownerId }))))
+    const { reasons } = await outcomes(owners.map((owner) => pooled.tasks.add(aTaskDraft({ ownerId: owner }))))
     expect(reasons).to.have.lengthOf(8)
     for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
     // That of the first try, and that of the second, which all the others share.

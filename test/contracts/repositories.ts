@@ -1,3 +1,5 @@
+import { readdirSync } from 'node:fs'
+import { join, parse } from 'node:path'
 import { expect } from 'chai'
 import { openPersistence } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
@@ -29,9 +31,10 @@ export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database.
 
 export const postgresqlTarget = (databaseUrl: string) => targetOf(databaseUrl) as PostgresqlTarget
 
-/** On PostgreSQL: locks the list first, as TaskListRecord demands. */
-export const DELETE_USER =
-  'delete from users where id in (select owner_id from task_lists where owner_id = $1 for update)'
+/** Names of all migrations, in order. */
+export const MIGRATIONS = readdirSync(join(import.meta.dirname, '../../src/adapters/mikro-orm/migrations'))
+  .map((file) => parse(file).name)
+  .sort()
 
 let people = 0
 

@@ -60,6 +60,7 @@ export const TaskListRecord = defineEntity({
       p
         .manyToOne(UserRecord)
         .primary()
+        .index(false)
         .deleteRule('cascade')
         .updateRule('no action')
         .foreignKeyName(TASK_LISTS_OWNER_FOREIGN.name),
