@@ -24,7 +24,7 @@ import type { Log } from './log.ts'
 
 export const { version } = packageJson
 
-/** Every driven port. `test/contracts` holds each adapter to its port. */
+/** Every driven port. The specs in `test/contracts` hold each adapter to its port. */
 export interface Ports {
   readonly tasks: TaskRepository
   readonly users: UserRepository
@@ -74,16 +74,17 @@ export async function startService(
   log: Log,
   overrides: Partial<AdapterSet> = {},
 ): Promise<ListeningServer> {
-  const opened = new AsyncDisposableStack()
+  const resources = new AsyncDisposableStack()
   try {
     const database = await openPersistence(databaseConfig, log)
-    opened.defer(() => database.close())
-    // The primary process has ensured it for its workers.
+    resources.defer(() => database.close())
+    // The primary process ensures the schema before it starts workers.
     if (cluster.isPrimary) await ensureSchema(database, databaseConfig, log)
 
     const hasher = passwordHasher(passwords, process.concurrency)
-    const warn = (err: unknown) => log.warn({ err }, 'Login counts in PostgreSQL are unavailable; limiting per process')
-    const counts = database.pool && new SharedCounts(database.pool, warn)
+    const warnOfLocalCounts = (err: unknown) =>
+      log.warn({ err }, 'Login counts in PostgreSQL are unavailable; limiting per process')
+    const counts = database.pool && new SharedCounts(database.pool, warnOfLocalCounts)
     const container = compose({
       tasks: () => database.tasks,
       users: () => database.users,
@@ -100,7 +101,7 @@ export async function startService(
       const metrics = new Metrics(version, { passwordHasher: hasher, database })
       observers.push(metrics)
       const published = await publishMetrics(metrics, { host: server.host, port: process.metricsPort })
-      opened.defer(() => published.close())
+      resources.defer(() => published.close())
     }
     const accounts = container.resolve(ManageAccounts)
     const tasks = container.resolve(ManageTasks)
@@ -108,10 +109,10 @@ export async function startService(
     const app = createApp({ ...http, version }, { accounts, tasks, readiness, limits: limiters, observers, log })
     return await listen(app.callback(), server, {
       whenClosing: () => readiness.stop(),
-      atEnd: () => opened.disposeAsync(),
+      atEnd: () => resources.disposeAsync(),
     })
   } catch (error) {
-    await opened.disposeAsync()
+    await resources.disposeAsync()
     throw error
   }
 }

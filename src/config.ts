@@ -16,24 +16,24 @@ const PRODUCTION_SECRET =
   'must be set in production, to at least 32 characters (48 bytes with ALGORITHM HS384, 64 with HS512), not all blank and not the placeholder; `openssl rand -base64 48` generates one'
 /** The key must be at least as long as the hash (RFC 7518, section 3.2); HS256 is covered by the minimum of 32 characters. */
 const MIN_KEY_BYTES = { HS256: 0, HS384: 48, HS512: 64 } as const
-/** About two million years; seconds beyond that would not be exact numbers. */
+/** About two million years, so that the lifetime in seconds is an exact number. */
 const MAX_MINUTES = 1_000_000_000_000
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const NON_PRODUCTION = new Set(['development', 'test'])
 
-const wholeNumberText = (min: number, max = Number.MAX_SAFE_INTEGER, where = '') => {
+const wholeNumberText = (min: number, max = Number.MAX_SAFE_INTEGER, scope = '') => {
   const range = max === Number.MAX_SAFE_INTEGER ? `${min} or more` : `${min} to ${max}`
-  const must = `must be a whole number, ${range}${where}`
+  const message = `must be a whole number, ${range}${scope}`
   return v.pipe(
     v.string(),
-    v.regex(/^(?:0|[1-9]\d{0,15})$/, must),
+    v.regex(/^(?:0|[1-9]\d{0,15})$/, message),
     v.transform(Number),
-    v.check((number) => number >= min && number <= max, must),
+    v.check((number) => number >= min && number <= max, message),
   )
 }
 
-const wholeNumber = (fallback: number, min: number, max?: number, where?: string) =>
-  v.optional(wholeNumberText(min, max, where), String(fallback))
+const wholeNumber = (fallback: number, min: number, max?: number, scope?: string) =>
+  v.optional(wholeNumberText(min, max, scope), String(fallback))
 
 const choice = <const Options extends readonly string[]>(fallback: Options[number], options: Options) =>
   v.optional(v.picklist(options, `must be one of ${options.join(', ')}`), fallback)
@@ -58,8 +58,8 @@ const path = v.regex(
   'must begin with /, not end with it, and hold only letters, digits, ".", "_", "~" and "-" between',
 )
 
-/** Every variable; production is stricter about some of them. */
-export const variablesOf = (production: boolean) =>
+/** The schema of every variable. Production is stricter about some of them. */
+export const variablesSchema = (production: boolean) =>
   v.object({
     PROJECT_NAME: v.optional(v.string(), 'Task Management API'),
     API_V1_PREFIX: v.pipe(v.optional(v.string(), '/api/v1'), path),
@@ -91,7 +91,7 @@ export const variablesOf = (production: boolean) =>
     WEB_CONCURRENCY: wholeNumber(1, 1, 128),
     DATABASE_POOL_SIZE: wholeNumber(10, 2, 1_000),
     DATABASE_PREPARED_STATEMENTS: flag(true),
-    // Outside production all clients often share one address, as in tests or behind an office gateway.
+    // Outside production, all clients often share one address, for example in tests or behind an office gateway.
     RATE_LIMIT_ENABLED: flag(production),
     RATE_LIMIT_USER: wholeNumber(300, 1),
     RATE_LIMIT_LOGIN: wholeNumber(20, 1),
@@ -109,36 +109,45 @@ export const variablesOf = (production: boolean) =>
     LOG_LEVEL: choice('info', LOG_LEVELS),
   })
 
-const distinct = ({ PORT, METRICS_PORT }: { PORT: number; METRICS_PORT?: number | undefined }) =>
+const portsDiffer = ({ PORT, METRICS_PORT }: { PORT: number; METRICS_PORT?: number | undefined }) =>
   PORT === 0 || METRICS_PORT !== PORT
 
-/** Processes share a file or a server, but not memory. */
-const shareable = ({ DATABASE_URL, WEB_CONCURRENCY }: { DATABASE_URL: DatabaseTarget; WEB_CONCURRENCY: number }) =>
-  WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
+/** Several processes can share a file or a server, but not memory. */
+const supportsConcurrency = ({
+  DATABASE_URL,
+  WEB_CONCURRENCY,
+}: {
+  DATABASE_URL: DatabaseTarget
+  WEB_CONCURRENCY: number
+}) => WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
 
 interface Signing {
   readonly SECRET_KEY?: string | undefined
   readonly ALGORITHM: keyof typeof MIN_KEY_BYTES
 }
 
-const longEnough = ({ SECRET_KEY = '', ALGORITHM }: Signing) =>
+const keyIsLongEnough = ({ SECRET_KEY = '', ALGORITHM }: Signing) =>
   Buffer.byteLength(SECRET_KEY) >= MIN_KEY_BYTES[ALGORITHM]
 
-const tooShort = ({ input: { ALGORITHM } }: { readonly input: Signing }) =>
+const keyTooShort = ({ input: { ALGORITHM } }: { readonly input: Signing }) =>
   `must be at least ${MIN_KEY_BYTES[ALGORITHM]} bytes in production with ALGORITHM ${ALGORITHM}; \`openssl rand -base64 48\` generates one`
 
-const environmentOf = (production: boolean) =>
+const environmentSchema = (production: boolean) =>
   v.pipe(
-    variablesOf(production),
+    variablesSchema(production),
     v.forward(
-      v.partialCheck([['SECRET_KEY'], ['ALGORITHM']], (key) => !production || longEnough(key), tooShort),
+      v.partialCheck([['SECRET_KEY'], ['ALGORITHM']], (key) => !production || keyIsLongEnough(key), keyTooShort),
       ['SECRET_KEY'],
     ),
     v.forward(
-      v.partialCheck([['DATABASE_URL'], ['WEB_CONCURRENCY']], shareable, 'must be 1 with DATABASE_URL memory:'),
+      v.partialCheck(
+        [['DATABASE_URL'], ['WEB_CONCURRENCY']],
+        supportsConcurrency,
+        'must be 1 with DATABASE_URL memory:',
+      ),
       ['WEB_CONCURRENCY'],
     ),
-    v.forward(v.partialCheck([['PORT'], ['METRICS_PORT']], distinct, 'must differ from PORT'), ['METRICS_PORT']),
+    v.forward(v.partialCheck([['PORT'], ['METRICS_PORT']], portsDiffer, 'must differ from PORT'), ['METRICS_PORT']),
   )
 
 /**
@@ -170,16 +179,16 @@ export interface HttpConfig {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */
   readonly apiPrefix: string
-  /** Path under which a proxy publishes the service and which it strips; empty, or spelled like `apiPrefix`. */
+  /** Path prefix that a proxy strips; empty, or in the format of `apiPrefix`. */
   readonly rootPath: string
   /** Label for `/health`. */
   readonly environment: string
   readonly corsOrigins: readonly string[]
-  /** Number of proxies in front of the service, each of which adds its client's address to X-Forwarded-For. */
+  /** Number of proxies in front that append to X-Forwarded-For. */
   readonly trustedProxies: number
 }
 
-/** Where to listen, and how long to wait. Times are in seconds. */
+/** The listener and its limits. Times are in seconds. */
 export interface ServerConfig {
   readonly host: string
   /** 0 takes a free port. */
@@ -190,13 +199,13 @@ export interface ServerConfig {
   readonly requestTimeout: number
   /** Maximum time between two requests on a connection. */
   readonly keepAliveTimeout: number
-  /** Further connections are closed at once. */
+  /** Maximum number of connections; further ones are closed at once. */
   readonly maxConnections: number
-  /** The same for each client network; infinite behind a proxy, which holds the connections of all clients. */
+  /** Maximum number from one client network; infinite behind a proxy, because all connections come from the proxy. */
   readonly maxConnectionsPerClient: number
   /** Time during which requests are still accepted after readiness turned false. */
   readonly shutdownDelay: number
-  /** Maximum time after that until the process exits; most of it is for draining requests. */
+  /** Maximum time from the end of `shutdownDelay` to the exit of the process, mostly for draining requests. */
   readonly shutdownTimeout: number
 }
 
@@ -210,7 +219,7 @@ export interface DatabaseConfig {
 export interface DatabasePool {
   /** 2 or more: a migration needs two. */
   readonly size: number
-  /** False for a pooler that may run each transaction on another connection. */
+  /** False behind a pooler that may run each transaction on another connection. */
   readonly preparedStatements: boolean
 }
 
@@ -230,9 +239,11 @@ export interface PasswordConfig {
 }
 
 export interface LimitConfig {
-  /** Requests per minute by one user, and by one client network for the next two. */
+  /** Requests per minute by one user. */
   readonly user: number
+  /** Logins per minute from one client network. */
   readonly login: number
+  /** Registrations per minute from one client network. */
   readonly register: number
   /** Failed logins to one account per quarter of an hour. */
   readonly failedLogins: number
@@ -241,13 +252,13 @@ export interface LimitConfig {
 export interface ProcessConfig {
   /** Number of processes that serve the port. */
   readonly concurrency: number
-  /** Metrics are collected only if it is set. */
+  /** Undefined if metrics are not collected. */
   readonly metricsPort: number | undefined
   readonly logLevel: (typeof LOG_LEVELS)[number]
   readonly logFormat: 'json' | 'text'
 }
 
-/** Each part of the service takes its section. */
+/** The configuration in sections; each part of the service receives its own section only. */
 export interface Config {
   readonly http: HttpConfig
   readonly server: ServerConfig
@@ -269,7 +280,7 @@ function configError(issues: readonly v.BaseIssue<unknown>[]): ConfigError {
  * @throws ConfigError
  */
 export function readDatabaseTarget(environment: Environment): DatabaseTarget {
-  const schema = v.pick(variablesOf(false), ['DATABASE_URL'])
+  const schema = v.pick(variablesSchema(false), ['DATABASE_URL'])
   const { success, output, issues } = v.safeParse(schema, withoutEmpty(environment))
   if (!success) throw configError(issues)
   return output.DATABASE_URL
@@ -277,9 +288,9 @@ export function readDatabaseTarget(environment: Environment): DatabaseTarget {
 
 /** @throws ConfigError */
 export function readConfig(environment: Environment): Config {
-  const set = withoutEmpty(environment)
-  const production = !NON_PRODUCTION.has(set.ENVIRONMENT ?? 'development')
-  const { success, output, issues } = v.safeParse(environmentOf(production), set)
+  const variables = withoutEmpty(environment)
+  const production = !NON_PRODUCTION.has(variables.ENVIRONMENT ?? 'development')
+  const { success, output, issues } = v.safeParse(environmentSchema(production), variables)
   if (!success) throw configError(issues)
   return {
     http: {

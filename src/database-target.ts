@@ -16,21 +16,21 @@ export interface DatabaseHost {
 
 export interface PostgresqlTarget {
   readonly kind: 'postgresql'
-  /** For the driver, with the first host only. It may contain a password: never print it. */
+  /** Connection URL for the driver, with the first host only. Never print it: it may contain a password. */
   readonly url: string
-  /** At least one, in the order in which to try them. */
+  /** One or more, in the order in which to try them. */
   readonly hosts: readonly DatabaseHost[]
   readonly database: string
   /** Whether to reject read-only servers. */
   readonly readWrite: boolean
-  /** The password, as spelled in the URL and as decoded by the driver: never print these. */
+  /** The password as spelled in the URL and as decoded by the driver. Never print these. */
   readonly secrets: readonly string[]
 }
 
 /** The databases that MikroORM opens. */
 export type PersistentTarget = SqliteTarget | PostgresqlTarget
 
-/** Where to keep tasks and users. */
+/** The database that DATABASE_URL names. */
 export type DatabaseTarget = { readonly kind: 'memory' } | PersistentTarget
 
 export const addressOf = ({ host, port }: DatabaseHost) => `${host.includes(':') ? `[${host}]` : host}:${port}`
@@ -57,10 +57,10 @@ const READ_WRITE: ReadonlySet<string> = new Set(['read-write', 'primary'])
 
 function postgresqlTarget(rest: string): PostgresqlTarget | undefined {
   const parts = partsOf(rest)
-  // The driver would take all of it from the environment; more likely, a variable was empty when the URL was assembled.
+  // The driver would fill an empty URL from PGHOST and the like; more likely, a variable was empty when the URL was assembled.
   const empty = parts.authority === '' && parts.path.length < 2 && !parts.parameters.host
   const urls = empty ? [] : singleHostUrls(rest, parts)
-  const servers = urls.map(parsed)
+  const servers = urls.map(parseUrl)
   const [server] = servers
   const wanted = parts.parameters.target_session_attrs || 'any'
   if (!server || servers.includes(undefined) || !(wanted === 'any' || READ_WRITE.has(wanted))) return undefined
@@ -71,7 +71,7 @@ function postgresqlTarget(rest: string): PostgresqlTarget | undefined {
     hosts: (servers as pg.Client[]).map(({ host, port }) => ({ host, port })),
     database,
     readWrite: servers.length > 1 || READ_WRITE.has(wanted),
-    secrets: [...new Set([parts.password, ...spelledIn(parts.query, 'password'), password ?? ''])].filter(Boolean),
+    secrets: [...new Set([parts.password, ...rawValues(parts.query, 'password'), password ?? ''])].filter(Boolean),
   }
 }
 
@@ -95,8 +95,8 @@ function partsOf(rest: string): Parts {
 }
 
 /**
- * Returns a URL for each host, otherwise unchanged. As in libpq, `host` and `port` of the query win, and there is one port
- * for each host or one for all (https://www.postgresql.org/docs/current/libpq-connect.html).
+ * Splits the URL into one for each host. As in libpq, `host` and `port` in the query win, and there is one port for each host
+ * or one for all (https://www.postgresql.org/docs/current/libpq-connect.html).
  *
  * @returns an empty array if a host is empty or a port is invalid
  */
@@ -115,14 +115,14 @@ function singleHostUrls(rest: string, { credentials, authority, path, query, par
   })
 }
 
-/** If it is empty, the driver uses PGPORT or 5432. */
+/** For an empty port the driver uses PGPORT or 5432. */
 const isPort = (text: string) => text === '' || (/^[1-9]\d{0,4}$/.test(text) && Number(text) <= 65_535)
 
-const spelledIn = (query: string, name: string) =>
+const rawValues = (query: string, name: string) =>
   query.split('&').flatMap((parameter) => (parameter.startsWith(`${name}=`) ? [parameter.slice(name.length + 1)] : []))
 
 /** Parses like the driver, but leaves out the TLS parameters: their files are read when the database is opened. */
-function parsed(url: string): pg.Client | undefined {
+function parseUrl(url: string): pg.Client | undefined {
   try {
     return new pg.Client(url.replace(/([?&])(?:ssl\w*|uselibpqcompat)=[^&#]*/g, '$1'))
   } catch {

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 
-/** Names the first invalid line and what it must be, never its content. */
+/** Names the first invalid line and its constraint, never its content. */
 export class EnvFileError extends Error {}
 
 /** An assignment, whose value may span lines if it is quoted; a comment; or a blank line. */
@@ -8,8 +8,8 @@ const STATEMENT =
   /[ \t]*(?:(?:export[ \t]+)?(?<name>[\w.-]+)[ \t]*=(?:[ \t]*(?<quote>["'`])(?<quoted>(?:(?!\k<quote>)[\s\S])*)\k<quote>[ \t]*(?:#[^\n]*)?|(?![ \t]*["'`])(?<unquoted>[^\n]*))|(?:#[^\n]*)?)(?:\n|$)/gy
 
 /**
- * Parses a `.env` file. Node's `parseEnv` skips invalid lines and ends an unquoted value at any `#`; like Compose, this
- * keeps a `#` that does not follow a blank.
+ * Parses a `.env` file. Node's `parseEnv` skips invalid lines and ends an unquoted value at any `#`; this parser rejects such
+ * lines and, like Compose, keeps a `#` that does not follow a blank.
  *
  * @throws EnvFileError
  */

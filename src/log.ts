@@ -6,7 +6,7 @@ import type { Config } from './config.ts'
 import { LineWriter } from './line-writer.ts'
 import { oncePerTurn } from './once-per-turn.ts'
 
-/** The part of a logger used by the rest of the service. */
+/** The part of pino's logger that the service uses. */
 export interface Log {
   debug(details: object, message: string): void
   info(details: object, message: string): void
@@ -52,20 +52,20 @@ export function createLog(
   const file = typeof destination === 'string' ? openSync(destination, 'a') : destination
   const writer = new LineWriter(
     (bytes) => writeSync(file, bytes),
-    (lost) => format(noticeOf(lost)),
+    (lost) => format(lostLinesNotice(lost)),
   )
-  const ownSecrets = [secretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
+  const configuredSecrets = [secretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
     .filter(({ length }) => length >= SHORTEST_SECRET)
-    .map((text): OwnSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
-  const streamWrite = (line: string) => format(redact(line, ownSecrets))
-  return pino({ level: logLevel, hooks: { streamWrite } }, destinationOf(writer))
+    .map((text): ConfiguredSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
+  const streamWrite = (line: string) => format(redact(line, configuredSecrets))
+  return pino({ level: logLevel, hooks: { streamWrite } }, batchedDestination(writer))
 }
 
 const unchanged = (line: string) => line
 
 const pretty = prettyFactory({ ignore: 'pid,hostname', singleLine: true })
 
-/** Formats a line for development. The ids of a request that succeeded are left out: they only help to explain a failure. */
+/** Formats a line for development. Omits the ids of a successful request, because they only help to explain a failure. */
 function readable(line: string): string {
   const { msg, method, route = '(no route)', status, ms, ...rest } = JSON.parse(line)
   if (msg !== 'request') return pretty(line)
@@ -75,31 +75,31 @@ function readable(line: string): string {
 }
 
 /** A line in pino's format. */
-function noticeOf(lost: number): string {
-  const msg = 'Log lines could not be written; `lost` is their number'
+function lostLinesNotice(lost: number): string {
+  const msg = 'Some log lines could not be written; `lost` is how many'
   return `${JSON.stringify({ level: 40, time: Date.now(), pid: process.pid, hostname: hostname(), lost, msg })}\n`
 }
 
-/** A secret from the configuration of this service. */
-interface OwnSecret {
+/** A secret from the configuration. */
+interface ConfiguredSecret {
   readonly text: string
   /** Escaped as in a line of JSON. */
   readonly inJson: string
 }
 
-/** Writes the lines of one event-loop turn together, because a system call per line costs more than the line. */
-function destinationOf(writer: LineWriter) {
+/** Writes the lines of one event-loop turn together, because a system call costs more than formatting a line. */
+function batchedDestination(writer: LineWriter) {
   let lines = ''
   const flushSync = () => {
     const written = lines
     lines = ''
     writer.write(written)
   }
-  const flushInTurn = oncePerTurn(flushSync)
+  const scheduleFlush = oncePerTurn(flushSync)
   return {
     write(line: string) {
       lines += line
-      flushInTurn()
+      scheduleFlush()
     },
     flush: flushSync,
     flushSync,
@@ -107,12 +107,12 @@ function destinationOf(writer: LineWriter) {
 }
 
 /** Removes secrets from a line of JSON. Searching the text first is many times cheaper than pino's redaction by path. */
-function redact(line: string, ownSecrets: readonly OwnSecret[]): string {
-  if (!SUSPICIOUS.test(line) && !ownSecrets.some(({ inJson }) => line.includes(inJson))) return line
+function redact(line: string, configuredSecrets: readonly ConfiguredSecret[]): string {
+  if (!SUSPICIOUS.test(line) && !configuredSecrets.some(({ inJson }) => line.includes(inJson))) return line
   const clean = (text: string) =>
     SECRET_TEXTS.reduce(
       (rest, [pattern, replacement]) => rest.replace(pattern, replacement),
-      ownSecrets.reduce((rest, secret) => rest.replaceAll(secret.text, REDACTED), text),
+      configuredSecrets.reduce((rest, secret) => rest.replaceAll(secret.text, REDACTED), text),
     )
   const redacted = JSON.parse(line, (member, value) => {
     if (SECRET_NAME.test(member)) return REDACTED

@@ -1,6 +1,5 @@
-// `src/main.ts` is a symbolic link to this file: a Node that does not know the extension .ts would refuse that file before
-// reading it, but every version follows the link and knows .cjs. Nothing here needs `require`, so a copy of the project that
-// has a file instead of the link works too.
+// `src/main.ts` is a symbolic link to this file. An old Node refuses a file named .ts before reading it, but follows the link
+// and runs .cjs. Nothing here uses `require`, so main.ts may also be a copy of this file instead of a link.
 void start()
 
 async function start() {

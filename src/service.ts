@@ -22,7 +22,7 @@ try {
     process.exit(1)
   })
   let service: ListeningServer | undefined
-  // Handle signals before starting: a start may wait for PostgreSQL or a migration, and PID 1 ignores unhandled signals.
+  // Handle signals before starting: start-up may wait for PostgreSQL or a migration, and PID 1 ignores unhandled signals.
   stopOnSignal(log, async () => {
     if (!service) {
       await stopWorkers(config.server)
@@ -34,9 +34,9 @@ try {
   service = await start(config, log)
   if (cluster.isPrimary) announce(service.url, config, log)
 } catch (error) {
-  // A signal during the start closes connections that the start uses, so an error is expected then.
+  // A signal during start-up closes connections that start-up uses, so errors are expected then.
   if (!stopping) {
-    if (error instanceof WorkerFailed) process.exit(1) // The worker has printed the reason.
+    if (error instanceof WorkerFailed) process.exit(1) // The worker printed the reason.
     exitWith(error)
   }
 }
@@ -67,7 +67,7 @@ async function start(config: Config, log: Log): Promise<ListeningServer> {
   }
 }
 
-/** Lets pending work such as flushing traces finish, but exits after this number of seconds. */
+/** Lets pending work such as flushing traces finish, but exits after this many seconds. */
 function exitWithin(seconds: number): void {
   cluster.worker?.disconnect()
   process.exitCode = 0

@@ -6,17 +6,17 @@ import { type ListeningServer, urlOf } from './adapters/http/server.ts'
 import type { Config, ServerConfig } from './config.ts'
 import type { Log } from './log.ts'
 
-/** Milliseconds before a worker is replaced, so that workers that exit at once do not keep a core busy. */
+/** Milliseconds before a worker is replaced, so that workers that crash at start-up do not keep a core busy. */
 const RESTART_DELAY = 500
 
-/** A worker exited before it listened. It has printed the reason. */
+/** A worker exited before it listened, and printed the reason. */
 export class WorkerFailed extends Error {}
 
 let closing = false
 
 /**
- * Starts `config.process.concurrency` processes that serve one port, and replaces each that exits. All of them
- * get the same key, which may be random.
+ * Starts `config.process.concurrency` processes that serve one port, and replaces each one that exits. All of them receive the
+ * same SECRET_KEY, which may be random.
  *
  * @throws WorkerFailed
  */
@@ -41,7 +41,7 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
   }
 
   try {
-    // Start the first one alone, so that an error common to all is printed once.
+    // Start the first worker alone, so that an error common to all is printed once.
     const address = await start()
     await Promise.all(Array.from({ length: config.process.concurrency - 1 }, start))
     return { url: urlOf(address), close: () => stopWorkers(config.server) }
@@ -51,7 +51,7 @@ export async function startWorkers(config: Config, log: Log): Promise<ListeningS
   }
 }
 
-/** Stops all workers, also those that are starting, and kills those that take too long. */
+/** Stops all workers, including those that are starting, and kills those that take too long. */
 export async function stopWorkers({ shutdownDelay, shutdownTimeout }: ServerConfig): Promise<void> {
   closing = true
   const timeout = (shutdownDelay + shutdownTimeout) * 1_000

@@ -1,5 +1,5 @@
 /**
- * Every adapter set, for specs that hold all of them to one contract:
+ * Every adapter set, for specs that apply one contract to all of them:
  *
  * ```ts
  * for (const { name, databaseUrl } of adapterSets) {
@@ -27,7 +27,7 @@ export interface AdapterSet {
   databaseUrl(): Promise<string>
 }
 
-/** What it stores outlives the process that stored it. */
+/** An adapter set whose data outlives the process. */
 export interface PersistentSet extends AdapterSet {
   /** Deletes a user and their tasks directly in the database, as an operator can. */
   deleteUser(databaseUrl: string, id: number): Promise<void>

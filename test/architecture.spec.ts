@@ -193,7 +193,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
     },
   }
 
-/** Ways to load a module that the rule by folder cannot check. */
+/** Ways to load a module that the import rules cannot check. */
 const invisible = [
   "export type Hidden = import('koa').Context",
   'export const computed = (name: string) => import(name)',
@@ -203,7 +203,7 @@ const invisible = [
   'export class Decorated { @traced verb() {} }',
 ]
 
-/** The part of Biome's JSON report that is read here. */
+/** The part of Biome's JSON report that these specs read. */
 interface Report {
   readonly diagnostics: readonly {
     readonly category: string
@@ -211,7 +211,7 @@ interface Report {
   }[]
 }
 
-describe('The rule by folder', () => {
+describe('The import rules', () => {
   let copy: string
 
   before(() => {
@@ -223,7 +223,7 @@ describe('The rule by folder', () => {
   after(() => rmSync(copy, { recursive: true }))
 
   /**
-   * Lints files with these contents beside a copy of the configuration; the source itself stays untouched.
+   * Lints files with these contents beside a copy of the configuration, so that the source stays untouched.
    *
    * @returns `file: line` for each line that is refused
    */
@@ -243,7 +243,7 @@ describe('The rule by folder', () => {
 
   const imports = (name: string) => [`import '${name}'`, `import type { X } from '${name}'`, `export * from '${name}'`]
 
-  describe('decides what each file may import:', () => {
+  describe('decide what each file may import:', () => {
     let found: string[]
 
     before(() => {
@@ -263,12 +263,12 @@ describe('The rule by folder', () => {
     }
   })
 
-  it('refuses imports that it cannot check, and decorators', () => {
+  it('refuse imports that they cannot check, and decorators', () => {
     const file = 'src/adapters/http/y.ts'
     expect(refused({ [file]: invisible })).to.have.members(invisible.map((line) => `${file}: ${line}`))
   })
 
-  it('covers every folder: a new one may import nothing until it has a rule', () => {
+  it('cover every folder: a new one may import nothing until it has a rule', () => {
     const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
     const folders = files.filter((file) => file.endsWith('.ts')).map((file) => dirname(join('src', file)))
     const probed = new Set(Object.keys(rules).map(dirname))
@@ -281,7 +281,7 @@ describe('The rule by folder', () => {
 })
 
 describe('DEPENDENCIES.md', () => {
-  it('names exactly the packages of package.json', () => {
+  it('names every package in package.json, and no other', () => {
     const { dependencies, optionalDependencies, devDependencies } = JSON.parse(read('package.json'))
     const clients = JSON.parse(read('test/clients/package.json'))
     const rows = read('.github/DEPENDENCIES.md').matchAll(/^\| (`.*?) \|/gm)
@@ -295,7 +295,7 @@ describe('DEPENDENCIES.md', () => {
 
 for (const folder of ['.', 'test/clients']) {
   describe(`The lockfile in ${folder}`, () => {
-    it('has no package with an install script, unless package.json decides on it by name', () => {
+    it('has no package with an install script, unless package.json allows or denies it by name', () => {
       const { packages } = JSON.parse(read(join(folder, 'package-lock.json'))) as {
         packages: Record<string, { hasInstallScript?: boolean }>
       }

@@ -1,12 +1,12 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { type Config, ConfigError, type Environment, readConfig, variablesOf } from '#src/config.ts'
+import { type Config, ConfigError, type Environment, readConfig, variablesSchema } from '#src/config.ts'
 
 const PLACEHOLDER = 'change-me-to-a-long-random-string'
 const SECRET_KEY = 'k'.repeat(32)
 const production = { ENVIRONMENT: 'production', SECRET_KEY }
 
-/** The message for a wrong environment. */
+/** The message for an invalid environment. */
 function messageFor(environment: Environment): string {
   try {
     readConfig(environment)
@@ -77,7 +77,7 @@ describe('The configuration', () => {
   })
 
   it('treats an empty variable as unset', () => {
-    const empty = Object.fromEntries(Object.keys(variablesOf(false).entries).map((name) => [name, '']))
+    const empty = Object.fromEntries(Object.keys(variablesSchema(false).entries).map((name) => [name, '']))
     expect(readConfig({ ...empty, SECRET_KEY })).to.deep.equal(readConfig({ SECRET_KEY }))
   })
 
@@ -85,7 +85,7 @@ describe('The configuration', () => {
     expect(readConfig({ PATH: '/bin', SKIP: 'x', SECRET_KEY })).to.deep.equal(readConfig({ SECRET_KEY }))
   })
 
-  it('makes a new random secret each time if none is set', () => {
+  it('generates a random secret for each start if none is set', () => {
     expect(readConfig({}).tokens.secretKey).to.not.equal(readConfig({}).tokens.secretKey)
     expect(readConfig({ ENVIRONMENT: 'test' }).tokens.secretKeyIsRandom).to.equal(true)
   })
@@ -256,7 +256,7 @@ describe('The configuration', () => {
     }
   }
 
-  /** Each URL as libpq and the driver read it. */
+  /** The hosts and ports that libpq and the driver read from each URL. */
   const hosts: Readonly<Record<string, readonly string[]>> = {
     'postgresql://u:p@h1:5432,h2:5433/tasks': ['h1 5432', 'h2 5433'],
     'postgresql://h1,h2:5433/tasks': ['h1 5432', 'h2 5433'],
@@ -293,7 +293,7 @@ describe('The configuration', () => {
     })
   })
 
-  it('demands a writable server if there are several hosts or the URL demands one', () => {
+  it('requires a writable server if there are several hosts or the URL requires one', () => {
     const readWrite = (url: string) => {
       const { target } = readConfig({ DATABASE_URL: url }).database
       return target.kind === 'postgresql' && target.readWrite
@@ -306,7 +306,7 @@ describe('The configuration', () => {
       expect(readWrite(`postgresql://h/tasks?target_session_attrs=${wanted}`), wanted).to.equal(true)
   })
 
-  it('accepts as a port exactly the whole numbers from 0 to 65535 in plain digits', () => {
+  it('accepts ports from 0 to 65535 and no others (property-based)', () => {
     fc.assert(
       fc.property(fc.integer({ min: -100_000, max: 200_000 }), (port) => {
         expect(namedFor({ PORT: String(port) })).to.deep.equal(port >= 0 && port <= 65_535 ? [] : ['PORT'])
@@ -314,24 +314,24 @@ describe('The configuration', () => {
     )
   })
 
-  it('refuses several workers if each would keep its own tasks', () => {
+  it('refuses several workers with memory:, where each would have its own tasks', () => {
     expect(messageFor({ DATABASE_URL: 'memory:', WEB_CONCURRENCY: '2' })).to.match(/^WEB_CONCURRENCY must be 1 /)
     expect(namedFor({ DATABASE_URL: 'memory:', WEB_CONCURRENCY: '1' })).to.deep.equal([])
   })
 
-  it('refuses one port for the API and the metrics', () => {
+  it('refuses the same port for the API and the metrics', () => {
     expect(messageFor({ PORT: '9000', METRICS_PORT: '9000' })).to.equal('METRICS_PORT must differ from PORT')
     expect(namedFor({ PORT: '9000', METRICS_PORT: '9001' })).to.deep.equal([])
     expect(namedFor({ PORT: '9000' })).to.deep.equal([])
   })
 
-  it('names every wrong variable at once', () => {
+  it('names every invalid variable at once', () => {
     const wrong = Object.fromEntries(Object.entries(bad).map(([variable, [value]]) => [variable, value]))
     expect(namedFor(wrong)).to.have.members(Object.keys(bad))
     expect(namedFor({ ...wrong, ENVIRONMENT: 'production' })).to.have.members([...Object.keys(bad), 'SECRET_KEY'])
   })
 
-  it('repeats no value in its message, so no secret and no password', () => {
+  it('never repeats a value in its message, because it may be a secret', () => {
     const mark = 'Qx7z'
     const wrong = {
       ...Object.fromEntries(Object.keys(bad).map((variable) => [variable, mark])),
@@ -352,7 +352,7 @@ describe('The configuration of production', () => {
     for (const ENVIRONMENT of ['development', 'test']) expect(namedFor({ ENVIRONMENT }), ENVIRONMENT).to.deep.equal([])
   })
 
-  it('needs a secret of at least 32 characters, which is not the placeholder', () => {
+  it('requires a secret of at least 32 characters other than the placeholder', () => {
     for (const SECRET_KEY of ['', 'k'.repeat(31), '🙂'.repeat(31), ' \t'.repeat(32), PLACEHOLDER])
       expect(namedFor({ ...production, SECRET_KEY }), SECRET_KEY).to.deep.equal(['SECRET_KEY'])
     for (const SECRET_KEY of ['k'.repeat(32), '🙂'.repeat(32), `${PLACEHOLDER}!`])
@@ -362,7 +362,7 @@ describe('The configuration of production', () => {
       })
   })
 
-  it('needs a key as long as the hash of HS384 and HS512 (RFC 7518, section 3.2)', () => {
+  it('requires a key at least as long as the hash of HS384 and HS512 (RFC 7518, section 3.2)', () => {
     for (const [ALGORITHM, bytes] of [
       ['HS384', 48],
       ['HS512', 64],
@@ -381,7 +381,7 @@ describe('The configuration of production', () => {
     }
   })
 
-  it('needs at least 10 rounds of bcrypt', () => {
+  it('requires at least 10 rounds of bcrypt', () => {
     expect(messageFor({ ...production, BCRYPT_ROUNDS: '9' })).to.equal(
       'BCRYPT_ROUNDS must be a whole number, 10 to 15 in production',
     )

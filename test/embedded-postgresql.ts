@@ -16,7 +16,7 @@ export interface PostgresqlOptions {
 }
 
 export interface Postgresql {
-  /** The URL of its first database, whose user may create more. */
+  /** URL of the first database; its user may create others. */
   readonly url: string
   start(): Promise<void>
   stop(): Promise<void>
@@ -35,8 +35,8 @@ export async function startPostgresql(options: PostgresqlOptions): Promise<Postg
 }
 
 /**
- * Starts a standby on a copy of a primary's folder. The start is not awaited, because the package waits for the message of
- * a primary.
+ * Starts a standby on a copy of a primary's folder, without waiting until it is ready: the package waits for a message that
+ * only a primary prints.
  */
 export async function startStandby(options: PostgresqlOptions): Promise<Postgresql> {
   const { server, url } = await embedded(options)

@@ -18,7 +18,7 @@ function refusal(text: string | Uint8Array): string {
 }
 
 describe('A .env file', () => {
-  it('is parsed as Node parses it where Node drops nothing', () => {
+  it('is parsed as by Node’s parseEnv, unless parseEnv drops something', () => {
     const text = [
       ...['# a comment', '  # another', '', ' \t ', 'PLAIN=x', ' SPACED = x y ', 'export EXPORTED=1', 'export=2'],
       ...['EMPTY=', 'EMPTY_QUOTED=""', `DOUBLE="a 'b' # c"`, `SINGLE='a "b" \\n'`, 'BACKTICK=`it\'s "x"`'],
@@ -36,7 +36,7 @@ describe('A .env file', () => {
       expect(parse(variant)).to.deep.equal({ A: 'x', B: '1\n2', C: 'y' })
   })
 
-  it('parses .env.example as Node does', () => {
+  it('named .env.example is parsed as by parseEnv', () => {
     const example = readFileSync(join(import.meta.dirname, '../.env.example'))
     expect(parse(example)).to.deep.equal({ ...parseEnv(example.toString()) })
   })
@@ -88,9 +88,9 @@ describe('A .env file', () => {
     expect(refusal(Buffer.from('A=1\nB=2\nC=caf\xe9\n', 'latin1'))).to.match(/^line 3: .*UTF-8/)
   })
 
-  it('is parsed as Node parses it, or refused (property-based)', () => {
+  it('is parsed as by parseEnv, or refused (property-based)', () => {
     const piece = fc.constantFrom('A', 'b', '=', '"', "'", '`', ' ', '\t', '\n', '\\n', 'export ', 'é')
-    // Where Node is wrong: an empty value with a blank before it, or of a name after `export`.
+    // parseEnv misreads empty values that follow a blank or belong to an `export`.
     const text = fc
       .array(piece, { maxLength: 20 })
       .map((pieces) => pieces.join(''))

@@ -28,7 +28,7 @@ describe('The writer of log lines', () => {
   })
 
   for (const code of ['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO', 'EPIPE', 'EBADF']) {
-    it(`drops lines while it cannot write (${code}), and then writes their number`, () => {
+    it(`drops lines while it cannot write (${code}), and then reports how many`, () => {
       const disk = new Disk()
       disk.code = code
       disk.writer.write('one\n')
@@ -53,7 +53,7 @@ describe('The writer of log lines', () => {
     expect(disk.content).to.equal('one\ntwo\nlost 2\nfive\n')
   })
 
-  it('writes the number of dropped lines at the end if no line follows', () => {
+  it('reports the number of dropped lines at the end if no line follows', () => {
     const disk = new Disk()
     disk.room = 0
     disk.writer.write('one\n')

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { readConfig } from '#src/config.ts'
 import { createLog } from '#src/log.ts'
 
-/** A log for that environment into a file, and the text that it has written. */
+/** A log for this environment that writes to a file, and the text written so far. */
 export function logFile(path: string, environment: Readonly<Record<string, string>>) {
   const log = createLog(readConfig(environment), path)
   return {

@@ -17,7 +17,7 @@ describe('The log', () => {
   })
   after(() => rmSync(folder, { recursive: true }))
 
-  /** A log for that environment, and the text that it has written. */
+  /** A log for this environment, and the text written so far. */
   function aLog(environment: Readonly<Record<string, string>>) {
     return logFile(join(folder, randomUUID()), { SECRET_KEY, LOG_LEVEL: 'trace', ...environment })
   }
@@ -59,7 +59,7 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
 `)
   })
 
-  it('has no event below its level', () => {
+  it('omits events below its level', () => {
     const { log, written } = aLog({ ...production, LOG_LEVEL: 'warn' })
     log.info({}, 'quiet')
     log.warn({}, 'loud')

@@ -13,15 +13,15 @@ import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service 
 
 const MAIN = 'src/main.ts'
 const { version, engines } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
-/** No message may repeat it. */
+/** Must not appear in any message. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 const RANDOM_SECRET =
   /WARN: SECRET_KEY is not set; using a random one\. Tokens become invalid when the process stops\. .*openssl rand/
 
-/** With nothing else set. */
+/** Sets no other variable. */
 const start = (environment: Environment) => new Process(MAIN, { PORT: '0', ...environment })
 
-/** A process costs half a second of CPU: where tests only look at what one printed and answered, they share it. */
+/** A process costs half a second of CPU, so tests that only read its output and responses share one. */
 describe('The process in development', function () {
   this.timeout(20_000)
   allowProcesses('suite')
@@ -57,7 +57,7 @@ describe('The process in development', function () {
     await second.exit()
   })
 
-  it('starts without any configuration, says its version, addresses and database, and keeps tasks.db', () => {
+  it('starts without any configuration, prints its version, addresses and database, and creates tasks.db', () => {
     const addresses = `API ${url}/api/v1, documentation ${url}/docs and ${url}/redoc`
     expect(first.output).to.include(
       `Version ${version} is ready: ${addresses}, SQLite database ${join(folder, 'tasks.db')}\n`,
@@ -66,7 +66,7 @@ describe('The process in development', function () {
     expect(existsSync(join(folder, 'tasks.db'))).to.equal(true)
   })
 
-  it('warns once, after a start that worked, that its secret is random, and how to set one', () => {
+  it('warns once, after a successful start, that its secret is random, and how to set one', () => {
     expectOneWarning(first.output)
   })
 
@@ -81,7 +81,7 @@ describe('The process in development', function () {
     expect(first.output).to.match(/\] INFO: GET \(no route\) 404 \d+\.\d ms \{"requestId":"that-one"\}\n/)
   })
 
-  it('says that it drains requests when it is stopped, and exits with 0', async () => {
+  it('logs that it drains requests when it is stopped, and exits with 0', async () => {
     for (const [process, signal] of [
       [first, 'SIGTERM'],
       [second, 'SIGINT'],
@@ -91,7 +91,7 @@ describe('The process in development', function () {
     }
   })
 
-  it('serves what it stored after a restart', () => {
+  it('serves the stored data after a restart', () => {
     expect(statuses).to.deep.equal([201, 200])
   })
 })
@@ -151,7 +151,7 @@ describe('The process with two workers', function () {
 
   it('exits with 0 when it is stopped', () => main.stop())
 
-  it('warns once, after a start that worked, that its secret is random', () => {
+  it('warns once, after a successful start, that its secret is random', () => {
     expectOneWarning(main.output)
   })
 })
@@ -190,11 +190,11 @@ describe('The process on PostgreSQL', function () {
     expect(main.output).to.include('Cannot check whether the schema is up to date')
   })
 
-  it('names its hosts at the start, and never its password', () => {
+  it('prints the hosts of the database at start-up, and never its password', () => {
     expect(main.output).to.include(`, PostgreSQL database at ${database.host}\n`).and.not.include(SECRET)
   })
 
-  it('names the host and the port of one that refuses the password', async () => {
+  it('prints the host and port of a server that rejects the password', async () => {
     const url = new URL(database)
     url.username = 'nobody'
     const message = await new Service({ DATABASE_URL: url.href }).refusal()
@@ -221,17 +221,17 @@ describe('The process', function () {
   this.timeout(20_000)
   allowProcesses()
 
-  it('reports only the reason of a failed start', async () => {
+  it('prints only the reason for a failed start', async () => {
     const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).refusal()
     expect(message).to.match(/^The SQLite database .+$/)
   })
 
-  it('says in one line that Node is too old, though that Node does not know the extension .ts', async () => {
+  it('prints one line if Node is too old, even if that Node does not support .ts', async () => {
     const version = "Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.20.2'}})"
     const NODE_OPTIONS = `--no-experimental-strip-types --import=data:text/javascript,${encodeURIComponent(version)}`
     const message = await start({ NODE_OPTIONS }).refusal()
-    expect(message).to.match(/^Node 20\.20\.2 is too old: Node \d+ or newer is needed\. .+$/)
-    expect(message).to.include(`: Node ${engines.node.replace('>=', '')} or newer`)
+    expect(message).to.match(/^Node 20\.20\.2 is too old; use Node \d+ or newer\. .+$/)
+    expect(message).to.include(`use Node ${engines.node.replace('>=', '')} or newer`)
   })
 
   it('refuses a .env that it cannot read', async () => {
@@ -239,7 +239,7 @@ describe('The process', function () {
     expect(await start({}).refusal()).to.equal('Cannot read .env (EISDIR).')
   })
 
-  it('reads .env in its folder; a variable of the environment wins, unless it is empty', async () => {
+  it('reads .env in its working directory; a non-empty environment variable wins', async () => {
     const lines = [
       'PROJECT_NAME="From the file"',
       'ENVIRONMENT=from-the-file',
@@ -247,7 +247,7 @@ describe('The process', function () {
       'PORT=0',
       'DATABASE_URL=memory:',
     ]
-    // As some editors write it, with a byte order mark.
+    // Some editors write a byte order mark.
     writeFileSync(join(folder, '.env'), `\uFEFF${lines.join('\n')}`)
     const main = new Process(MAIN, { ENVIRONMENT: 'from-the-environment', PROJECT_NAME: '' })
     const url = await main.url()

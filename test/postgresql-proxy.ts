@@ -4,7 +4,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 /** A proxy to the server that can be cut and restored at the same port. */
 export async function startProxy(server: URL) {
   const sockets = new Set<Socket>()
-  /** From the server. */
+  /** The sockets to the server, which receive its responses. */
   const answers = new Set<Socket>()
   const open = async (port: number): Promise<Server> => {
     const proxy = createServer((near) => {
@@ -29,7 +29,7 @@ export async function startProxy(server: URL) {
   url.port = `${port}`
   return {
     url,
-    /** Keeps open connections. */
+    /** Refuses new connections and keeps open ones. */
     refuse() {
       proxy.close()
     },
@@ -41,7 +41,7 @@ export async function startProxy(server: URL) {
     silence() {
       for (const socket of sockets) socket.pause()
     },
-    /** From now on the server receives what is sent, but its responses are lost. */
+    /** Drops the server's responses from now on; the server still receives requests. */
     swallowAnswers() {
       for (const socket of answers) socket.unpipe().resume()
     },

@@ -52,7 +52,7 @@ export function allowProcesses(scope: 'test' | 'suite' = 'test'): void {
   })
 }
 
-/** Kills the process group, so also every process that it has started. */
+/** Kills the process group, which includes every process that it started. */
 function end({ pid }: ChildProcess): void {
   try {
     if (pid !== undefined) process.kill(-pid, 'SIGKILL')
@@ -62,13 +62,13 @@ function end({ pid }: ChildProcess): void {
 }
 
 interface Command {
-  /** Arguments of the file. */
+  /** Command-line arguments. */
   readonly words?: readonly string[]
   /** A command that runs the rest of the command line, such as `prlimit`. */
   readonly launcher?: readonly string[]
 }
 
-/** A file of the project that Node runs in the folder of the test, with exactly the given environment. */
+/** A file of the project that Node runs in the test's folder, with this environment and no other variables. */
 export class Process {
   readonly #child: ChildProcess
   readonly #end: Promise<unknown>
@@ -78,7 +78,7 @@ export class Process {
   stderr = ''
 
   constructor(file: string, environment: Environment, { words = [], launcher = [] }: Command = {}) {
-    // It would find the `.env` and the database of the working directory.
+    // Without a folder of its own, the process would use the `.env` and the database of the working directory.
     if (folder === '') throw new Error('Call allowProcesses() in the describe of tests that start processes.')
     const [program = '', ...rest] = [...launcher, process.execPath, join(ROOT, file), ...words]
     this.#child = spawn(program, rest, {
@@ -117,7 +117,7 @@ export class Process {
     }
   }
 
-  /** The URL that it listens on. */
+  /** The URL on which the process listens. */
   async url(): Promise<string> {
     const [, url = ''] = await this.printed(/(http:\/\/[^\s/]+:\d+)\//)
     return url

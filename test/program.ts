@@ -5,14 +5,14 @@ import { waitUntil } from './wait-until.ts'
 /** Debian installs servers in /usr/sbin, which is not in the PATH of every user. */
 const PATH = `${process.env.PATH}:/usr/sbin`
 
-/** A server program of the Debian package of the same name. */
+/** A server program from the Debian package of the same name. */
 export class Program {
   readonly #child: ChildProcess
   readonly #ended: Promise<void>
   #log = ''
   #failure: Error | undefined
 
-  /** @param isReady whether the program serves, by what it has written to stderr */
+  /** @param isReady whether the program is ready, judging by its stderr */
   static async start(
     name: string,
     words: readonly string[],

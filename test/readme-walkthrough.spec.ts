@@ -37,7 +37,7 @@ describe('The README’s curl walk', function () {
 describe('The README’s in-process example', () => {
   allowProcesses()
 
-  it('runs as it stands and prints the task', async () => {
+  it('runs unchanged and prints the task', async () => {
     const [, example = ''] = /^```ts\n(.*?)^```/ms.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? []
     const run = promisify(execFile)(process.execPath, ['--input-type=module-typescript'], { cwd: ROOT })
     run.child.stdin?.end(example)

@@ -4,7 +4,7 @@ import { parseEnv } from 'node:util'
 import { expect } from 'chai'
 import { statusOfCode } from '#src/adapters/http/endpoint/problems.ts'
 import { startService } from '#src/composition-root.ts'
-import { readConfig, variablesOf } from '#src/config.ts'
+import { readConfig, variablesSchema } from '#src/config.ts'
 import { createLog } from '#src/log.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
@@ -13,7 +13,7 @@ const readme = read('README.md')
 const api = read('.github/API.md')
 const operating = read('.github/OPERATING.md')
 
-const VARIABLES = Object.keys(variablesOf(false).entries)
+const VARIABLES = Object.keys(variablesSchema(false).entries)
 /** Random each time the configuration is read, unless set. */
 const SECRET_KEY = 'a-secret-for-the-specs'
 

@@ -1,6 +1,6 @@
 /**
- * Mocha's global fixtures: one PostgreSQL for all processes of a run, started before they are and stopped after them. It is a
- * server of the run's own, or the one that TEST_DATABASE_URL names.
+ * Mocha's global fixtures: one PostgreSQL server for all processes of a run. TEST_DATABASE_URL names an existing server;
+ * otherwise the run starts its own and stops it at the end.
  */
 import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -39,7 +39,7 @@ async function startServer(): Promise<Postgresql> {
   try {
     return await startPostgresql({
       folder,
-      // Nothing here has to survive a power cut.
+      // The data need not survive a power cut.
       initdb: ['--no-sync'],
       settings: ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off', 'max_connections=200'],
     })

@@ -1,8 +1,8 @@
 import { createHash, createHmac } from 'node:crypto'
 
 /**
- * The longest input of a single call: UTF-16 code units for `normalize` and for regular expressions,
- * bytes for hashes, parameters for `URLSearchParams`, which in Node 24 takes four times as long for twice as many.
+ * The longest input of a single call: UTF-16 code units for `normalize` and regular expressions, bytes for hashes, and
+ * parameters for `URLSearchParams`, whose time is quadratic in Node 24.
  */
 export interface Reads {
   normalize: number
@@ -11,7 +11,7 @@ export interface Reads {
   parameters: number
 }
 
-/** The longest inputs, while `work` ran, of functions whose time may grow faster than their input. */
+/** The longest inputs, during `work`, of functions whose time may grow faster than their input. */
 export async function readsOf(work: () => unknown): Promise<Reads> {
   const most: Reads = { normalize: 0, regularExpression: 0, hash: 0, parameters: 0 }
   const note = (reader: keyof Reads, units: number) => {

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
-import { variablesOf } from '#src/config.ts'
+import { variablesSchema } from '#src/config.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, type Environment, folder, Process, Service } from '#test/process.ts'
@@ -78,7 +78,7 @@ describe('A failing start', () => {
 
   it('is tested with an invalid value of every variable', () => {
     const named = invalid.flatMap(({ values }) => Object.keys(values))
-    expect([...named, ...FREE_FORM]).to.have.members(Object.keys(variablesOf(true).entries))
+    expect([...named, ...FREE_FORM]).to.have.members(Object.keys(variablesSchema(true).entries))
   })
 
   it('names a HOST that is not local or cannot be resolved', async () => {
