@@ -95,7 +95,7 @@ export interface paths {
         put?: never;
         /**
          * Exchange an e-mail address and a password for an access token
-         * @description The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. The response to a wrong pair does not reveal whether the account exists.
+         * @description The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. The response to wrong credentials does not reveal whether the account exists.
          */
         post: operations["logIn"];
         delete?: never;
@@ -186,18 +186,18 @@ export interface components {
             type: "about:blank";
             title: string;
             status: number;
-            /** @description What is wrong, as a sentence to show. */
+            /** @description What is wrong, as a sentence for people. */
             detail: string;
             /** @description The path of the request. */
             instance: string;
             /**
-             * @description What is wrong, as a stable code to compare.
+             * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
             code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
             /** @description The violations in the request, at most 20; only with status 422. */
             errors?: ({
-                /** @description JSON Pointer into the body (RFC 6901); a name is cut after 100 characters. */
+                /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
                 pointer?: string;
                 /** @description Name of the path or query parameter; cut after 100 characters. */
                 parameter?: string;
@@ -596,17 +596,17 @@ export interface components {
          */
         "WWW-Authenticate": string;
         /**
-         * @description Supported media types, if the request had another.
+         * @description Supported media types, if the request used another one.
          * @example application/json
          */
         Accept: string;
         /**
-         * @description Supported patch formats, if a PATCH had another (RFC 5789).
+         * @description Supported patch formats, if a PATCH used another one (RFC 5789).
          * @example application/json, application/merge-patch+json
          */
         "Accept-Patch": string;
         /**
-         * @description Supported content codings, if the request had another.
+         * @description Supported content codings, if the request used another one.
          * @example gzip, deflate, br
          */
         "Accept-Encoding": string;
@@ -868,7 +868,7 @@ export interface operations {
                 skip?: number;
                 /** @description Maximum number of tasks to return. */
                 limit?: number;
-                /** @description Opaque start of a page, taken from a `Link` header. Cannot be combined with `skip`. */
+                /** @description Opaque position of a page, taken from a `Link` header. Cannot be combined with `skip`. */
                 cursor?: string;
             };
             header?: never;

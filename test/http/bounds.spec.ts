@@ -8,9 +8,9 @@ import { Api, LOGIN, ME, mistakes, PASSWORD, type RawRequest, REGISTER, TASKS, t
 const JSON_TYPE = { 'content-type': 'application/json' }
 const FORM_TYPE = { 'content-type': 'application/x-www-form-urlencoded' }
 
-/** Functions whose time can grow with the text read at most this much: longer values are cut or rejected first. */
+/** Maximum input of functions whose time can grow with their input: longer values are cut or rejected first. */
 const BOUND = 4_096
-/** Lengths of a text: half of what the headers and the body of a request may have. */
+/** Lengths of a long text: less than half of the maximum headers and of the maximum body. */
 const [IN_HEADER, IN_BODY] = [7_000, 400_000]
 
 type Sent = Partial<RawRequest> & { readonly body?: string }
@@ -160,7 +160,7 @@ describe('The work for a request', () => {
     }
   })
 
-  it('is bounded for a login without revealing it: too long a name or password is a wrong pair', async () => {
+  it('is bounded for a login without revealing it: a name or password that is too long is simply wrong', async () => {
     const long = 'a'.repeat(IN_BODY)
     const wrong = await api.post(LOGIN).send({ username: jane.email, password: 'wrong horse' }).expect(401)
     for (const pair of [

@@ -7,7 +7,7 @@ import { type ListeningServer, listen } from '#src/adapters/http/server.ts'
 import { NO_LIFECYCLE, PATIENT } from './server-options.ts'
 
 const SECOND = 1_000
-/** In milliseconds, longer than the server's own interval. */
+/** Milliseconds; longer than the server's interval. */
 const CLOSING_INTERVAL = 100
 const MEBIBYTE = 1024 * 1024
 

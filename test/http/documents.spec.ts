@@ -299,7 +299,7 @@ describeApi('Documents', (api) => {
       }
     })
 
-    it('limits the length of login members without rejecting a right pair', async () => {
+    it('limits the length of login members without rejecting valid credentials', async () => {
       const jane = await api.signUp()
       const { properties } = resolve({ $ref: '#/components/schemas/LogIn' }) as {
         properties: Record<string, { type: string; maxLength?: number }>
@@ -308,7 +308,7 @@ describeApi('Documents', (api) => {
         expect(type, name).to.equal('string')
         if (['username', 'password'].includes(name)) expect(maxLength, name).to.be.a('number')
       }
-      // The service trims blanks, so a right pair can be this long.
+      // The service trims blanks, so valid credentials can be this long.
       const { maxLength = 0 } = properties.username ?? {}
       const logIn = (length: number) => ({ username: jane.email.padEnd(length), password: PASSWORD })
       const takes = (body: object) => api.documented.takes(LOGIN, 'POST', 'application/json', body)
@@ -467,14 +467,14 @@ describe('A documentation file', () => {
       expect((await api.get(path).expect(200)).headers['cache-control'], path).to.equal('no-cache')
   })
 
-  it('names no source map, which browsers would fail to load', async () => {
+  it('references no source map, because browsers would fail to load it', async () => {
     for (const path of FILES) {
       const { body, text } = await api.get(path).expect(200)
       expect(text ?? String(body), path).to.not.match(/^(?:\/\/|\/\*)# sourceMappingURL=/m)
     }
   })
 
-  it('has an ETag of its own', async () => {
+  it('has a unique ETag', async () => {
     const answers = await Promise.all(['/docs', '/redoc', ...FILES].map((path) => api.get(path).expect(200)))
     expect(new Set(answers.map(({ headers }) => headers.etag)).size).to.equal(answers.length)
   })
@@ -514,7 +514,7 @@ describe('A documentation file that cannot be read', () => {
     for (const path of FILES) await api.get(path).expect(200)
   })
 
-  it('is served from memory once it was read', async () => {
+  it('is served from memory after it was read once', async () => {
     fileSystem.readFile = (async () => {
       throw new Error('It was read before.')
     }) as typeof readFile

@@ -18,7 +18,7 @@ import { ManageAccounts } from '#src/domain/accounts/manage-accounts.ts'
 
 const unused = {} as ConstructorParameters<typeof ManageAccounts>[0]
 
-/** What every endpoint of this spec has in common. */
+/** The members that all endpoints of this spec share. */
 const made = {
   method: 'GET',
   path: '/made',
@@ -36,7 +36,7 @@ const ok = { 200: { description: 'The value.', schema: answer } }
 describe('An endpoint', () => {
   const servers = new Set<ReturnType<typeof createServer>>()
   const counted: string[] = []
-  /** Level of each line. */
+  /** Level of each log line. */
   const logged: string[] = []
   const note = (level: string) => () => logged.push(level)
   const log = { debug: note('debug'), info: note('info'), warn: note('warn'), error: note('error') }
@@ -73,7 +73,7 @@ describe('An endpoint', () => {
     return paths[documented.path]?.[documented.method.toLowerCase()] ?? {}
   }
 
-  describe('with a policy of its own', () => {
+  describe('with a custom access policy', () => {
     const guests: Access<{ readonly name: string }> = {
       needsToken: false,
       limit: 'register',
@@ -95,7 +95,7 @@ describe('An endpoint', () => {
       expect(counted).to.deep.equal(['register jane'])
     })
 
-    it('counts in its own bucket where it names one', async () => {
+    it('counts requests in the bucket of the endpoint, if it names one', async () => {
       await fetch(await serve(endpoint({ ...greeting, limit: 'login' })), { headers: { 'X-Name': 'jane' } })
       expect(counted).to.deep.equal(['login jane'])
     })
@@ -163,7 +163,7 @@ describe('An endpoint', () => {
           : { status: 200, body: { value: 1 }, headers: { ETag: '"1"' } },
     })
 
-    it('lets the handler choose at run time', async () => {
+    it('lets the handler choose one at run time', async () => {
       const url = await serve(versioned)
       const full = await fetch(url)
       expect([full.status, full.headers.get('etag'), await full.json()]).to.deep.equal([200, '"1"', { value: 1 }])
@@ -171,13 +171,13 @@ describe('An endpoint', () => {
       expect([status, headers.get('etag'), headers.get('content-type')]).to.deep.equal([304, '"1"', null])
     })
 
-    it('documents each', () => {
+    it('documents each of them', () => {
       const { 200: full, 304: notModified } = operationOf(versioned).responses as Record<string, object>
       expect(full).to.include.keys('content')
       expect(notModified).to.not.include.keys('content')
     })
 
-    it('does not compile when the handler returns a reply that is not declared', () => {
+    it('does not compile if the handler returns an undeclared reply', () => {
       const create = { ...made, method: 'POST', responses: { 201: ok[200] } } as const
       endpoint({ ...create, handle: async () => ({ status: 201, body: { value: 1 } }) })
       // @ts-expect-error another status
@@ -199,7 +199,7 @@ describe('An endpoint', () => {
         handle: async () => ({ status: 200, stream: stream() }),
       })
 
-    it('sends it under its media type', async () => {
+    it('sends the stream with its media type', async () => {
       const response = await fetch(await serve(streaming(() => Readable.from(['data: 1\n\n', 'data: 2\n\n']))))
       expect(response.headers.get('content-type')).to.equal('text/event-stream')
       expect(await response.text()).to.equal('data: 1\n\ndata: 2\n\n')
@@ -254,11 +254,11 @@ describe('An endpoint', () => {
       return fetch(await serve(taking), { method: 'POST', headers, body: JSON.stringify(body) })
     }
 
-    it('accepts and ignores those that the resource names', async () => {
+    it('ignores the read-only members that the resource names', async () => {
       expect(await (await post({ id: 'x', count: 1 })).json()).to.deep.equal({ value: { count: 1 } })
     })
 
-    it('refuses every other', async () => {
+    it('returns 422 for any other unknown member', async () => {
       expect((await post({ owner_id: 1 })).status).to.equal(422)
     })
   })

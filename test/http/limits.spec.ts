@@ -44,7 +44,7 @@ describe('The rate limit per user', () => {
   })
   after(() => api.stop())
 
-  it('counts every authenticated request, even a failed one, and returns what is left', async () => {
+  it('counts every authenticated request, even a failed one, and returns how many are left', async () => {
     const jane = await api.signUp()
     const answers = [
       await jane.get(TASKS).expect(200),

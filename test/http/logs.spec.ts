@@ -387,7 +387,7 @@ describe('Secrets', function () {
     ]
   }
 
-  // Ports whose errors quote their input, as those of libraries do.
+  // Ports whose errors quote their input, as errors of libraries do.
   const quote = (...given: unknown[]): never => {
     throw new Error(`cannot handle ${given.map((each) => JSON.stringify(each)).join()} nor ${given.join()}`, {
       cause: new TypeError(`nor can ${given.join()}`),

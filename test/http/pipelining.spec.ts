@@ -83,7 +83,7 @@ describe('A connection with pipelined requests', () => {
     while (!pattern.test(received)) await turn()
   }
 
-  /** By now the server has read and started all it was going to: other connections got responses meanwhile. */
+  /** Resolves after other connections got responses, by when the server has read and started everything that it will. */
   async function settled(): Promise<void> {
     for (let round = 0; round < 5; round++) {
       const other = await connected()

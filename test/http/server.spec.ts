@@ -31,7 +31,7 @@ describe('The server', () => {
     expect((await answerTo(`${api.url}/health`)).status).to.equal(200)
   })
 
-  it('keeps a connection alive and returns for how long', async () => {
+  it('keeps a connection alive and returns its timeout in Keep-Alive', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     for (let request = 0; request < 2; request++) {
       const { headers } = await answerTo(`${api.url}/health`, {}, agent)
@@ -83,7 +83,7 @@ describe('A server with MAX_CONNECTIONS open connections', () => {
     return api.stop()
   })
 
-  it('closes another one at once until one of them ends', async () => {
+  it('closes further connections at once until one of them ends', async () => {
     const kept: Socket[] = []
     const another = async (): Promise<boolean> => {
       const socket = await clients.connect()
@@ -113,7 +113,7 @@ describe('A client with MAX_CONNECTIONS_PER_CLIENT open connections', () => {
     return api.stop()
   })
 
-  it('gets no other until one of them ends, while other clients do', async () => {
+  it('cannot open another until one of them ends, while other clients can', async () => {
     await api.start(limit)
     const [first, ...others] = await Promise.all(Array.from({ length: 3 }, () => clients.connect('127.0.0.2')))
     expect(first).to.not.equal(undefined)

@@ -4,7 +4,7 @@ import { PROBES } from './routes/probes.ts'
 
 const PROBE_PATHS: ReadonlySet<unknown> = new Set(Object.values(PROBES))
 
-/** Logs one line per request. Of what the client sent, it holds the method, the request id and the trace id only. */
+/** Logs one line per request. Only the method, the request id and the trace id come from the client. */
 export function accessLog(log: Log): RequestObserver {
   return {
     answered({ method, route, status, aborted, milliseconds, requestId, userId, traceId }) {

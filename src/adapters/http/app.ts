@@ -36,7 +36,7 @@ export interface AppDependencies {
   readonly log: Log
 }
 
-/** The middleware, in the order in which a request passes it. */
+/** Registers the middleware in the order in which it handles a request. */
 export function createApp(options: AppOptions, dependencies: AppDependencies): Koa {
   const { corsOrigins, trustedProxies } = options
   const { readiness, observers, log } = dependencies

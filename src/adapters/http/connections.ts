@@ -5,16 +5,16 @@ import { networkOf } from './endpoint/client-network.ts'
 
 interface Connection {
   readonly network: string
-  /** See `acceptedBytes`; for comparison only. */
+  /** `acceptedBytes` at the last check. */
   accepted: number
-  /** Consecutive checks at which bytes were pending and none had been accepted. */
+  /** Number of consecutive checks at which bytes were pending but the kernel had accepted none. */
   stalled: number
 }
 
 /** Milliseconds between two checks for stalled clients. */
 const CHECK_INTERVAL = 1_000
 
-/** The open connections of a server: limits each client network's share and ends connections whose client does not read. */
+/** Tracks the open connections of a server: limits those of each client network and ends those whose client stops reading. */
 export class Connections {
   readonly #open = new Map<Socket, Connection>()
   readonly #counts = new Map<string, number>()
@@ -74,9 +74,9 @@ export class Connections {
 }
 
 /**
- * Changes whenever the kernel accepts bytes of the socket: the bytes of finished writes, less the rest of the current
- * one. Node times its own writes by the same private `writeQueueSize`, but `server.timeout` fires only at the second
- * timeout without progress and also ends requests that wait for the service.
+ * Returns a number that changes whenever the kernel accepts bytes from the socket. Node's own `server.timeout` reads the same
+ * private `writeQueueSize`, but fires only at the second timeout without progress and also ends requests that wait for the
+ * service.
  */
 function acceptedBytes(socket: Socket & { _handle?: { writeQueueSize: number } | null }): number {
   return socket.bytesWritten - socket.writableLength - (socket._handle?.writeQueueSize ?? 0)

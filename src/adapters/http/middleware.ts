@@ -14,7 +14,7 @@ import { redactError } from './redact-error.ts'
 const REQUEST_ID = /^[\w.-]{1,128}$/
 const MAX_REQUEST_ID = 128
 
-/** Strict-Transport-Security is left to the proxy that ends TLS. */
+/** Strict-Transport-Security is left to the proxy that terminates TLS. */
 const COMMON_HEADERS = Object.entries({
   'Cross-Origin-Resource-Policy': 'same-origin',
   'Referrer-Policy': 'no-referrer',
@@ -37,7 +37,7 @@ export function setCommonHeaders(): Middleware {
   }
 }
 
-/** With TRUST_PROXY=0, all clients behind a proxy share one rate limit, which no other line of the log explains. */
+/** Explains in the log why all clients behind a proxy share one rate limit while TRUST_PROXY is 0. */
 export function warnOfUntrustedProxy(log: Log): Middleware {
   let warned = false
   return ({ req }, next) => {
@@ -86,7 +86,7 @@ export function closeConnections(readiness: Readiness): Middleware {
   }
 }
 
-/** Answers each error with its problem document, and logs the faults of the service and of the store. */
+/** Responds to each error with its problem document, and logs the faults of the service and of the store. */
 export function reportProblems(log: Log): Middleware {
   const logStoreFault = storeFaultLogger(log)
   return async (ctx, next) => {
@@ -100,8 +100,8 @@ export function reportProblems(log: Log): Middleware {
       if (error instanceof ClientLeft) return
       const { problem, headers } = toProblem(error, instance)
       const { requestId } = ctx.state
-      if (problem.status === 500) log.error({ requestId, err: redactError(error, ctx) }, 'a request failed')
-      // Without a cause, the log already has the reason.
+      if (problem.status === 500) log.error({ requestId, err: redactError(error, ctx) }, 'Request failed')
+      // An error without a cause was already logged.
       if ((error instanceof StoreUnavailable || error instanceof OutcomeUnknown) && error.cause !== undefined)
         logStoreFault(requestId, redactError(error, ctx) as Error)
       ctx.status = problem.status
@@ -112,19 +112,19 @@ export function reportProblems(log: Log): Middleware {
   }
 }
 
-/** An unreachable store fails each request alike, so the stack is logged only when the reason changes. */
+/** An unreachable store fails every request for the same reason, so the stack is logged only when the reason changes. */
 function storeFaultLogger(log: Log): (requestId: string, err: Error) => void {
   let reason: string | undefined
   return (requestId, err) => {
     const details = err.message === reason ? { reason } : { err }
     reason = err.message
-    log.warn({ requestId, ...details }, 'a request could not be served')
+    log.warn({ requestId, ...details }, 'Request could not be served')
   }
 }
 
-/** Characters of a path; every path of a route is shorter. */
+/** Maximum length of a path in characters; the path of every route is shorter. */
 const MAX_PATH = 2_048
-/** Characters of a target in absolute form. */
+/** Maximum length of a target in absolute form. */
 const MAX_URL = 4_096
 
 /** Koa uses `url.parse`, which accepts invalid ports and prints a warning that quotes them. */
@@ -153,16 +153,16 @@ export function refuseUnmatched(
   throw new HttpError('method_not_allowed', { Allow: [...methods].sort().join(', ') })
 }
 
-/** Logs what Koa reports: responses that could not be sent. The line of the request tells when the client has left. */
+/** Logs responses that could not be sent, at `debug` if the client left, because the access log shows that. */
 export function logSendErrors(log: Log): (error: NodeJS.ErrnoException, ctx: Context) => void {
   return (error, ctx) => {
-    // Koa reports a failed stream twice: from the stream and from the connection that it ended.
+    // Koa reports a failed stream twice: for the stream and for the connection that the stream ended.
     if (ctx.state.sendError === error) return
     ctx.state.sendError = error
     const streamFailed = ctx.body instanceof Readable && ctx.body.errored === error
     const clientLeft =
       error.code === 'ERR_STREAM_PREMATURE_CLOSE' || (error === ctx.req.socket.errored && !streamFailed)
     const details = { requestId: ctx.state.requestId, err: redactError(error, ctx) }
-    log[clientLeft ? 'debug' : 'error'](details, 'a response could not be sent')
+    log[clientLeft ? 'debug' : 'error'](details, 'Response could not be sent')
   }
 }

@@ -1,6 +1,6 @@
 import type { Context, Middleware } from 'koa'
 
-/** A request whose response was sent, or whose client has left. */
+/** A request whose response was sent or whose client left. */
 export interface Answered {
   readonly method: string
   /** Path template of the matched route; never the path itself. */
@@ -15,7 +15,7 @@ export interface Answered {
   readonly traceId: string | undefined
 }
 
-/** Request observer. */
+/** Receives each request when it starts and when its response ends. */
 export interface RequestObserver {
   started?(): void
   answered(request: Answered): void
@@ -24,10 +24,10 @@ export interface RequestObserver {
 /** https://www.w3.org/TR/trace-context/#traceparent-header: only later versions than 00 may be longer. */
 const TRACEPARENT = /^(?!ff|00.{54})[\da-f]{2}-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(?:$|-)/
 
-/** Characters that the pattern needs; later versions may append more. */
+/** Number of characters that the pattern needs; later versions may append more. */
 const TRACEPARENT_END = 56
 
-/** Reports each request to the observers, when it starts and when its response ends. */
+/** Reports each request to the observers. */
 export function observe(observers: readonly RequestObserver[]): Middleware {
   return (ctx, next) => {
     const start = performance.now()
@@ -40,7 +40,7 @@ export function observe(observers: readonly RequestObserver[]): Middleware {
   }
 }
 
-/** nginx's status for a client that closed the connection; no standard has one. */
+/** nginx's status for a client that closed the connection; no standard defines one. */
 const CLIENT_CLOSED_REQUEST = 499
 /** Node's own response to a request that arrives too slowly. */
 const REQUEST_TIMEOUT = 408

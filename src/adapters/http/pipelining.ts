@@ -16,17 +16,17 @@ interface Pipeline {
   /** The response in progress, until it is written. */
   current: ServerResponse | undefined
   readonly waiting: Waiting[]
-  /** Whether the latest request had to wait. */
+  /** Whether the latest request waited for an earlier one. */
   pipelined: boolean
   /** The parser's error in the latest request, or in the bytes after it. */
   error: Error | undefined
 }
 
-/** Most requests that wait on all connections together (some 50 MB); the connection of a further one is closed. */
+/** Maximum waiting requests on all connections together (some 50 MB); the connection of a further one is closed. */
 const MAX_WAITING = 10_000
 
 /** Statuses for errors of Node's parser; any other error is 400. */
-const refusals: Readonly<Record<string, number>> = {
+const statusOfError: Readonly<Record<string, number>> = {
   HPE_HEADER_OVERFLOW: 431,
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 413,
   ERR_HTTP_REQUEST_TIMEOUT: 408,
@@ -71,7 +71,7 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
   function finish(this: ServerResponse): void {
     const { socket } = this.req
     const pipeline = pipelines.get(socket) as Pipeline
-    // Deferred, so that other connections are served between two requests of this one.
+    // Deferred, so that other connections are served between two requests of this connection.
     if (pipeline.waiting.length > 0 || pipeline.error) setImmediate(startNext, pipeline, socket)
     // An idle connection must not keep its last request in memory.
     else pipeline.current = undefined
@@ -84,7 +84,7 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
     if (next) waiting--
     if (pipeline.error && !next?.req.complete) refuse(pipeline.error, socket)
     else if (next) {
-      if (pipeline.waiting.length === 0 && !pipeline.error) readAgain(socket)
+      if (pipeline.waiting.length === 0 && !pipeline.error) resumeReading(socket)
       next.context.runInAsyncScope(start, undefined, pipeline, next.req, next.res)
     }
   }
@@ -94,8 +94,8 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
   server.on('checkContinue', receive)
   server.on('checkExpectation', receive)
 
-  // Node would drop all responses when the client ends its side. Those to a pipeline are still sent; the client of a
-  // single request has usually left.
+  // By default Node drops all responses when the client half-closes the connection. Pipelined requests still get theirs; the
+  // client of a single request has usually left.
   Object.assign(server, { httpAllowHalfOpen: true })
   server.on('connection', (socket) => {
     const pipeline: Pipeline = { current: undefined, waiting: [], pipelined: false, error: undefined }
@@ -109,7 +109,7 @@ export function serveInOrder(server: Server, listener: RequestListener): void {
     })
   })
 
-  // Without this listener Node would send its error in place of the response to an earlier request.
+  // Without this listener, Node would send its error response in place of the response to an earlier request.
   server.on('clientError', (error, socket) => {
     const pipeline = pipelines.get(socket)
     const { current, waiting = [] } = pipeline ?? {}
@@ -131,7 +131,7 @@ function endsConnection({ headers, httpVersionMinor }: IncomingMessage): boolean
 }
 
 function refuse(error: NodeJS.ErrnoException, socket: Duplex, response?: ServerResponse): void {
-  const status = refusals[error.code ?? ''] ?? 400
+  const status = statusOfError[error.code ?? ''] ?? 400
   if (socket.writable && !response?.headersSent) {
     socket.write(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n\r\n`)
   }
@@ -144,7 +144,7 @@ function stopReading(socket: Socket): void {
   socket.pause()
 }
 
-function readAgain(socket: Socket): void {
+function resumeReading(socket: Socket): void {
   socket.off('resume', pause)
   socket.resume()
 }

@@ -3,17 +3,17 @@ import { HttpError } from './endpoint/problems.ts'
 
 /** The store behind the repositories. */
 export interface HealthCheck {
-  /** @throws StoreUnavailable when the store does not answer */
+  /** @throws StoreUnavailable when the store does not respond */
   ping(): Promise<void>
 }
 
-/** Whether the instance can serve requests: not while the store does not answer, nor once shutdown has begun. */
+/** Whether the instance can serve requests: the store responds, and shutdown has not begun. */
 export class Readiness {
   readonly #health: HealthCheck
   readonly #deadline: number
   #stopping = false
 
-  /** @param deadline milliseconds for the store to answer */
+  /** @param deadline milliseconds for the store to respond */
   constructor(health: HealthCheck, deadline = 2_000) {
     this.#health = health
     this.#deadline = deadline

@@ -5,22 +5,22 @@ import { REDACTED, SECRET_NAME, SHORTEST_SECRET } from '../../log.ts'
 import { rawBodyOf } from './endpoint/body.ts'
 import { readParameters } from './endpoint/validation.ts'
 
-/** With more secrets the search would take too long, so the whole text is withheld. */
-const MOST_SECRETS = 1_000
-/** Errors of an AggregateError that are logged. */
-const MOST_ERRORS = 10
+/** Maximum number of secrets to search for. With more, the search would take too long, so the whole text is redacted. */
+const MAX_SECRETS = 1_000
+/** Maximum number of logged errors of an AggregateError. */
+const MAX_ERRORS = 10
 
 /** Removes request secrets that a library's message may quote, so that the error can be logged. */
 export function redactError(error: unknown, ctx: Context): unknown {
-  const sent = secretsOf(ctx)
-  return redact(error, sent.length > MOST_SECRETS ? () => REDACTED : remover(sent))
+  const secrets = secretsOf(ctx)
+  return redact(error, secrets.length > MAX_SECRETS ? () => REDACTED : remover(secrets))
 }
 
-function remover(sent: readonly string[]): (text: string) => string {
-  const secrets = [...new Set(sent.flatMap(spellings))]
+function remover(secrets: readonly string[]): (text: string) => string {
+  const longestFirst = [...new Set(secrets.flatMap(spellings))]
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .sort((one, other) => other.length - one.length)
-  return (text) => secrets.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
+  return (text) => longestFirst.reduce((rest, secret) => rest.replaceAll(secret, REDACTED), text)
 }
 
 function redact(error: unknown, clean: (text: string) => string): unknown {
@@ -33,7 +33,7 @@ function redact(error: unknown, clean: (text: string) => string): unknown {
     else if (typeof value !== 'object') redacted[name] = value
   }
   const errors = causes(error).flatMap((cause) => (cause instanceof AggregateError ? cause.errors : []))
-  if (errors.length > 0) redacted.errors = errors.slice(0, MOST_ERRORS).map((each) => redact(each, clean))
+  if (errors.length > 0) redacted.errors = errors.slice(0, MAX_ERRORS).map((each) => redact(each, clean))
   return redacted
 }
 
@@ -44,13 +44,13 @@ function causes(error: Error): readonly Error[] {
   return [...chain]
 }
 
-/** How a message may quote a text: as it is, in JSON, in a URL. */
+/** The forms in which a message may quote a text: verbatim, in JSON, in a URL. */
 const spellings = (text: string) => [text, JSON.stringify(text).slice(1, -1), encodeURIComponent(text.toWellFormed())]
 
 function secretsOf(ctx: Context): string[] {
   const { headers, querystring } = ctx
-  const sent = Object.entries(headers).filter(([name]) => SECRET_NAME.test(name))
-  const ofHeaders = sent.flatMap(([, value = '']) => [String(value), ...String(value).split(/[\s;,=]+/)])
+  const secretHeaders = Object.entries(headers).filter(([name]) => SECRET_NAME.test(name))
+  const ofHeaders = secretHeaders.flatMap(([, value = '']) => [String(value), ...String(value).split(/[\s;,=]+/)])
   const query = readParameters(querystring)?.values() ?? []
   return [...ofHeaders, querystring, ...query, ...secretsInBody(rawBodyOf(ctx).toString())]
 }

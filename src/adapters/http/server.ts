@@ -20,7 +20,7 @@ export interface Lifecycle {
   atEnd(): Promise<void>
 }
 
-/** Bytes of a request's line and headers; more is answered with 431. */
+/** Maximum bytes of a request line and headers; Node refuses more with 431. */
 const MAX_HEADER_SIZE = 16 * 1024
 /** Milliseconds between two checks for timed-out requests, and for idle connections while the server closes. */
 const CHECK_INTERVAL = 1_000
@@ -53,9 +53,9 @@ export async function listen(
       lifecycle.whenClosing()
       await delay(config.shutdownDelay * 1_000)
       const timeout = config.shutdownTimeout * 1_000
-      const over = delay(timeout * CLOSE_SHARE, undefined, { ref: false })
+      const deadline = delay(timeout * CLOSE_SHARE, undefined, { ref: false })
       await drain(server, connections, timeout * DRAIN_SHARE)
-      await Promise.race([lifecycle.atEnd(), over])
+      await Promise.race([lifecycle.atEnd(), deadline])
     },
   }
 }
@@ -70,7 +70,7 @@ function startListening(server: Server, { host, port }: ServerConfig): Promise<v
 /** Closes each connection when it has no request; after the timeout, closes the rest. */
 async function drain(server: Server, connections: Connections, timeout: number): Promise<void> {
   const endIdle = server.closeIdleConnections.bind(server)
-  // `close` calls it as well. For Node a connection is idle once its response has ended, even if bytes are still unsent.
+  // `server.close` calls this too, and Node considers a connection idle once its response has ended, even if bytes are unsent.
   server.closeIdleConnections = () => {
     if (!connections.writing) endIdle()
     connections.endUnused()

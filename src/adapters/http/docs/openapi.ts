@@ -30,7 +30,7 @@ import { type JsonSchema, type Part, type Schema, validate } from '../endpoint/v
 
 type Json = Record<string, unknown>
 
-/** Parts of the document that others refer to by name. */
+/** The parts of the document that are referenced by name. */
 interface Components {
   readonly schemas: Json
   readonly responses: Json
@@ -105,17 +105,17 @@ const commonHeaders = {
   },
   'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text, example: 'Bearer' },
   Accept: {
-    description: 'Supported media types, if the request had another.',
+    description: 'Supported media types, if the request used another one.',
     schema: text,
     example: 'application/json',
   },
   'Accept-Patch': {
-    description: 'Supported patch formats, if a PATCH had another (RFC 5789).',
+    description: 'Supported patch formats, if a PATCH used another one (RFC 5789).',
     schema: text,
     example: 'application/json, application/merge-patch+json',
   },
   'Accept-Encoding': {
-    description: 'Supported content codings, if the request had another.',
+    description: 'Supported content codings, if the request used another one.',
     schema: text,
     example: 'gzip, deflate, br',
   },
@@ -151,11 +151,11 @@ const problemSchema = {
     type: { type: 'string', const: 'about:blank' },
     title: text,
     status: { type: 'integer', minimum: 400, maximum: 599 },
-    detail: { type: 'string', description: 'What is wrong, as a sentence to show.' },
+    detail: { type: 'string', description: 'What is wrong, as a sentence for people.' },
     instance: { type: 'string', description: 'The path of the request.' },
     code: {
       type: 'string',
-      description: 'What is wrong, as a stable code to compare.',
+      description: 'What is wrong, as a stable code for programs.',
       enum: Object.keys(statusOfCode),
     },
     errors: {
@@ -169,7 +169,7 @@ const problemSchema = {
         properties: {
           pointer: {
             type: 'string',
-            description: 'JSON Pointer into the body (RFC 6901); a name is cut after 100 characters.',
+            description: 'JSON Pointer into the body (RFC 6901); names are cut after 100 characters.',
           },
           parameter: { type: 'string', description: 'Name of the path or query parameter; cut after 100 characters.' },
           header: { type: 'string', description: 'Name of the header, in lower case.' },
@@ -214,7 +214,7 @@ function parameters(place: 'path' | 'query' | 'header', schema: Schema | undefin
   }))
 }
 
-/** Swagger UI sends the example of a parameter. That of an optional one is in its schema, where it is only shown. */
+/** Swagger UI sends a parameter's `example` but only shows the `examples` of its schema, so optional parameters use these. */
 function parameterSchema(schema: JsonSchema, examples: JsonSchema['examples'], isRequired: boolean): Json {
   if (!examples) return { schema }
   return isRequired ? { schema, example: examples[0] } : { schema: { ...schema, examples } }
@@ -240,8 +240,8 @@ function exampleOf({ examples, items, properties = {} }: JsonSchema): unknown {
 function successes(endpoint: Endpoint, components: Components): Json {
   const common = headerReferences(['X-Request-Id', ...(limitOf(endpoint) ? rateLimitHeaders : [])])
   const documented = Object.entries(endpoint.responses).map(([status, response]) => {
-    const own = Object.entries(response.headers ?? {}).map(([name, header]) => [name, { ...header, schema: text }])
-    const headers = { ...common, ...Object.fromEntries(own) }
+    const declared = Object.entries(response.headers ?? {}).map(([name, header]) => [name, { ...header, schema: text }])
+    const headers = { ...common, ...Object.fromEntries(declared) }
     return [status, { description: response.description, headers, ...responseContent(response, components) }]
   })
   return Object.fromEntries(documented)
@@ -254,7 +254,7 @@ function responseContent({ schema, mediaType }: SuccessResponse, components: Com
   return mediaType ? { content: { [mediaType]: { schema: text } } } : {}
 }
 
-/** The errors of an endpoint: its own, and those that follow from its parts. */
+/** The declared errors of an endpoint, and those that follow from its access, limit, parameters and body. */
 function codesOf(endpoint: Endpoint): ProblemCode[] {
   const { access, body, headers, ignoresQuery, errors } = endpoint
   return [
@@ -269,7 +269,7 @@ function codesOf(endpoint: Endpoint): ProblemCode[] {
   ]
 }
 
-/** The errors of a status are a component named by their codes; endpoints with the same codes share it. */
+/** The errors with one status form a component named after their codes; endpoints with the same codes share the component. */
 function failures(endpoint: Endpoint, { responses }: Components): Json {
   const codesOfStatus = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
   const references = [...codesOfStatus].map(([status, codes]) => {
@@ -289,13 +289,13 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
   return Object.fromEntries(references)
 }
 
-/** The possible violations depend on whether the endpoint has a body. */
+/** `invalid_input` has two components, because a violation is in the body or in a parameter. */
 function componentName(code: ProblemCode, { body }: Endpoint): string {
   if (code === 'invalid_input') return body ? 'InvalidBody' : 'InvalidParameter'
   return code.replaceAll(/(?:^|_)(\w)/g, (_, letter: string) => letter.toUpperCase())
 }
 
-/** An error of each domain code. */
+/** One error for each code of the domain. */
 const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainError>> = {
   invalid_credentials: new InvalidCredentials(),
   invalid_token: new InvalidToken(),
@@ -307,7 +307,7 @@ const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainE
   overloaded: new Overloaded(),
 }
 
-/** A violation that is possible at every endpoint: an unknown member or parameter. */
+/** The violation that every endpoint can report: an unknown member or parameter. */
 const unknownNames = { body: unknownName('body'), parameters: unknownName('parameters') }
 
 function unknownName(part: Part): InvalidRequest {
@@ -347,15 +347,15 @@ function withTypes(schema: object): object {
   return 'const' in schema ? { type: typeof schema.const, ...schema } : schema
 }
 
-/** Read-only members are accepted but not listed, or tools would fill them in. */
+/** Omits read-only members: they are accepted, but tools would fill in members that the schema lists. */
 function withoutReadOnly(schema: object): object {
   const { additionalProperties, properties = {}, ...rest } = schema as JsonSchema
   const names = Object.keys(properties)
-  const offered = names.filter((name) => !properties[name]?.readOnly)
-  if (offered.length === names.length) return schema
+  const writable = names.filter((name) => !properties[name]?.readOnly)
+  if (writable.length === names.length) return schema
   return {
     ...rest,
-    properties: Object.fromEntries(offered.map((name) => [name, properties[name] ?? {}])),
+    properties: Object.fromEntries(writable.map((name) => [name, properties[name] ?? {}])),
     propertyNames: { type: 'string', enum: names },
   }
 }

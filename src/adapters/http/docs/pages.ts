@@ -17,9 +17,9 @@ const POLICY = {
 interface Page {
   readonly path: string
   readonly policy: Readonly<Record<string, string>>
-  /** Every address is relative to the page, so that it also works behind a proxy that adds a prefix. */
+  /** URLs are relative, so that the page also works behind a proxy that adds a prefix. */
   readonly body: string
-  /** What the page loads, by path: a file of a dependency, or our own text (the policy forbids inline scripts). */
+  /** The assets of the page by path: files of a dependency, or text (because the policy forbids inline scripts). */
   readonly assets: Readonly<
     Record<string, { readonly type: string } & ({ readonly file: string } | { readonly text: string })>
   >
@@ -44,7 +44,7 @@ const SWAGGER_UI_STYLE = `${NO_MARGIN}${NO_CLIENT_CREDENTIALS}
 }
 `
 
-/** Each form of the Authorize dialog focuses itself when it appears, so the last one, for a token, would keep the cursor. */
+/** Each form of the Authorize dialog takes the focus when it appears, so the last form, for a token, would keep the focus. */
 const SWAGGER_UI_START = `const focusUsername = ({ React }) => ({
   wrapComponents: {
     authorizationPopup: (Popup) => class extends React.Component {
@@ -97,14 +97,14 @@ const reDoc: Page = {
   },
 }
 
-/** Relative, so that they also work below a path that a proxy strips. */
+/** Locations are relative, so that redirects also work behind a proxy that strips a path prefix. */
 const redirects = [
   { path: '/', status: 302, location: 'docs' },
   { path: '/docs/', status: 308, location: '../docs' },
   { path: '/redoc/', status: 308, location: '../redoc' },
 ] as const
 
-/** Serves the documentation pages from files of the dependencies; they load nothing from another host. */
+/** Serves the documentation pages from files of the dependencies. The pages load nothing from another host. */
 export function mountDocs(router: Router, title: string): void {
   for (const { path, status, location } of redirects) {
     router.get(path, (ctx) => {
@@ -146,11 +146,11 @@ const SOURCE_MAP = /\n(?:\/\/|\/\*)# sourceMappingURL=.*\s*$/
 /** Removes references that the policy blocks or that nothing serves. */
 const selfContained = (text: string) => text.replace(SOURCE_MAP, '\n').replace(LOGO, 'data:,')
 
-/** Characters; a longer header is ignored instead of parsed. */
+/** Maximum length of a header in characters; a longer one is ignored. */
 const MAX_HEADER = 1_024
 const isShort = (ctx: Context, header: string) => ctx.get(header).length <= MAX_HEADER
 
-/** Reads the content at the first request, again after a failure, and keeps it with its validator. */
+/** Reads the content at the first request and caches it with its ETag. After a failure, the next request reads again. */
 function serve(
   path: string,
   type: string,

@@ -7,17 +7,17 @@ import type { LimitName } from './limits.ts'
 import { HttpError, type ProblemCode } from './problems.ts'
 import { requesterOf } from './requester.ts'
 
-/** The policy of an endpoint: decides whether a request is allowed, and yields the caller that `handle` receives. */
+/** The access policy of an endpoint: decides whether a request is allowed, and yields the caller that `handle` receives. */
 export interface Access<Caller = unknown> {
   /** Whether the request must carry a bearer token. */
   readonly needsToken: boolean
-  /** Rate-limit bucket of its requests, unless the endpoint has its own. */
+  /** Rate-limit bucket, unless the endpoint names another. */
   readonly limit?: LimitName
-  /** What it refuses requests with. */
+  /** Codes of the errors that `authorize` throws. */
   readonly errors: readonly ProblemCode[]
   /** @throws DomainError or HttpError when the request is not allowed */
   authorize(ctx: Context, accounts: ManageAccounts): Promise<Caller>
-  /** Key in the bucket: requests with the same key are counted together. */
+  /** Key within the rate-limit bucket: requests with the same key are counted together. */
   limitKey(caller: Caller): string
 }
 
@@ -43,11 +43,11 @@ export const signedInUser: Access<UserSnapshot> = {
 /** `b64token`, RFC 6750, section 2.1; the scheme is case-insensitive (RFC 9110, section 11.1). */
 const BEARER = /^bearer +([\w\-.~+/]+=*)$/i
 const SCHEME = /^bearer(?: |$)/i
-/** Characters of the header; a token of this service has some 200. */
+/** Maximum length of the header in characters; a token of this service has some 200. */
 const MAX_AUTHORIZATION = 4_096
 
 /**
- * @throws HttpError `not_authenticated` without an Authorization header of that scheme
+ * @throws HttpError `not_authenticated` when the Authorization header is missing or has another scheme
  * @throws InvalidToken
  */
 function bearerTokenOf(ctx: Context): string {

@@ -4,14 +4,14 @@ import { createBrotliDecompress, createUnzip } from 'node:zlib'
 import type { Context, Middleware } from 'koa'
 import bodyParser from 'koa-bodyparser'
 import { HttpError } from './problems.ts'
-import { type Input, memberNames, type ObjectSchema, readOnce, validate } from './validation.ts'
+import { type Input, memberNames, type ObjectSchema, readUnique, validate } from './validation.ts'
 
 export const JSON_TYPE = 'application/json'
 export const MERGE_PATCH_TYPE = 'application/merge-patch+json'
 export const FORM_TYPE = 'application/x-www-form-urlencoded'
 export type BodyType = typeof JSON_TYPE | typeof MERGE_PATCH_TYPE | typeof FORM_TYPE
 
-/** @param known names of the members; a form may have others, which are ignored (RFC 6749, section 3.2) */
+/** @param known names of the members; other fields of a form are ignored (RFC 6749, section 3.2) */
 type Decode = (bytes: Buffer, known: ReadonlySet<string>) => Input
 const decoders: Readonly<Record<BodyType, Decode>> = {
   [JSON_TYPE]: decodeJson,
@@ -19,9 +19,9 @@ const decoders: Readonly<Record<BodyType, Decode>> = {
   [FORM_TYPE]: decodeForm,
 }
 
-/** Bytes of a body, after decompression. */
+/** Maximum bytes of a body after decompression. */
 export const BODY_LIMIT = 1_048_576
-/** Bytes of a compressed body. No coding doubles its input, but any number of bytes can decode to nothing. */
+/** Maximum bytes before decompression. No coding doubles a body, but endless compressed bytes can decode to an empty one. */
 const COMPRESSED_LIMIT = 2 * BODY_LIMIT
 
 const decompressors: ReadonlyMap<string, () => Transform> = new Map([
@@ -31,7 +31,7 @@ const decompressors: ReadonlyMap<string, () => Transform> = new Map([
   ['br', createBrotliDecompress],
 ])
 
-/** @param header the one that lists the supported types or codings (RFC 9110, section 15.5.16; RFC 5789, section 2.2) */
+/** @param header lists the supported types or codings (RFC 9110, section 15.5.16; RFC 5789, section 2.2) */
 function unsupported(what: string, header: string, supported: string): HttpError {
   const detail = `The ${what} of the body is not supported; the ${header} header lists those that are.`
   return new HttpError('unsupported_media_type', { [header]: supported }, detail)
@@ -41,7 +41,7 @@ export const unsupportedType = (method: string, types: readonly BodyType[]) =>
   unsupported('media type', method === 'PATCH' ? 'Accept-Patch' : 'Accept', types.join(', '))
 const unsupportedCoding = () => unsupported('content coding', 'Accept-Encoding', 'gzip, deflate, br')
 
-/** Reads bodies by their media type alone. koa-bodyparser reads a bounded number of bytes, and this decodes them. */
+/** Returns a reader of bodies. koa-bodyparser reads and bounds the bytes; the decoder of the media type parses them. */
 export function bodyReader(
   { types, schema }: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema },
   method: string,
@@ -59,7 +59,7 @@ export function bodyReader(
   const known = memberNames(schema)
   return async (ctx) => {
     const { req, res } = ctx
-    const type = types.find((taken) => taken === mediaType(ctx))
+    const type = types.find((supported) => supported === mediaType(ctx))
     if (type === undefined) throw unsupportedType(method, types)
     const decompressor = decompressorFor(req)
     if (Number(req.headers['content-length']) > (decompressor ? COMPRESSED_LIMIT : BODY_LIMIT))
@@ -67,15 +67,15 @@ export function bodyReader(
     if (!req.complete && req.headers.expect?.toLowerCase() === '100-continue' && req.httpVersion === '1.1')
       res.writeContinue()
     if (decompressor) await readCompressed(ctx, decompressor(), read)
-    else await read(ctx, nothing)
+    else await read(ctx, noNext)
     return validate(schema, decoders[type](rawBodyOf(ctx), known), 'body')
   }
 }
 
-const nothing = async () => {}
+const noNext = async () => {}
 const noBytes = Buffer.alloc(0)
 
-/** The bytes of the body read, after decompression. koa-bodyparser declares them as text. */
+/** The decompressed bytes that koa-bodyparser read; it declares them as text. */
 export const rawBodyOf = ({ request }: Context) =>
   ((request.rawBody as Buffer | string | undefined) || noBytes) as Buffer
 
@@ -91,16 +91,16 @@ function decompressorFor({ headers }: IncomingMessage): (() => Transform) | unde
 }
 
 async function readCompressed({ req, request }: Context, decompressor: Transform, read: Middleware): Promise<void> {
-  let left = COMPRESSED_LIMIT
+  let remaining = COMPRESSED_LIMIT
   const count = ({ length }: Buffer) => {
-    left -= length
-    if (left < 0) decompressor.destroy(new HttpError('body_too_large'))
+    remaining -= length
+    if (remaining < 0) decompressor.destroy(new HttpError('body_too_large'))
   }
   const abort = (error: Error) => decompressor.destroy(error)
   req.on('data', count).once('error', abort).pipe(decompressor)
   try {
     const decompressed = Object.assign(decompressor, { headers: {} })
-    await read({ request, req: decompressed } as unknown as Context, nothing)
+    await read({ request, req: decompressed } as unknown as Context, noNext)
   } finally {
     req.off('data', count).off('error', abort).unpipe(decompressor)
     decompressor.destroy()
@@ -110,7 +110,7 @@ async function readCompressed({ req, request }: Context, decompressor: Transform
 /** A type and a subtype have at most 127 characters each (RFC 6838, section 4.2). */
 const MAX_MEDIA_TYPE = 255
 
-/** Empty if it is too long to be a media type. */
+/** Returns an empty string if the header is too long for a media type. */
 function mediaType({ request: { type } }: Context): string {
   return type.length > MAX_MEDIA_TYPE ? '' : type.replace(/[ \t]+$/, '').toLowerCase()
 }
@@ -140,7 +140,7 @@ function decodeJson(bytes: Buffer): Input {
 
 function decodeForm(bytes: Buffer, known: ReadonlySet<string>): Input {
   decodeUtf8(percentDecode(bytes), formText)
-  return readOnce(decodeUtf8(bytes, formText), 'body', known)
+  return readUnique(decodeUtf8(bytes, formText), 'body', known)
 }
 
 const PERCENT = 0x25
@@ -148,7 +148,7 @@ const digits = new Map(
   Array.from('0123456789abcdefABCDEF', (digit) => [digit.charCodeAt(0), Number.parseInt(digit, 16)]),
 )
 
-/** Decodes the escapes, in one pass; a % without two digits stands for itself (URL Standard, section 1.3). */
+/** Decodes escapes in one pass. A % without two hexadecimal digits is kept (URL Standard, section 1.3). */
 function percentDecode(escaped: Buffer): Buffer {
   const bytes = Buffer.from(escaped)
   let length = 0

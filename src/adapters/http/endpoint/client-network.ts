@@ -11,7 +11,7 @@ export function clientNetworkOf({ ip, req }: Context): string {
 
 /** Some proxies append the client's port. */
 const ADDRESS = /^(?:\[([^\]]+)\]|([\d.]+))(?::\d+)?$/
-/** Characters of an IPv6 address with a zone, between brackets, and a port. */
+/** Maximum length in characters: an IPv6 address with a zone, in brackets, and a port. */
 const MAX_ADDRESS = 80
 const MAPPED = /^::ffff:([\d.]+)$/
 

@@ -5,7 +5,7 @@ import type { ProblemCode } from './problems.ts'
 import type { ReplyOf, Responses } from './reply.ts'
 import type { ObjectSchema, Schema } from './validation.ts'
 
-/** The groups of endpoints, with what the documentation says about each. */
+/** The groups of endpoints and their descriptions. */
 export const tags = {
   Accounts: 'Register, log in, and get your account.',
   Tasks: 'Your private list of tasks.',
@@ -21,7 +21,7 @@ export interface Request<Caller, Params, Query, Headers, Body> {
   readonly body: Body
 }
 
-/** A route with everything that serves, validates and documents it. */
+/** A route: its handler, its validation and its documentation. */
 export interface Endpoint<
   Caller = unknown,
   Params = unknown,
@@ -31,31 +31,31 @@ export interface Endpoint<
   Declared extends Responses = Responses,
 > {
   readonly method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
-  /** With `{name}` for each parameter, as in OpenAPI. */
+  /** Path template with `{name}` for each parameter, as in OpenAPI. */
   readonly path: string
   readonly operationId: string
   readonly tag: keyof typeof tags
   readonly summary: string
   readonly description: string
   readonly access: Access<Caller>
-  /** Rate-limit bucket, where it differs from that of `access`. */
+  /** Rate-limit bucket, if it differs from that of `access`. */
   readonly limit?: LimitName
   readonly params?: Schema<Params>
   /** Without a schema, every query parameter is refused. */
   readonly query?: Schema<Query>
-  /** For a route outside the prefix: monitors and browsers add parameters of their own. */
+  /** Set for routes outside the prefix, because monitors and browsers add query parameters. */
   readonly ignoresQuery?: true
-  /** By lower-case name. Other headers are ignored. */
+  /** Headers by lower-case name; others are ignored. */
   readonly headers?: ObjectSchema<Headers>
   readonly body?: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema<Body> }
-  /** By status. `handle` does not compile when it returns any other reply. */
+  /** Successful responses by status. `handle` does not compile if it returns any other reply. */
   readonly responses: Declared
-  /** Its own errors; those that follow from its parts (access, body, parameters) are added. */
+  /** Errors in addition to those that follow from access, limit, parameters and body. */
   readonly errors: readonly ProblemCode[]
   handle(request: Request<Caller, Params, Query, Headers, Body>): Promise<ReplyOf<Declared>>
 }
 
-/** Infers the types of an endpoint from its schemas, then forgets them, so that all endpoints fit one table. */
+/** Infers the types of an endpoint from its schemas, then erases them, so that all endpoints fit into one table. */
 export function endpoint<Caller, Params, Query, Headers, Body, const Declared extends Responses>(
   definition: Endpoint<Caller, Params, Query, Headers, Body, Declared>,
 ): Endpoint {

@@ -2,16 +2,16 @@ import type { Context } from 'koa'
 import * as v from 'valibot'
 import { bodyReader } from './body.ts'
 import type { Endpoint, Request } from './endpoint.ts'
-import { type Input, type ObjectSchema, readOnce, type Schema, throwIfInvalid, validate } from './validation.ts'
+import { type Input, type ObjectSchema, readUnique, type Schema, throwIfInvalid, validate } from './validation.ts'
 
 export type RoutedContext = Context & { readonly params: Readonly<Record<string, string>> }
 type ParsedRequest = Omit<Request<unknown, unknown, unknown, unknown, unknown>, 'caller'>
 type Reader = (ctx: RoutedContext) => Input
 
-const nothing: Input = { value: undefined, violations: [] }
-const readNothing: Reader = () => nothing
+const noInput: Input = { value: undefined, violations: [] }
+const readNothing: Reader = () => noInput
 
-/** Returns the parser of an endpoint's requests. It throws InvalidRequest with the violations in all parts. */
+/** Returns the parser of an endpoint's requests, which throws InvalidRequest with the violations in all parts. */
 export function requestParser({ method, ...endpoint }: Endpoint): (ctx: RoutedContext) => Promise<ParsedRequest> {
   const readParams = paramsReader(endpoint.params)
   const readQuery = endpoint.ignoresQuery ? readNothing : queryReader(endpoint.query)
@@ -21,28 +21,28 @@ export function requestParser({ method, ...endpoint }: Endpoint): (ctx: RoutedCo
     const params = readParams(ctx)
     const query = readQuery(ctx)
     const headers = readHeaders(ctx)
-    const body = readBody ? await readBody(ctx) : nothing
+    const body = readBody ? await readBody(ctx) : noInput
     throwIfInvalid([params, query, headers, body])
     return { params: params.value, query: query.value, headers: headers.value, body: body.value }
   }
 }
 
-const sent = (value: unknown): Input => ({ value, violations: [] })
+const unvalidated = (value: unknown): Input => ({ value, violations: [] })
 
 function paramsReader(schema: Schema | undefined): Reader {
-  return schema ? ({ params }) => validate(schema, sent(params), 'parameters') : readNothing
+  return schema ? ({ params }) => validate(schema, unvalidated(params), 'parameters') : readNothing
 }
 
 const noParameters = v.strictObject({})
-const emptyQuery = sent({})
+const emptyQuery = unvalidated({})
 
 function queryReader(schema: Schema = noParameters): Reader {
   return ({ querystring }) => {
-    const input = querystring === '' ? emptyQuery : readOnce(querystring, 'parameters')
+    const input = querystring === '' ? emptyQuery : readUnique(querystring, 'parameters')
     return validate(schema, input, 'parameters')
   }
 }
 
 function headersReader(schema: ObjectSchema | undefined): Reader {
-  return schema ? ({ req }) => validate(schema, sent(req.headers), 'headers') : readNothing
+  return schema ? ({ req }) => validate(schema, unvalidated(req.headers), 'headers') : readNothing
 }

@@ -17,7 +17,7 @@ const statusOfKind = {
   unavailable: 503,
 } as const satisfies Record<ErrorKind, number>
 
-/** The errors that HTTP itself adds to those of the domain. */
+/** The errors that HTTP adds to those of the domain. */
 const httpErrors = {
   malformed_body: { status: 400, detail: 'The body could not be parsed as its Content-Type.' },
   malformed_host: {
@@ -32,7 +32,7 @@ const httpErrors = {
   route_not_found: { status: 404, detail: 'There is no such path.' },
   method_not_allowed: {
     status: 405,
-    detail: 'This path does not support the method; the Allow header lists those that it does.',
+    detail: 'This path does not support the method; the Allow header lists the supported methods.',
   },
   body_too_large: { status: 413, detail: 'The body has more than 1,048,576 bytes.' },
   unsupported_media_type: {
@@ -40,7 +40,7 @@ const httpErrors = {
     detail: 'The media type or content coding of the body is not supported.',
   },
   unsupported_transfer_coding: { status: 501, detail: 'The only supported transfer coding is chunked.' },
-  store_too_slow: { status: 503, detail: 'The database does not answer in time.' },
+  store_too_slow: { status: 503, detail: 'The database did not respond in time.' },
   shutting_down: { status: 503, detail: 'This instance is shutting down.' },
   internal_error: { status: 500, detail: 'The service failed; its log has the cause under the X-Request-Id.' },
 } as const
@@ -57,7 +57,7 @@ export const statusOfCode = {
 
 type Headers = Readonly<Record<string, string>>
 
-/** A violation in a request: its place and what was expected there, never what was sent. */
+/** A violation in a request: its place and what the value must be, never the value. */
 export type InputError = { readonly code: string; readonly detail: string } & (
   | { /** JSON Pointer into the body (RFC 6901). */ readonly pointer: string }
   | { /** Name of a query or path parameter. */ readonly parameter: string }
@@ -76,7 +76,7 @@ export class HttpError extends Error {
   }
 }
 
-/** Bounds the response to a request with any number of violations. */
+/** Maximum number of violations in a response. */
 export const MAX_ERRORS = 20
 
 /** The violations in all parts of a request, at most MAX_ERRORS. */
@@ -100,7 +100,7 @@ export interface Problem {
   readonly errors?: readonly InputError[]
 }
 
-/** Seconds, where the service cannot know when it will succeed again. */
+/** Seconds; a guess, because the service cannot know when a retry will succeed. */
 const RETRY_AFTER = '5'
 
 const headersOf: { readonly [code in ProblemCode]?: Headers } = {

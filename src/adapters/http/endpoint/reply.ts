@@ -4,7 +4,7 @@ import type { Schema } from './validation.ts'
 
 interface Described {
   readonly description: string
-  /** The headers that a reply may set, beside those of every response. */
+  /** The headers that a reply may set, in addition to those of every response. */
   readonly headers?: Readonly<Record<string, { readonly description: string; readonly example: string }>>
 }
 
@@ -50,7 +50,7 @@ export type ReplyOf<Declared extends Responses> = {
   } & ContentOf<Declared[Status]>
 }[keyof Declared]
 
-/** Any of them, once the types of the endpoint are forgotten. */
+/** The reply of any endpoint, after its types were erased. */
 interface Reply {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>

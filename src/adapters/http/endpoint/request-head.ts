@@ -21,7 +21,7 @@ export function checkHead({ headers, rawHeaders }: IncomingMessage): void {
     throw new HttpError('unsupported_transfer_coding', { Connection: 'close' })
 }
 
-/** `headers` has only the first of several. */
+/** Counts in `rawHeaders`, because `headers` has only the first Host header. */
 function countHosts(rawHeaders: readonly string[]): number {
   let count = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {

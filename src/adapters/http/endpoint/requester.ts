@@ -2,7 +2,7 @@ import type { Context } from 'koa'
 import type { Requester } from '../../../domain/accounts/ports.ts'
 import { clientNetworkOf } from './client-network.ts'
 
-/** The client closed the connection before the response, so none is sent; the access log has the request. */
+/** The client closed the connection before the response, so no response is sent. The access log has the request. */
 export class ClientLeft extends Error {}
 
 export function requesterOf(ctx: Context): Requester {

@@ -11,8 +11,8 @@ let lastDay = Number.NaN
 let lastDate = ''
 
 /**
- * Like `toISOString`, which took a quarter of the time of a list request, but five times as fast: tasks of one page
- * mostly share a day, so the last date is kept.
+ * Like `toISOString`, but five times as fast: it caches the last date, because the tasks of a page mostly share a day.
+ * `toISOString` took a quarter of the time of a list request.
  */
 export function toTimestamp(date: Date): string {
   const time = date.getTime()

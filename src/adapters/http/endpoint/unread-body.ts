@@ -6,10 +6,11 @@ import { BODY_LIMIT } from './body.ts'
 const LINGER = { bytes: 64 * 1_048_576, idle: 5_000, total: 30_000 }
 
 /**
- * To be called just before the response is sent, when the request's body was not read to its end: discards the rest of a
- * short body, and otherwise announces that the connection closes (RFC 9112, section 9.3).
+ * Settles a body that was not read to its end; call this just before the response is sent. Discards the rest of a short body,
+ * and otherwise announces that the connection closes (RFC 9112, section 9.3).
  *
- * After `Expect: 100-continue` and an error, the client may omit the body, and its next request would be read as the body.
+ * A client that sent `Expect: 100-continue` may omit the body after an error, and its next request would be read as that
+ * body, so the connection closes.
  */
 export function settleUnreadBody(req: IncomingMessage, res: ServerResponse): void {
   const { expect, 'content-length': length } = req.headers
@@ -28,12 +29,12 @@ export function settleUnreadBody(req: IncomingMessage, res: ServerResponse): voi
  */
 function lingerAtEnd(socket: Socket): void {
   socket.destroySoon = () => {
-    let left = LINGER.bytes
+    let remaining = LINGER.bytes
     // Detaches the parser, and the listener that keeps the connection paused: no further request may be served.
     socket.removeAllListeners('data').removeAllListeners('resume')
     socket.on('data', ({ length }) => {
-      left -= length
-      if (left < 0) socket.destroy()
+      remaining -= length
+      if (remaining < 0) socket.destroy()
     })
     socket.resume()
     startReading(socket)
@@ -45,7 +46,7 @@ function lingerAtEnd(socket: Socket): void {
 }
 
 /**
- * Node's parser stops the handle itself while a body is unread. The stream does not notice, so `resume` does not restart
+ * While a body is unread, Node's parser stops the handle directly. The stream does not notice, so `resume` does not restart
  * the handle.
  */
 function startReading(socket: Socket & { _handle?: { reading: boolean; readStart(): void } | null }): void {

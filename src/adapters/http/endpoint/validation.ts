@@ -3,7 +3,7 @@ import type { RuleViolation } from '../../../domain/errors.ts'
 import { type Rule, wholeNumber } from '../../../domain/rules.ts'
 import { type InputError, InvalidRequest, MAX_ERRORS } from './problems.ts'
 
-/** A schema of any members that yields `Output`. */
+/** A schema that yields `Output`. */
 export type Schema<Output = unknown> = v.GenericSchema<unknown, Output>
 /** A schema of an object whose members are known. */
 export type ObjectSchema<Output = unknown> = Schema<Output> & { readonly entries: v.ObjectEntries }
@@ -21,11 +21,15 @@ export interface JsonSchema {
 }
 
 /**
- * A value under a rule of the domain. The JSON Schema says the same to the reader of the OpenAPI document.
+ * A schema that enforces a rule of the domain. The JSON Schema documents the same rule in the OpenAPI document.
  *
- * @param read turns what was sent into the value that the rule checks
+ * @param read turns the value that was sent into the value that the rule checks
  */
-export const ruled = <Value>(rule: Rule, jsonSchema: JsonSchema, read: (sent: unknown) => unknown = (sent) => sent) =>
+export const ruleSchema = <Value>(
+  rule: Rule,
+  jsonSchema: JsonSchema,
+  read: (sent: unknown) => unknown = (sent) => sent,
+) =>
   v.pipe(
     v.unknown(),
     v.metadata(jsonSchema),
@@ -40,7 +44,7 @@ export const ruled = <Value>(rule: Rule, jsonSchema: JsonSchema, read: (sent: un
 
 /** A whole number in a path, query or header, without sign, leading zeros or exponent; both limits are inclusive. */
 export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema = {}) =>
-  ruled<number>(wholeNumber(minimum, maximum), { type: 'integer', minimum, maximum, ...jsonSchema }, (sent) => {
+  ruleSchema<number>(wholeNumber(minimum, maximum), { type: 'integer', minimum, maximum, ...jsonSchema }, (sent) => {
     const text = String(sent)
     return text.length <= MAX_DIGITS && NUMERAL.test(text) ? Number(text) : undefined
   })
@@ -52,10 +56,10 @@ const MAX_DIGITS = String(Number.MAX_SAFE_INTEGER).length
 const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true })))
 
 /**
- * The schema of a JSON object or a form: these members, the read-only ones, and no other.
+ * The schema of a JSON object or a form with these members, the read-only ones, and no others.
  *
  * @param title its name in the OpenAPI document
- * @param readOnlyMembers names of those that are accepted and ignored
+ * @param readOnlyMembers names of the members that are accepted and ignored
  */
 export const bodyOf = <Members extends v.ObjectEntries>(
   title: string,
@@ -67,17 +71,17 @@ export const bodyOf = <Members extends v.ObjectEntries>(
     v.strictObject({ ...members, ...Object.fromEntries(readOnlyMembers.map((name) => [name, readOnly])) }),
     v.metadata({ title }),
     v.transform((body) => {
-      const own = Object.entries(body).filter(([name]) => names.includes(name))
-      return Object.fromEntries(own) as v.InferOutput<v.StrictObjectSchema<Members, undefined>>
+      const writable = Object.entries(body).filter(([name]) => names.includes(name))
+      return Object.fromEntries(writable) as v.InferOutput<v.StrictObjectSchema<Members, undefined>>
     }),
   )
 }
 
-/** Names of the members that count, without the read-only ones. */
+/** Names of the members that are not read-only. */
 export const memberNames = ({ entries }: ObjectSchema): ReadonlySet<string> =>
   new Set(Object.keys(entries).filter((name) => entries[name] !== readOnly))
 
-/** Characters of a name that a response repeats; every name in a schema is shorter. */
+/** Maximum length of a name that a response repeats; every name in a schema is shorter. */
 const MAX_NAME = 100
 const shortened = (name: string) => (name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name)
 
@@ -98,7 +102,7 @@ export interface Input<Value = unknown> {
 }
 
 export function validate<Output>(schema: Schema<Output>, { value, violations }: Input, part: Part): Input<Output> {
-  const result = v.safeParse(schema, Array.isArray(value) ? undefined : value) // valibot takes an array for an object
+  const result = v.safeParse(schema, Array.isArray(value) ? undefined : value) // valibot accepts an array as an object
   if (result.success) return { value: result.output, violations }
   return {
     value: result.output as Output,
@@ -112,7 +116,7 @@ export function throwIfInvalid(inputs: readonly Input[]): void {
     throw new InvalidRequest(inputs.flatMap(({ violations }) => violations))
 }
 
-/** Far more than any route takes: the time of `URLSearchParams` grows with their square in Node 24. */
+/** Far more than any route takes; bounded because `URLSearchParams` takes quadratic time in Node 24. */
 const MAX_PARAMETERS = 1_000
 
 /** The parameters of a query or a form, in order; `undefined` if there are too many to be read. */
@@ -121,12 +125,12 @@ export function readParameters(text: string): URLSearchParams | undefined {
 }
 
 /**
- * The parameters of a query or the fields of a form, each of which may be given once.
+ * The parameters of a query or the fields of a form; repeated ones are violations.
  *
- * @param known names; all others are ignored, however often they are given
+ * @param known names; all others are ignored, even if repeated
  * @throws InvalidRequest when there are too many to be read
  */
-export function readOnce(text: string, part: Part, known?: ReadonlySet<string>): Input<Record<string, string>> {
+export function readUnique(text: string, part: Part, known?: ReadonlySet<string>): Input<Record<string, string>> {
   const parameters = readParameters(text)
   if (!parameters) {
     const detail = `must have at most ${MAX_PARAMETERS} parameters`

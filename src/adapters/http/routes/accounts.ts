@@ -13,7 +13,7 @@ import { anyone, signedInUser } from '../endpoint/access.ts'
 import { FORM_TYPE, JSON_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
-import { bodyOf, ruled } from '../endpoint/validation.ts'
+import { bodyOf, ruleSchema } from '../endpoint/validation.ts'
 
 const userSchema = v.pipe(
   v.object({ id: v.pipe(v.number(), v.integer()), email: v.string(), created_at: timestamp }),
@@ -45,13 +45,13 @@ const tokenSchema = v.pipe(
 const readOnlyMembers = ['id', 'owner_id', 'created_at', 'updated_at']
 
 const newUser = bodyOf('NewUser', readOnlyMembers, {
-  email: ruled<string>(credentialRules.email, {
+  email: ruleSchema<string>(credentialRules.email, {
     type: 'string',
     maxLength: EMAIL_LIMITS.max,
     description: 'E-mail address; letters of any script are allowed.',
     examples: ['jane@example.com'],
   }),
-  password: ruled<string>(credentialRules.password, {
+  password: ruleSchema<string>(credentialRules.password, {
     type: 'string',
     format: 'password',
     minLength: PASSWORD_LIMITS.min,
@@ -64,13 +64,13 @@ const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ type: 'string', desc
 
 /** The password grant of OAuth 2.0 (RFC 6749, section 4.3.2). Longer values are accepted, but never match. */
 const logIn = bodyOf('LogIn', readOnlyMembers, {
-  username: ruled<string>(loginRules.email, {
+  username: ruleSchema<string>(loginRules.email, {
     type: 'string',
     maxLength: MAX_RAW_EMAIL,
     description: 'The e-mail address.',
     examples: ['jane@example.com'],
   }),
-  password: ruled<string>(loginRules.password, {
+  password: ruleSchema<string>(loginRules.password, {
     type: 'string',
     format: 'password',
     maxLength: MAX_RAW_PASSWORD,
@@ -107,7 +107,7 @@ export function accountEndpoints(prefix: string, accounts: ManageAccounts): read
       tag: 'Accounts',
       summary: 'Exchange an e-mail address and a password for an access token',
       description:
-        'The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. The response to a wrong pair does not reveal whether the account exists.',
+        'The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. The response to wrong credentials does not reveal whether the account exists.',
       access: anyone,
       limit: 'login',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: logIn },

@@ -1,6 +1,6 @@
 import type { Position } from '../../../domain/tasks/task-query.ts'
 
-const FORM = /^([<>])(0|[1-9]\d{0,15})$/
+const PATTERN = /^([<>])(0|[1-9]\d{0,15})$/
 
 /** Length of the cursor of the largest id. */
 const MAX_CURSOR = encodeCursor({ olderThan: Number.MAX_SAFE_INTEGER }).length
@@ -11,10 +11,10 @@ export function encodeCursor(position: Position): string {
   return Buffer.from(text).toString('base64url')
 }
 
-/** Returns `undefined` for a text that `encodeCursor` does not make. */
+/** Returns `undefined` for any text that `encodeCursor` does not return. */
 export function decodeCursor(cursor: string): Position | undefined {
   if (cursor.length > MAX_CURSOR) return undefined
-  const [, side, digits] = FORM.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? []
+  const [, side, digits] = PATTERN.exec(Buffer.from(cursor, 'base64url').toString('latin1')) ?? []
   const id = Number(digits)
   if (!Number.isSafeInteger(id)) return undefined
   const position = side === '<' ? { olderThan: id } : { newerThan: id }

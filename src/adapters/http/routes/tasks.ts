@@ -7,14 +7,14 @@ import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
-import { bodyOf, numeral, ruled } from '../endpoint/validation.ts'
+import { bodyOf, numeral, ruleSchema } from '../endpoint/validation.ts'
 import { decodeCursor, encodeCursor } from './cursor.ts'
 
 type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
   ? `${Letter extends Lowercase<Letter> ? Letter : `_${Lowercase<Letter>}`}${SnakeCase<Rest>}`
   : Name
 
-/** Every field that an owner sets, so that a new one is neither hidden nor refused. */
+/** Requires a member for every field that an owner sets, so that a new field cannot be forgotten. */
 type Members = v.ObjectEntries & { readonly [Field in keyof TaskFields as SnakeCase<Field>]: v.GenericSchema }
 
 const taskSchema = v.pipe(
@@ -59,19 +59,19 @@ function present(task: Task): TaskBody {
   }
 }
 
-const title = ruled<string>(taskRules.title, {
+const title = ruleSchema<string>(taskRules.title, {
   type: 'string',
   minLength: TITLE_LIMITS.min,
   maxLength: TITLE_LIMITS.max,
   description: 'Not blank.',
   examples: ['Ship the release'],
 })
-const description = ruled<string | null>(taskRules.description, {
+const description = ruleSchema<string | null>(taskRules.description, {
   type: ['string', 'null'],
   maxLength: DESCRIPTION_LIMITS.max,
   examples: ['Tag it, publish it, tell people.'],
 })
-const completed = ruled<boolean>(taskRules.completed, { type: 'boolean', examples: [true] })
+const completed = ruleSchema<boolean>(taskRules.completed, { type: 'boolean', examples: [true] })
 
 /** Accepted in a body and ignored, so that a client can send back the task it read. */
 const readOnlyMembers = ['id', 'owner_id', 'created_at', 'updated_at']
@@ -89,12 +89,12 @@ const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
 
 const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { examples: [1] }) })
 
-const cursor = ruled<Position>(
+const cursor = ruleSchema<Position>(
   (position) =>
     position === undefined ? { code: 'not_a_cursor', detail: 'must be taken from a Link header' } : undefined,
   {
     type: 'string',
-    description: 'Opaque start of a page, taken from a `Link` header. Cannot be combined with `skip`.',
+    description: 'Opaque position of a page, taken from a `Link` header. Cannot be combined with `skip`.',
     examples: [encodeCursor({ olderThan: 42 })],
   },
   (text) => decodeCursor(String(text)),
