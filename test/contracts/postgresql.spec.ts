@@ -15,7 +15,7 @@ import { PostgresqlServers, TIMEOUTS, type Timeouts } from '#src/adapters/mikro-
 import { postgresqlStore } from '#src/adapters/mikro-orm/postgresql/postgresql-store.ts'
 import { type Statement, statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
-import { writing } from '#src/adapters/mikro-orm/store.ts'
+import { type Transaction, writing } from '#src/adapters/mikro-orm/store.ts'
 import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
@@ -807,6 +807,129 @@ describe('Writes on PostgreSQL', () => {
     })
     await Promise.all(['one', 'two'].map((name) => request.run(name, () => store.write(statement(name)))))
     expect(seen).to.include({ one: 'one', two: 'two' })
+  })
+})
+
+describe('Transactions that read, on PostgreSQL', () => {
+  const LOCK = /^select "owner_id", "revision" from "task_lists"/
+
+  /** A store over two connections, each a list of what was sent, and a server on which `answer` may fail. */
+  function lockingStore(answer: (sql: string) => Promise<unknown> | undefined = () => undefined) {
+    const sent: string[][] = []
+    const connectionOf = (texts: string[]) => {
+      const run = async ({ sql, parameters }: Statement) => {
+        texts.push(LOCK.test(sql) ? 'lock' : sql.startsWith('update "task_lists"') ? 'raise' : sql)
+        await answer(sql)
+        const owners = (LOCK.test(sql) ? parameters[0] : []) as number[]
+        return { rows: owners.map((owner_id) => ({ owner_id, revision: 7 })), command: sql.toUpperCase() }
+      }
+      const connection = { run }
+      return { run, pinned: (use: (connection: object) => unknown) => use(connection) } as unknown as SharedConnections
+    }
+    const [writer, ...deciders] = [1, 2, 3].map(() => {
+      const texts: string[] = []
+      sent.push(texts)
+      return connectionOf(texts)
+    }) as [SharedConnections, SharedConnections, SharedConnections]
+    return { store: postgresqlStore(unconnected, { writer, deciders, readers: writer }), sent }
+  }
+
+  const edit = (owner: number, key: number, decide = () => {}): Transaction<{ row: unknown }, number | undefined> => ({
+    owner,
+    keys: [key],
+    reads: { row: statement(`read ${key}`) },
+    decide(_seen, revision = 0) {
+      decide()
+      return { writes: [statement(`save ${key}`)], revision: revision + 1, result: () => revision }
+    },
+  })
+
+  it('of different keys share a group: lock and reads in one packet, then all writes and one raise', async () => {
+    const { store, sent } = lockingStore()
+    expect(await Promise.all([1, 2].map((key) => store.transact(edit(1, key))))).to.deep.equal([7, 8])
+    expect(sent.flat()).to.deep.equal([
+      ...['begin', 'lock', 'read 1', 'read 2'],
+      ...['save 1', 'save 2', 'raise', 'commit'],
+    ])
+  })
+
+  it('of one key follow each other, and wait in the process', async () => {
+    const { store, sent } = lockingStore()
+    await Promise.all([1, 1, 2].map((key) => store.transact(edit(1, key))))
+    const texts = sent.flat()
+    expect(texts.filter((text) => text === 'begin')).to.have.lengthOf(2)
+    expect(texts.indexOf('commit')).to.be.below(texts.lastIndexOf('lock'))
+    expect(texts.filter((text) => text === 'read 2')).to.have.lengthOf(1)
+  })
+
+  it('of different owners run on two connections at once, and no more', async () => {
+    const { promise: answered, resolve } = Promise.withResolvers<void>()
+    const { store, sent } = lockingStore(() => answered)
+    const edits: Promise<unknown>[] = []
+    for (const owner of [1, 2, 3]) {
+      edits.push(store.transact(edit(owner, owner)))
+      await nextTurn()
+    }
+    expect(sent.filter((texts) => texts.includes('begin'))).to.have.lengthOf(2)
+    expect(store.pending()).to.include({ writes: 3 })
+    resolve()
+    await Promise.all(edits)
+    expect(store.pending()).to.include({ writes: 0 })
+  })
+
+  it('that throw write nothing, and the others of their group do', async () => {
+    const { store, sent } = lockingStore()
+    const failing = edit(1, 1, () => {
+      throw new RangeError('no')
+    })
+    const [failed, done] = await Promise.allSettled([store.transact(failing), store.transact(edit(1, 2))])
+    expect(failed).to.include({ status: 'rejected' })
+    expect(done).to.deep.equal({ status: 'fulfilled', value: 7 })
+    expect(sent.flat()).to.not.include('save 1')
+  })
+
+  it('are rolled back when none of them writes', async () => {
+    const { store, sent } = lockingStore()
+    const look = { ...edit(1, 1), decide: () => ({ writes: [], result: () => 'seen' }) }
+    expect(await store.transact(look)).to.equal('seen')
+    expect(sent.flat()).to.deep.equal(['begin', 'lock', 'read 1', 'rollback'])
+  })
+
+  it('run again without the one whose read the server refuses', async () => {
+    const { store, sent } = lockingStore((sql) =>
+      sql === 'read 1' ? Promise.reject(new Error('no such row')) : undefined,
+    )
+    const [failed, done] = await Promise.allSettled([1, 2].map((key) => store.transact(edit(1, key))))
+    expect(failed).to.have.nested.property('reason.message', 'no such row')
+    expect(done).to.deep.equal({ status: 'fulfilled', value: 7 })
+    expect(sent.flat().slice(0, 5)).to.deep.equal(['begin', 'lock', 'read 1', 'read 2', 'rollback'])
+  })
+
+  it('have an unknown outcome only when the connection is lost after the writes were sent', async () => {
+    for (const [lost, kind] of [
+      ['read 1', StoreUnavailable],
+      ['save 1', OutcomeUnknown],
+    ] as const) {
+      let broken = false
+      const { store } = lockingStore((sql) => {
+        broken ||= sql === lost
+        return broken ? Promise.reject(new Error('Connection terminated unexpectedly')) : undefined
+      })
+      await expectRejection(store.transact(edit(1, 1)), kind)
+    }
+  })
+
+  it('decide and send as a part of their own request, by which traces go', async () => {
+    const request = new AsyncLocalStorage<string>()
+    const seen: Record<string, string | undefined> = {}
+    const { store } = lockingStore(async (sql) => {
+      seen[sql] = request.getStore()
+    })
+    const decided: (string | undefined)[] = []
+    const transact = (key: number) => store.transact(edit(1, key, () => decided.push(request.getStore())))
+    await Promise.all([1, 2].map((key) => request.run(`request ${key}`, () => transact(key))))
+    expect(decided).to.deep.equal(['request 1', 'request 2'])
+    expect(seen).to.include({ 'read 1': 'request 1', 'save 1': 'request 1', 'save 2': 'request 2' })
   })
 })
 
