@@ -121,7 +121,7 @@ describe('Counts in PostgreSQL', () => {
 })
 
 describe('Counts while PostgreSQL is unreachable', () => {
-  it('continue in the memory of each instance', async () => {
+  it('continue in the memory of each process', async () => {
     const away: Queryable = { query: () => Promise.reject(new Error('connect ECONNREFUSED 127.0.0.1:5432')) }
     const logins = throttle(away)
     await logins.attempt(JANE, HOME, right)
@@ -211,7 +211,7 @@ describe('Counts while PostgreSQL is unreachable', () => {
       expect(statements).to.equal(5)
     })
 
-    it('log it once for each outage', async () => {
+    it('log each outage once', async () => {
       const requests = limiter()
       const first = new Error('it is away')
       const second = new Error('it is away again')
@@ -238,7 +238,7 @@ describe('Counts while their table is locked', () => {
   })
   after(() => Promise.all([database.close(), locker.end()]))
 
-  it('delay a right login once, and occupy no backend', async () => {
+  it('delay a correct login once, and occupy no backend', async () => {
     let statements = 0
     const failures: unknown[] = []
     const pool: Queryable = {
@@ -252,7 +252,7 @@ describe('Counts while their table is locked', () => {
         }
       },
     }
-    const logins = new CountingLoginThrottle(ALLOWED, WINDOW, countsIn(pool, { patience: 100 }))
+    const logins = new CountingLoginThrottle(ALLOWED, WINDOW, countsIn(pool, { timeout: 100 }))
     await locker.query('begin')
     await locker.query('lock table rate_limits')
     for (let login = 0; login < 5; login++) expect(await logins.attempt(JANE, HOME, right)).to.equal('a token')
@@ -277,9 +277,9 @@ describe('No login throttle', () => {
 })
 
 /** Enough for any machine. */
-const PATIENT: Partial<Timing> = { patience: 60_000 }
+const LONG_TIMEOUTS: Partial<Timing> = { timeout: 60_000 }
 
-const countsIn = (pool: Queryable, timing = PATIENT) => new SharedCounts(pool, () => undefined, timing)
+const countsIn = (pool: Queryable, timing = LONG_TIMEOUTS) => new SharedCounts(pool, () => undefined, timing)
 
 const limiterIn = (pool: Queryable | undefined, quota: Quota) => rateLimiter(quota, pool && countsIn(pool))
 
@@ -322,13 +322,13 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       return (refused as TooManyRequests).retryAfter
     }
 
-    it('lets a first login through, right or wrong', async () => {
+    it('lets a first login through, correct or wrong', async () => {
       expect(await attempt(right)).to.equal('a token')
       await expectRejection(attempt(wrong), InvalidCredentials)
       expect(await attempt(right)).to.equal('a token')
     })
 
-    it('refuses logins after some failures from any addresses, and says until when', async () => {
+    it('refuses logins after some failures from any networks, and returns the time to wait', async () => {
       await guess(logins, email)
       expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
     })
@@ -368,12 +368,12 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right, HOME)).to.equal('a token')
     })
 
-    it('allows no such attempt once too many networks have used theirs', async () => {
+    it('allows no first attempt from another network once too many networks have used theirs', async () => {
       await guess(logins, email, 10 * ALLOWED)
       expect(await refusal(ELSEWHERE)).to.be.within(WINDOW - 5, WINDOW)
     })
 
-    it('refuses an attacker in a network that the owner has used, and no other network', async () => {
+    it('refuses an attacker in a network known to the account, and no other network', async () => {
       await attempt(right, HOME)
       for (let failure = 1; failure <= ALLOWED; failure++)
         await expectRejection(attempt(wrong, HOME), InvalidCredentials)
@@ -381,7 +381,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right, ELSEWHERE)).to.equal('a token')
     })
 
-    it('allows the next attempt when the time is over; refused attempts do not extend it', async () => {
+    it('allows the next attempt when the window ends, which refused attempts do not extend', async () => {
       await guess(logins, email)
       mock.timers.tick((WINDOW / 2) * 1_000)
       expect(await refusal()).to.be.within(WINDOW / 2 - 5, WINDOW / 2)
@@ -409,7 +409,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       }
     })
 
-    it('does not count errors that are no guess', async () => {
+    it('does not count errors other than wrong credentials', async () => {
       for (let failure = 0; failure < 3 * ALLOWED; failure++)
         await expectRejection(
           attempt(async () => {
@@ -420,7 +420,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await attempt(right)).to.equal('a token')
     })
 
-    it('allows as many concurrent guesses as sequential ones, even if one is right', async () => {
+    it('allows as many concurrent guesses as sequential ones, even if one is correct', async () => {
       const { promise: start, resolve } = Promise.withResolvers<void>()
       let tried = 0
       const guesses = Array.from({ length: 3 * ALLOWED }, (_, index) =>

@@ -56,7 +56,7 @@ for (const [name, build] of Object.entries(implementations)) {
       }
     })
 
-    it('makes a different hash each time, of at most 255 characters', async () => {
+    it('returns a different hash each time, of at most 255 characters', async () => {
       const password = '🙂'.repeat(128)
       const hashes = await Promise.all([passwords.hash(password, client), passwords.hash(password, client)])
       expect(new Set(hashes)).to.have.property('size', 2)
@@ -124,14 +124,14 @@ describe('A bcrypt hash', () => {
           expect(await workOf(password, hash)).to.equal(configured)
     })
 
-    it('if it is no bcrypt hash', async () => {
+    it('if it is not a bcrypt hash', async () => {
       for (const hash of ['', 'correct horse', '$2b$07$short', `$2b$03$${'.'.repeat(53)}`, `$1$07$${'.'.repeat(53)}`]) {
         expect(await workOf('correct horse', hash), hash).to.equal(configured)
         expect(await hasher.verify('correct horse', hash), hash).to.equal(false)
       }
     })
 
-    it('as one with more rounds than configured, once such a hash was seen', async () => {
+    it('as a hash with more rounds than configured, once such a hash was seen', async () => {
       expect(await workOf('wrong horse', undefined)).to.equal(configured)
       const stronger = await hashOf(configured + 1)
       for (const hash of [stronger, await hashOf(4), await hashOf(configured), undefined])
@@ -172,7 +172,7 @@ describe('A bounded password hasher', () => {
     expect(passwords.load()).to.deep.equal({ waiting: 0, running: 0 })
   })
 
-  it('refuses at once, without work, what would wait too long, and accepts more when there is room', async () => {
+  it('refuses a job at once if the queue is full, and accepts more when there is room', async () => {
     const passwords = bounded(1, 2)
     const taken = ['a', 'b', 'c'].map((password) => passwords.hash(password, from(password)))
     await expectRejection(passwords.hash('d', client), Overloaded)
@@ -208,7 +208,7 @@ describe('A bounded password hasher', () => {
     expect(slow.begun).to.deep.equal(['a0', 'a1', 'b1', 'a2', 'b2', 'a3', 'b3', 'b4'])
   })
 
-  it('gives a client network at most half of the places, and shares a full queue evenly', async () => {
+  it('gives a client network at most half of the places, and divides a full queue evenly', async () => {
     const passwords = bounded(1, 5)
     const jobs: Promise<unknown>[] = ['running', 'a1', 'a2'].map((job) => passwords.hash(job, from('a')))
     const newest = passwords.hash('a3', from('a'))

@@ -28,12 +28,12 @@ for (const [name, build] of Object.entries(implementations)) {
       tokens = build(clock)
     })
 
-    it('returns the user of a token that it issued', () => {
+    it('returns the user of an issued token', () => {
       for (const id of [1, 42, 2_147_483_647, Number.MAX_SAFE_INTEGER])
         expect(tokens.verify(tokens.issue(id).token).userId).to.equal(id)
     })
 
-    it('returns the second in which it issued the token', () => {
+    it('returns the second in which the token was issued', () => {
       clock.time = new Date('2026-01-31T09:30:00.999Z')
       const { token } = tokens.issue(1)
       clock.move(60)
@@ -41,7 +41,7 @@ for (const [name, build] of Object.entries(implementations)) {
         expect(tokens.verify(token)).to.deep.equal({ userId: 1, issuedAt: new Date('2026-01-31T09:30:00.000Z') })
     })
 
-    it('accepts a token of another instance', () => {
+    it('accepts a token from another instance', () => {
       expect(build(clock).verify(tokens.issue(1).token).userId).to.equal(1)
     })
 
@@ -70,7 +70,7 @@ describe('A JSON Web Token', () => {
   const seconds = clock.time.getTime() / 1_000
   const claims = { sub: '7', iat: seconds, exp: seconds + 600 }
 
-  it('claims exactly the id as text, its time of issue and its expiry', () => {
+  it('has no claims but the id as text, the time of issue and the expiry', () => {
     const [header, payload] = tokens.issue(7).token.split('.') as [string, string]
     const read = (part: string): unknown => JSON.parse(Buffer.from(part, 'base64url').toString())
     expect(read(payload)).to.deep.equal({ sub: '7', iat: seconds, exp: seconds + expiresIn })
@@ -118,7 +118,7 @@ describe('A JSON Web Token that was already verified', () => {
   })
   afterEach(() => mock.restoreAll())
 
-  it('is not checked for its signature again', () => {
+  it('does not have its signature verified again', () => {
     const { token } = tokens.issue(7)
     for (let use = 0; use < 3; use++) expect(tokens.verify(token).userId).to.equal(7)
     expect(check.mock.callCount()).to.equal(1)
@@ -150,10 +150,10 @@ describe('A JSON Web Token that was already verified', () => {
   })
 
   it('is evicted by many newer ones', () => {
-    // Signing and verifying that many takes seconds.
+    // Signing and verifying as many tokens takes seconds.
     check.mock.mockImplementation(() => ({ header: {}, payload: { sub: '7', exp: 9_999_999_999 } }))
     const tokenOf = (id: number) => `token ${id}`
-    const last = JwtTokenService.MAX_REMEMBERED + 1
+    const last = JwtTokenService.MAX_CACHED + 1
     for (let id = 1; id <= last; id++) tokens.verify(tokenOf(id))
     check.mock.resetCalls()
     tokens.verify(tokenOf(last))

@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net'
 import { mock } from 'node:test'
 import { expect } from 'chai'
 import { type ListeningServer, listen } from '#src/adapters/http/server.ts'
-import { NO_LIFECYCLE, PATIENT } from './server-options.ts'
+import { LONG_TIMEOUTS, NO_LIFECYCLE } from './server-options.ts'
 
 const SECOND = 1_000
 /** Milliseconds; longer than the server's interval. */
@@ -28,7 +28,7 @@ describe('A connection that writes a response (REQUEST_TIMEOUT of three seconds)
     })
     server = await listen(
       (_, started) => begin(started),
-      { ...PATIENT, requestTimeout: 3, shutdownTimeout: 3_600 },
+      { ...LONG_TIMEOUTS, requestTimeout: 3, shutdownTimeout: 3_600 },
       NO_LIFECYCLE,
     )
     client = connect(Number(new URL(server.url).port), '127.0.0.1').on('error', () => undefined)

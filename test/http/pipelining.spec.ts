@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { type ListeningServer, listen } from '#src/adapters/http/server.ts'
-import { NO_LIFECYCLE, PATIENT } from './server-options.ts'
+import { LONG_TIMEOUTS, NO_LIFECYCLE } from './server-options.ts'
 
 /** A request that the server has started and the test responds to. */
 interface Started {
@@ -37,7 +37,7 @@ describe('A connection with pipelined requests', () => {
     over = false
     contextOf = () => undefined
     onStart = (request) => started.push(request)
-    server = await listen((req, res) => onStart({ req, res, context: contextOf() }), PATIENT, NO_LIFECYCLE)
+    server = await listen((req, res) => onStart({ req, res, context: contextOf() }), LONG_TIMEOUTS, NO_LIFECYCLE)
     client = await connected()
     client.on('data', (data) => {
       received += data

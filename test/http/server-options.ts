@@ -1,8 +1,8 @@
 import type { Lifecycle } from '#src/adapters/http/server.ts'
 import type { ServerConfig } from '#src/config.ts'
 
-/** For a server that never closes a connection by itself. Times in seconds. */
-export const PATIENT: ServerConfig = {
+/** For a server that closes no connection during a test. Times are in seconds. */
+export const LONG_TIMEOUTS: ServerConfig = {
   host: '127.0.0.1',
   port: 0,
   headersTimeout: 3_600,

@@ -3,7 +3,7 @@ import { startService } from '../../composition-root.ts'
 import { readConfig } from '../../config.ts'
 
 const config = readConfig({ DATABASE_URL: 'memory:', PORT: '0' })
-// Print nothing but the document.
+// Silence the log, so that only the document is printed.
 const service = await startService(config, { ...console, debug: () => {}, info: () => {} })
 const response = await fetch(`${service.url}/openapi.json`)
 console.log(JSON.stringify(await response.json(), null, 2))

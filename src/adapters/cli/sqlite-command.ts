@@ -28,7 +28,7 @@ export async function sqliteCommand(
   }
 }
 
-/** Prints every tenth to stderr; stdout is for the result. */
+/** Prints the progress in steps of 10 % to stderr; stdout is for the result. */
 function reportTenths(): Progress {
   let reported = -1
   return (done) => {

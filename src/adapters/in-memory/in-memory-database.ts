@@ -1,7 +1,7 @@
 import { InMemoryTaskRepository } from './in-memory-task-repository.ts'
 import { InMemoryUserRepository } from './in-memory-user-repository.ts'
 
-/** A database without a schema, a pool or anything that could fail. */
+/** A database without a schema or a connection pool; its operations never fail. */
 export function inMemoryDatabase() {
   return {
     tasks: new InMemoryTaskRepository(),

@@ -4,7 +4,7 @@ import { Task, type TaskDraft, type TaskSnapshot } from '../../domain/tasks/task
 
 /** Keeps tasks for the life of the process. It does not check that the owner exists. */
 export class InMemoryTaskRepository implements TaskRepository {
-  /** Tasks by owner, in ascending order of id: a new task has the highest id, so appending keeps the order. */
+  /** Tasks by owner, in ascending order of id. A new task has the highest id, so appending it keeps the order. */
   readonly #owners = new Map<number, TaskSnapshot[]>()
   #lastId = 0
 

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { ListenError } from '../../operator-error.ts'
 
-/** Where `GET /metrics` is served. */
+/** The address that serves `GET /metrics`. */
 interface Address {
   readonly host: string
   readonly port: number
@@ -15,7 +15,7 @@ interface Pool {
   readonly waitingCount: number
 }
 
-/** Read on each scrape. */
+/** The sources of gauges, read on each scrape. */
 export interface Sources {
   readonly passwordHasher: {
     /** Passwords that wait to be hashed or verified, and those in progress. */
@@ -30,7 +30,7 @@ export interface Sources {
 
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** Metrics of one process, named after OpenTelemetry and Prometheus conventions. The HTTP adapter reports each request. */
+/** The metrics of one process, named by OpenTelemetry and Prometheus conventions. The HTTP adapter reports each request. */
 export class Metrics {
   readonly registry = new Registry()
   readonly #duration: Histogram
@@ -114,7 +114,11 @@ export interface MetricsServer {
   close(): Promise<void>
 }
 
-/** Serves the metrics of this process; in a worker, lets the primary process collect them. @throws ListenError */
+/**
+ * Serves the metrics of this process; in a worker, lets the primary process collect them.
+ *
+ * @throws ListenError
+ */
 export async function publishMetrics({ registry }: Metrics, address: Address): Promise<MetricsServer> {
   if (cluster.isPrimary) return serve(() => registry.metrics(), registry.contentType, address)
   AggregatorRegistry.setRegistries(registry)
@@ -122,7 +126,11 @@ export async function publishMetrics({ registry }: Metrics, address: Address): P
   return { close: async () => {} }
 }
 
-/** Serves the sum of all workers, collected by the primary process. @throws ListenError */
+/**
+ * Serves the sum of all workers' metrics from the primary process.
+ *
+ * @throws ListenError
+ */
 export function serveWorkersMetrics(address: Address): Promise<MetricsServer> {
   const workers = new AggregatorRegistry()
   return serve(() => workers.clusterMetrics(), workers.contentType, address)
@@ -135,7 +143,7 @@ function serve(read: () => Promise<string>, contentType: string, { host, port }:
       return
     }
     const metrics = await read().catch(() => undefined)
-    // A worker that is starting or stopping may not answer.
+    // A worker that is starting or stopping may not respond.
     if (metrics === undefined) response.writeHead(503).end()
     else response.writeHead(200, { 'Content-Type': contentType }).end(metrics)
   })

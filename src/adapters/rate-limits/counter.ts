@@ -1,7 +1,7 @@
 import { type RateLimiterAbstract, RateLimiterMemory, RateLimiterPostgres, RateLimiterRes } from 'rate-limiter-flexible'
 import type { SharedCounts } from './shared-counts.ts'
 
-/** `allowed` points per `window` seconds. */
+/** At most `allowed` points per `window` seconds. */
 export interface Quota {
   readonly name: string
   readonly allowed: number
@@ -10,11 +10,11 @@ export interface Quota {
 
 export interface Count {
   readonly points: number
-  /** Milliseconds until the window ends, never more than its length. */
+  /** Milliseconds until the window ends. */
   readonly reset: number
 }
 
-/** Created by a migration of the store. */
+/** A migration of the store creates this table. */
 const TABLE = 'rate_limits'
 
 /** Counts points by key, in fixed windows that start with the first point. */
@@ -80,7 +80,7 @@ export class Counter {
     return count()
   }
 
-  /** A window that ends later than one starting now predates a clock that was set back. */
+  /** A window that would end later than one starting now began before the clock was set back. */
   #isStale({ msBeforeNext }: RateLimiterRes): boolean {
     return msBeforeNext > this.#window
   }

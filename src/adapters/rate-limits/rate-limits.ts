@@ -6,7 +6,7 @@ import type { SharedCounts } from './shared-counts.ts'
 
 const seconds = (milliseconds: number) => Math.max(1, Math.ceil(milliseconds / 1_000))
 
-/** Counts each attempt in PostgreSQL where instances share it, and in the process while PostgreSQL does not answer. */
+/** Counts attempts in PostgreSQL if instances share it, and in the process otherwise and while PostgreSQL does not respond. */
 function attempts<Counters>(make: (client?: SharedCounts['client']) => Counters, shared?: SharedCounts) {
   const local = make()
   if (!shared)
@@ -28,7 +28,7 @@ export function rateLimiter(quota: Quota, shared?: SharedCounts) {
   }
 }
 
-/** Requests per minute. Those of users are counted per process: a round trip for each would slow all of them down. */
+/** Limits requests per minute. Users are counted per process, because a round trip to PostgreSQL would slow every request. */
 export function requestLimiters(
   allowed: { readonly [Name in 'user' | 'login' | 'register']: number } | undefined,
   shared?: SharedCounts,
@@ -42,11 +42,11 @@ export function requestLimiters(
   }
 }
 
-/** Seconds for which a network counts as known after a login; Node's timers allow about 24 days. */
+/** Seconds for which a network stays known after a login; Node's timers allow about 24 days. */
 const KNOWN_FOR = 20 * 24 * 3_600
 
-/** Networks without a failure may still try until the account has this many times the allowed failures. */
-const FIRST_TRIES = 10
+/** Networks without a failure have one try until the account has this many times the allowed failures. */
+const FIRST_TRY_FACTOR = 10
 
 /** Earlier failed logins in the window. */
 interface Failures {
@@ -70,9 +70,9 @@ interface Keys {
 }
 
 /**
- * Counts failed logins by account, which also slows down guessing from many networks, without locking the owner out: a
- * network with a recent login has its own count, and any other network has one try left after too many failures. Refused
- * logins are not counted, so a window always ends in time.
+ * Counts failed logins per account, which also slows down guessing from many networks. The owner is not locked out: a network
+ * with a recent login has its own count, and any other network has one try even after too many failures of the account.
+ * Refused logins are not counted, so refusals never extend a window.
  */
 export class CountingLoginThrottle implements LoginThrottle {
   readonly #allowed: number
@@ -95,13 +95,13 @@ export class CountingLoginThrottle implements LoginThrottle {
     const count = this.#attempt()
     this.#refuse(await count((counters) => failuresOf(counters, keys)))
     const answer = await logIn().catch(async (error) => {
-      // A late correct guess must be indistinguishable.
+      // A failure beyond the limit is refused as well, or it could be told from a correct guess that is refused below.
       if (error instanceof InvalidCredentials) this.#refuse(await count((counters) => addFailure(counters, keys)))
       throw error
     })
-    // Count again: with concurrent guesses, this correct one may have come after the limit was reached.
+    // Check again: concurrent failures may have reached the limit before this correct guess.
     const { known } = this.#refuse(await count((counters) => failuresOf(counters, keys)))
-    await count((counters) => forgive(counters, keys, known))
+    await count((counters) => recordSuccess(counters, keys, known))
     return answer
   }
 
@@ -109,7 +109,9 @@ export class CountingLoginThrottle implements LoginThrottle {
   #refuse(failures: Failures): Failures {
     const { account, network, known, reset } = failures
     const allowed = this.#allowed
-    const mayTry = known ? network < allowed : account < allowed || (account < FIRST_TRIES * allowed && network === 0)
+    const mayTry = known
+      ? network < allowed
+      : account < allowed || (account < FIRST_TRY_FACTOR * allowed && network === 0)
     if (!mayTry) throw new TooManyRequests(seconds(reset))
     return failures
   }
@@ -131,13 +133,13 @@ async function addFailure({ failures, known }: Counters, { account, pair }: Keys
   const ofNetwork = await failures.add(pair)
   if (isKnown) return { account: 0, network: ofNetwork.points - 1, known: true, reset: ofNetwork.reset }
   const ofAccount = await failures.add(account)
-  // Read again: failures at the same time may be in another order in the count of the account.
+  // Read again: the account may count concurrent failures in another order.
   const network = (await failures.get(pair))?.points ?? ofNetwork.points
   return { account: ofAccount.points - 1, network: network - 1, known: false, reset: ofAccount.reset }
 }
 
-/** Failures of the account from other networks stay when the login came from a known one. */
-async function forgive({ failures, known }: Counters, { account, pair }: Keys, isKnown: boolean): Promise<void> {
+/** Marks the network as known and clears its failures; unless it was known before, clears those of the account as well. */
+async function recordSuccess({ failures, known }: Counters, { account, pair }: Keys, isKnown: boolean): Promise<void> {
   await Promise.all([failures.delete(pair), !isKnown && failures.delete(account), known.set(pair, 1)])
 }
 

@@ -10,23 +10,22 @@ export interface Queryable {
 
 /** Times in milliseconds. */
 export interface Timing {
-  /** Total time for the counts of one attempt. A login makes two attempts: its request and its failures. */
-  readonly patience: number
+  /** Maximum time for all counts of one attempt. A login makes two attempts: its request and its failures. */
+  readonly timeout: number
   /** Time for which the circuit stays open and each process counts by itself. */
   readonly pause: number
   /** A monotonic clock. */
   readonly now: () => number
 }
 
-const TIMING: Timing = { patience: 1_000, pause: 5_000, now: () => performance.now() }
+const TIMING: Timing = { timeout: 1_000, pause: 5_000, now: () => performance.now() }
 
 /** Milliseconds. Exceeds the server's lock_timeout, which ends a statement but keeps its connection. */
 const QUERY_TIMEOUT = 3_000
 
-/** Uses the given counters. */
 type Count<Counters, Result> = (counters: Counters) => Promise<Result>
 
-/** Counts shared in PostgreSQL behind a circuit breaker: while PostgreSQL does not answer, logins do not wait for it. */
+/** Counts shared in PostgreSQL behind a circuit breaker, so that logins do not wait while PostgreSQL does not respond. */
 export class SharedCounts {
   readonly #pool: Queryable
   readonly #unavailable: (error: unknown) => void
@@ -41,7 +40,7 @@ export class SharedCounts {
     this.#timing = { ...TIMING, ...timing }
   }
 
-  /** Drops the statement names of rate-limiter-flexible, because a pooler may forget them. */
+  /** Drops the statement names of rate-limiter-flexible, because a pooler may forget prepared statements. */
   readonly client = {
     query: ({ text, values }: { text: string; values: unknown[] }) =>
       this.#pool.query({ text, values, query_timeout: QUERY_TIMEOUT }),
@@ -53,19 +52,19 @@ export class SharedCounts {
    */
   attempt<Counters>(shared: Counters, local: Counters) {
     const { now } = this.#timing
-    let patience = this.#timing.patience
+    let remaining = this.#timing.timeout
     return async <Result>(count: Count<Counters, Result>): Promise<Result> => {
       if (!this.#maySend()) return count(local)
       const start = now()
       try {
-        const result = await withTimeout(count(shared), patience)
+        const result = await withTimeout(count(shared), remaining)
         this.#retryAt = undefined
         return result
       } catch (error) {
         this.#open(error)
         return count(local)
       } finally {
-        patience -= now() - start
+        remaining -= now() - start
       }
     }
   }
@@ -88,7 +87,7 @@ export class SharedCounts {
 
 async function withTimeout<Result>(work: Promise<Result>, milliseconds: number): Promise<Result> {
   const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error('PostgreSQL does not answer in time')), Math.max(0, milliseconds))
+  const timer = setTimeout(() => reject(new Error('PostgreSQL did not respond in time')), Math.max(0, milliseconds))
   try {
     return await Promise.race([work, late])
   } finally {

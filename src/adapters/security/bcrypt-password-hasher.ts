@@ -2,10 +2,10 @@ import { createHash } from 'node:crypto'
 import bcrypt from 'bcrypt'
 import type { PasswordHasher } from '../../domain/accounts/ports.ts'
 
-/** The hashes that bcrypt accepts. For any other it returns false at once. */
+/** The hashes that bcrypt accepts. For any other text, bcrypt returns false at once. */
 const HASH = /^\$2[ab]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$/
 
-/** Base-2 logarithm of the iterations; `undefined` if this is not a bcrypt hash. */
+/** The base-2 logarithm of the iterations; `undefined` if the text is not a bcrypt hash. */
 function roundsOf(hash: string): number | undefined {
   const [, rounds] = HASH.exec(hash) ?? []
   return rounds === undefined ? undefined : Number(rounds)
@@ -14,8 +14,8 @@ function roundsOf(hash: string): number | undefined {
 export class BcryptPasswordHasher implements PasswordHasher {
   readonly #rounds: number
   /**
-   * The cost of every verification. It exceeds `#rounds` once a hash with more rounds was seen: one from before
-   * BCRYPT_ROUNDS was lowered, or from an instance with a higher value.
+   * The cost of every verification. It exceeds `#rounds` after a hash with more rounds was seen, from before BCRYPT_ROUNDS
+   * was lowered or from an instance with a higher value.
    */
   #highestRounds: number
 
@@ -33,12 +33,12 @@ export class BcryptPasswordHasher implements PasswordHasher {
     const rounds = roundsOf(hash)
     this.#highestRounds = Math.max(this.#highestRounds, rounds ?? 0)
     const text = digest(password)
-    const same = await bcrypt.compare(text, rounds === undefined ? dummyHash(this.#highestRounds) : hash)
+    const matches = await bcrypt.compare(text, rounds === undefined ? dummyHash(this.#highestRounds) : hash)
     // 2^n + 2^n + 2^(n+1) + … + 2^(m-1) = 2^m, so every verification does the same work.
     for (let missing = rounds ?? this.#highestRounds; missing < this.#highestRounds; missing++) {
       await bcrypt.compare(text, dummyHash(missing))
     }
-    return same && rounds !== undefined
+    return matches && rounds !== undefined
   }
 
   /** False for a hash with more rounds: two instances with different settings would otherwise keep replacing it. */
@@ -47,7 +47,7 @@ export class BcryptPasswordHasher implements PasswordHasher {
   }
 }
 
-/** Well-formed, so that comparing against it takes all rounds. */
+/** A well-formed hash that no password matches; comparing against it takes all rounds. */
 const dummyHash = (rounds: number) => `$2b$${String(rounds).padStart(2, '0')}$${'.'.repeat(53)}`
 
 /** bcrypt reads 72 bytes and stops at NUL, so it gets the 64 base64 characters of a SHA-384 digest instead. */

@@ -6,16 +6,16 @@ import { BcryptPasswordHasher } from './bcrypt-password-hasher.ts'
 import { FairQueue, type FairQueueOptions } from './fair-queue.ts'
 
 export interface Bounds {
-  /** Hashes computed at a time, 1 or more. */
+  /** Maximum number of hashes computed at a time, 1 or more. */
   readonly concurrency: number
-  /** Maximum queue length. A client network may hold half of it. */
+  /** Maximum queue length; a client network may hold half of the places. */
   readonly maxWaiting: number
 }
 
 /**
- * Keeps a flood of logins from slowing down all other requests: a hash occupies a core and a thread of libuv's pool, so
- * the number of hashes computed at a time is bounded. Client networks are served in turn, so that a flood from a few of
- * them does not make the others wait.
+ * Keeps a flood of logins from slowing down all other requests: a hash occupies a core and a thread of libuv's pool, so the
+ * number of hashes computed at a time is bounded. Client networks are served in turn, so a flood from a few of them does not
+ * delay the others.
  */
 export class BoundedPasswordHasher implements PasswordHasher {
   readonly #hasher: PasswordHasher
@@ -29,22 +29,22 @@ export class BoundedPasswordHasher implements PasswordHasher {
     const keep = (queue: FairQueue) => {
       this.#waiting = queue
     }
-    // p-queue creates its queue itself and keeps it private, so capture it here.
-    class KeptQueue extends FairQueue {
+    // p-queue creates its queue itself and keeps it private, so the constructor captures it.
+    class CapturedQueue extends FairQueue {
       constructor() {
         super()
         keep(this)
       }
     }
-    this.#queue = new PQueue({ concurrency: bounds.concurrency, queueClass: KeptQueue })
+    this.#queue = new PQueue({ concurrency: bounds.concurrency, queueClass: CapturedQueue })
   }
 
   async hash(password: string, requester: Requester): Promise<string> {
-    return this.#inTurn(() => this.#hasher.hash(password, requester), requester)
+    return this.#enqueue(() => this.#hasher.hash(password, requester), requester)
   }
 
   async verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean> {
-    return this.#inTurn(() => this.#hasher.verify(password, hash, requester), requester)
+    return this.#enqueue(() => this.#hasher.verify(password, hash, requester), requester)
   }
 
   isOutdated(hash: string): boolean {
@@ -55,23 +55,23 @@ export class BoundedPasswordHasher implements PasswordHasher {
     return { waiting: this.#queue.size, running: this.#queue.pending }
   }
 
-  #inTurn<Result>(work: () => Promise<Result>, { clientNetwork, signal }: Requester): Promise<Result> {
-    if (!this.#hasPlaceFor(clientNetwork)) throw new Overloaded()
-    // When the signal of a running job aborts, p-queue frees its slot although bcrypt goes on. So the job listens to the
-    // signal only until it starts.
+  #enqueue<Result>(work: () => Promise<Result>, { clientNetwork, signal }: Requester): Promise<Result> {
+    if (!this.#hasRoomFor(clientNetwork)) throw new Overloaded()
+    // p-queue frees the slot of a running job whose signal aborts, although bcrypt goes on. So a job heeds the client's signal
+    // only while it waits.
     const waiting = new AbortController()
-    const giveUp = () => waiting.abort(signal.reason)
-    if (signal.aborted) giveUp()
-    signal.addEventListener('abort', giveUp, { once: true })
+    const leaveQueue = () => waiting.abort(signal.reason)
+    if (signal.aborted) leaveQueue()
+    signal.addEventListener('abort', leaveQueue, { once: true })
     const start = () => {
-      signal.removeEventListener('abort', giveUp)
+      signal.removeEventListener('abort', leaveQueue)
       return work()
     }
     const evict = () => waiting.abort(new Overloaded())
     return this.#queue.add(start, { clientNetwork, evict, signal: waiting.signal })
   }
 
-  #hasPlaceFor(clientNetwork: string): boolean {
+  #hasRoomFor(clientNetwork: string): boolean {
     const { concurrency, maxWaiting } = this.#bounds
     const { pending, size } = this.#queue
     if (pending + size < concurrency) return true

@@ -18,7 +18,7 @@ const nothing = () => {}
 
 /** Round-robin queue over client networks; the jobs of one network stay in order. */
 export class FairQueue implements Queue<Run, FairQueueOptions> {
-  /** Only networks with jobs, in the order of their turns. */
+  /** The networks with jobs, in the order of their turns. */
   readonly #networks = new Map<string, Job[]>()
   #size = 0
 
@@ -34,9 +34,9 @@ export class FairQueue implements Queue<Run, FairQueueOptions> {
   }
 
   dequeue(): Run | undefined {
-    const [turn] = this.#networks
-    if (!turn) return undefined
-    const [clientNetwork, jobs] = turn
+    const [next] = this.#networks
+    if (!next) return undefined
+    const [clientNetwork, jobs] = next
     const job = jobs.shift()
     this.#networks.delete(clientNetwork)
     if (jobs.length > 0) this.#networks.set(clientNetwork, jobs)

@@ -7,7 +7,7 @@ import { InvalidToken } from '../../domain/errors.ts'
 
 const USER_ID = /^[1-9]\d{0,15}$/
 
-interface Remembered {
+interface CachedToken {
   readonly verified: VerifiedToken
   /** Seconds since 1970. */
   readonly exp: number
@@ -22,18 +22,18 @@ export interface JwtOptions {
 
 /** JSON Web Tokens (RFC 7519) with `sub`, `iat` and `exp`, signed with HMAC. The algorithm is pinned (RFC 8725, section 3.1). */
 export class JwtTokenService implements TokenService {
-  /** Each token has a few hundred bytes. */
-  static readonly MAX_REMEMBERED = 10_000
+  /** Maximum number of cached tokens, of a few hundred bytes each. */
+  static readonly MAX_CACHED = 10_000
 
   readonly #options: JwtOptions
   readonly #clock: Clock
   /** Created once: jsonwebtoken would import a text key on each call, which costs more than the verification. */
   readonly #key: KeyObject
   /**
-   * Tokens with a verified signature. The signature is checked once, the expiry each time, and the existence of the user by
-   * the use case.
+   * Tokens with a verified signature: the signature is checked once, the expiry each time. The use case checks that the user
+   * exists.
    */
-  readonly #remembered = new LRUCache<string, Remembered>({ max: JwtTokenService.MAX_REMEMBERED })
+  readonly #cached = new LRUCache<string, CachedToken>({ max: JwtTokenService.MAX_CACHED })
 
   constructor(options: JwtOptions, clock: Clock) {
     this.#options = options
@@ -49,14 +49,14 @@ export class JwtTokenService implements TokenService {
   }
 
   verify(token: string): VerifiedToken {
-    const remembered = this.#remembered.get(token)
-    const { verified, exp } = remembered ?? this.#check(token)
+    const cached = this.#cached.get(token)
+    const { verified, exp } = cached ?? this.#check(token)
     if (exp <= this.#now()) throw new InvalidToken()
-    if (!remembered) this.#remembered.set(token, { verified, exp })
+    if (!cached) this.#cached.set(token, { verified, exp })
     return verified
   }
 
-  #check(token: string): Remembered {
+  #check(token: string): CachedToken {
     const { sub, exp, iat } = this.#claims(token)
     if (exp === undefined || typeof sub !== 'string' || !USER_ID.test(sub)) throw new InvalidToken()
     if (iat !== undefined && typeof iat !== 'number') throw new InvalidToken()
