@@ -244,7 +244,7 @@ describe('The migrate command', () => {
     expect(await migrate('postgresql://me:secret@127.0.0.1:1/tasks')).to.deep.equal({
       status: 1,
       stdout: '',
-      stderr: 'The PostgreSQL database at 127.0.0.1:1 cannot be opened: the connection is refused\n',
+      stderr: 'The PostgreSQL database at 127.0.0.1:1 cannot be opened: connection refused\n',
     })
   })
 

@@ -95,7 +95,7 @@ describe('Connections to PostgreSQL', () => {
     await operator.query(`alter database ${database()} set default_transaction_read_only = on`)
     const dead = await deadHost()
     const { writer, reader, pool } = connectionsTo(at(dead, url.host))
-    const reasons = `${dead}: the connection is refused; ${url.host}: it takes no writes`
+    const reasons = `${dead}: connection refused; ${url.host}: it is read-only`
     for (const run of [() => writer.run(PID), () => reader.run(PID)]) {
       const error = await expectRejection(run(), StoreUnavailable)
       expect(error.cause).to.have.property('message', reasons)
@@ -113,7 +113,7 @@ describe('Connections to PostgreSQL', () => {
     await operator.query(`alter database ${database()} set default_transaction_read_only = on`)
     const target = postgresqlTarget(`${at(url.host)}?target_session_attrs=read-write`)
     const refusal = await expectRejection(openDatabase(target), DatabaseUnavailable)
-    expect(refusal.message).to.equal(`The PostgreSQL database at ${url.host} cannot be opened: it takes no writes`)
+    expect(refusal.message).to.equal(`The PostgreSQL database at ${url.host} cannot be opened: it is read-only`)
   })
 
   it('serve the command line of MikroORM as well', async () => {
@@ -250,7 +250,7 @@ describe('The health check on PostgreSQL', () => {
         () => undefined,
         (error: Error) => error.cause as Error,
       )
-    while ((await failure())?.message !== 'it takes no writes');
+    while ((await failure())?.message !== 'it is read-only');
     await holder.query('set default_transaction_read_only = off')
     await holder.query(`alter database ${holder.database} reset default_transaction_read_only`)
     while ((await failure()) !== undefined);

@@ -1020,11 +1020,9 @@ describe('Opening a PostgreSQL database', () => {
     url = new URL(await postgresql.databaseUrl())
   })
 
-  it('says that there is no such database', async () => {
+  it('says that no such database', async () => {
     url.pathname = '/nowhere'
-    expect(await refusalOf(url)).to.equal(
-      `The PostgreSQL database at ${url.host} cannot be opened: there is no such database`,
-    )
+    expect(await refusalOf(url)).to.equal(`The PostgreSQL database at ${url.host} cannot be opened: no such database`)
   })
 
   it('says that the encoding is not that of the service', async () => {
@@ -1041,7 +1039,7 @@ describe('Opening a PostgreSQL database', () => {
   it('says that the password is wrong, and not which', async () => {
     url.password = 'not-the-one'
     expect(await refusalOf(url)).to.equal(
-      `The PostgreSQL database at ${url.host} cannot be opened: the user or the password is wrong`,
+      `The PostgreSQL database at ${url.host} cannot be opened: wrong user or password`,
     )
   })
 
@@ -1049,7 +1047,7 @@ describe('Opening a PostgreSQL database', () => {
     const proxy = await startProxy(url)
     await proxy.cut()
     expect(await refusalOf(proxy.url)).to.equal(
-      `The PostgreSQL database at ${proxy.url.host} cannot be opened: the connection is refused`,
+      `The PostgreSQL database at ${proxy.url.host} cannot be opened: connection refused`,
     )
   })
 
@@ -1057,7 +1055,7 @@ describe('Opening a PostgreSQL database', () => {
     url.host = 'nowhere.invalid'
     url.searchParams.set('port', '5433')
     expect(await refusalOf(url)).to.match(
-      /^The PostgreSQL database at nowhere\.invalid:5433 cannot be opened: the host name (?:is not known|cannot be looked up)$/,
+      /^The PostgreSQL database at nowhere\.invalid:5433 cannot be opened: (?:unknown host name|host name lookup failed)$/,
     )
   })
 })

@@ -292,7 +292,7 @@ describe('Opening an SQLite database', () => {
 
   it('makes no folder that is not there, and says so', async () => {
     const path = `${await freshPath()}/tasks.db`
-    expect(await refusalOf(path)).to.equal(`The SQLite database ${path} cannot be opened: its folder does not exist`)
+    expect(await refusalOf(path)).to.equal(`The SQLite database ${path} cannot be opened: its directory does not exist`)
     expect(existsSync(dirname(path))).to.equal(false)
   })
 
@@ -300,7 +300,7 @@ describe('Opening an SQLite database', () => {
     const path = await freshPath()
     writeFileSync(path, 'a diary, and rather a long one\n'.repeat(100))
     expect(await refusalOf(path)).to.equal(
-      `The SQLite database ${path} cannot be opened: the file is no SQLite database`,
+      `The SQLite database ${path} cannot be opened: the file is not an SQLite database`,
     )
   })
 
@@ -308,7 +308,7 @@ describe('Opening an SQLite database', () => {
     const path = await freshPath()
     mkdirSync(path)
     expect(await refusalOf(path)).to.equal(
-      `The SQLite database ${path} cannot be opened: the file can be neither opened nor made`,
+      `The SQLite database ${path} cannot be opened: the file cannot be opened or created`,
     )
   })
 
@@ -402,13 +402,13 @@ describe('Opening an SQLite database', () => {
     }
   })
 
-  it('says that another process keeps it locked when it cannot be migrated', async () => {
+  it('says that another process holds its lock when it cannot be migrated', async () => {
     const path = await freshPath()
     const database = await openDatabase({ kind: 'sqlite', path })
     const other = new BetterSqlite3(path)
     other.exec('begin immediate')
     const { message } = await expectRejection(database.migrate(), DatabaseUnavailable)
-    expect(message).to.equal(`The SQLite database ${path} cannot be migrated: another process keeps it locked`)
+    expect(message).to.equal(`The SQLite database ${path} cannot be migrated: another process holds its lock`)
     other.exec('rollback')
     expect(await database.migrate()).to.have.length.of.at.least(1)
     await database.close()

@@ -123,7 +123,7 @@ describe('npm run backup', () => {
     await createDatabase('tasks.db')
     writeFileSync(join(folder, 'precious.txt'), 'a diary')
     expect(await failureOf(backup(['precious.txt']))).to.equal(
-      `${join(folder, 'precious.txt')} exists already, and is left as it is.`,
+      `${join(folder, 'precious.txt')} already exists and was left unchanged.`,
     )
     expect(readFileSync(join(folder, 'precious.txt'), 'utf8')).to.equal('a diary')
   })
@@ -156,8 +156,8 @@ describe('npm run backup', () => {
       ['pg_dump', ['new-2.db'], { DATABASE_URL: 'postgresql://jane:hidden@127.0.0.1:1/tasks' }],
       ['DATABASE_URL must be', ['new-3.db'], { DATABASE_URL: 'mysql://jane:hidden@db/tasks' }],
       [`There is no ${join(folder, 'missing.db')}.`, ['new-4.db'], sqlite('missing.db')],
-      ['the file is no SQLite database', ['new-5.db'], sqlite('text.db')],
-      [`${join(folder, 'other.db')} is no database of this service.`, ['new-6.db'], sqlite('other.db')],
+      ['the file is not an SQLite database', ['new-5.db'], sqlite('text.db')],
+      [`${join(folder, 'other.db')} is not a database of this service.`, ['new-6.db'], sqlite('other.db')],
       [`There is no ${join(folder, 'no')}.`, ['no/new.db'], { DATABASE_URL }],
     ]
     const messages = await Promise.all(refused.map(([, given, environment]) => failureOf(backup(given, environment))))
@@ -346,13 +346,13 @@ describe('npm run restore', () => {
     const before = files()
     const refused = {
       'missing.db': 'There is no',
-      'a-folder': 'the file can be neither opened nor made',
+      'a-folder': 'the file cannot be opened or created',
       'half.db': 'damaged',
       'overwritten.db': 'damaged',
       'orphaned.db': 'damaged',
-      'text.db': 'the file is no SQLite database',
-      'empty.db': 'is no database of this service',
-      'other.db': 'is no database of this service',
+      'text.db': 'the file is not an SQLite database',
+      'empty.db': 'is not a database of this service',
+      'other.db': 'is not a database of this service',
     }
     for (const [file, expected] of Object.entries(refused)) {
       expect(await failureOf(restore([file])), file).to.include(expected)

@@ -115,7 +115,7 @@ describe('PgBouncer in transaction mode', () => {
     const url = new URL(bouncer.urlOf(direct))
     const message = await new Service({ DATABASE_URL: url.href }).refusal()
     expect(message).to.equal(
-      `The PostgreSQL database at ${url.host} cannot be opened: it is a pooler, which needs DATABASE_PREPARED_STATEMENTS=false`,
+      `The PostgreSQL database at ${url.host} cannot be opened: a connection pooler requires DATABASE_PREPARED_STATEMENTS=false`,
     )
   })
 

@@ -60,7 +60,7 @@ const invalid: readonly { readonly among: Environment; readonly values: Environm
 const FREE_FORM = ['PROJECT_NAME', 'ENVIRONMENT', 'HOST']
 
 /** The message for a SQLite file of another program. */
-const FOREIGN = /the file belongs to another program|is no database of this service/
+const FOREIGN = /the file belongs to another program|is not a database of this service/
 
 describe('A failing start', () => {
   allowProcesses()
@@ -207,9 +207,7 @@ describe('A failing start', () => {
       const port = await freePort()
       const DATABASE_URL = `postgresql://jane:${SECRET}@127.0.0.1:${port}/tasks`
       const message = await new Service({ DATABASE_URL, WEB_CONCURRENCY: workers }).refusal()
-      expect(message).to.equal(
-        `The PostgreSQL database at 127.0.0.1:${port} cannot be opened: the connection is refused`,
-      )
+      expect(message).to.equal(`The PostgreSQL database at 127.0.0.1:${port} cannot be opened: connection refused`)
     })
   }
 })

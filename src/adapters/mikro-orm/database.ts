@@ -25,33 +25,33 @@ import { reasonOf } from './store-errors.ts'
 
 const noLog: FileLog = { info() {}, error() {} }
 
-/** Its message is one line that names the path, or the host and the port, and the reason; never a password. */
+/** The message names the path, or host and port, and the reason in one line; never a password. */
 export class DatabaseUnavailable extends OperatorError {}
 
 export interface Database {
   readonly tasks: TaskRepository
   readonly users: UserRepository
-  /** Of PostgreSQL, for who shares it. */
+  /** PostgreSQL pool, for shared limits. */
   readonly pool: pg.Pool | undefined
   pending(): Pending
   /** Reads a table. @throws StoreUnavailable */
   ping(): Promise<void>
   /**
-   * Brings the schema up to date. Of instances that start at once on PostgreSQL one does it, and the others wait.
+   * Brings the schema up to date. On PostgreSQL one instance migrates while others that start at the same time wait.
    *
-   * @returns the names of the migrations that it applied, in their order.
+   * @returns the names of the applied migrations, in order
    * @throws DatabaseUnavailable
    */
   migrate(): Promise<string[]>
-  /** Whether no migration is to be applied; it writes nothing. @throws DatabaseUnavailable */
+  /** Whether all migrations are applied. Writes nothing. @throws DatabaseUnavailable */
   upToDate(): Promise<boolean>
   close(): Promise<void>
 }
 
 /**
- * Opens the database; a file of SQLite that is not there is made, its folder is not.
+ * Opens the database. Creates a missing SQLite file but not its directory.
  *
- * @param log gets a line when the file is removed or replaced, and when it is back
+ * @param log receives a line when the file is removed or replaced, and when it is back
  * @throws DatabaseUnavailable
  */
 export async function openDatabase(
@@ -99,14 +99,14 @@ async function connect(target: PersistentTarget, poolOptions: PoolOptions, log: 
 }
 
 interface Connections {
-  /** For MikroORM, and what it does seldom. */
+  /** For MikroORM: migrations and the schema check. */
   readonly dialect: Dialect
   readonly pool: pg.Pool | undefined
-  /** For what each request does. */
+  /** For requests. */
   store(kysely: Kysely<Tables>): Store
-  /** A check that reads a table, for without its tables the database is of no use. */
+  /** Returns a health check that reads a table, because a database without tables serves no request. */
   pingOf(store: Store): () => Promise<unknown>
-  /** @returns the schema in which tables are looked for and made, where there are several */
+  /** @returns the current schema, if the database has schemas */
   check(): Promise<string | undefined>
   close(): Promise<void>
 }
@@ -136,7 +136,7 @@ function sqliteConnections(path: string, log: FileLog): Connections {
   }
 }
 
-/** Keep PostgreSQL busy while answers are on their way. */
+/** A second connection keeps PostgreSQL busy while answers of the first are in transit. */
 const READERS = 2
 const DECIDERS = 2
 
@@ -179,27 +179,27 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
 const ONE = statement('select 1')
 const SCHEMA = 'select current_schema() as schema'
 
-/** Any number, as long as every release has the same. */
+/** An arbitrary number, the same in every release. */
 const MIGRATION_LOCK = 7_235_174
 
 async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: PersistentTarget): Promise<string[]> {
-  // Another process may just have made MikroORM's own table; the second time it is there.
+  // Fails if another process creates MikroORM's own table at the same time; the retry finds it.
   if (kind === 'sqlite') return namesOf(await migrator.up().catch(() => migrator.up()))
   const migrateUnderLock = async (locked: SqlEntityManager) => {
     await locked.execute(WITHOUT_TIMEOUTS)
     await locked.execute(`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
     return namesOf(await migrator.up({ transaction: locked.getTransactionContext() }))
   }
-  // Under any other isolation it would not see what another instance applied while this one waited for the lock.
+  // Under any other isolation the transaction would not see what another instance applied while it waited for the lock.
   return em.fork().transactional(migrateUnderLock, { isolationLevel: IsolationLevel.READ_COMMITTED })
 }
 
-/** A migration takes as long as it takes, and so does the wait for another instance's. */
+/** Migrations, and the wait for another instance's, may take any time. */
 const WITHOUT_TIMEOUTS = `select set_config(name, '0', true) from pg_settings where name in
   ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`
 
 async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>, schema?: string): Promise<boolean> {
-  // The migrator would make the table where it is missing.
+  // The migrator would create a missing table.
   const tables = await em.getKysely().introspection.getTables()
   const there = tables.some((table) => table.name === MIGRATIONS_TABLE && table.schema === schema)
   return there && (await migrator.getPending()).length === 0

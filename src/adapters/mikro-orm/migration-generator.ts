@@ -1,8 +1,8 @@
 import { TSMigrationGenerator } from '@mikro-orm/migrations'
 
 /**
- * Writes a new migration as MikroORM does, but in this project's style and with names quoted as both databases read
- * them. Its column types are those of the database that it was made on: look at them before they are committed.
+ * Generates migrations in this project's style, with identifiers quoted for both databases. Column types are those of the
+ * current database; review them before committing.
  */
 export class MigrationGenerator extends TSMigrationGenerator {
   override generateMigrationFile(...of: Parameters<TSMigrationGenerator['generateMigrationFile']>): string {

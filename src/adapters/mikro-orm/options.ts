@@ -13,14 +13,14 @@ import { MIGRATIONS_TABLE, RATE_LIMITS_TABLE, TaskListRecord, TaskRecord, UserRe
 import { ImmediateTransactionDialect } from './sqlite/sqlite-dialect.ts'
 import { openSqlite } from './sqlite/sqlite-store.ts'
 
-/** For a single command. While one connection holds the lock of the migrations, MikroORM asks on another. */
+/** For commands: one connection holds the migration lock while MikroORM uses another. */
 export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
 
 /**
- * For the service and for the command line of MikroORM alike.
+ * Options for the service and for MikroORM's command line.
  *
- * @param dialect makes connections, which MikroORM closes
- * @param schema where the tables are, if not in the default one of the database
+ * @param dialect creates connections, which MikroORM closes
+ * @param schema the schema of the tables, if not the database's default
  */
 export function mikroOrmOptions(
   target: PersistentTarget,
@@ -32,11 +32,11 @@ export function mikroOrmOptions(
     driverOptions: dialect,
     entities: [UserRecord, TaskRecord, TaskListRecord],
     extensions: [Migrator],
-    // The operator makes the database; ours are the tables in it.
+    // The operator creates the database.
     ensureDatabase: false,
     schemaGenerator: { skipTables: [RATE_LIMITS_TABLE] },
     migrations: {
-      // It would look for its table elsewhere than it makes it.
+      // Without a schema, MikroORM creates this table in one schema and looks for it in another.
       tableName: schema === undefined ? MIGRATIONS_TABLE : `${schema}.${MIGRATIONS_TABLE}`,
       path: join(import.meta.dirname, 'migrations'),
       generator: MigrationGenerator,

@@ -73,10 +73,10 @@ export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
 /** Marks a SQLite file as this service's: never rename it. */
 export const FIRST_MIGRATION = 'migration-20260131000000-users-and-tasks'
 
-/** Nobody's aggregate: counts that rate-limiter-flexible keeps, on PostgreSQL alone. */
+/** Counters of rate-limiter-flexible; on PostgreSQL only, and not part of any aggregate. */
 export const RATE_LIMITS_TABLE = 'rate_limits'
 
-/** What a driver reads is not always what it was given: times are read as milliseconds, and SQLite knows no booleans. */
+/** Types as drivers return them: times as milliseconds, and booleans as numbers on SQLite. */
 type AsRead<Value> = Value extends Date ? number : Value extends boolean ? boolean | number : Value
 type Columns<Table> = {
   [Name in keyof Table]: ColumnType<AsRead<SelectType<Table[Name]>>, InsertType<Table[Name]>, UpdateType<Table[Name]>>
@@ -88,7 +88,7 @@ export interface Tables {
   task_lists: Columns<InferKyselyTable<typeof TaskListRecord>>
 }
 
-/** Every column but the key, those that have a default or may be null, too. */
+/** Every column except the key, including those with a default and nullable ones. */
 type NewRow<Name extends keyof Tables> = Required<Omit<Insertable<Tables[Name]>, 'id'>>
 
 /** Selects a column as milliseconds. */

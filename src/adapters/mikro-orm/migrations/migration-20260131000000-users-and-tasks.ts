@@ -30,7 +30,7 @@ export class UsersAndTasks extends Migration {
     this.addSql('drop table "users"')
   }
 
-  /** Keys of both kinds are never used again. */
+  /** Neither database reuses keys of these types. */
   #types() {
     const platform = this.driver.getPlatform()
     const key = platform.getIntegerTypeDeclarationSQL({ autoincrement: true })

@@ -2,7 +2,7 @@ import { Migration } from '@mikro-orm/migrations'
 import { PostgreSqlPlatform } from '@mikro-orm/postgresql'
 import { RATE_LIMITS_TABLE } from '../records.ts'
 
-/** Instances share PostgreSQL, and through it these counts; the columns are those of rate-limiter-flexible. */
+/** Counters that instances share in PostgreSQL, with the columns of rate-limiter-flexible. */
 export class RateLimits extends Migration {
   override up(): void {
     if (!this.#shared()) return

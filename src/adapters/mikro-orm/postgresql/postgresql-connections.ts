@@ -8,15 +8,15 @@ import { codeOf } from '../store-errors.ts'
 import { APPLICATION_NAME, type PostgresqlServers, PrimaryClient } from './postgresql-servers.ts'
 import { IDLE_IN_TRANSACTION } from './postgresql-session.ts'
 
-/** Of the server's session, in milliseconds. A client that waits longer is better told to come back, here and below. */
+/** Session settings of the server, in milliseconds. Clients that would wait longer get 503. */
 const SESSION_LIMITS = {
   statement_timeout: 10_000,
-  // A blocked statement blocks everything pipelined behind it, and keeps its backend although its request has given up.
+  // A blocked statement blocks everything pipelined behind it.
   lock_timeout: 2_000,
   idle_in_transaction_session_timeout: 10_000,
 }
 
-/** A transaction of the service waits for nothing but its event loop, and others wait for its locks. */
+/** A transaction waits for the event loop only, while other transactions wait for its locks. */
 const WRITER_LIMITS = { idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION }
 
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
@@ -25,15 +25,15 @@ const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 export interface PoolOptions {
   readonly size: number
   /**
-   * Off for a pooler that gives each transaction another connection, such as PgBouncer in transaction mode. Sessions are
-   * not ours then, so they get no limits from here either, which PgBouncer would refuse.
+   * False behind a pooler that assigns a server connection per transaction, such as PgBouncer in transaction mode. Session
+   * limits are not set then, because PgBouncer refuses them.
    */
   readonly preparedStatements: boolean
 }
 
 /**
- * Seconds, after which a connection gives way to a new one: to a server that has been added behind the same name, for
- * example. Instances that start together must not reconnect together.
+ * Seconds after which a connection is replaced, for example to reach a server added behind the same name. Jitter keeps
+ * instances that start together from reconnecting together.
  */
 const MAX_AGE = 30 * 60
 const JITTER = 0.2
@@ -41,12 +41,12 @@ const JITTER = 0.2
 /** In seconds. */
 const randomAge = (most: number) => most * (1 - JITTER * Math.random())
 
-/** Milliseconds until the next try to replace a connection that is too old. */
+/** Milliseconds between attempts to replace an old connection. */
 const REPLACE_AGAIN = 60_000
 
 /**
- * Connections of which each serves one transaction at a time; it connects when the first statement needs it. A
- * migration may take its time, so nothing here ends a statement but the server.
+ * A pool whose connections serve one transaction at a time and connect on demand. It has no query timeout, because migrations
+ * may take any time.
  */
 export function postgresqlPool(servers: PostgresqlServers, options: PoolOptions): pg.Pool {
   class PoolClient extends PrimaryClient {
@@ -61,7 +61,7 @@ export function postgresqlPool(servers: PostgresqlServers, options: PoolOptions)
     maxLifetimeSeconds: randomAge(MAX_AGE),
     Client: PoolClient as unknown as new () => pg.ClientBase,
   })
-  // A connection that the server drops must not end the process; the statement that meets it reports it.
+  // Without a listener, a dropped connection would end the process; the next statement reports it.
   pool.on('error', () => undefined)
   return pool
 }
@@ -84,7 +84,7 @@ interface Held {
 
 export interface Result<Row> {
   readonly rows: Row[]
-  /** What the server says that it did; of a transaction that failed, `COMMIT` makes `ROLLBACK`. */
+  /** The server's command tag: `ROLLBACK` for the `COMMIT` of a failed transaction. */
   readonly command: string
 }
 
@@ -204,7 +204,7 @@ export class SharedConnections implements Connection {
     return held
   }
 
-  /** The old one serves until the new one can, and longer where the server takes no new one. */
+  /** The old connection serves until the new one is ready. */
   #replace(place: number, old: Held): void {
     old.until = performance.now() + REPLACE_AGAIN
     const fresh = this.#open(place)
@@ -235,15 +235,15 @@ function typeParsers() {
   return types
 }
 
-/** PostgreSQL's: a write on a server that is read-only. */
+/** `read_only_sql_transaction`. */
 const READ_ONLY = '25006'
 
-/** pg's own, after which it has cut the connection. */
+/** Message of pg after a query timeout, which closes the connection. */
 const SILENT = 'Query read timeout'
 
 /**
- * The server's function that finds that a newer release has changed the type of a column since the statement was
- * prepared. Its message may be in any language.
+ * Server function that reports a prepared statement whose column types have changed, as in a migration. The message itself may
+ * be in any language.
  */
 const OUTDATED_PLAN = 'RevalidateCachedQuery'
 
@@ -273,7 +273,7 @@ class SharedClient extends PrimaryClient {
     })
   }
 
-  /** Whether a transaction is open on it that a pause must not end. */
+  /** Whether a transaction is open between two packets. */
   set pinned(pinned: boolean) {
     this.#pinned = pinned
     if (!pinned && this.#retired) void this.end()

@@ -6,7 +6,7 @@ import {
   type TransactionSettings,
 } from 'kysely'
 
-/** For MikroORM, whose migrations are transactions. */
+/** Dialect for MikroORM's migrations, which run in transactions. */
 export class RollbackTolerantDialect extends PostgresDialect {
   readonly #config: PostgresDialectConfig
 
@@ -21,7 +21,7 @@ export class RollbackTolerantDialect extends PostgresDialect {
 }
 
 class RollbackTolerantDriver extends PostgresDriver {
-  /** Kysely keeps the connection of a transaction that fails to begin, and the pool would wait for it when it ends. */
+  /** Kysely keeps the connection of a transaction that fails to begin; the pool could not end without it. */
   override async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
     try {
       await super.beginTransaction(connection, settings)
@@ -31,7 +31,7 @@ class RollbackTolerantDriver extends PostgresDriver {
     }
   }
 
-  /** The server rolls back what it has cut; an error here would keep the connection from the pool, which waits for it. */
+  /** Ignores rollback errors on a dead connection, or the pool never gets it back. */
   override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
     await super.rollbackTransaction(connection).catch(() => undefined)
   }

@@ -6,38 +6,37 @@ import { SessionClient } from './postgresql-session.ts'
 
 export const APPLICATION_NAME = 'task-management-api'
 
-/** How long a server may say nothing, in milliseconds. It counts only beyond the server's own limit. */
+/** Milliseconds to wait for a server; longer than the limits that the server itself enforces. */
 export interface Timeouts {
-  /** While a connection is made. */
+  /** For a connection. */
   readonly connect: number
-  /** To a statement. */
+  /** For the answer to a statement. */
   readonly answer: number
 }
 
 export const TIMEOUTS: Timeouts = { connect: 5_000, answer: 12_000 }
 
-/** Milliseconds. The next host is tried as well when one has not answered by then: it may be cut off from the network. */
+/** Milliseconds until the next host is tried as well, because a host that is cut off does not answer. */
 const HEAD_START = 250
 
-/** Milliseconds between two searches: each logs in to every server, which are busy with a failover. */
+/** Milliseconds between two searches, each of which logs in to every server. */
 const PAUSE = 100
 
-/** Milliseconds. A single server that has become read-only may go on serving reads, so it is left this often at most. */
+/** Milliseconds between two departures from a single read-only server, which may keep serving reads. */
 const LEAVE_INTERVAL = 1_000
 
 const LEFT = 'Connection terminated: the server was left'
 
-/** Names each host that was tried, with its port and the reason. */
+/** The message names each host and port with the reason. */
 export class NoPrimary extends Error {}
 
-/** Also of a standby. */
+/** A read-only primary or a standby. */
 export class ReadOnlyServer extends Error {
-  override readonly message = 'it takes no writes'
+  override readonly message = 'it is read-only'
 }
 
 /**
- * The servers of one DATABASE_URL, of which one at a time, the primary, serves every connection: connections to different
- * servers would answer differently.
+ * The servers of one DATABASE_URL. One of them, the primary, serves every connection, because others may return stale rows.
  */
 export class PostgresqlServers {
   readonly target: PostgresqlTarget
@@ -47,7 +46,7 @@ export class PostgresqlServers {
   #primary: Promise<DatabaseHost> | undefined
   #pause: Promise<unknown> = Promise.resolve()
   #left = Number.NEGATIVE_INFINITY
-  /** How often the connections were closed. */
+  /** Number of times that all connections were closed. */
   #departures = 0
 
   constructor(target: PostgresqlTarget, timeouts = TIMEOUTS) {
@@ -57,7 +56,7 @@ export class PostgresqlServers {
   }
 
   /**
-   * The host that takes writes, which is searched for where there is a choice.
+   * Returns the host that accepts writes; searches for it if there are several.
    *
    * @throws NoPrimary
    */
@@ -70,21 +69,20 @@ export class PostgresqlServers {
     return this.#departures
   }
 
-  /** The host that was the primary may be none any more: looks for it before the next connection. */
+  /** Searches for the primary again before the next connection. */
   doubt(): void {
     this.#primary = undefined
   }
 
   /**
-   * Closes every connection, each after the answers to what it has sent: the server is gone, or takes no writes any more,
-   * and what it would answer is out of date.
+   * Closes every connection after the answers to what was sent, because the server is gone or no longer the primary.
    */
   leave(): void {
     this.doubt()
     this.#closeAll()
   }
 
-  /** Leaves a server that has refused a write because it is read-only. */
+  /** Leaves a server that refused a write as read-only. */
   leaveReadOnly(): void {
     const now = performance.now()
     if (!this.target.readWrite && now < this.#left + LEAVE_INTERVAL) return
@@ -137,7 +135,7 @@ export class PostgresqlServers {
   }
 }
 
-/** Tries the hosts in order, each once the one before has failed or has had a head start. */
+/** Tries the hosts in order, each when the previous one has failed or its head start is over. */
 async function firstWritable(
   hosts: readonly DatabaseHost[],
   probe: (host: DatabaseHost) => Promise<void>,
@@ -161,27 +159,27 @@ async function firstWritable(
   })
 }
 
-/** Before it connects. All else is the same for every host. */
+/** Sets the host of a client that has not connected yet. */
 function pointAt(client: pg.Client, { host, port }: DatabaseHost): void {
   Object.assign(client, { host, port })
-  // The parameters are what the password file is searched by.
+  // pg looks up the password file by these parameters.
   Object.assign((client as unknown as { connectionParameters: object }).connectionParameters, { host, port })
 }
 
 type ConnectCallback = ((error: Error) => void) | ((error: null, client: pg.Client) => void)
 
-/** A connection to the primary, wherever that is when it connects. */
+/** A connection to the host that is the primary when it connects. */
 export class PrimaryClient extends SessionClient {
   readonly #servers: PostgresqlServers
-  /** Whether it has served. */
+  /** Whether it was connected once. */
   protected established = false
-  /** Whether the service has ended it. */
+  /** Whether the service has closed it. */
   protected ended = false
 
   constructor(servers: PostgresqlServers, config: pg.ClientConfig) {
     super({ ...config, connectionString: servers.target.url, connectionTimeoutMillis: servers.timeouts.connect })
     this.#servers = servers
-    // The statement that meets a broken connection reports it; unheard, the event would end the process.
+    // Without a listener, a broken connection would end the process; the next statement reports it.
     this.on('error', () => undefined)
   }
 
@@ -217,7 +215,7 @@ export class PrimaryClient extends SessionClient {
     return this
   }
 
-  /** While it connects, the driver would not notice that it is closed. */
+  /** pg does not notice `end` while it connects. */
   #demandOpen(): void {
     if (this.ended) throw new Error('Connection terminated')
   }
@@ -231,7 +229,7 @@ export class PrimaryClient extends SessionClient {
     return undefined
   }
 
-  /** Tells those who hold the connection, and ends it once everything that was sent is answered. */
+  /** Notifies listeners, and closes the connection once everything sent is answered. */
   leave(): void {
     this.emit('error', new Error(LEFT))
     if (!this.ended) void this.end()

@@ -1,14 +1,13 @@
 import pg from 'pg'
 
 /**
- * Sent when a connection starts. Poolers take these parameters too, and keep them for each of their clients; `pg` sends
- * `client_encoding` by itself.
+ * Startup parameters, which poolers keep for each client. `pg` sends `client_encoding` by itself.
  */
 const STARTUP_PARAMETERS = { DateStyle: 'ISO, MDY', TimeZone: 'UTC' }
 
-/** Settings that a role or a database may have changed, with the value that the service relies on. */
+/** Values that the service relies on, because a role or a database may change the defaults. */
 const SETTINGS: Readonly<Record<string, string>> = {
-  // Any other makes updates of one row fail when they come at the same time.
+  // At any other level, concurrent updates of one row fail.
   default_transaction_isolation: 'read committed',
   standard_conforming_strings: 'on',
   // A statement sent while the server closes an idle session has an unknown outcome. Since PostgreSQL 14.
@@ -21,7 +20,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
 const SYNCHRONOUS_COMMIT =
   "case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end"
 
-/** Skips the settings that the version of the server does not know. */
+/** Skips settings unknown to the server's version. */
 const SET = `select set_config(name, wanted, false) from pg_settings join (values
   ${Object.entries(SETTINGS)
     .map(([name, wanted]) => `('${name}', '${wanted}')`)
@@ -36,18 +35,18 @@ const CHECK = `select current_setting('server_encoding') as server_encoding,
 export const IDLE_IN_TRANSACTION = 2_000
 
 /**
- * Begins a transaction of a session that other clients use as well: its settings are not ours, so the transaction
- * brings what it relies on.
+ * Begins a transaction in a session shared with other clients. The session's settings are unknown, so the transaction sets
+ * those it relies on.
  */
 export const BEGIN_IN_SHARED_SESSION = `begin isolation level read committed;
   select set_config('synchronous_commit', ${SYNCHRONOUS_COMMIT}, true),
     set_config('idle_in_transaction_session_timeout', '${IDLE_IN_TRANSACTION}', true)`
 
-/** A connection whose session has the settings that the service relies on, whatever the role and the database have. */
+/** A connection whose session has the settings that the service relies on. */
 export class SessionClient extends pg.Client {
-  /** Whether a pooler lends the session: then it keeps its settings, and nothing here relies on them. */
+  /** Whether a pooler lends the session; its settings are left alone then. */
   sharesSession = true
-  /** Whether the server was a standby, or read-only by its settings, when the session was prepared. */
+  /** Whether the server was read-only when the session was prepared, for example as a standby. */
   readOnly = false
 
   /** Overrides the method that `pg` builds its first message with. */
@@ -63,7 +62,7 @@ export class SessionClient extends pg.Client {
    * @throws Error that names the setting and what it must be
    */
   async prepareSession(timeout: number): Promise<void> {
-    // A pooler tells another process id than the server, and its sessions serve other clients next.
+    // A pooler reports another process id than the server.
     const { processID } = this as unknown as { readonly processID: number | null }
     const text = `select pg_backend_pid() as pid; ${SET} where pg_backend_pid() = ${processID ?? 0}; ${CHECK}`
     const query = { text, query_timeout: timeout }
@@ -75,7 +74,7 @@ export class SessionClient extends pg.Client {
 }
 
 function verify(settings: Readonly<Record<string, string>>): void {
-  // In any other encoding a character is not what it is here, or can't be stored.
+  // Other encodings cannot store every character.
   if (settings.server_encoding !== 'UTF8') throw new Error('its encoding is not UTF8')
   if (settings.client_encoding !== 'UTF8') throw new Error('its client_encoding must be UTF8')
   if (settings.session_replication_role === 'replica') {

@@ -18,42 +18,42 @@ import { MIGRATIONS_TABLE } from '../records.ts'
 import { codeOf, reasonOf } from '../store-errors.ts'
 import { ForeignFile, refuseForeign } from './sqlite-file.ts'
 
-/** Its message is one line for the operator. Nothing has changed. */
+/** The message is one line for the operator. Nothing was changed. */
 export class BackupRefused extends OperatorError {}
 
-/** Is told now and then how much was copied, from 0 to 1. */
+/** Receives the copied fraction, from 0 to 1. */
 export type Progress = (done: number) => void
 
 /**
- * Copies a database as it is when the copy begins, while others read and write it. `file` is there only when the copy
- * is complete and sound; it is one file, with nothing beside it.
+ * Copies a snapshot of a database that other processes may read and write meanwhile. Creates `file`, a single file, only when
+ * the copy is complete and verified.
  *
  * @throws BackupRefused
  */
 export async function backupSqlite(database: string, file: string, progress: Progress): Promise<void> {
-  if (existsSync(file)) throw new BackupRefused(`${resolve(file)} exists already, and is left as it is.`)
-  await inOneLine(`${resolve(file)} is not written`, () =>
+  if (existsSync(file)) throw new BackupRefused(`${resolve(file)} already exists and was left unchanged.`)
+  await withBackupErrors(`${resolve(file)} is not written`, () =>
     withCopy(database, `${resolve(file)}.partial`, progress, (copy) => renameDurably(copy, file)),
   )
 }
 
 export interface Restored {
-  /** Where the replaced database is now; nothing where there was none. */
+  /** Path of the previous database, if there was one. */
   readonly replaced: string | undefined
-  /** The ids given since the backup are unknown, so every id counter is higher by a million. */
+  /** The ids assigned since the backup are unknown, so every id counter was raised by a million. */
   readonly idsUnknown: boolean
 }
 
 /**
  * Replaces a database that no process has open with a copy of a backup, and keeps the previous database beside it.
  *
- * @param now for the name of what is kept
+ * @param now part of the previous database's new name
  * @throws BackupRefused
  */
 export function restoreSqlite(database: string, file: string, now: Date, progress: Progress): Promise<Restored> {
   const target = existsSync(database) ? realpathSync(database) : resolve(database)
   const replacedPath = `${target}.replaced-${now.toISOString().replace(/\W/g, '')}`
-  return inOneLine(`${target} is left as it is`, async () => {
+  return withBackupErrors(`${target} is left as it is`, async () => {
     const present = existsSync(target) ? openExclusively(target) : undefined
     try {
       return await withCopy(file, `${target}.restoring`, progress, (copy) => {
@@ -66,8 +66,8 @@ export function restoreSqlite(database: string, file: string, now: Date, progres
   })
 }
 
-/** @throws BackupRefused for what goes wrong on the disk or in the database */
-async function inOneLine<Result>(outcome: string, work: () => Promise<Result>): Promise<Result> {
+/** @throws BackupRefused for an error of the disk or the database */
+async function withBackupErrors<Result>(outcome: string, work: () => Promise<Result>): Promise<Result> {
   try {
     return await work()
   } catch (error) {
@@ -76,7 +76,7 @@ async function inOneLine<Result>(outcome: string, work: () => Promise<Result>): 
   }
 }
 
-const notOwn = (path: string) => new BackupRefused(`${resolve(path)} is no database of this service.`)
+const notOwn = (path: string) => new BackupRefused(`${resolve(path)} is not a database of this service.`)
 
 /** @throws BackupRefused */
 function requireOwn(path: string): void {
@@ -87,7 +87,7 @@ function requireOwn(path: string): void {
   }
 }
 
-/** The copy is sound when it is used, and removed when it is still there after that. */
+/** Verifies the copy before it is used, and removes it afterwards unless it was renamed. */
 async function withCopy<Result>(
   from: string,
   copy: string,
@@ -97,7 +97,7 @@ async function withCopy<Result>(
   for (const needed of [resolve(from), dirname(copy)]) {
     if (!existsSync(needed)) throw new BackupRefused(`There is no ${needed}.`)
   }
-  if (existsSync(copy)) throw new BackupRefused(`${copy} is in the way: another command writes it, or was interrupted.`)
+  if (existsSync(copy)) throw new BackupRefused(`${copy} exists: another command is writing it, or was interrupted.`)
   requireOwn(from)
   // The copy holds personal data, so only its owner may read it.
   closeSync(openSync(copy, 'wx', 0o600))
@@ -110,7 +110,7 @@ async function withCopy<Result>(
   }
 }
 
-/** Pages that are copied before anything else gets its turn. */
+/** Pages copied per turn of the event loop. */
 const PAGES_AT_ONCE = 1_000
 
 async function copyOnline(from: string, to: string, progress: Progress): Promise<void> {
@@ -133,7 +133,7 @@ async function copyOnline(from: string, to: string, progress: Progress): Promise
 function checkCopy(from: string, copy: string): void {
   const database = new BetterSqlite3(copy)
   try {
-    // A copy with a log of its own would be two files.
+    // Merge the WAL so the backup is one file.
     database.pragma('journal_mode = delete')
     const sound =
       database.pragma('integrity_check', { simple: true }) === 'ok' &&
@@ -155,7 +155,7 @@ function openExclusively(path: string): BetterSqlite3.Database | undefined {
   const database = new BetterSqlite3(path, { timeout: 0 })
   try {
     requireOwn(path)
-    // It takes in its log, and is refused while another connection is open, even one that does nothing.
+    // Merges the WAL, and fails while any other connection is open.
     database.pragma('journal_mode = delete')
     database.exec('begin exclusive')
     return database
@@ -168,22 +168,22 @@ function openExclusively(path: string): BetterSqlite3.Database | undefined {
   }
 }
 
-/** Added to each id counter when the ids given since the backup are unknown. */
+/** Added to each id counter when the ids assigned since the backup are unknown. */
 const UNKNOWN_IDS = 1_000_000
 /** The next id is the largest that JSON numbers hold exactly. */
 const LARGEST_COUNTER = Number.MAX_SAFE_INTEGER - 1
 
 /**
- * Ids are never used again, and neither are those given since the backup: a token may still name one.
+ * Raises the id counters so that ids assigned since the backup are not reused: a token may still name one.
  *
- * @returns whether those are unknown
+ * @returns whether the ids assigned since the backup are unknown
  */
 function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): boolean {
   const given = present ? readCounters(present) : { sound: false, counters: {} }
   const database = new BetterSqlite3(copy)
   try {
     const kept = readCounters(database).counters
-    // Counters only grow: a lower one shows that the replaced database is no later state of the backup.
+    // Counters only grow: a lower one shows that the previous database is not a later state of the backup.
     const known =
       given.sound && Object.entries(kept).every(([name, counter]) => (given.counters[name] ?? -1) >= counter)
     const update = database.prepare('update sqlite_sequence set seq = ? where name = ?')
@@ -200,7 +200,7 @@ function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): bo
 }
 
 interface Counters {
-  /** The highest id that each table gave, where it can be read. */
+  /** The highest id assigned in each table, where readable. */
   readonly counters: Readonly<Record<string, number>>
   /** The database is not damaged, and no counter is missing. */
   readonly sound: boolean
@@ -232,7 +232,7 @@ function readCounter(database: BetterSqlite3.Database, table: string): number | 
   }
 }
 
-/** What SQLite keeps beside a database. Beside another one it would be taken for that one's. */
+/** Files of SQLite beside a database. A leftover WAL would be applied to the new database. */
 const COMPANIONS = ['-wal', '-shm', '-journal']
 
 function putInPlace(copy: string, target: string, replacedPath: string): string | undefined {
@@ -241,7 +241,7 @@ function putInPlace(copy: string, target: string, replacedPath: string): string 
     const { mode, uid, gid } = statSync(target)
     chmodSync(copy, mode)
     chownSync(copy, uid, gid)
-    // A second name, so that there is no moment without a database, which a service would make anew.
+    // Link first, so that the path always leads to a database: a service that starts meanwhile would create an empty one.
     linkSync(target, replacedPath)
   }
   for (const companion of COMPANIONS.filter((suffix) => existsSync(target + suffix))) {

@@ -1,7 +1,7 @@
 import type BetterSqlite3 from 'better-sqlite3'
 import { CompiledQuery, type DatabaseConnection, SqliteAdapter, SqliteDialect, SqliteDriver } from 'kysely'
 
-/** For MikroORM, whose migrations are transactions. */
+/** Dialect for MikroORM's migrations, which run in transactions. */
 export class ImmediateTransactionDialect extends SqliteDialect {
   readonly #database: BetterSqlite3.Database
 
@@ -20,8 +20,8 @@ export class ImmediateTransactionDialect extends SqliteDialect {
 }
 
 /**
- * Kysely locks the only connection of a database for a transaction, and never unlocks it when the transaction fails to
- * begin. Migrations run one after the other, so they need no such lock.
+ * Kysely locks the only connection for a transaction and never unlocks it if the transaction fails to begin. Migrations run
+ * one after the other, so they need no such lock.
  */
 class UnlockedAdapter extends SqliteAdapter {
   override get supportsMultipleConnections(): boolean {
@@ -37,12 +37,12 @@ class ImmediateTransactionDriver extends SqliteDriver {
     this.#database = database
   }
 
-  /** Takes the write lock first: one that began as a reader fails at once when another process wrote meanwhile. */
+  /** Takes the write lock first: a transaction that begins as a reader fails if another process writes before it does. */
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
   }
 
-  /** SQLite has rolled back already when the disk is full; a second one would hide the reason. */
+  /** SQLite rolls back by itself when the disk is full; the error of a second rollback would hide the reason. */
   override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
     if (this.#database.inTransaction) await super.rollbackTransaction(connection)
   }

@@ -2,7 +2,7 @@ import { realpathSync, statSync } from 'node:fs'
 import BetterSqlite3 from 'better-sqlite3'
 import { FIRST_MIGRATION, MIGRATIONS_TABLE } from '../records.ts'
 
-/** How long to wait for another process that writes, in milliseconds. */
+/** Milliseconds to wait for the write lock of another process. */
 export const BUSY_TIMEOUT = 1_000
 
 /** The file holds tables of another program. */
@@ -13,15 +13,13 @@ export class ForeignFile extends Error {
 }
 
 /**
- * Refuses a database of another program, and leaves it as it is. A file that is missing, is empty or has no tables may
- * become ours.
+ * Refuses a database of another program without changing it. Accepts a file that is missing, empty or without tables.
  *
  * @throws ForeignFile
  */
 export function refuseForeign(path: string): void {
   if (sizeOf(path) === 0) return
-  // A connection that can write takes a leftover log into the database when it closes; one that cannot leaves an
-  // empty log behind.
+  // A writable connection merges a leftover WAL into the database when it closes; a read-only one leaves an empty WAL behind.
   const readonly = sizeOf(`${path}-wal`) > 0
   const database = new BetterSqlite3(path, { readonly, fileMustExist: true, timeout: BUSY_TIMEOUT })
   try {
@@ -46,15 +44,15 @@ function isOwn(database: BetterSqlite3.Database): boolean {
 /** Milliseconds between two comparisons. */
 const COMPARE_EVERY = 1_000
 
-/** The part of a logger that is needed here. */
+/** The part of a logger used here. */
 export interface FileLog {
   info(details: object, message: string): void
   error(details: object, message: string): void
 }
 
 /**
- * Whether the path of an open database, and those of its log and its index, still lead to the files that were opened. A
- * file that was removed takes writes, and is gone with them when it is closed. Logs each change once.
+ * Tells whether the paths of an open database, its WAL and its index still lead to the opened files. A removed file accepts
+ * writes and disappears with them when it is closed. Logs each change once.
  */
 export class OpenFiles {
   readonly #files: readonly { readonly path: string; readonly identity: string | undefined }[]
@@ -62,7 +60,7 @@ export class OpenFiles {
   readonly #timer: NodeJS.Timeout
   #replaced: string | undefined
 
-  /** @param path of a database that is open, in its write-ahead mode */
+  /** @param path of a database that is open in WAL mode */
   constructor(path: string, log: FileLog) {
     const real = realpathSync(path)
     this.#files = [path, `${real}-wal`, `${real}-shm`].map((file) => ({ path: file, identity: identityOf(file) }))
@@ -70,7 +68,7 @@ export class OpenFiles {
     this.#timer = setInterval(() => this.compare(), COMPARE_EVERY).unref()
   }
 
-  /** By the last comparison. */
+  /** Result of the last comparison. */
   get inPlace(): boolean {
     return this.#replaced === undefined
   }
@@ -80,10 +78,7 @@ export class OpenFiles {
     const replaced = this.#files.find(({ path, identity }) => identityOf(path) !== identity)?.path
     if (replaced !== undefined && this.#replaced === undefined) {
       const until = 'until the same file is back or the service restarts'
-      this.#log.error(
-        {},
-        `${replaced} was removed or replaced under the service: no request is served from it ${until}`,
-      )
+      this.#log.error({}, `${replaced} was removed or replaced under the service: requests get 503 ${until}`)
     }
     if (replaced === undefined && this.#replaced !== undefined) this.#log.info({}, `${this.#replaced} is back`)
     this.#replaced = replaced
@@ -95,10 +90,10 @@ export class OpenFiles {
   }
 }
 
-/** Device and inode; nothing where the path leads to no file. */
+/** Device and inode; undefined without a file. */
 function identityOf(path: string): string | undefined {
   try {
-    // The numbers of some file systems are larger than a double holds exactly.
+    // Some file systems use numbers beyond 2^53.
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false })
     return stat && `${stat.dev}:${stat.ino}`
   } catch {
