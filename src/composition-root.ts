@@ -84,7 +84,7 @@ export async function startService(
     const hasher = passwordHasher(passwords, process.concurrency)
     const warnOfLocalCounts = (err: unknown) =>
       log.warn({ err }, 'Login counts in PostgreSQL are unavailable; limiting per process')
-    const counts = database.pool && new SharedCounts(database.pool, warnOfLocalCounts)
+    const counts = database.pool && new SharedCounts(database.pool, warnOfLocalCounts, { schema: database.schema })
     const container = compose({
       tasks: () => database.tasks,
       users: () => database.users,

@@ -107,6 +107,20 @@ describe('Counts in PostgreSQL', () => {
     expect(await limiter.count('a')).to.include({ exceeded: true, remaining: 0 })
   })
 
+  it('are in the schema of the tables, whatever the search path of a session', async () => {
+    const statements: string[] = []
+    const recording: Queryable = {
+      query: (statement) => {
+        statements.push(statement.text)
+        return database.pool.query(statement)
+      },
+    }
+    const counts = new SharedCounts(recording, () => undefined, { schema: 'public' })
+    await rateLimiter({ name: 'schema', allowed: 2, window: 60 }, counts).count('a')
+    expect(statements.filter((text) => !text.includes('"public"."rate_limits"'))).to.deep.equal([])
+    expect(statements).to.not.deep.equal([])
+  })
+
   it('contain no e-mail address', async () => {
     const allKeys = { text: 'select key from rate_limits', values: [] }
     const keys = async () => (await database.pool.query(allKeys)).rows.map((row) => (row as { key: string }).key)

@@ -8,7 +8,8 @@ import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
-import { MIGRATIONS, postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
+import { aTaskDraft } from '#test/builders.ts'
+import { anOwner, MIGRATIONS, postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
 
 for (const { name, databaseUrl } of [sqlite, postgresql]) {
@@ -172,6 +173,8 @@ describe('The schema on PostgreSQL', () => {
       const database = await openDatabase(ours)
       expect(await database.migrate()).to.deep.equal(applied)
       expect(await database.upToDate()).to.equal(true)
+      const task = (await database.tasks.add(aTaskDraft({ ownerId: await anOwner(database) }))).snapshot()
+      await database.tasks.remove(task)
       await database.close()
     }
     for (const table of ['users', 'mikro_orm_migrations']) expect(await schemasOf(table), table).to.deep.equal(['ours'])

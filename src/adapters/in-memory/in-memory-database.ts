@@ -7,6 +7,7 @@ export function inMemoryDatabase() {
     tasks: new InMemoryTaskRepository(),
     users: new InMemoryUserRepository(),
     pool: undefined,
+    schema: undefined,
     pending: () => ({ reads: 0, writes: 0 }),
     ping: async () => {},
     migrate: async () => [],

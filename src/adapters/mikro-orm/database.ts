@@ -33,6 +33,8 @@ export interface Database {
   readonly users: UserRepository
   /** PostgreSQL pool, for shared limits. */
   readonly pool: pg.Pool | undefined
+  /** Schema of the tables on PostgreSQL. */
+  readonly schema: string | undefined
   pending(): Pending
   /** Reads a table. @throws StoreUnavailable */
   ping(): Promise<void>
@@ -71,6 +73,7 @@ export async function openDatabase(
     tasks: new MikroOrmTaskRepository(store),
     users: new MikroOrmUserRepository(store),
     pool: connections.pool,
+    schema,
     pending: () => store.pending(),
     async ping() {
       await ping().catch((error) => {

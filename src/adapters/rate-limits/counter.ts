@@ -33,6 +33,7 @@ export class Counter {
           ...quota,
           storeClient: client,
           storeType: 'client',
+          ...(client.schema !== undefined && { schemaName: client.schema }),
           tableName: TABLE,
           tableCreated: true,
         })

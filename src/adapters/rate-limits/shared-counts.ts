@@ -27,23 +27,29 @@ type Count<Counters, Result> = (counters: Counters) => Promise<Result>
 
 /** Counts shared in PostgreSQL behind a circuit breaker, so that logins do not wait while PostgreSQL does not respond. */
 export class SharedCounts {
-  readonly #pool: Queryable
   readonly #unavailable: (error: unknown) => void
   readonly #timing: Timing
+  /** Drops the statement names of rate-limiter-flexible, because a pooler may forget prepared statements. */
+  readonly client: {
+    /** Schema of the counters; without one, the search path of each session decides. */
+    readonly schema: string | undefined
+    query(statement: { readonly text: string; readonly values: unknown[] }): ReturnType<Queryable['query']>
+  }
   /** Set while the circuit is open. */
   #retryAt: number | undefined
 
   /** @param unavailable called each time the circuit opens, because limits are looser while it is open */
-  constructor(pool: Queryable, unavailable: (error: unknown) => void, timing: Partial<Timing> = {}) {
-    this.#pool = pool
+  constructor(
+    pool: Queryable,
+    unavailable: (error: unknown) => void,
+    { schema, ...timing }: Partial<Timing> & { readonly schema?: string | undefined } = {},
+  ) {
     this.#unavailable = unavailable
     this.#timing = { ...TIMING, ...timing }
-  }
-
-  /** Drops the statement names of rate-limiter-flexible, because a pooler may forget prepared statements. */
-  readonly client = {
-    query: ({ text, values }: { text: string; values: unknown[] }) =>
-      this.#pool.query({ text, values, query_timeout: QUERY_TIMEOUT }),
+    this.client = {
+      schema,
+      query: ({ text, values }) => pool.query({ text, values, query_timeout: QUERY_TIMEOUT }),
+    }
   }
 
   /**
