@@ -14,14 +14,14 @@ import { sqlite } from '#test/adapter-sets.ts'
 import { expectRejection, outcomes } from '#test/contracts/repositories.ts'
 
 const insert = (text: string) => statement('insert into notes (text) values (?) returning id', [text])
-/** Of a parent that is not there, which SQLite finds out when it commits. */
+/** Violates a deferred foreign key, which SQLite checks at the commit. */
 const insertOrphan = (text: string) =>
   statement('insert into notes (text, parent) values (?, 999) returning id', [text])
 const allTexts = statement('select text from notes order by id')
 
 let database: BetterSqlite3.Database
 let ran: string[]
-/** Another process, which sees only what is committed. */
+/** Another connection, which sees committed rows only. */
 let onlooker: BetterSqlite3.Database
 
 function openNotes() {
@@ -48,7 +48,7 @@ const notes = () => onlooker.prepare('select text from notes order by id').pluck
 const count = (sql: string) => ran.filter((each) => each === sql).length
 
 describe('A batcher', () => {
-  /** The batcher that began, each with how to end it. */
+  /** The groups that began, each with a function that ends it. */
   let begun: { readonly size: number; readonly end: () => void }[]
   let batcher: Batcher<string>
 
@@ -63,7 +63,7 @@ describe('A batcher', () => {
 
   const sizes = () => begun.map(({ size }) => size)
 
-  it('take what comes until the sockets that are ready were read, and begin once for it', async () => {
+  it('runs the jobs of one event-loop turn as one group', async () => {
     const all = [batcher.add('one'), batcher.add('two')]
     await new Promise<void>((later) => process.nextTick(later))
     await Promise.resolve()
@@ -75,7 +75,7 @@ describe('A batcher', () => {
     expect(await Promise.all(all)).to.deep.equal(['one', 'two', 'three'])
   })
 
-  it('are under way at a time as many as may be, and no more', async () => {
+  it('runs at most the allowed number of groups at a time', async () => {
     const all: Promise<unknown>[] = []
     for (const work of ['one', 'two', 'three', 'four']) {
       all.push(batcher.add(work))
@@ -103,19 +103,19 @@ describe('Writes that share a commit', () => {
 
   const note = (text: string) => writes.add((run) => run(insert(text)))
 
-  it('are one transaction where they come at the same time', async () => {
+  it('form one transaction if they are concurrent', async () => {
     await Promise.all(['one', 'two', 'three'].map(note))
     expect(notes()).to.deep.equal(['one', 'two', 'three'])
     expect([count('begin immediate'), count('commit')]).to.deep.equal([1, 1])
   })
 
-  it('are answered with what each found', async () => {
+  it('return the rows that each of them found', async () => {
     const texts = (run: Run) => run(allTexts)
     const answers = await Promise.all([writes.add(texts), note('one'), writes.add(texts)])
     expect(answers).to.deep.equal([[], [{ id: 1 }], [{ text: 'one' }]])
   })
 
-  it('are answered only after the commit', async () => {
+  it('resolve only after the commit', async () => {
     const seen: unknown[] = []
     const first = note('one').then(() => seen.push(notes()))
     const second = writes.add((run) => {
@@ -126,7 +126,7 @@ describe('Writes that share a commit', () => {
     expect(seen).to.deep.equal([[], ['one', 'two']])
   })
 
-  it('harm no other when one fails, which leaves nothing behind', async () => {
+  it('succeed although another one fails, which is rolled back', async () => {
     const mistake = new Error('a mistake')
     const half = writes.add((run) => {
       run(insert('half'))
@@ -140,7 +140,7 @@ describe('Writes that share a commit', () => {
     expect(count('commit')).to.equal(1)
   })
 
-  it('all fail when their commit does, and those after them do not', async () => {
+  it('all fail if their commit fails, and later ones succeed', async () => {
     const orphan = writes.add((run) => run(insertOrphan('two')))
     const { reasons } = await outcomes([note('one'), orphan, note('three')])
     expect(reasons).to.have.length(3)
@@ -156,9 +156,9 @@ describe('Writes that share a commit', () => {
     ['SQLITE_IOERR_WRITE', Error],
     ['SQLITE_FULL', Error],
   ] as const) {
-    it(`are rejected with ${kind.name} when their commit fails with ${code}`, async () => {
+    it(`reject with ${kind.name} if their commit fails with ${code}`, async () => {
       const broken = Object.assign(new Error('disk I/O error'), { code })
-      // The disk of a test does not fail: this commit rolls back instead, and says otherwise.
+      // Simulates a failing disk: this commit rolls back and throws the disk's error.
       const { transaction } = database
       database.transaction = ((work: (given: never) => unknown) => {
         const failing = (given: never) => {
@@ -183,7 +183,7 @@ describe('Writes that share a commit', () => {
     })
   }
 
-  it('are not done when the disk fails before their commit', async () => {
+  it('reject with the error of a disk that fails before their commit', async () => {
     const broken = Object.assign(new Error('disk I/O error'), { code: 'SQLITE_IOERR_FSYNC' })
     const failing = writes.add(() => {
       throw broken
@@ -191,7 +191,7 @@ describe('Writes that share a commit', () => {
     expect(await failing.catch((error) => error)).to.equal(broken)
   })
 
-  it('all fail when another process keeps the file, and those after them do not', async () => {
+  it('all fail while another process locks the file, and later ones succeed', async () => {
     database.pragma('busy_timeout = 0')
     onlooker.exec('begin immediate')
     const { reasons } = await outcomes([note('one'), note('two')])
@@ -202,7 +202,7 @@ describe('Writes that share a commit', () => {
     expect(notes()).to.deep.equal(['three'])
   })
 
-  it('are unavailable when SQLite takes all of them back by itself, each with its own reason', async () => {
+  it('reject with StoreUnavailable if SQLite rolls back their transaction by itself', async () => {
     const noRoom = new Error('the disk is full')
     const full = writes.add(() => {
       database.exec('rollback')
@@ -219,7 +219,7 @@ describe('Writes that share a commit', () => {
     expect(notes()).to.deep.equal(['four'])
   })
 
-  it('form the next group while one is committed', async () => {
+  it('form the next group while the previous one is being committed', async () => {
     const late: Promise<unknown>[] = []
     await writes.add((run) => {
       run(insert('one'))
@@ -231,7 +231,7 @@ describe('Writes that share a commit', () => {
     expect(count('begin immediate')).to.equal(2)
   })
 
-  it('are bounded: in one group, and while they wait', async () => {
+  it('are bounded in each group and in the queue', async () => {
     const { MAX_GROUP_SIZE, MAX_WAITING } = Batcher
     const nothing = () => writes.add(() => undefined)
     const waiting = Promise.all(Array.from({ length: MAX_WAITING }, nothing))
@@ -245,7 +245,7 @@ describe('Writes that share a commit', () => {
   })
 })
 
-describe('Reads that come at the same time', () => {
+describe('Concurrent reads', () => {
   openNotes()
 
   let reads: Batcher<Job>
@@ -257,7 +257,7 @@ describe('Reads that come at the same time', () => {
 
   const texts = () => reads.add((run) => run(allTexts))
 
-  it('see one moment, that at which the first of them is done', async () => {
+  it('share the snapshot that the first of them takes', async () => {
     const before = texts()
     onlooker.exec("insert into notes (text) values ('two')")
     const meanwhile = reads.add(() => onlooker.exec("insert into notes (text) values ('three')"))
@@ -266,14 +266,14 @@ describe('Reads that come at the same time', () => {
     expect(await texts()).to.deep.equal([...seen, { text: 'three' }])
   })
 
-  it('are in no transaction alone, and in one together', async () => {
+  it('share a transaction; a single read has none', async () => {
     await texts()
     expect(count('begin')).to.equal(0)
     await Promise.all([texts(), texts()])
     expect([count('begin'), count('commit')]).to.deep.equal([1, 1])
   })
 
-  it('harm no other when one fails', async () => {
+  it('succeed although another one fails', async () => {
     const wrong = reads.add((run) => run(statement('select nothing from nowhere')))
     const { succeeded, reasons } = await outcomes([texts(), wrong, texts()])
     expect(succeeded).to.equal(2)

@@ -24,12 +24,12 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
 
     afterEach(() => orm.close())
 
-    /** What only instances on several machines need. */
+    /** The table that only instances on several machines need. */
     const shared = name === 'PostgreSQL' ? ['rate_limits'] : []
     const difference = () => orm.schema.getUpdateSchemaSQL({ wrap: false })
     const tables = async () => (await orm.em.fork().execute(tableNames[name] as string)).map((row) => row.name)
 
-    it('yield exactly the tables that the records describe', async () => {
+    it('create exactly the tables that the records describe', async () => {
       expect(await difference()).not.to.equal('')
       await orm.migrator.up()
       expect(await difference()).to.equal('')
@@ -37,7 +37,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(await difference()).to.include('tasks_owner_id_id_index')
     })
 
-    it('go up, down again without a trace, and up once more', async () => {
+    it('can be applied, reverted completely, and applied again', async () => {
       await orm.migrator.up()
       const records = [...orm.getMetadata().getAll().values()].map(({ tableName }) => tableName)
       expect(await tables()).to.have.members(['mikro_orm_migrations', ...records, ...shared])
@@ -47,7 +47,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(await difference()).to.equal('')
     })
 
-    it('make a list for each user who registered before there were lists', async () => {
+    it('add a task list for each user who registered before task lists existed', async () => {
       await orm.migrator.up({ to: 'migration-20260201000000-rate-limits' })
       await orm.em.fork().execute(`insert into users (email, hashed_password, created_at)
         values ('jane@example.com', 'x', '2026-01-31 09:30:00')`)
@@ -58,7 +58,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(lists).to.deep.equal([{ owner_id: 1, revision: 0 }])
     })
 
-    it('are looked for without a trace', async () => {
+    it('are checked without creating a table', async () => {
       const database = await openDatabase(target)
       expect(await database.upToDate()).to.equal(false)
       expect(await tables()).to.deep.equal([])
@@ -69,16 +69,16 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       await database.close()
     })
 
-    it('leave nothing behind when one of them fails', async () => {
+    it('create no table if one of them fails', async () => {
       await orm.em.fork().execute('create table tasks (id integer)')
       await orm.migrator.up().then(
-        () => expect.fail('it succeeds'),
+        () => expect.fail('the migrations succeed'),
         () => undefined,
       )
       expect(await tables()).to.have.members(['mikro_orm_migrations', 'tasks'])
     })
 
-    it('begin as a file in the style of this project, in names that both databases read', async () => {
+    it('are generated in the style of this project, with quoted names that both databases accept', async () => {
       await orm.migrator.up()
       await orm.em.fork().execute('alter table tasks drop column description')
       const folder = mkdtempSync(join(tmpdir(), 'tasks-migration-'))
@@ -152,7 +152,7 @@ describe('The tables on PostgreSQL', () => {
 })
 
 describe('The schema on PostgreSQL', () => {
-  /** A database with a schema of our own, and where its tables of that name are. */
+  /** A database with a second schema, the target that uses it, and the schemas in which a table exists. */
   async function withSchema() {
     const url = new URL(await postgresql.databaseUrl())
     const orm = await MikroORM.init(mikroOrmOptions(postgresqlTarget(url.href)))
@@ -167,7 +167,7 @@ describe('The schema on PostgreSQL', () => {
     return { orm, execute, schemasOf, ours }
   }
 
-  it('is the one that the server looks in, at each start', async () => {
+  it('is the first one in the search path, at each start', async () => {
     const { orm, schemasOf, ours } = await withSchema()
     for (const applied of [MIGRATIONS, []]) {
       const database = await openDatabase(ours)
@@ -181,7 +181,7 @@ describe('The schema on PostgreSQL', () => {
     await orm.close()
   })
 
-  it('is not taken for up to date because another one is', async () => {
+  it('is checked by itself, even if another schema is up to date', async () => {
     const { orm, execute, schemasOf, ours } = await withSchema()
     await execute('create table mikro_orm_migrations (id integer)')
     const database = await openDatabase(ours)
@@ -192,8 +192,8 @@ describe('The schema on PostgreSQL', () => {
   })
 })
 
-describe('Instances that start at the same time on PostgreSQL', () => {
-  it('make the tables once', async () => {
+describe('Instances that start concurrently on PostgreSQL', () => {
+  it('apply the migrations once', async () => {
     const target = targetOf(await postgresql.databaseUrl()) as PersistentTarget
     const databases = await Promise.all(Array.from({ length: 5 }, () => openDatabase(target)))
     const applied = await Promise.all(databases.map((database) => database.migrate()))
@@ -212,7 +212,7 @@ describe('The migrate command', () => {
   }
 
   for (const { name, databaseUrl } of [sqlite, postgresql]) {
-    it(`brings the schema up to date once, and says so (${name})`, async () => {
+    it(`brings the schema up to date once, and prints what it did (${name})`, async () => {
       const url = await databaseUrl()
       expect(await migrate(url)).to.deep.equal({
         status: 0,
@@ -227,7 +227,7 @@ describe('The migrate command', () => {
     })
   }
 
-  it('does so once when three start at the same time', async () => {
+  it('applies the migrations once if three of it start concurrently', async () => {
     const url = await sqlite.databaseUrl()
     const outputs = (await Promise.all([migrate(url), migrate(url), migrate(url)])).map(
       ({ stdout, stderr }) => stdout + stderr,
@@ -239,11 +239,11 @@ describe('The migrate command', () => {
     ])
   })
 
-  it('has nothing to do where nothing is kept', async () => {
+  it('does nothing for memory:', async () => {
     expect(await migrate('memory:')).to.include({ status: 0, stderr: '' })
   })
 
-  it('says in one line what it cannot open, without the password', async () => {
+  it('prints one line about a database that it cannot open, without the password', async () => {
     expect(await migrate('postgresql://me:secret@127.0.0.1:1/tasks')).to.deep.equal({
       status: 1,
       stdout: '',
@@ -251,7 +251,7 @@ describe('The migrate command', () => {
     })
   })
 
-  it('says in one line what it cannot migrate', async () => {
+  it('prints one line about a database that it cannot migrate', async () => {
     const url = await postgresql.databaseUrl()
     const orm = await MikroORM.init(mikroOrmOptions(postgresqlTarget(url)))
     await orm.em.fork().execute('create table tasks (id integer)')
@@ -261,12 +261,12 @@ describe('The migrate command', () => {
     expect(stderr).to.match(/^The PostgreSQL database at .+ cannot be migrated: .*relation "tasks" already exists\n$/)
   })
 
-  it('says in one line that memory: has no schema, where MikroORM’s command line reads it', async () => {
+  it('of MikroORM prints one line for memory:, which has no schema', async () => {
     const config = new Process('mikro-orm.config.ts', { DATABASE_URL: 'memory:' })
     expect(await config.refusal()).to.equal('DATABASE_URL is memory:, which has no schema.')
   })
 
-  it('says which variable is wrong', async () => {
+  it('names an invalid variable', async () => {
     const { status, stderr } = await migrate('mysql://127.0.0.1/tasks')
     expect(status).to.equal(1)
     expect(stderr).to.match(/^DATABASE_URL must be .*\n$/)

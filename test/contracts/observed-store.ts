@@ -3,14 +3,14 @@ import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/repositories/mik
 import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-user-repository.ts'
 import { type Store, writing } from '#src/adapters/mikro-orm/store.ts'
 
-interface Beside {
-  /** Any SQL, over the connection that writes. */
+interface DirectAccess {
+  /** Runs any SQL on the connection for writes. */
   sql<Row = Record<string, unknown>>(text: string, parameters?: readonly unknown[]): Promise<Row[]>
   close(): Promise<unknown>
 }
 
-/** The repositories over a store, with what the ports hide: any SQL beside, and the SQL that they run. */
-export function observedStore(store: Store, { sql, close }: Beside) {
+/** The repositories over a store, with direct access to its SQL and a record of the statements that they run. */
+export function observedStore(store: Store, { sql, close }: DirectAccess) {
   const ran: Statement[] = []
   const noted = <Query extends Statement>(query: Query): Query => {
     ran.push(query)

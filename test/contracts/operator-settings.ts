@@ -1,4 +1,4 @@
-/** What every repository promises of values and of edits at the same time, for specs that change the settings below it. */
+/** The contract of the repositories in short, for specs that run it under changed PostgreSQL settings. */
 import { expect } from 'chai'
 import type pg from 'pg'
 import type { UserRepository } from '#src/domain/accounts/ports.ts'
@@ -7,7 +7,7 @@ import { aTaskDraft, aUserDraft } from '#test/builders.ts'
 
 type Settings = Readonly<Record<string, string>>
 
-/** Settings of a session that change what is sent, read or promised, with values that an operator may choose. */
+/** Session settings that change values, durability or plans, with values that an operator may choose. */
 export const DANGEROUS: Settings = {
   datestyle: 'SQL, DMY',
   timezone: 'Asia/Kathmandu',
@@ -31,13 +31,17 @@ export const DANGEROUS: Settings = {
   quote_all_identifiers: 'on',
 }
 
-/** Other values of some of them. */
+/** Other values for some of these settings. */
 export const ALTERNATIVES: readonly Settings[] = [
   { datestyle: 'German', default_transaction_isolation: 'serializable', client_encoding: 'SQL_ASCII' },
   { datestyle: 'Postgres, MDY', synchronous_commit: 'local' },
 ]
 
-/** @param operator a connection that may alter the database, whose later sessions begin with the settings */
+/**
+ * Changes the settings with which later sessions of the database begin.
+ *
+ * @param operator a connection that may alter the database
+ */
 export async function alterDatabase(operator: pg.Client, name: string, settings: Settings): Promise<void> {
   for (const [setting, value] of Object.entries(settings)) {
     const given = setting === 'search_path' ? value : `'${value}'`
@@ -55,7 +59,7 @@ interface Repositories {
 
 let people = 0
 
-/** Everything that the repositories promise of values, and of edits at the same time. */
+/** Expects that values are stored unchanged and that concurrent edits survive. */
 export async function expectContract({ tasks, users }: Repositories): Promise<void> {
   const email = `o'neil\\${people++}@例え.jp`
   const draft = aUserDraft({ email, createdAt: EARLY })
@@ -76,7 +80,7 @@ export async function expectContract({ tasks, users }: Repositories): Promise<vo
   await tasks.remove(task)
 }
 
-/** Of one task, through several instances. */
+/** Expects that concurrent edits of one task through several instances succeed. */
 export async function expectConcurrentEdits(instances: readonly Repositories[]): Promise<void> {
   const [{ tasks, users }] = instances as [Repositories]
   const ownerId = (await users.add(aUserDraft({ email: `person-${people++}@example.com` }))).snapshot().id

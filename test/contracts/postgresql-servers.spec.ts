@@ -24,7 +24,7 @@ const INSERT = (table: string): Statement => statement(`insert into ${table} val
 
 describe('Connections to PostgreSQL', () => {
   let url: URL
-  /** Looks on from another database. */
+  /** A connection to another database. */
   let operator: pg.Client
   const opened: { end(): Promise<unknown> }[] = []
 
@@ -39,12 +39,12 @@ describe('Connections to PostgreSQL', () => {
 
   const database = () => url.pathname.slice(1)
 
-  /** The same database at other hosts, each as `host:port`. */
+  /** The URL of the same database at other hosts, each as `host:port`. */
   function at(...hosts: string[]): string {
     return `postgresql://${url.username}:${url.password}@${hosts.join(',')}${url.pathname}`
   }
 
-  /** All that a service has. */
+  /** The connections of a service. */
   function connectionsTo(databaseUrl: string, timeouts: Partial<Timeouts> = {}, maxAge?: number) {
     const servers = new PostgresqlServers(postgresqlTarget(databaseUrl), { ...TIMEOUTS, ...timeouts })
     const [writer, reader] = [1, 1].map((size) => new SharedConnections(servers, OPTIONS, size, maxAge)) as [
@@ -58,7 +58,7 @@ describe('Connections to PostgreSQL', () => {
       writer,
       reader,
       pool,
-      /** Those of the server that serve these connections. */
+      /** The process ids of the backends that serve these connections. */
       pids: async () => [await pidOf(writer), await pidOf(reader), (await pool.query(PID.sql)).rows[0]?.pid],
     }
   }
@@ -69,7 +69,7 @@ describe('Connections to PostgreSQL', () => {
     while ((await count()) !== 0);
   }
 
-  /** Accepts connections and says nothing, like a host that is cut off. */
+  /** A host that accepts connections and never responds. */
   async function silentHost(): Promise<string> {
     const sockets: { destroy(): unknown }[] = []
     const silent = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1')
@@ -85,13 +85,13 @@ describe('Connections to PostgreSQL', () => {
 
   const deadHost = async () => `127.0.0.1:${await freePort()}`
 
-  it('find the host that takes writes behind one that is down and one that says nothing', async () => {
-    // Waiting for the silent one would take longer than the test may.
+  it('find the host that accepts writes after one that is down and one that never responds', async () => {
+    // Waiting for the silent host would take longer than the test may.
     const { pids } = connectionsTo(at(await silentHost(), await deadHost(), url.host), { connect: 60_000 })
     expect(new Set(await pids()).size).to.equal(3)
   })
 
-  it('are unavailable while no host takes writes, and name each host, its port and the reason', async () => {
+  it('reject with StoreUnavailable while no host accepts writes, with the reason of each host', async () => {
     await operator.query(`alter database ${database()} set default_transaction_read_only = on`)
     const dead = await deadHost()
     const { writer, reader, pool } = connectionsTo(at(dead, url.host))
@@ -109,14 +109,14 @@ describe('Connections to PostgreSQL', () => {
     await writer.run(PID)
   })
 
-  it('refuse a single read-only host where the URL demands one that takes writes', async () => {
+  it('refuse a single read-only host if the URL requires one that accepts writes', async () => {
     await operator.query(`alter database ${database()} set default_transaction_read_only = on`)
     const target = postgresqlTarget(`${at(url.host)}?target_session_attrs=read-write`)
     const refusal = await expectRejection(openDatabase(target), DatabaseUnavailable)
     expect(refusal.message).to.equal(`The PostgreSQL database at ${url.host} cannot be opened: it is read-only`)
   })
 
-  it('serve the command line of MikroORM as well', async () => {
+  it('are used by MikroORM’s command line as well', async () => {
     const orm = await MikroORM.init(mikroOrmOptions(postgresqlTarget(at(await deadHost(), url.host))))
     expect(await orm.em.fork().execute('select 1 as one')).to.deep.equal([{ one: 1 }])
     await orm.close()
@@ -137,7 +137,7 @@ describe('Connections to PostgreSQL', () => {
     }
   })
 
-  it('stay with the host that they have found, and all move together when it is gone', async () => {
+  it('stay with the host that was found, and all move to the next one when it fails', async () => {
     const [first, second] = [await startProxy(url), await startProxy(url)]
     opened.push(...[first, second].map((proxy) => ({ end: () => proxy.cut() })))
     const connections = connectionsTo(at(first.url.host, second.url.host))
@@ -148,17 +148,17 @@ describe('Connections to PostgreSQL', () => {
       await run().catch(() => run())
     const found = await connections.pids()
     await first.mend()
-    // Has them look again: the first host would do as well now.
+    // Makes them search again; the first host would serve as well by then.
     await operator.query('select pg_terminate_backend($1)', [found[0]])
     await untilGone(found)
     const after = await connections.pids().catch(() => connections.pids())
     await first.cut()
-    // Connections through the first host would be closed with it.
+    // Any connection through the first host is closed now.
     expect(await connections.pids()).to.deep.equal(after)
     await first.mend()
   })
 
-  it('are all closed when the server breaks one that others share', async () => {
+  it('are all closed when the server ends one of them', async () => {
     const { writer, pids } = connectionsTo(at(url.host))
     const before = await pids()
     await operator.query('select pg_terminate_backend($1)', [before[0]])
@@ -167,7 +167,7 @@ describe('Connections to PostgreSQL', () => {
     expect(await pids()).to.not.include.members(before)
   })
 
-  it('are all closed when a write meets a server that has become read-only, after what was sent is answered', async () => {
+  it('are all closed, after their statements have finished, when a write finds the server read-only', async () => {
     const { writer, reader, pids } = connectionsTo(at(url.host))
     await writer.run(statement('create table written (id integer)'))
     const before = await pids()
@@ -183,7 +183,7 @@ describe('Connections to PostgreSQL', () => {
     await writer.run(INSERT('written'))
   })
 
-  it('are all closed when the server says nothing to a statement', async () => {
+  it('are all closed when the server does not respond to a statement', async () => {
     const proxy = await startProxy(url)
     opened.push({ end: () => proxy.cut() })
     const { writer, pids } = connectionsTo(proxy.url.href, { answer: 200 })
@@ -193,7 +193,7 @@ describe('Connections to PostgreSQL', () => {
     expect(await pids()).to.not.include.members(before)
   })
 
-  it('that are too old are replaced, and everything sent over them is answered', async () => {
+  it('are replaced when they reach their maximum age, after their statements have finished', async () => {
     const { writer } = connectionsTo(at(url.host), {}, 0.02)
     await writer.run(statement('create table written (id integer)'))
     const pids = new Set<unknown>()
@@ -209,7 +209,7 @@ describe('Connections to PostgreSQL', () => {
     await untilGone([...pids].slice(0, -1))
   })
 
-  it('that are too old stay while the server takes no new ones', async () => {
+  it('outlive their maximum age while the server accepts no new connections', async () => {
     const proxy = await startProxy(url)
     const { writer } = connectionsTo(proxy.url.href, {}, 0)
     const first = (await writer.run(PID)).rows
@@ -234,13 +234,13 @@ describe('The health check on PostgreSQL', () => {
   })
   afterEach(() => Promise.all([database.close(), holder.end()]))
 
-  it('fails without the tables, and with an empty database passes once they are there', async () => {
+  it('fails in an empty database, and succeeds after the migrations', async () => {
     await expectRejection(database.ping(), StoreUnavailable)
     await database.migrate()
     await database.ping()
   })
 
-  it('fails while the server takes no writes, and passes again over new connections', async () => {
+  it('fails while the server accepts no writes, and succeeds again over new connections', async () => {
     await database.migrate()
     await holder.query(`alter database ${holder.database} set default_transaction_read_only = on`)
     await holder.query(`select pg_terminate_backend(pid) from pg_stat_activity

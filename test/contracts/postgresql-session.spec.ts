@@ -15,7 +15,7 @@ import {
 } from '#test/contracts/operator-settings.ts'
 import { expectRejection, postgresqlTarget } from '#test/contracts/repositories.ts'
 
-/** PostgreSQL's own names and forms of the settings that the service has in a session of its own. */
+/** The settings of the service's own sessions, in PostgreSQL's names and forms. */
 const OURS = {
   client_encoding: 'UTF8',
   DateStyle: 'ISO, MDY',
@@ -47,7 +47,7 @@ const open = (options?: PoolOptions) => openDatabase(postgresqlTarget(url), opti
 
 const set = (setting: string, value: string) => alterDatabase(operator, name, { [setting]: value })
 
-/** Ends every session of the database, so that the next ones begin with its settings of now. */
+/** Ends every session of the database, so that new ones begin with its current settings. */
 const disconnect = () =>
   operator.query('select pg_terminate_backend(pid) from pg_stat_activity where datname = $1', [name])
 
@@ -68,7 +68,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
       })
     }
 
-    it(`has settings of its own in each session (${mode})`, async () => {
+    it(`runs every session with the service’s settings (${mode})`, async () => {
       await alterDatabase(operator, name, DANGEROUS)
       const names = Object.keys(OURS).map((setting) => `current_setting('${setting}') as "${setting}"`)
       const query = `select ${names.join()}`
@@ -81,7 +81,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
     })
   }
 
-  it('keeps a commit that waits for more than the service asks for', async () => {
+  it('keeps a synchronous_commit that is stricter than the service’s', async () => {
     await set('synchronous_commit', 'remote_apply')
     const connections = new SharedConnections(new PostgresqlServers(postgresqlTarget(url)), PREPARED, 1)
     expect((await connections.run(statement('show synchronous_commit'))).rows).to.deep.equal([
@@ -90,7 +90,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
     await connections.end()
   })
 
-  it('uses the schema found at start for later connections', async () => {
+  it('uses the schema found at start-up for later connections', async () => {
     const database = await open(PREPARED)
     await operator.query(`alter database ${name} set search_path = elsewhere`)
     await disconnect()
@@ -104,14 +104,14 @@ describe('PostgreSQL whose settings an operator changed', () => {
     await database.close()
   })
 
-  it('is not opened with session_replication_role = replica, which switches foreign keys off', async () => {
+  it('is not opened with session_replication_role = replica, which disables foreign keys', async () => {
     await set('session_replication_role', 'replica')
     const error = await open(PREPARED).catch((error: unknown) => error)
     expect(error).to.be.an.instanceOf(DatabaseUnavailable)
     expect(error).to.have.property('message').that.includes('session_replication_role must be origin')
   })
 
-  it('is unavailable when session_replication_role becomes replica', async () => {
+  it('becomes unavailable when session_replication_role becomes replica', async () => {
     const database = await open(PREPARED)
     await set('session_replication_role', 'replica')
     await disconnect()
@@ -119,7 +119,7 @@ describe('PostgreSQL whose settings an operator changed', () => {
     await database.close()
   })
 
-  it('is migrated once by two instances at once, whatever the isolation', async () => {
+  it('is migrated once by three concurrent instances, even with repeatable read', async () => {
     const fresh = new URL(await postgresql.databaseUrl())
     await operator.query(
       `alter database ${fresh.pathname.slice(1)} set default_transaction_isolation = 'repeatable read'`,

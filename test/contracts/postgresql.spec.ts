@@ -47,7 +47,7 @@ function observed(url: string, answer = TIMEOUTS.answer, options = OPTIONS): Obs
   })
 }
 
-/** Builds queries and runs none. */
+/** A dialect that builds queries but cannot run them. */
 class UnconnectedDialect extends PostgresDialect {
   override createDriver = () => new DummyDriver()
 }
@@ -57,9 +57,9 @@ describe('The store on PostgreSQL', () => {
   let url: string
   let store: ObservedStore
   let ownerId: number
-  /** Locks rows. */
+  /** A connection that locks rows. */
   let holder: pg.Client
-  /** Looks on from another database, outside of any transaction: inside one it would see the same again and again. */
+  /** Observes from another database and without a transaction, inside which pg_stat_activity would not change. */
   let operator: pg.Client
 
   beforeEach(async () => {
@@ -82,21 +82,21 @@ describe('The store on PostgreSQL', () => {
 
   const ours = () => `datname = '${new URL(url).pathname.slice(1)}' and application_name = 'task-management-api'`
 
-  /** Of the connection that writes. */
+  /** The prepared statements of the connection for writes. */
   const namedStatements = async () =>
     (await store.sql<{ statement: string }>('select statement from pg_prepared_statements')).map((row) => row.statement)
 
   const signal = (call: 'pg_cancel_backend' | 'pg_terminate_backend') =>
     operator.query(`select ${call}(pid) from pg_stat_activity where ${ours()}`)
 
-  /** By locks of that one. */
+  /** Waits until as many backends of the service wait for locks of this application. */
   async function untilBlocked(count: number, by = 'holder'): Promise<void> {
     const lockers = `select pid from pg_stat_activity where application_name = '${by}'`
     const blocked = `select 1 from pg_stat_activity where ${ours()} and pg_blocking_pids(pid) && array(${lockers})`
     while ((await operator.query(blocked)).rowCount !== count);
   }
 
-  /** Reads take turns on the connections for them. */
+  /** Opens every connection for reads, which reads use in turn. */
   async function openEach({ tasks }: ObservedStore, task: TaskKey): Promise<void> {
     for (let turn = 0; turn < 10; turn++) await tasks.get(task)
   }
@@ -106,7 +106,7 @@ describe('The store on PostgreSQL', () => {
     await locker.query('select 1 from tasks where id = $1 for update', [id])
   }
 
-  it('gives up a statement and an idle transaction in time', async () => {
+  it('limits the time of statements, locks and idle transactions', async () => {
     expect(await store.sql('show statement_timeout')).to.deep.equal([{ statement_timeout: '10s' }])
     expect(await store.sql('show lock_timeout')).to.deep.equal([{ lock_timeout: '2s' }])
     expect(await store.sql('show idle_in_transaction_session_timeout')).to.deep.equal([
@@ -114,7 +114,7 @@ describe('The store on PostgreSQL', () => {
     ])
   })
 
-  it('does not take an id that is used twice for an address that is taken, or for an owner who is gone', async () => {
+  it('does not report the violation of another constraint as a taken address or a missing owner', async () => {
     await store.sql("select setval('users_id_seq', 1, false), setval('tasks_id_seq', 1, false)")
     const { reasons } = await outcomes([anOwner(store)])
     expect(reasons[0]).to.be.an.instanceOf(pg.DatabaseError).and.include({ constraint: 'users_pkey' })
@@ -123,13 +123,13 @@ describe('The store on PostgreSQL', () => {
     expect(other).to.be.an.instanceOf(pg.DatabaseError).and.include({ constraint: 'elsewhere' })
   })
 
-  it('takes an address that is taken for that', async () => {
+  it('reports a taken address as EmailAlreadyTaken', async () => {
     const draft = aUserDraft({ email: 'taken@example.com' })
     await store.users.add(draft)
     await expectRejection(store.users.add(draft), EmailAlreadyTaken)
   })
 
-  it('is unavailable where the tables are of another role, and says so', async () => {
+  it('rejects with StoreUnavailable and the reason if its role may not use the tables', async () => {
     const role = `guest_${process.pid}_${Date.now()}`
     await operator.query(`create role ${role} login password 'guest'`)
     const guest = new URL(url)
@@ -148,7 +148,7 @@ describe('The store on PostgreSQL', () => {
     await operator.query(`drop role ${role}`)
   })
 
-  it('reads times right in any time zone of the server', async () => {
+  it('reads times correctly in any time zone of the session', async () => {
     const added = (await addTask({ createdAt: NOW })).snapshot()
     for (const zone of ['Asia/Kathmandu', 'America/St_Johns', 'UTC']) {
       await store.sql(`set time zone '${zone}'`)
@@ -157,13 +157,13 @@ describe('The store on PostgreSQL', () => {
     }
   })
 
-  it('hands dates to MikroORM as text', async () => {
+  it('returns timestamps as text, as MikroORM expects', async () => {
     expect(await store.sql("select timestamptz '2026-01-31 09:30:00+00' at time zone 'UTC' as at")).to.deep.equal([
       { at: '2026-01-31 09:30:00' },
     ])
   })
 
-  it('serves every page and every task from an index, without a sort', async () => {
+  it('reads every page and every task from an index, without a sort', async () => {
     const many = `insert into tasks (title, completed, owner_id, created_at, updated_at)
       select 'x', false, u.id, now(), now() from users u, generate_series(1, 100)`
     for (let index = 0; index < 50; index++) await anOwner(store)
@@ -186,7 +186,7 @@ describe('The store on PostgreSQL', () => {
     }
   })
 
-  it('keeps the 100 statements with parameters prepared that ran last', async () => {
+  it('keeps the last 100 parameterised statements prepared', async () => {
     for (let index = 0; index < 300; index++) {
       expect(await store.sql(`select ${index} as inlined`)).to.deep.equal([{ inlined: index }])
       expect(await store.sql(`select $1::int + ${index} as sum`, [1])).to.deep.equal([{ sum: index + 1 }])
@@ -195,7 +195,7 @@ describe('The store on PostgreSQL', () => {
     expect(named).to.have.members(Array.from({ length: 100 }, (_, index) => `select $1::int + ${200 + index} as sum`))
   })
 
-  it('does not write a task that a change leaves alone', async () => {
+  it('does not write a task that an update leaves unchanged', async () => {
     const key = (await addTask()).snapshot()
     store.ran.length = 0
     await store.tasks.update(key, () => undefined)
@@ -204,7 +204,7 @@ describe('The store on PostgreSQL', () => {
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.have.lengthOf(1)
   })
 
-  it('answers everybody once the row that an update waits for is free', async () => {
+  it('completes all requests when the row for which an update waits is unlocked', async () => {
     const [locked, other] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
     await lock(locked.id)
     const updates = [locked, other].map((key) => store.tasks.update(key, retitle))
@@ -215,12 +215,12 @@ describe('The store on PostgreSQL', () => {
     expect((await read).snapshot().id).to.equal(other.id)
   })
 
-  it('writes in one transaction what comes at the same time', async () => {
+  it('runs concurrent writes in one transaction', async () => {
     await Promise.all([addTask(), addTask(), addTask()])
     expect(await store.sql('select distinct xmin from tasks')).to.have.lengthOf(1)
   })
 
-  it('refuses a whole group when its commit fails, and none after it', async () => {
+  it('rejects a whole group if its commit fails, and runs the next one', async () => {
     await store.sql(
       `create function refuse() returns trigger language plpgsql as $$ begin raise 'not that one'; end $$`,
     )
@@ -234,32 +234,32 @@ describe('The store on PostgreSQL', () => {
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
   })
 
-  it('is unavailable when the server gives a statement up, and leaves the task as it was', async () => {
+  it('rejects with StoreUnavailable if the server cancels a statement, and leaves the task unchanged', async () => {
     const task = (await addTask()).snapshot()
     await lock(task.id)
-    const refused = expectRejection(store.tasks.update(task, retitle), StoreUnavailable)
+    const rejected = expectRejection(store.tasks.update(task, retitle), StoreUnavailable)
     await untilBlocked(1)
     await signal('pg_cancel_backend')
-    await refused
+    await rejected
     await holder.query('commit')
     expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
   })
 
-  it('is unavailable when the server cuts the connections, twenty at once too, and serves again', async () => {
+  it('rejects twenty concurrent updates if the server ends the connections, and then serves again', async () => {
     const task = (await addTask()).snapshot()
     for (let round = 0; round < 2; round++) {
       await lock(task.id)
-      let told = false
+      let settled = false
       const updates = Array.from({ length: 20 }, () => store.tasks.update(task, retitle))
       const waiting = Promise.allSettled(updates).finally(() => {
-        told = true
+        settled = true
       })
       await untilBlocked(1)
-      // They are sent in groups: those that come in the next one wait for the row as well.
-      while (!told) await signal('pg_terminate_backend')
+      // The updates are sent in groups, and the next group waits for the row as well.
+      while (!settled) await signal('pg_terminate_backend')
       for (const { status, reason } of (await waiting) as PromiseRejectedResult[]) {
         expect(status).to.equal('rejected')
-        // The end of a connection may come without an answer.
+        // A connection may end before the server responds to the commit.
         expect(reason.code).to.be.oneOf(UNAVAILABLE)
       }
       await holder.query('commit')
@@ -268,7 +268,7 @@ describe('The store on PostgreSQL', () => {
     expect((await store.tasks.update(task, retitle)).snapshot().title).to.equal('new')
   })
 
-  it('runs again the one job that the server rolled back to end a deadlock', async () => {
+  it('retries the job that the server rolled back to end a deadlock', async () => {
     const tasks = [await addTask(), await addTask(), await addTask()].map((task) => task.snapshot())
     const [first, second, third] = tasks as readonly TaskKey[] as [TaskKey, TaskKey, TaskKey]
     await operator.query(`alter database ${holder.database} set deadlock_timeout = '50ms'`)
@@ -280,7 +280,7 @@ describe('The store on PostgreSQL', () => {
     await lock(third.id)
     const removals = Promise.all(tasks.map((task) => fresh.tasks.remove(task)))
     await untilBlocked(1, 'locker')
-    // A session looks for a deadlock once in each wait, so the last wait of the circle has to be that of the group.
+    // A session checks for a deadlock once per wait, so the group must be the last to wait in the cycle.
     const update = holder.query('update tasks set completed = true where id = $1', [first.id])
     const waiting = `select 1 from pg_stat_activity where application_name = 'holder' and cardinality(pg_blocking_pids(pid)) > 0`
     while ((await operator.query(waiting)).rowCount !== 1);
@@ -292,7 +292,7 @@ describe('The store on PostgreSQL', () => {
     await fresh.close()
   })
 
-  it('does what was sent before it was known that a statement in front of it could not be prepared', async () => {
+  it('runs statements that were sent before an earlier one turned out to be impossible to prepare', async () => {
     const ids = await Promise.all(Array.from({ length: 6 }, async () => (await addTask()).snapshot().id))
     const run = (sql: string, index: number) => store.write(statement(sql, [ids[index]]))
     const edit = (index: number) => run("update tasks set title = 'edited' where id = $1 returning id", index)
@@ -310,7 +310,7 @@ describe('The store on PostgreSQL', () => {
     const group = Promise.allSettled([edit(0), orphan(3), edit(2), remove(4)])
     await untilBlocked(1, 'locker 0')
     const next = Promise.allSettled([edit(1), remove(5)])
-    // The group fails, with the next one on its way; then that one, with the statements of the group on theirs.
+    // The group fails after the next one was sent; the next one fails after the retries of the first were sent.
     for (const [index, locker] of lockers.entries()) {
       await untilBlocked(1, `locker ${index}`)
       await locker.end()
@@ -321,7 +321,7 @@ describe('The store on PostgreSQL', () => {
     expect(await store.sql('select id from tasks order by id')).to.deep.equal(ids.slice(0, 4).map((id) => ({ id })))
   })
 
-  /** A task of a user of its own. */
+  /** A task of another user. */
   const taskOfAnother = async () => (await store.tasks.add(aTaskDraft({ ownerId: await anOwner(store) }))).snapshot()
 
   const lockList = async (owner: number) => {
@@ -329,7 +329,7 @@ describe('The store on PostgreSQL', () => {
     await holder.query('select 1 from task_lists where owner_id = $1 for update', [owner])
   }
 
-  it('locks lists in the order of their owners, so that no two instances wait for each other', async () => {
+  it('locks lists in the order of their owners, so that instances cannot deadlock', async () => {
     const [first, second, third] = [await taskOfAnother(), await taskOfAnother(), await taskOfAnother()]
     await lockList(third.ownerId)
     const removals = Promise.all([second, third, first].map((task) => store.tasks.remove(task)))
@@ -340,10 +340,10 @@ describe('The store on PostgreSQL', () => {
     await removals
   })
 
-  it('refuses the writes of an owner whose list stays locked, and runs those of other owners', async () => {
+  it('rejects the writes of an owner whose list stays locked, and runs those of other owners', async () => {
     const [held, free, together] = [await taskOfAnother(), await taskOfAnother(), await taskOfAnother()]
     await lockList(held.ownerId)
-    const refusals = Promise.all(Array.from({ length: 8 }, () => refused(store.tasks.remove(held))))
+    const refusals = Promise.all(Array.from({ length: 8 }, () => expectUnavailable(store.tasks.remove(held))))
     const removal = store.tasks.remove(together)
     await untilBlocked(1)
     expect((await store.tasks.update(free, retitle)).snapshot().title).to.equal('new')
@@ -352,16 +352,16 @@ describe('The store on PostgreSQL', () => {
     await store.tasks.remove(held)
   })
 
-  it('refuses at once the additions to a list that stays locked, and runs what waits behind them', async () => {
+  it('rejects all additions to a list that stays locked together, and runs the writes behind them', async () => {
     await lockList(ownerId)
-    const refusals = Promise.all(Array.from({ length: 8 }, () => refused(addTask())))
+    const refusals = Promise.all(Array.from({ length: 8 }, () => expectUnavailable(addTask())))
     await taskOfAnother()
     await refusals
     await holder.query('commit')
     await addTask()
   })
 
-  it('refuses a whole group that meets a lock for the second time, for others wait behind it', async () => {
+  it('rejects a whole group that finds a lock for the second time, because others wait behind it', async () => {
     await operator.query(`alter database ${holder.database} set lock_timeout = '100ms'`)
     const pooled = observed(url, undefined, { ...OPTIONS, preparedStatements: false })
     const owners = await Promise.all(Array.from({ length: 8 }, () => anOwner(store)))
@@ -370,25 +370,25 @@ describe('The store on PostgreSQL', () => {
     const { reasons } = await outcomes(owners.map((owner) => pooled.tasks.add(aTaskDraft({ ownerId: owner }))))
     expect(reasons).to.have.lengthOf(8)
     for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
-    // That of the first try, and that of the second, which all the others share.
+    // One cause is from the first try; all other jobs share the cause of the second.
     expect(new Set(reasons.map((reason) => (reason as Error).cause)).size).to.equal(2)
     await holder.query('commit')
     await pooled.tasks.add(aTaskDraft({ ownerId }))
     await pooled.close()
   })
 
-  it('serves again when a newer release has changed the type of a column', async () => {
+  it('serves again after a newer release changed the type of a column', async () => {
     const task = (await addTask()).snapshot()
     await openEach(store, task)
     await holder.query('alter table tasks alter column title type text')
-    // Two connections read, and one writes.
-    for (let turn = 0; turn < 2; turn++) await refused(store.tasks.get(task))
-    await refused(addTask())
+    // There are two connections for reads, and one for writes.
+    for (let turn = 0; turn < 2; turn++) await expectUnavailable(store.tasks.get(task))
+    await expectUnavailable(addTask())
     await openEach(store, task)
     await addTask()
   })
 
-  it('outlives connections that are cut while nobody uses them', async () => {
+  it('recovers from connections that are ended while idle', async () => {
     const task = (await addTask()).snapshot()
     await openEach(store, task)
     await signal('pg_terminate_backend')
@@ -398,7 +398,7 @@ describe('The store on PostgreSQL', () => {
     expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
   })
 
-  it('is unavailable while the server is away, and serves again when it is back', async () => {
+  it('rejects with StoreUnavailable while the server is unreachable, and then serves again', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
@@ -416,7 +416,7 @@ describe('The store on PostgreSQL', () => {
     await proxy.cut()
   })
 
-  it('does not know the outcome of writes whose answers are lost, and all of them may be there', async () => {
+  it('rejects with OutcomeUnknown if the responses to writes are lost, although the writes were stored', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href)
     const edited = (await addTask()).snapshot()
@@ -445,7 +445,7 @@ describe('The store on PostgreSQL', () => {
     await far.close()
   })
 
-  it('does not know the outcome of an edit whose commit is not answered', async () => {
+  it('rejects an edit with OutcomeUnknown if the response to its commit is lost', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
@@ -460,13 +460,13 @@ describe('The store on PostgreSQL', () => {
     await far.close()
   })
 
-  it('writes nothing when the connection breaks between the lock and the writes', async () => {
+  it('writes nothing if the connection breaks between the lock and the writes', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
     let decided = 0
     const edit = far.tasks.update(task, (each) => {
-      // The server commits a statement by itself that arrives over another connection.
+      // On another connection, the server would commit each statement separately.
       void proxy.cut()
       decided++
       retitle(each)
@@ -482,7 +482,7 @@ describe('The store on PostgreSQL', () => {
     await proxy.cut()
   })
 
-  it('has done nothing of what it refuses as unavailable while the connection breaks again and again', async () => {
+  it('stores no write that it rejects with StoreUnavailable, even if the connection breaks repeatedly', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href)
     const titles = { stored: [] as string[], refused: [] as string[], unknown: [] as string[] }
@@ -503,7 +503,7 @@ describe('The store on PostgreSQL', () => {
       const writes: Promise<void>[] = []
       for (let turn = 0; turn < 6; turn++) {
         for (let index = 0; index < 8; index++) writes.push(add(`${round}/${turn}/${index}`))
-        // In the first round before anything is sent, so that no answer to what is stored arrives.
+        // In the first round, this is before anything is sent, so that no response to a stored write arrives.
         if (turn === round % 6) proxy.swallowAnswers()
         await nextTurn()
       }
@@ -521,7 +521,7 @@ describe('The store on PostgreSQL', () => {
     expect(titles.refused).to.include('late in 0')
   })
 
-  it('is unavailable when its connections fall silent, and serves again over new ones', async () => {
+  it('rejects with StoreUnavailable if the server stops responding, and serves again over new connections', async () => {
     const proxy = await startProxy(new URL(url))
     const far = observed(proxy.url.href, 100)
     const task = (await addTask()).snapshot()
@@ -530,9 +530,9 @@ describe('The store on PostgreSQL', () => {
     await Promise.all(others.map((each) => far.tasks.update(each, retitle)))
 
     proxy.silence()
-    const answers: Promise<unknown>[] = [refused(far.tasks.update(task, retitle))]
+    const answers: Promise<unknown>[] = [expectUnavailable(far.tasks.update(task, retitle))]
     for (let turn = 0; turn < 10; turn++) {
-      answers.push(refused(far.tasks.get(task)))
+      answers.push(expectUnavailable(far.tasks.get(task)))
       await nextTurn()
     }
     await Promise.all(answers)
@@ -541,7 +541,7 @@ describe('The store on PostgreSQL', () => {
     await proxy.cut()
   })
 
-  it('does not know the outcome of a group whose commit takes too long', async () => {
+  it('rejects a group with OutcomeUnknown if its commit takes too long', async () => {
     await store.sql(
       `create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep(5); return null; end $$`,
     )
@@ -552,7 +552,7 @@ describe('The store on PostgreSQL', () => {
     await hasty.close()
   })
 
-  it('waits for the migrations of another instance longer than any statement may take', async () => {
+  it('waits for the migrations of another instance beyond statement_timeout', async () => {
     await operator.query(`alter database ${holder.database} set statement_timeout = '200ms'`)
     const database = await openDatabase(postgresqlTarget(url))
     await holder.query('select pg_advisory_lock(7235174)')
@@ -564,34 +564,34 @@ describe('The store on PostgreSQL', () => {
     await database.close()
   })
 
-  it('says that it cannot be migrated when the server cuts the connection meanwhile', async () => {
+  it('rejects a migration with DatabaseUnavailable if the server ends the connection meanwhile', async () => {
     const database = await openDatabase(postgresqlTarget(url))
     await holder.query('select pg_advisory_lock(7235174)')
-    const refused = expectRejection(database.migrate(), DatabaseUnavailable)
+    const rejected = expectRejection(database.migrate(), DatabaseUnavailable)
     await untilBlocked(1)
     await signal('pg_terminate_backend')
-    await refused
+    await rejected
     await database.close()
   })
 
-  it('closes after a migration whose connection breaks before its transaction has begun', async () => {
+  it('can be closed after the connection broke before a migration began its transaction', async () => {
     const proxy = await startProxy(new URL(url))
     const database = await openDatabase(postgresqlTarget(proxy.url.href))
     proxy.silence()
-    const refused = expectRejection(database.migrate(), DatabaseUnavailable)
+    const rejected = expectRejection(database.migrate(), DatabaseUnavailable)
     await nextTurn()
     await proxy.cut()
-    await refused
+    await rejected
     await database.close()
   })
 
-  it('is unavailable when its database is gone', async () => {
+  it('rejects with StoreUnavailable after its database was dropped', async () => {
     await holder.end()
     await operator.query(`drop database ${new URL(url).pathname.slice(1)} with (force)`)
     for (let index = 0; index < 12; index++) await expectRejection(store.users.findById(ownerId), StoreUnavailable)
   })
 
-  it('is unavailable for writers while the server is read-only', async () => {
+  it('rejects writes with StoreUnavailable while the server is read-only, and serves reads', async () => {
     await operator.query(`alter database ${holder.database} set default_transaction_read_only = on`)
     const replica = observed(url)
     await expectRejection(replica.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
@@ -599,14 +599,14 @@ describe('The store on PostgreSQL', () => {
     await replica.close()
   })
 
-  it('passes an error that is not of the moment as it is', async () => {
+  it('leaves other database errors unchanged', async () => {
     await store.sql('drop table tasks')
     await expectRejection(addTask(), pg.DatabaseError)
   })
 })
 
 describe('Writes on PostgreSQL', () => {
-  /** A store over connections that answer when they are told to. */
+  /** A store whose connections respond as the test decides. */
   function overConnection(run: (sent: Statement) => Promise<unknown>) {
     const connections = { run, pinned: (use: (connection: object) => unknown) => use(connections) }
     const shared = connections as unknown as SharedConnections
@@ -614,7 +614,7 @@ describe('Writes on PostgreSQL', () => {
     return { ...store, write: <Row>(query: Statement<Row>) => store.transact(writing(query)) }
   }
 
-  it('have the next group on its way while the server is busy with one, and no more', async () => {
+  it('send one further group while the server executes one', async () => {
     const sent: string[] = []
     const { promise: answered, resolve: answer } = Promise.withResolvers<unknown>()
     const store = overConnection(({ sql }) => {
@@ -634,7 +634,7 @@ describe('Writes on PostgreSQL', () => {
 
   const failure = (code: string) => Object.assign(new Error(`the server says ${code}`), { code })
 
-  /** A store whose statements fail as `codeOf` says, and how often each was sent. */
+  /** A store whose statements fail with the code that `codeOf` returns, and the number of times that each was sent. */
   function failing(codeOf: (sql: string, times: number) => string | undefined) {
     const counts = new Map<string, number>()
     let transaction: 'none' | 'open' | 'aborted' = 'none'
@@ -655,7 +655,7 @@ describe('Writes on PostgreSQL', () => {
   }
 
   for (const code of ['25006', '53100', '53200', '53300', '57P01', '57P02', '57P03', '58030']) {
-    it(`are sent once and refused together when the server can serve none of them (${code})`, async () => {
+    it(`are sent once and rejected together if the server cannot serve any write (${code})`, async () => {
       const { counts, write } = failing(() => code)
       const { succeeded, reasons } = await outcomes(['one', 'two', 'three', 'four'].map(write))
       expect(succeeded).to.equal(0)
@@ -665,20 +665,20 @@ describe('Writes on PostgreSQL', () => {
   }
 
   for (const code of ['40001', '40P01']) {
-    it(`run one that conflicts again by itself, and the others together (${code})`, async () => {
+    it(`retry a conflicting one alone, and the others together (${code})`, async () => {
       const { counts, write } = failing((sql, times) => (sql === 'two' && times < 4 ? code : undefined))
       expect(await Promise.all(['one', 'two', 'three'].map(write))).to.deep.equal([['one'], ['two'], ['three']])
       expect(counts()).to.deep.equal({ begin: 2, one: 2, two: 4, three: 2, commit: 2 })
     })
 
-    it(`give up one that conflicts six times (${code})`, async () => {
+    it(`reject one that conflicts six times (${code})`, async () => {
       const { counts, write } = failing(() => code)
       await expectRejection(write('one'), StoreUnavailable)
       expect(counts()).to.deep.equal({ one: 6 })
     })
   }
 
-  it('are never run again when the server does not know whether one was completed', async () => {
+  it('are not retried if the server does not know whether a statement was completed', async () => {
     const { counts, write } = failing(() => '40003')
     await expectRejection(write('one'), OutcomeUnknown)
     expect(counts()).to.deep.equal({ one: 1 })
@@ -694,7 +694,7 @@ describe('Writes on PostgreSQL', () => {
   ]
 
   for (const lost of LOST) {
-    it(`have an unknown outcome when no statement of a group is refused, and its end is not answered (${lost.message})`, async () => {
+    it(`reject with OutcomeUnknown if only the commit has no response (${lost.message})`, async () => {
       const store = overConnection(async ({ sql }) => {
         if (sql === 'commit') throw lost
         return { rows: [], command: 'INSERT' }
@@ -704,7 +704,7 @@ describe('Writes on PostgreSQL', () => {
       for (const reason of reasons) expect(reason).to.be.an.instanceOf(OutcomeUnknown).and.have.property('cause', lost)
     })
 
-    it(`are not done when a statement of a group is refused, and its end is not answered (${lost.message})`, async () => {
+    it(`reject with StoreUnavailable if a statement was refused and the commit has no response (${lost.message})`, async () => {
       const store = overConnection(async ({ sql }) => {
         if (sql === 'two') throw failure('57P01')
         if (sql !== 'begin') throw lost
@@ -715,7 +715,7 @@ describe('Writes on PostgreSQL', () => {
       for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
     })
 
-    it(`have an unknown outcome when one alone is not answered, and an edit too (${lost.message})`, async () => {
+    it(`reject a single write without a response with OutcomeUnknown, and a read with StoreUnavailable (${lost.message})`, async () => {
       const store = overConnection(async ({ sql }) => {
         if (sql === 'save') throw lost
         return { rows: [], command: 'SELECT' }
@@ -725,7 +725,7 @@ describe('Writes on PostgreSQL', () => {
     })
   }
 
-  it('are not done when they were not sent, or the server refuses the commit', async () => {
+  it('reject with StoreUnavailable if they were not sent or the server refused the commit', async () => {
     for (const reason of [new Error('Client was closed and is not queryable'), failure('57P01'), failure('53100')]) {
       const store = overConnection(async ({ sql }) => {
         if (sql === 'commit') throw reason
@@ -736,7 +736,7 @@ describe('Writes on PostgreSQL', () => {
     }
   })
 
-  /** A server that refuses to begin a transaction, and commits each statement by itself. */
+  /** A store on a server that refuses `begin` and commits each statement separately. */
   const withoutTransaction = (begun: Error, answer: (sql: string) => Error | undefined) =>
     overConnection(async ({ sql }) => {
       const error = sql === 'begin' ? begun : answer(sql)
@@ -744,21 +744,21 @@ describe('Writes on PostgreSQL', () => {
       return { rows: [sql], command: 'INSERT' }
     })
 
-  it('are each done or not by themselves when the server cancels the beginning of their transaction', async () => {
+  it('succeed or fail separately if the server cancels `begin`', async () => {
     const store = withoutTransaction(failure('57014'), (sql) => (sql === 'two' ? failure('53100') : undefined))
     const [one, two, three] = ['one', 'two', 'three'].map((sql) => store.write(statement(sql)))
     await expectRejection(two as Promise<unknown>, StoreUnavailable)
     expect(await Promise.all([one, three])).to.deep.equal([['one'], ['three']])
   })
 
-  it('have an unknown outcome when the connection breaks after the beginning was cancelled', async () => {
+  it('reject with OutcomeUnknown if the connection breaks after `begin` was cancelled', async () => {
     const store = withoutTransaction(failure('57014'), (sql) => (sql === 'one' ? undefined : LOST[0]))
     const [one, two] = ['one', 'two'].map((sql) => store.write(statement(sql)))
     await expectRejection(two as Promise<unknown>, OutcomeUnknown)
     expect(await one).to.deep.equal(['one'])
   })
 
-  it('are not done when the server ends the connection before their transaction', async () => {
+  it('reject with StoreUnavailable if the server ends the connection at `begin`', async () => {
     for (const begun of [failure('57P01'), Object.assign(failure('08P01'), { message: 'query_wait_timeout' })]) {
       const store = withoutTransaction(begun, () => LOST[0])
       const { reasons } = await outcomes(['one', 'two'].map((sql) => store.write(statement(sql))))
@@ -768,7 +768,7 @@ describe('Writes on PostgreSQL', () => {
     }
   })
 
-  it('have an unknown outcome when a pooler lost its server, though it says so of the first statement', async () => {
+  it('reject with OutcomeUnknown if a pooler lost its server, even if it reports that for `begin`', async () => {
     const crashed = Object.assign(failure('08P01'), { message: 'server conn crashed?', severity: 'FATAL' })
     const store = withoutTransaction(crashed, () => LOST[0])
     const { reasons } = await outcomes(['one', 'two'].map((sql) => store.write(statement(sql))))
@@ -776,10 +776,10 @@ describe('Writes on PostgreSQL', () => {
     expect(reasons).to.have.lengthOf(2)
   })
 
-  it('leave no transaction open when the server cancels the commit', async () => {
+  it('leave no transaction open if the server cancels the commit', async () => {
     let aborted = false
     const store = overConnection(async ({ sql }) => {
-      // On its way, so that what is sent meanwhile follows it.
+      // Delays each response, so that the third write is sent before the commit fails.
       for (let turn = 0; turn < 3; turn++) await nextTurn()
       if (sql === 'rollback') aborted = false
       if (aborted) throw failure('25P02')
@@ -798,7 +798,7 @@ describe('Writes on PostgreSQL', () => {
     expect(await store.write(statement('four'))).to.deep.equal(['four'])
   })
 
-  it('are each sent as a part of their own request, by which traces go', async () => {
+  it('are sent in the async context of their request, as traces need', async () => {
     const request = new AsyncLocalStorage<string>()
     const seen: Record<string, string | undefined> = {}
     const store = overConnection(async ({ sql }) => {
@@ -813,7 +813,7 @@ describe('Writes on PostgreSQL', () => {
 describe('Transactions that read, on PostgreSQL', () => {
   const LOCK = /^select "owner_id", "revision" from "task_lists"/
 
-  /** A store over two connections, each a list of what was sent, and a server on which `answer` may fail. */
+  /** A store, and the statements that each of its connections sent; `answer` may fail them. */
   function lockingStore(answer: (sql: string) => Promise<unknown> | undefined = () => undefined) {
     const sent: string[][] = []
     const connectionOf = (texts: string[]) => {
@@ -844,7 +844,7 @@ describe('Transactions that read, on PostgreSQL', () => {
     },
   })
 
-  it('of different keys share a group: lock and reads in one packet, then all writes and one raise', async () => {
+  it('with different keys share a group: lock and reads in one packet, then all writes and one raise', async () => {
     const { store, sent } = lockingStore()
     expect(await Promise.all([1, 2].map((key) => store.transact(edit(1, key))))).to.deep.equal([7, 8])
     expect(sent.flat()).to.deep.equal([
@@ -853,7 +853,7 @@ describe('Transactions that read, on PostgreSQL', () => {
     ])
   })
 
-  it('of one key follow each other, and wait in the process', async () => {
+  it('with the same key run one after the other, and wait in the process', async () => {
     const order: string[] = []
     const { store } = lockingStore(async (sql) => {
       if (/^(?:begin|read|commit)/.test(sql)) order.push(sql)
@@ -863,7 +863,7 @@ describe('Transactions that read, on PostgreSQL', () => {
     expect(order).to.deep.equal(['begin', 'read 1', 'commit', 'begin', 'read 1', 'read 2', 'commit'])
   })
 
-  it('of different owners run on two connections at once, and no more', async () => {
+  it('of different owners run on at most two connections at a time', async () => {
     const { promise: answered, resolve } = Promise.withResolvers<void>()
     const { store, sent } = lockingStore(() => answered)
     const edits: Promise<unknown>[] = []
@@ -878,7 +878,7 @@ describe('Transactions that read, on PostgreSQL', () => {
     expect(store.pending()).to.include({ writes: 0 })
   })
 
-  it('that throw write nothing, and the others of their group do', async () => {
+  it('that throw write nothing, and the others in their group succeed', async () => {
     const { store, sent } = lockingStore()
     const failing = edit(1, 1, () => {
       throw new RangeError('no')
@@ -889,14 +889,14 @@ describe('Transactions that read, on PostgreSQL', () => {
     expect(sent.flat()).to.not.include('save 1')
   })
 
-  it('are rolled back when none of them writes', async () => {
+  it('are rolled back if none of them writes', async () => {
     const { store, sent } = lockingStore()
     const look = { ...edit(1, 1), decide: () => ({ writes: [], result: () => 'seen' }) }
     expect(await store.transact(look)).to.equal('seen')
     expect(sent.flat()).to.deep.equal(['begin', 'lock', 'read 1', 'rollback'])
   })
 
-  it('run again without the one whose read the server refuses', async () => {
+  it('are retried without the one whose read the server refused', async () => {
     const { store, sent } = lockingStore((sql) =>
       sql === 'read 1' ? Promise.reject(new Error('no such row')) : undefined,
     )
@@ -906,7 +906,7 @@ describe('Transactions that read, on PostgreSQL', () => {
     expect(sent.flat().slice(0, 5)).to.deep.equal(['begin', 'lock', 'read 1', 'read 2', 'rollback'])
   })
 
-  it('have an unknown outcome only when the connection is lost after the writes were sent', async () => {
+  it('reject with OutcomeUnknown only if the connection breaks after the writes were sent', async () => {
     for (const [lost, kind] of [
       ['read 1', StoreUnavailable],
       ['save 1', OutcomeUnknown],
@@ -920,7 +920,7 @@ describe('Transactions that read, on PostgreSQL', () => {
     }
   })
 
-  it('decide and send as a part of their own request, by which traces go', async () => {
+  it('decide and send in the async context of their request, as traces need', async () => {
     const request = new AsyncLocalStorage<string>()
     const seen: Record<string, string | undefined> = {}
     const { store } = lockingStore(async (sql) => {
@@ -934,11 +934,11 @@ describe('Transactions that read, on PostgreSQL', () => {
   })
 })
 
-describe('Connections that everybody shares', () => {
+describe('Shared connections', () => {
   const pid = statement<{ pid: number }>('select pg_backend_pid() as pid where $1 = 1', [1])
   const pidOf = async (connections: SharedConnections) => (await connections.run(pid)).rows[0]?.pid as number
 
-  it('take turns, and what comes at the same time travels together', async () => {
+  it('are used in turn, and send concurrent statements together', async () => {
     const connections = new SharedConnections(serversOf(await postgresql.databaseUrl()), OPTIONS, 2)
     const pids: number[][] = []
     for (let turn = 0; turn < 4; turn++) {
@@ -956,7 +956,7 @@ describe('Connections that everybody shares', () => {
     await connections.end()
   })
 
-  it('keep one connection for a transaction, whose statements fail once it is lost', async () => {
+  it('pin one connection for a transaction, whose statements fail after it was lost', async () => {
     const connections = new SharedConnections(serversOf(await postgresql.databaseUrl()), OPTIONS, 1)
     const other = new SharedConnections(serversOf(await postgresql.databaseUrl()), OPTIONS, 1)
     await connections.pinned(async (connection) => {
@@ -969,7 +969,7 @@ describe('Connections that everybody shares', () => {
     await Promise.all([connections.end(), other.end()])
   })
 
-  it('replace a connection that is too old only after its transaction', async () => {
+  it('replace a connection over its maximum age only after its transaction', async () => {
     const connections = new SharedConnections(serversOf(await postgresql.databaseUrl()), OPTIONS, 1, 0)
     const old = await connections.pinned(async (connection) => {
       const [{ pid: own = 0 } = {}] = (await connection.run(pid)).rows
@@ -982,7 +982,7 @@ describe('Connections that everybody shares', () => {
     await connections.end()
   })
 
-  it('are unavailable while the server takes a connection and says nothing', async () => {
+  it('reject with StoreUnavailable if the server accepts a connection but never responds', async () => {
     const silent = createServer().listen(0, '127.0.0.1')
     await once(silent, 'listening')
     const { port } = silent.address() as AddressInfo
@@ -993,12 +993,12 @@ describe('Connections that everybody shares', () => {
     silent.close()
   })
 
-  it('keep the one that takes the place of one that fell silent', async () => {
+  it('keep the connection that replaced one without a response', async () => {
     const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
     const connections = new SharedConnections(serversOf(proxy.url.href, { answer: 200 }), OPTIONS, 1)
     const before = await pidOf(connections)
     proxy.silence()
-    // At once, before the silent one has gone.
+    // Immediately, before the silent connection is closed.
     const after = await pidOf(connections).catch(() => pidOf(connections))
     expect(after).to.not.equal(before)
     expect(await pidOf(connections)).to.equal(after)
@@ -1020,12 +1020,12 @@ describe('Opening a PostgreSQL database', () => {
     url = new URL(await postgresql.databaseUrl())
   })
 
-  it('says that no such database', async () => {
+  it('fails with "no such database"', async () => {
     url.pathname = '/nowhere'
     expect(await refusalOf(url)).to.equal(`The PostgreSQL database at ${url.host} cannot be opened: no such database`)
   })
 
-  it('says that the encoding is not that of the service', async () => {
+  it('fails if its encoding is not UTF8', async () => {
     const { rows } = await query(url, "select 'latin1_' || substr(current_database(), 12, 20) as name")
     await query(url, `create database ${rows[0].name} template template0 encoding 'LATIN1' locale 'C'`)
     url.pathname = `/${rows[0].name}`
@@ -1036,14 +1036,14 @@ describe('Opening a PostgreSQL database', () => {
     await query(url, `drop database ${rows[0].name}`)
   })
 
-  it('says that the password is wrong, and not which', async () => {
+  it('fails with a wrong password, without repeating it', async () => {
     url.password = 'not-the-one'
     expect(await refusalOf(url)).to.equal(
       `The PostgreSQL database at ${url.host} cannot be opened: wrong user or password`,
     )
   })
 
-  it('says that nobody listens', async () => {
+  it('fails with "connection refused" if no server listens', async () => {
     const proxy = await startProxy(url)
     await proxy.cut()
     expect(await refusalOf(proxy.url)).to.equal(
@@ -1051,7 +1051,7 @@ describe('Opening a PostgreSQL database', () => {
     )
   })
 
-  it('says that a host is not known', async () => {
+  it('fails for an unknown host', async () => {
     url.host = 'nowhere.invalid'
     url.searchParams.set('port', '5433')
     expect(await refusalOf(url)).to.match(
@@ -1070,4 +1070,4 @@ async function query(url: URL, sql: string) {
   }
 }
 
-const refused = (answer: Promise<unknown>) => expectRejection(answer, StoreUnavailable)
+const expectUnavailable = (answer: Promise<unknown>) => expectRejection(answer, StoreUnavailable)

@@ -38,7 +38,7 @@ export const MIGRATIONS = readdirSync(join(import.meta.dirname, '../../src/adapt
 
 let people = 0
 
-/** Stores a user whom no other spec knows. */
+/** Stores a user with a unique address. */
 export async function anOwner({ users }: Pick<Repositories, 'users'>): Promise<number> {
   people++
   return (await users.add(aUserDraft({ email: `person-${people}@example.com` }))).snapshot().id
@@ -56,7 +56,7 @@ export async function expectRejection(
   return reason as Error
 }
 
-/** How many of them succeed, and why the others don't. */
+/** How many promises succeed, and the reasons for which the others reject. */
 export async function outcomes(promises: readonly Promise<unknown>[]) {
   const settled = await Promise.allSettled(promises)
   const reasons = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []))

@@ -68,12 +68,12 @@ describe('The store on SQLite', () => {
 
   const addTask = (given = {}) => store.tasks.add(aTaskDraft({ ownerId, ...given }))
 
-  it('survives a power cut: a log that is written ahead, and synced at each commit', async () => {
+  it('uses a write-ahead log that is synced at each commit, and so survives a power cut', async () => {
     expect(await store.sql('pragma journal_mode')).to.deep.equal([{ journal_mode: 'wal' }])
     expect(await store.sql('pragma synchronous')).to.deep.equal([{ synchronous: 2 }])
   })
 
-  it('does not take an id that is used twice for an address that is taken', async () => {
+  it('does not report a duplicate id as a taken address', async () => {
     await store.sql(`create trigger twice before insert on users begin
       insert into users (id, email, hashed_password, created_at) values (1, 'other@example.com', 'x', 0); end`)
     await store.sql('update users set id = 1')
@@ -81,7 +81,7 @@ describe('The store on SQLite', () => {
     expect(error).to.include({ code: 'SQLITE_CONSTRAINT_PRIMARYKEY', message: 'UNIQUE constraint failed: users.id' })
   })
 
-  it('does not take another unique index for that of the address', async () => {
+  it('does not report the violation of another unique index as a taken address', async () => {
     await store.sql('create unique index names on users (hashed_password)')
     const error = await anOwner(store).catch((error: unknown) => error)
     expect(error).to.include({ code: 'SQLITE_CONSTRAINT_UNIQUE' }).and.not.be.an.instanceOf(EmailAlreadyTaken)
@@ -91,14 +91,14 @@ describe('The store on SQLite', () => {
     expect(await store.sql('pragma foreign_keys')).to.deep.equal([{ foreign_keys: 1 }])
   })
 
-  it('keeps dates as milliseconds and booleans as 0 and 1', async () => {
+  it('stores dates as milliseconds and booleans as 0 and 1', async () => {
     const { id } = (await addTask({ completed: true, createdAt: NOW })).snapshot()
     expect(await store.sql('select completed, created_at from tasks where id = ?', [id])).to.deep.equal([
       { completed: 1, created_at: NOW.getTime() },
     ])
   })
 
-  it('serves every page from the index, without a sort', async () => {
+  it('reads every page from the index, without a sort', async () => {
     for (const side of [{}, { newerThan: 1 }, { olderThan: 9 }]) {
       await store.tasks.list(ownerId, { ...side, skip: 1, limit: 10 })
       const { sql, parameters } = store.ran.at(-1) as { sql: string; parameters: readonly unknown[] }
@@ -110,7 +110,7 @@ describe('The store on SQLite', () => {
     }
   })
 
-  it('does not write a task that a change leaves alone', async () => {
+  it('does not write a task that an update leaves unchanged', async () => {
     const key = (await addTask()).snapshot()
     store.ran.length = 0
     await store.tasks.update(key, () => undefined)
@@ -119,7 +119,7 @@ describe('The store on SQLite', () => {
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.have.lengthOf(1)
   })
 
-  it('lets no other process write between the reading and the writing of an update', async () => {
+  it('lets no other process write between the read and the write of an update', async () => {
     const key = (await addTask()).snapshot()
     const other = new BetterSqlite3(path, { timeout: 0 })
     const updated = await store.tasks.update(key, (task) => {
@@ -130,7 +130,7 @@ describe('The store on SQLite', () => {
     expect((await store.tasks.get(key)).snapshot()).to.deep.equal(updated.snapshot())
   })
 
-  it('rolls back what SQLite has rolled back by itself, without a complaint that would hide the reason', async () => {
+  it('ignores a rollback after SQLite rolled back by itself, so that the original error is reported', async () => {
     const driver = new ImmediateTransactionDialect(openSqlite(path)).createDriver()
     await driver.init()
     const connection = await driver.acquireConnection()
@@ -142,7 +142,7 @@ describe('The store on SQLite', () => {
     await driver.destroy()
   })
 
-  it('reads over a connection of its own, which sees nothing that is not committed', async () => {
+  it('reads on a separate connection, which sees committed rows only', async () => {
     await store.sql('begin immediate')
     await store.sql("insert into tasks (title, owner_id, created_at, updated_at) values ('half', ?, 0, 0)", [ownerId])
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
@@ -150,13 +150,13 @@ describe('The store on SQLite', () => {
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
   })
 
-  it('reads over a connection that cannot write', () => {
+  it('reads on a connection that cannot write', () => {
     const reader = openSqliteReader(path)
     expect(() => reader.exec('delete from users')).to.throw('readonly')
     reader.close()
   })
 
-  it('begins a migration as a writer, so that none in another process writes meanwhile', async () => {
+  it('locks the file from the start of a migration, so that no other process writes meanwhile', async () => {
     const driver = new ImmediateTransactionDialect(openSqlite(path)).createDriver()
     await driver.init()
     const connection = await driver.acquireConnection()
@@ -168,14 +168,14 @@ describe('The store on SQLite', () => {
     await driver.destroy()
   })
 
-  it('reads while another process writes, and writes when that is done', async () => {
+  it('reads while another process writes, and writes afterwards', async () => {
     const other = new BetterSqlite3(path)
     other.exec('begin immediate')
     let written = false
     const writing = addTask().then(() => {
       written = true
     })
-    // It has met the lock by the second.
+    // By the second read, the write has found the file locked.
     for (const _ of [1, 2]) expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
     expect(written).to.equal(false)
     other.exec('rollback')
@@ -184,7 +184,7 @@ describe('The store on SQLite', () => {
     expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
   })
 
-  it('is unavailable while another process writes, and serves again after it', async () => {
+  it('rejects writes with StoreUnavailable while another process keeps the file locked, and then serves again', async () => {
     const { id } = (await addTask()).snapshot()
     const other = new BetterSqlite3(path)
     other.exec('begin immediate')
@@ -200,11 +200,11 @@ describe('The store on SQLite', () => {
     expect((await store.tasks.get({ id, ownerId })).snapshot().title).to.equal('in time')
   })
 
-  it('is unavailable while it has no room, keeps what it had, and serves again after it', async () => {
+  it('rejects writes with StoreUnavailable while the disk is full, keeps its data, and then serves again', async () => {
     const key = (await addTask()).snapshot()
     const [{ page_count: pages } = {}] = await store.sql('pragma page_count')
     await store.sql(`pragma max_page_count = ${pages}`)
-    // Longer than a page, so that storing it takes a new one.
+    // Longer than a page of the file, so that storing the task needs a new page.
     const description = '🙂'.repeat(2_000)
     const fill = async () => {
       for (let index = 0; index < 100; index++) await addTask({ description })
@@ -219,7 +219,7 @@ describe('The store on SQLite', () => {
     expect((await addTask({ description })).snapshot().description).to.equal(description)
   })
 
-  it('is unavailable for writers while it is read-only, and serves readers', async () => {
+  it('rejects writes with StoreUnavailable while it is read-only, and serves reads', async () => {
     const key = (await addTask()).snapshot()
     await store.sql('pragma query_only = on')
     await expectRejection(addTask(), StoreUnavailable)
@@ -231,7 +231,7 @@ describe('The store on SQLite', () => {
     expect((await store.tasks.get(key)).snapshot()).to.deep.equal(key)
   })
 
-  it('is unavailable while its file is away, has done nothing, and serves again when it is back', async () => {
+  it('rejects with StoreUnavailable while one of its files is missing or replaced, and then serves again', async () => {
     const key = (await addTask()).snapshot()
     for (const file of [path, `${path}-wal`, `${path}-shm`]) {
       renameSync(file, `${path}.away`)
@@ -246,7 +246,7 @@ describe('The store on SQLite', () => {
     expect(titles).to.deep.equal([`${path}-shm`, `${path}-wal`, path, 'Ship'])
   })
 
-  it('acknowledges no write to a file that is removed while it is committed', async () => {
+  it('rejects a write with OutcomeUnknown if the file is removed during the commit', async () => {
     const files = openFiles(path)
     const before = [true, false]
     files.compare = () => before.shift() ?? true
@@ -271,32 +271,32 @@ describe('The store on SQLite', () => {
     files.close()
   })
 
-  it('passes an error that is not of the moment as it is', async () => {
+  it('leaves other database errors unchanged', async () => {
     await store.sql('drop table tasks')
     await expectRejection(addTask(), BetterSqlite3.SqliteError)
   })
 })
 
-describe('Opening an SQLite database', () => {
+describe('Opening a SQLite database', () => {
   async function refusalOf(path: string): Promise<string> {
     const error = await openDatabase({ kind: 'sqlite', path }).catch((error: unknown) => error)
     expect(error).to.be.an.instanceOf(DatabaseUnavailable)
     return (error as Error).message
   }
 
-  it('makes a file that is not there', async () => {
+  it('creates a missing file', async () => {
     const path = await freshPath()
     await (await openDatabase({ kind: 'sqlite', path })).close()
     expect(existsSync(path)).to.equal(true)
   })
 
-  it('makes no folder that is not there, and says so', async () => {
+  it('fails if the directory is missing, and does not create it', async () => {
     const path = `${await freshPath()}/tasks.db`
     expect(await refusalOf(path)).to.equal(`The SQLite database ${path} cannot be opened: its directory does not exist`)
     expect(existsSync(dirname(path))).to.equal(false)
   })
 
-  it('says that a file is none of SQLite, and leaves it alone', async () => {
+  it('fails if the file is not a SQLite database', async () => {
     const path = await freshPath()
     writeFileSync(path, 'a diary, and rather a long one\n'.repeat(100))
     expect(await refusalOf(path)).to.equal(
@@ -304,7 +304,7 @@ describe('Opening an SQLite database', () => {
     )
   })
 
-  it('says that a folder is no file', async () => {
+  it('fails for a directory', async () => {
     const path = await freshPath()
     mkdirSync(path)
     expect(await refusalOf(path)).to.equal(
@@ -313,7 +313,7 @@ describe('Opening an SQLite database', () => {
   })
 
   describe('of another program', () => {
-    /** The content of the database and of everything beside it, but for the index of the log, which readers mark. */
+    /** The content of the database and of the files beside it, except `-shm`, in which readers leave marks. */
     const contentsOf = (path: string) =>
       Object.fromEntries(
         readdirSync(dirname(path))
@@ -333,7 +333,7 @@ describe('Opening an SQLite database', () => {
       expect(await refusalOf(path)).to.equal(
         `The SQLite database ${path} cannot be opened: the file belongs to another program`,
       )
-      // As MikroORM's command line opens it.
+      // MikroORM's command line opens databases like this.
       const error = await MikroORM.init(mikroOrmOptions({ kind: 'sqlite', path }))
         .then((orm) => orm.connect())
         .catch((error: unknown) => error)
@@ -362,7 +362,7 @@ describe('Opening an SQLite database', () => {
       })
     }
 
-    it('refuses the file unchanged while that program has it open, and disturbs it in nothing', async () => {
+    it('refuses the file unchanged while that program has it open, without disturbing the program', async () => {
       const { path, database } = await foreign('pragma journal_mode = wal; create table notes (text)')
       await expectForeign(path)
       database.exec("insert into notes values ('mine')")
@@ -370,7 +370,7 @@ describe('Opening an SQLite database', () => {
       database.close()
     })
 
-    it('refuses the file, and its log, unchanged when that program was killed', async () => {
+    it('refuses the file and its log unchanged after that program was killed', async () => {
       const { path, database } = await foreign('pragma journal_mode = wal; create table notes (text)')
       const left = await freshPath()
       for (const companion of ['', '-wal', '-shm']) copyFileSync(path + companion, left + companion)
@@ -380,7 +380,7 @@ describe('Opening an SQLite database', () => {
     })
   })
 
-  it('takes an empty file, one without tables, and its own without the tables of a migration', async () => {
+  it('accepts an empty file, a file without tables, and its own file with all migrations reverted', async () => {
     const [empty, bare, own] = [await freshPath(), await freshPath(), await freshPath()]
     writeFileSync(empty, '')
     const database = new BetterSqlite3(bare)
@@ -402,7 +402,7 @@ describe('Opening an SQLite database', () => {
     }
   })
 
-  it('says that another process holds its lock when it cannot be migrated', async () => {
+  it('cannot migrate while another process keeps the file locked, and reports that', async () => {
     const path = await freshPath()
     const database = await openDatabase({ kind: 'sqlite', path })
     const other = new BetterSqlite3(path)
@@ -415,7 +415,7 @@ describe('Opening an SQLite database', () => {
     other.close()
   })
 
-  it('takes its own that was left with a log, by a service that was killed', async () => {
+  it('accepts its own file with the log that a killed service left', async () => {
     const [path, left] = [await freshPath(), await freshPath()]
     const database = await openDatabase({ kind: 'sqlite', path })
     await database.migrate()
@@ -426,7 +426,7 @@ describe('Opening an SQLite database', () => {
     await recovered.close()
   })
 
-  it('names a relative path in full', async () => {
+  it('reports a relative path as an absolute one', async () => {
     expect(await refusalOf('no/such/folder/tasks.db')).to.include(`${process.cwd()}/no/such/folder/tasks.db`)
   })
 })

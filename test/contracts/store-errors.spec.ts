@@ -2,7 +2,7 @@ import { expect } from 'chai'
 import { leavesOutcomeOpen, storeError } from '#src/adapters/mikro-orm/store-errors.ts'
 import { StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
 
-/** What drivers report while the database can't serve, and what they report of a mistake of ours. */
+/** Codes that drivers report while the database cannot serve. */
 const UNAVAILABLE = {
   SQLite: [
     ...['SQLITE_BUSY', 'SQLITE_BUSY_SNAPSHOT', 'SQLITE_CANTOPEN', 'SQLITE_FULL', 'SQLITE_IOERR_WRITE'],
@@ -26,6 +26,7 @@ const UNAVAILABLE = {
     'ERR_STREAM_DESTROYED',
   ],
 }
+/** Codes that drivers report for other errors, such as a wrong statement. */
 const OTHERS = ['SQLITE_ERROR', 'SQLITE_CONSTRAINT_UNIQUE', '22021', '23505', '42601', '42P01', 'ENOENT']
 const MESSAGES = [
   'Connection terminated',
@@ -36,17 +37,17 @@ const MESSAGES = [
   'The database connection is not open',
 ]
 
-describe('An error of a driver after a statement was sent', () => {
+describe('A driver error after a statement was sent', () => {
   const open = (message: string, code?: string) => leavesOutcomeOpen(Object.assign(new Error(message), { code }))
 
-  it('leaves the outcome open when the connection ended or a pooler lost its server', () => {
+  it('leaves the outcome open if the connection broke or a pooler lost its server', () => {
     for (const message of ['Connection terminated unexpectedly', 'Query read timeout'])
       expect(open(message), message).to.equal(true)
     for (const code of ['ECONNRESET', 'EPIPE', 'ETIMEDOUT', '08006', '08P01', '40003', '58000'])
       expect(open('x', code), code).to.equal(true)
   })
 
-  it('does not when the server answered, or the statement was not sent', () => {
+  it('does not leave the outcome open if the server responded or the statement was not sent', () => {
     for (const code of [
       '23505',
       '25006',
@@ -71,21 +72,21 @@ describe('An error of a driver after a statement was sent', () => {
   })
 })
 
-describe('An error of a driver', () => {
+describe('A driver error', () => {
   for (const [driver, codes] of Object.entries(UNAVAILABLE)) {
-    it(`is of the moment with certain codes (${driver})`, () => {
+    it(`becomes StoreUnavailable if its code means that the database cannot serve (${driver})`, () => {
       for (const code of codes) {
         expect(storeError(Object.assign(new Error('x'), { code })), code).to.be.an.instanceOf(StoreUnavailable)
       }
     })
   }
 
-  it('is of the moment with certain messages where it has no code', () => {
+  it('becomes StoreUnavailable if it has no code but a message with that meaning', () => {
     for (const message of MESSAGES)
       expect(storeError(new Error(message)), message).to.be.an.instanceOf(StoreUnavailable)
   })
 
-  it('passes as it is otherwise', () => {
+  it('stays unchanged otherwise', () => {
     const others = [...OTHERS.map((code) => Object.assign(new Error('Query read timeout'), { code })), new Error('x')]
     for (const error of [...others, new TaskNotFound(), 'no error']) expect(storeError(error)).to.equal(error)
   })

@@ -10,14 +10,14 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
   describe(`A store (${name})`, () => {
     const open = async () => openDatabase(targetOf(await databaseUrl()) as PersistentTarget)
 
-    it('answers while it can serve', async () => {
+    it('responds to a ping', async () => {
       const database = await open()
       await database.migrate()
       await database.ping()
       await database.close()
     })
 
-    it('tells how many statements are not answered yet', async () => {
+    it('counts the pending statements', async () => {
       const database = await open()
       await database.migrate()
       const reads = [1, 2, 3].map((id) => database.users.findById(id))
@@ -28,7 +28,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       await database.close()
     })
 
-    it('is unavailable without its tables', async () => {
+    it('rejects a ping with StoreUnavailable while it has no tables', async () => {
       const database = await open()
       await expectRejection(database.ping(), StoreUnavailable)
       await database.migrate()
@@ -36,7 +36,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       await database.close()
     })
 
-    it('is unavailable once it is closed', async () => {
+    it('rejects a ping with StoreUnavailable after it was closed', async () => {
       const database = await open()
       await database.migrate()
       await database.close()

@@ -13,8 +13,8 @@ import {
   type Repositories,
 } from '#test/contracts/repositories.ts'
 
-/** Beyond the ids that a store gives, beyond four bytes, and as far as a number goes. */
-const IDS_OF_NOBODY = [0, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]
+/** Below the first id, at the limits of four bytes, and the largest safe integer. */
+const UNASSIGNED_IDS = [0, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]
 const NOW = new Date('2026-02-01T12:00:00.000Z')
 const everything = { skip: 0, limit: 1_000 }
 
@@ -39,7 +39,7 @@ for (const { name, databaseUrl } of adapterSets) {
 
     after(() => repositories.close())
 
-    const addTask = (given = {}) => tasks.add(aTaskDraft({ ownerId, ...given }))
+    const addTask = (overrides = {}) => tasks.add(aTaskDraft({ ownerId, ...overrides }))
 
     async function addTasks(count: number): Promise<Task[]> {
       const added: Task[] = []
@@ -47,8 +47,8 @@ for (const { name, databaseUrl } of adapterSets) {
       return added
     }
 
-    describe('when a task is added', () => {
-      it('answers the task with its id, and keeps it so', async () => {
+    describe('adding a task', () => {
+      it('stores and returns the task with its id', async () => {
         const draft = aTaskDraft({
           ownerId,
           title: 'Ship',
@@ -62,14 +62,14 @@ for (const { name, databaseUrl } of adapterSets) {
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
-      it('keeps the absence of a description apart from an empty one', async () => {
+      it('distinguishes a missing description from an empty one', async () => {
         const absent = await addTask({ description: null })
         const empty = await addTask({ description: '' })
         expect((await tasks.get(keyOf(absent))).snapshot().description).to.equal(null)
         expect((await tasks.get(keyOf(empty))).snapshot().description).to.equal('')
       })
 
-      it('keeps every character of a text, of the longest ones too', async () => {
+      it('stores texts of any characters unchanged, even of maximum length', async () => {
         for (const text of [' a  b\n\t', `it's "quoted" \\ ? $1 :x \`y\``, 'e\u0301 \u00e9', '😀'.repeat(255)]) {
           const description = text.repeat(4)
           const { title, ...rest } = (await tasks.get(keyOf(await addTask({ title: text, description })))).snapshot()
@@ -82,7 +82,7 @@ for (const { name, databaseUrl } of adapterSets) {
         )
       })
 
-      it('keeps times to the millisecond', async () => {
+      it('stores times to the millisecond', async () => {
         for (const time of ['1970-01-01T00:00:00.001Z', '2024-02-29T23:59:59.999Z', '9999-12-31T23:59:59.999Z']) {
           const added = await addTask({ createdAt: new Date(time), updatedAt: new Date(time) })
           const { createdAt, updatedAt } = (await tasks.get(keyOf(added))).snapshot()
@@ -90,7 +90,7 @@ for (const { name, databaseUrl } of adapterSets) {
         }
       })
 
-      it('gives it a higher id than every one before, whoever owns it', async () => {
+      it('assigns a higher id than all earlier ones, including those of other owners', async () => {
         const first = await addTask()
         const second = await tasks.add(aTaskDraft({ ownerId: await anOwner(repositories) }))
         const third = await addTask()
@@ -98,32 +98,32 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(third.snapshot().id).to.be.above(second.snapshot().id)
       })
 
-      it('never gives an id again, not even that of the newest one', async () => {
+      it('never reuses an id, not even that of the newest task', async () => {
         const removed = await addTask()
         await tasks.remove(keyOf(removed))
         expect((await addTask()).snapshot().id).to.be.above(removed.snapshot().id)
       })
 
-      it('gives each of twenty that come at once an id of its own', async () => {
+      it('assigns twenty ids to twenty tasks added concurrently', async () => {
         const added = await Promise.all(Array.from({ length: 20 }, () => addTask()))
         expect(new Set(idsOf(added))).to.have.property('size', 20)
         expect(await tasks.list(ownerId, everything)).to.have.lengthOf(20)
       })
     })
 
-    describe('when a task is read', () => {
-      it('knows no task that is not there', async () => {
-        for (const id of IDS_OF_NOBODY) await expectRejection(tasks.get({ id, ownerId }), TaskNotFound)
+    describe('reading a task', () => {
+      it('rejects with TaskNotFound if there is no such task', async () => {
+        for (const id of UNASSIGNED_IDS) await expectRejection(tasks.get({ id, ownerId }), TaskNotFound)
       })
 
-      it('knows no task of another owner', async () => {
+      it('rejects with TaskNotFound for another owner’s task', async () => {
         const { id } = keyOf(await addTask())
-        for (const other of [await anOwner(repositories), ...IDS_OF_NOBODY]) {
+        for (const other of [await anOwner(repositories), ...UNASSIGNED_IDS]) {
           await expectRejection(tasks.get({ id, ownerId: other }), TaskNotFound)
         }
       })
 
-      it('hands out a task of its own to each reader', async () => {
+      it('returns a new object each time, so that editing one does not change the store', async () => {
         const key = keyOf(await addTask({ title: 'stored' }))
         const mine = await tasks.get(key)
         mine.edit({ title: 'changed, and not saved' }, NOW)
@@ -132,8 +132,8 @@ for (const { name, databaseUrl } of adapterSets) {
       })
     })
 
-    describe('when a task is updated', () => {
-      it('answers the changed task, and keeps it so', async () => {
+    describe('updating a task', () => {
+      it('stores and returns the changed task', async () => {
         const added = await addTask()
         const changes = { title: 'New 😀', description: 'more', completed: true }
         const updated = await tasks.update(keyOf(added), (task) => task.edit(changes, NOW))
@@ -141,26 +141,26 @@ for (const { name, databaseUrl } of adapterSets) {
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(updated.snapshot())
       })
 
-      it('can take a description away', async () => {
+      it('can remove the description', async () => {
         const key = keyOf(await addTask({ description: 'some' }))
         await tasks.update(key, (task) => task.edit({ description: null }, NOW))
         expect((await tasks.get(key)).snapshot().description).to.equal(null)
       })
 
-      it('leaves every other task as it was', async () => {
+      it('leaves the other tasks unchanged', async () => {
         const [first, second] = (await addTasks(2)) as [Task, Task]
         await tasks.update(keyOf(first), (task) => task.edit({ title: 'changed' }, NOW))
         expect((await tasks.get(keyOf(second))).snapshot()).to.deep.equal(second.snapshot())
       })
 
-      it('keeps a task that the change leaves alone', async () => {
+      it('returns the task unchanged if `change` does nothing', async () => {
         const added = await addTask()
         const same = await tasks.update(keyOf(added), () => undefined)
         expect(same.snapshot()).to.deep.equal(added.snapshot())
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
-      it('hands the error of a change on, and leaves the task as it was', async () => {
+      it('rejects with the error that `change` throws, and leaves the task unchanged', async () => {
         const added = await addTask()
         const failing = tasks.update(keyOf(added), (task) => {
           task.edit({ title: 'half done' }, NOW)
@@ -170,7 +170,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
-      it('keeps what others store while a change fails', async () => {
+      it('stores concurrent writes although another update fails', async () => {
         const key = keyOf(await addTask())
         const failing = () =>
           tasks.update(key, () => {
@@ -182,22 +182,22 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(await tasks.list(ownerId, everything)).to.have.lengthOf(4)
       })
 
-      it('knows no task that is not there or that another owns, and asks for no change then', async () => {
+      it('rejects with TaskNotFound for a missing or another owner’s task, without calling `change`', async () => {
         const added = await addTask()
         const others = [
-          ...IDS_OF_NOBODY.map((id) => ({ id, ownerId })),
-          ...[await anOwner(repositories), ...IDS_OF_NOBODY].map((other) => ({ ...keyOf(added), ownerId: other })),
+          ...UNASSIGNED_IDS.map((id) => ({ id, ownerId })),
+          ...[await anOwner(repositories), ...UNASSIGNED_IDS].map((other) => ({ ...keyOf(added), ownerId: other })),
         ]
         for (const key of others) {
           await expectRejection(
-            tasks.update(key, () => expect.fail('the change is asked for')),
+            tasks.update(key, () => expect.fail('`change` is called')),
             TaskNotFound,
           )
         }
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
-      it('keeps both of two changes that come at once', async () => {
+      it('stores both of two concurrent updates', async () => {
         const key = keyOf(await addTask())
         await Promise.all([
           tasks.update(key, (task) => task.edit({ title: 'one' }, NOW)),
@@ -206,7 +206,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect((await tasks.get(key)).snapshot()).to.include({ title: 'one', completed: true })
       })
 
-      it('shows each of twenty changes that come at once the one before', async () => {
+      it('passes each of twenty concurrent updates the result of the previous one', async () => {
         const key = keyOf(await addTask({ title: '0' }))
         const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().title) + 1}` }, NOW)
         await Promise.all(Array.from({ length: 20 }, () => tasks.update(key, increment)))
@@ -214,12 +214,12 @@ for (const { name, databaseUrl } of adapterSets) {
       })
     })
 
-    describe('when tasks are listed', () => {
-      it('has none of an owner without any', async () => {
-        for (const id of [ownerId, ...IDS_OF_NOBODY]) expect(await tasks.list(id, everything)).to.deep.equal([])
+    describe('listing tasks', () => {
+      it('returns an empty array for an owner without tasks', async () => {
+        for (const id of [ownerId, ...UNASSIGNED_IDS]) expect(await tasks.list(id, everything)).to.deep.equal([])
       })
 
-      it('has the newest first, whole and of that owner alone', async () => {
+      it('returns complete tasks of that owner only, newest first', async () => {
         const other = await anOwner(repositories)
         const added = [await addTask()]
         await tasks.add(aTaskDraft({ ownerId: other }))
@@ -227,7 +227,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(snapshotsOf(await tasks.list(ownerId, everything))).to.deep.equal(snapshotsOf(added))
       })
 
-      it('takes any run as a plain list would', async () => {
+      it('returns the same range as a plain array (property-based)', async () => {
         const other = await anOwner(repositories)
         const added: Task[] = []
         for (const title of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) {
@@ -252,14 +252,14 @@ for (const { name, databaseUrl } of adapterSets) {
 
         await fc.assert(
           fc.asyncProperty(range, async (range) => {
-            expect(idsOf(await tasks.list(ownerId, range))).to.deep.equal(runOf(idsOf(added), range))
+            expect(idsOf(await tasks.list(ownerId, range))).to.deep.equal(rangeOf(idsOf(added), range))
           }),
         )
       })
     })
 
-    describe('when a task is removed', () => {
-      it('has it no more', async () => {
+    describe('removing a task', () => {
+      it('removes that task and no other', async () => {
         const [kept, removed] = (await addTasks(2)) as [Task, Task]
         await tasks.remove(keyOf(removed))
         await expectRejection(tasks.get(keyOf(removed)), TaskNotFound)
@@ -271,16 +271,16 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(idsOf(await tasks.list(ownerId, everything))).to.deep.equal([kept.snapshot().id])
       })
 
-      it('knows no task that is not there or that another owns', async () => {
+      it('rejects with TaskNotFound for a missing or another owner’s task', async () => {
         const added = await addTask()
-        for (const id of IDS_OF_NOBODY) await expectRejection(tasks.remove({ id, ownerId }), TaskNotFound)
-        for (const other of [await anOwner(repositories), ...IDS_OF_NOBODY]) {
+        for (const id of UNASSIGNED_IDS) await expectRejection(tasks.remove({ id, ownerId }), TaskNotFound)
+        for (const other of [await anOwner(repositories), ...UNASSIGNED_IDS]) {
           await expectRejection(tasks.remove({ ...keyOf(added), ownerId: other }), TaskNotFound)
         }
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
-      it('lets one of twenty that come at once succeed', async () => {
+      it('succeeds for one of twenty concurrent calls', async () => {
         const key = keyOf(await addTask())
         const { succeeded, reasons } = await outcomes(Array.from({ length: 20 }, () => tasks.remove(key)))
         expect(succeeded).to.equal(1)
@@ -305,7 +305,7 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
       await repositories.close()
     })
 
-    it('is unavailable once its database is closed', async () => {
+    it('rejects with StoreUnavailable after its database was closed', async () => {
       const closed = await openRepositories(await databaseUrl())
       const key = keyOf(await closed.tasks.add(aTaskDraft({ ownerId: await anOwner(closed) })))
       await closed.close()
@@ -321,8 +321,8 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
   })
 }
 
-/** What the port says of a run, word for word and with no thought of speed. */
-function runOf(newestFirst: readonly number[], { newerThan, olderThan, skip, limit }: TaskRange): number[] {
+/** The range as the port defines it, in the simplest code. */
+function rangeOf(newestFirst: readonly number[], { newerThan, olderThan, skip, limit }: TaskRange): number[] {
   if (newerThan !== undefined) {
     const nearestFirst = newestFirst.filter((id) => id > newerThan).reverse()
     return nearestFirst.slice(skip, skip + limit).reverse()

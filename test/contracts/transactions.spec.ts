@@ -15,10 +15,10 @@ const everything = { skip: 0, limit: 1_000 }
 const times = <Result>(count: number, each: (index: number) => Result) =>
   Array.from({ length: count }, (_, i) => each(i))
 
-/** Adds one to the number that is the title: a lost edit is missing from the sum. */
+/** Increments the number in the title, so that a lost edit is missing from the sum. */
 const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().title) + 1}` }, NOW)
 
-/** Runs SQL beside the service. */
+/** Runs SQL on a separate connection. */
 type Sql = (text: string) => Promise<Record<string, unknown>[]>
 
 const sqlOf: Readonly<Record<string, (url: string) => Sql>> = {
@@ -73,7 +73,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
     const titles = async (keys: readonly TaskKey[]) =>
       Promise.all(keys.map(async (key) => (await tasksOf(0).get(key)).snapshot().title))
 
-    it('lose no edit under mixed load', async () => {
+    it('lose no edit under a mixed load', async () => {
       for (let round = 0; round < 10; round++) {
         const edited = [await addTask(), await addTask(), await addTask()]
         const removed = await Promise.all(times(4, () => addTask('removed')))
@@ -88,14 +88,14 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       }
     })
 
-    it('take turns on one hot task', async () => {
+    it('all change one hot task, one after the other', async () => {
       const task = await addTask()
       await Promise.all(times(60, (index) => tasksOf(index).update(task, increment)))
       expect(await titles([task])).to.deep.equal(['60'])
       expect(await revision()).to.equal(61)
     })
 
-    it('of many owners at once leave each list with its own counter', async () => {
+    it('of many owners run concurrently, each with the counter of its own list', async () => {
       const owners = await Promise.all(times(10, () => anOwner(instances[0])))
       const keys = await Promise.all(
         owners.map(async (owner) => (await tasksOf(owner).add(aTaskDraft({ ownerId: owner, title: '0' }))).snapshot()),
@@ -105,7 +105,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(await titles(keys)).to.deep.equal(times(10, () => '5'))
     })
 
-    it('raise the counter for each write, and for nothing else', async () => {
+    it('raise the counter for each write and for nothing else', async () => {
       const task = await addTask()
       const failing = (each: Task) => {
         increment(each)
@@ -121,7 +121,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(await revision()).to.equal(3)
     })
 
-    it('of which one fails store the others', async () => {
+    it('are stored although another one fails', async () => {
       const [first, second] = [await addTask(), await addTask()]
       const failing = tasksOf(0).update(second, () => {
         throw new RangeError('no')
@@ -131,7 +131,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(await titles([first, second])).to.deep.equal(['5', '0'])
     })
 
-    it('serve a user whom the previous release registered without a list', async () => {
+    it('succeed for a user whom the previous release registered without a list', async () => {
       const created = name === 'SQLite' ? '0' : 'now()'
       for (const email of ['adds', 'edits']) {
         await sql(`insert into users (email, hashed_password, created_at) values ('${email}', 'x', ${created})`)
@@ -148,7 +148,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(await revision(edits)).to.equal(10)
     })
 
-    it('name the owner in every statement on the rows of an owner', async () => {
+    it('name the owner in every statement on an owner’s rows', async () => {
       const ran = await recorded(async () => {
         const fresh = await openDatabase(targetOf(await databaseUrl()) as PersistentTarget)
         await fresh.migrate()
@@ -177,7 +177,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
   })
 }
 
-/** The SQL that both drivers are given meanwhile. */
+/** The SQL that both drivers receive during `work`. */
 async function recorded(work: () => Promise<void>): Promise<string[]> {
   const ran: string[] = []
   const { query } = pg.Client.prototype

@@ -16,7 +16,7 @@ for (const { name, databaseUrl } of adapterSets) {
 
     afterEach(() => repositories.close())
 
-    it('answers an added user with an id, and finds them by it and by their address', async () => {
+    it('stores and returns an added user with an id, and finds the user by id and by address', async () => {
       const draft = aUserDraft({ hashedPassword: '$'.repeat(255), createdAt: new Date('2026-01-31T09:30:00.123Z') })
       const user = (await users.add(draft)).snapshot()
       expect(user).to.deep.equal({ ...draft, id: user.id })
@@ -24,7 +24,7 @@ for (const { name, databaseUrl } of adapterSets) {
       expect((await users.findByEmail(draft.email))?.snapshot()).to.deep.equal(user)
     })
 
-    it('replaces the hash of one user, and nothing else', async () => {
+    it('replaces the hash of one user and nothing else', async () => {
       const jane = (await users.add(aUserDraft({ hashedPassword: 'weak' }))).snapshot()
       const john = (await users.add(aUserDraft({ email: 'john@example.com', hashedPassword: 'weak' }))).snapshot()
       await users.replaceHash(jane, '$'.repeat(255))
@@ -34,7 +34,7 @@ for (const { name, databaseUrl } of adapterSets) {
       expect((await users.findById(john.id))?.snapshot()).to.deep.equal(john)
     })
 
-    it('replaces no hash that was replaced meanwhile, and none of a user who is gone', async () => {
+    it('does not replace a hash that was replaced meanwhile, nor that of a missing user', async () => {
       const jane = (await users.add(aUserDraft({ hashedPassword: 'weak' }))).snapshot()
       await users.replaceHash(jane, 'of a new password')
       await users.replaceHash(jane, 'of the old password')
@@ -42,7 +42,7 @@ for (const { name, databaseUrl } of adapterSets) {
       expect((await users.findById(jane.id))?.snapshot().hashedPassword).to.equal('of a new password')
     })
 
-    it('lets one of twenty that replace the same hash at once succeed', async () => {
+    it('stores the hash of one of twenty concurrent replacements', async () => {
       const jane = (await users.add(aUserDraft({ hashedPassword: 'weak' }))).snapshot()
       const hashes = Array.from({ length: 20 }, (_, index) => `hash ${index}`)
       await Promise.all(hashes.map((hash) => users.replaceHash(jane, hash)))
@@ -50,14 +50,14 @@ for (const { name, databaseUrl } of adapterSets) {
       expect(hashes).to.include(hashedPassword)
     })
 
-    it('gives each user an id of their own', async () => {
+    it('assigns a unique id to each user', async () => {
       const added = await Promise.all(
         Array.from({ length: 20 }, (_, index) => users.add(aUserDraft({ email: `${index}@example.com` }))),
       )
       expect(new Set(added.map((user) => user.snapshot().id))).to.have.property('size', 20)
     })
 
-    it('keeps an address of any script, the longest too', async () => {
+    it('stores addresses in any script unchanged, even of maximum length', async () => {
       for (const email of ["o'neil+tag@example.com", 'ユーザー@例え.jp', `${'😀'.repeat(308)}@example.com`]) {
         const user = (await users.add(aUserDraft({ email }))).snapshot()
         expect(user.email).to.equal(email)
@@ -65,26 +65,26 @@ for (const { name, databaseUrl } of adapterSets) {
       }
     })
 
-    it('takes an address once', async () => {
+    it('rejects a taken address with EmailAlreadyTaken', async () => {
       const first = await users.add(aUserDraft({ hashedPassword: 'first' }))
       await expectRejection(users.add(aUserDraft({ hashedPassword: 'second' })), EmailAlreadyTaken)
       expect((await users.findByEmail('jane@example.com'))?.snapshot()).to.deep.equal(first.snapshot())
     })
 
-    it('lets one of twenty that bring the same address at once succeed', async () => {
+    it('adds one of twenty users with the same address concurrently', async () => {
       const { succeeded, reasons } = await outcomes(Array.from({ length: 20 }, () => users.add(aUserDraft())))
       expect(succeeded).to.equal(1)
       for (const reason of reasons) expect(reason).to.be.an.instanceOf(EmailAlreadyTaken)
     })
 
-    it('gives ids that rise, past an address that was refused', async () => {
+    it('assigns ascending ids, even after a rejected address', async () => {
       const first = await users.add(aUserDraft())
       await expectRejection(users.add(aUserDraft()), EmailAlreadyTaken)
       const second = await users.add(aUserDraft({ email: 'joe@example.com' }))
       expect(second.snapshot().id).to.be.above(first.snapshot().id)
     })
 
-    it('compares an address exactly', async () => {
+    it('compares addresses exactly', async () => {
       await users.add(aUserDraft({ email: 'jane@example.com' }))
       for (const email of ['Jane@example.com', 'jane@example.co', 'jane@example.com ', 'jan_@example.com', '%', '']) {
         expect(await users.findByEmail(email)).to.equal(undefined)
@@ -92,7 +92,7 @@ for (const { name, databaseUrl } of adapterSets) {
       await users.add(aUserDraft({ email: 'Jane@example.com' }))
     })
 
-    it('finds nobody by an id that it gave to nobody', async () => {
+    it('returns undefined for an unassigned id', async () => {
       await users.add(aUserDraft())
       for (const id of [0, 2, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]) {
         expect(await users.findById(id)).to.equal(undefined)
@@ -103,7 +103,7 @@ for (const { name, databaseUrl } of adapterSets) {
 
 for (const { name, databaseUrl } of persistentSets) {
   describe(`A persistent user repository (${name})`, () => {
-    it('is unavailable once its database is closed', async () => {
+    it('rejects with StoreUnavailable after its database was closed', async () => {
       const closed = await openRepositories(await databaseUrl())
       await closed.close()
       await expectRejection(closed.users.add(aUserDraft()), StoreUnavailable)
