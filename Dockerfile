@@ -1,7 +1,7 @@
 FROM node:24-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
-# The optional package is a pinned Node; this image has its own.
+# The optional package is a pinned Node, but this image has its own.
 RUN npm ci --omit=dev --omit=optional
 
 FROM node:24-slim
@@ -18,5 +18,5 @@ VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 8000}/health`).then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-# Node is process 1, so that SIGTERM reaches the service. To migrate by command: node src/adapters/cli/migrate.ts
+# Node runs as process 1, so that SIGTERM reaches the service. To migrate by command, run node src/adapters/cli/migrate.ts.
 CMD ["node", "src/main.ts"]
