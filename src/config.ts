@@ -203,7 +203,7 @@ export interface ServerConfig {
   readonly maxConnections: number
   /** Maximum number from one client network; infinite behind a proxy, because all connections come from the proxy. */
   readonly maxConnectionsPerClient: number
-  /** Time during which requests are still accepted after readiness turned false. */
+  /** Time for which requests are still accepted after readiness turned false. */
   readonly shutdownDelay: number
   /** Maximum time from the end of `shutdownDelay` to the exit of the process, mostly for draining requests. */
   readonly shutdownTimeout: number

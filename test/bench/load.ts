@@ -9,7 +9,7 @@ export interface Load {
   readonly connections: number
   /** The requests that a connection sends in order, over and over. */
   requests(connection: number): autocannon.Request[]
-  /** Whether the body of a response with the expected status is right. */
+  /** Whether a response body is correct, given the expected status. */
   accepts(body: string): boolean
 }
 
@@ -18,17 +18,17 @@ export interface Measured {
   /** Milliseconds. */
   readonly p50: number
   readonly p99: number
-  /** Microseconds of a core for each request, in the server itself and not in a database beside it. */
+  /** Microseconds of CPU per request in the server itself, without its database. */
   readonly cpu: number
-  /** How much of one core the server used. Well below 1, something else was the limit. */
+  /** Fraction of one core that the server used. Well below 1, something else was the limit. */
   readonly busy: number
-  /** How much of one core the load itself used. Near 1, the load may be the limit. */
+  /** Fraction of one core that the load used. Near 1, the load may be the limit. */
   readonly loadBusy: number
 }
 
-/** For one response. */
+/** Timeout of one response. */
 const TIMEOUT_S = 10
-/** For a load that is never stopped. */
+/** Limit of a load that is never stopped. */
 const LIMIT_S = 60
 
 /** @throws Error when any response was wrong */
@@ -54,7 +54,7 @@ export function startLoad(server: Server, load: Load): BackgroundLoad {
     async stop() {
       stop()
       await measured
-      // The server still works on the last requests. Waits for another one, which is served after them.
+      // The server may still handle the last requests, so wait for a further one, which is served after them.
       const [{ method = 'GET', path = '', headers = {}, body = null } = {}] = load.requests(0)
       await fetch(new URL(path, server.url), {
         method,

@@ -163,7 +163,7 @@ const fewAmongMany: Content = {
   tasks: 1_000_000,
   owner: (task) => (task % 10_000 === 0 ? FEW : task % 10 === 1 ? MANY : 3 + (task % 10)),
 }
-/** Costs at most a third more. */
+/** A costs at most a third more than B. */
 const WITHIN_A_THIRD: Goal = { ratio: 3 / 4 }
 
 const pageOf = (user: number, content: Content, number = 1, path = TASKS) => {
@@ -195,7 +195,7 @@ const pages: Scene = {
   },
 }
 
-/** The path of the page that many `Link`s after the given one. */
+/** Follows `Link` from a page. @returns the path of the page after that number of steps */
 async function followNext({ url }: Server, from: string, steps: number): Promise<string> {
   let path = from
   for (let step = 0; step < steps; step++) {

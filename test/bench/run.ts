@@ -102,7 +102,7 @@ async function measureStart(databases: Databases, kind: string): Promise<void> {
   })
 }
 
-/** The goal leaves room for noise. */
+/** Measures `alone`; its goal leaves room for noise. */
 async function measureAlone(): Promise<void> {
   if (!asked.includes(ALONE)) return
   progress(`${ALONE}: `)

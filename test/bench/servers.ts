@@ -28,7 +28,7 @@ process.once('exit', () => {
 })
 
 const TMPFS = 0x01021994
-/** A commit costs nothing on a file system that lives in memory. */
+/** Whether a commit waits for a disk. On an in-memory file system it costs nothing. */
 export const commitsReachADisk = statfsSync(folder).type !== TMPFS
 
 /** The cores that this process may use; empty without `taskset`. */

@@ -23,7 +23,7 @@ export interface Fact {
 export interface Report {
   readonly date: string
   readonly machine: string
-  /** Of one minute before the run. Near 0, the machine was idle. */
+  /** Load average of the minute before the run. Near 0, the machine was idle. */
   readonly loadAverage: number
   readonly results: readonly Result[]
   readonly facts: readonly Fact[]

@@ -7,7 +7,7 @@ export interface Task {
   readonly title: string
 }
 
-/** In milliseconds. Shorter than a test may take, so that the request that hangs is the one that fails. */
+/** Milliseconds; less than the timeout of a test, so that a hanging request fails before its test does. */
 export const TIMEOUT = 20_000
 
 /** A client that sends an access token with each request. */

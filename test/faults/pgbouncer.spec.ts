@@ -17,10 +17,10 @@ import { waitUntil } from '#test/wait-until.ts'
 import { Client } from './client.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
-/** Debian's own. */
+/** Includes /usr/sbin, where Debian installs PgBouncer. */
 const PATH = `${process.env.PATH}:/usr/sbin`
 
-/** Connections to the server: fewer than any spec has clients, so that transactions share them. */
+/** Connections to the server: fewer than the clients of any spec, so that transactions share them. */
 const SERVER_CONNECTIONS = 3
 
 /** PgBouncer in transaction mode, otherwise with defaults, in front of all databases of a server. */
@@ -71,7 +71,7 @@ class PgBouncer {
   }
 }
 
-/** The user that the tests' PostgreSQL runs as. */
+/** The user that runs the tests' PostgreSQL. */
 function unprivileged(): { uid?: number; gid?: number } {
   if (process.getuid?.() !== 0) return {}
   const [uid, gid] = ['-u', '-g'].map((which) =>
@@ -119,7 +119,7 @@ describe('PgBouncer in transaction mode', () => {
     )
   })
 
-  it('changes neither values nor edits nor durability, whatever its sessions are set to', async () => {
+  it('keeps values, edits and durability under any settings of its sessions', async () => {
     const changed = new URL(await postgresql.databaseUrl())
     const target = postgresqlTarget(bouncer.urlOf(changed.href))
     const operator = new pg.Client(changed.href)
