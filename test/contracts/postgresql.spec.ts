@@ -523,7 +523,7 @@ describe('The store on PostgreSQL', () => {
 
   it('rejects with StoreUnavailable if the server stops responding, and serves again over new connections', async () => {
     const proxy = await startProxy(new URL(url))
-    const far = observed(proxy.url.href, 100)
+    const far = observed(proxy.url.href, 1_000)
     const task = (await addTask()).snapshot()
     await openEach(far, task)
     const others = [task, await taskOfAnother()]
