@@ -1,4 +1,4 @@
-/** Configuration of MikroORM's command line (`npm run migration:create` and similar), for the database of the environment. */
+/** Configures MikroORM's command line (`npm run migration:create` and similar) for the database in DATABASE_URL. */
 import { mikroOrmOptions } from './src/adapters/mikro-orm/options.ts'
 import { ConfigError, readDatabaseTarget, readEnvironment } from './src/config.ts'
 import type { PersistentTarget } from './src/database-target.ts'

@@ -212,15 +212,13 @@ export interface ServerConfig {
 export interface DatabaseConfig {
   readonly target: DatabaseTarget
   readonly migrateOnStart: boolean
-  readonly pool: DatabasePool
-}
-
-/** Connections to PostgreSQL. */
-export interface DatabasePool {
-  /** 2 or more: a migration needs two. */
-  readonly size: number
-  /** False behind a pooler that may run each transaction on another connection. */
-  readonly preparedStatements: boolean
+  /** Connections to PostgreSQL. */
+  readonly pool: {
+    /** 2 or more: a migration needs two. */
+    readonly size: number
+    /** False behind a pooler that may run each transaction on another connection. */
+    readonly preparedStatements: boolean
+  }
 }
 
 export interface TokenConfig {

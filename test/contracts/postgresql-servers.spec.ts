@@ -186,7 +186,7 @@ describe('Connections to PostgreSQL', () => {
   it('are all closed when the server does not respond to a statement', async () => {
     const proxy = await startProxy(url)
     opened.push({ end: () => proxy.cut() })
-    const { writer, pids } = connectionsTo(proxy.url.href, { answer: 200 })
+    const { writer, pids } = connectionsTo(proxy.url.href, { response: 200 })
     const before = await pids()
     proxy.silence()
     await expectRejection(writer.run(PID), Error)

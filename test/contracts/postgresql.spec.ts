@@ -35,8 +35,8 @@ const OPTIONS: PoolOptions = { size: 10, preparedStatements: true }
 const serversOf = (url: string, timeouts: Partial<Timeouts> = {}) =>
   new PostgresqlServers(postgresqlTarget(url), { ...TIMEOUTS, ...timeouts })
 
-function observed(url: string, answer = TIMEOUTS.answer, options = OPTIONS): ObservedStore {
-  const servers = serversOf(url, { answer })
+function observed(url: string, response = TIMEOUTS.response, options = OPTIONS): ObservedStore {
+  const servers = serversOf(url, { response })
   const ofSize = (size: number) => new SharedConnections(servers, options, size)
   const [writer, deciders, readers] = [ofSize(1), [ofSize(1), ofSize(1)], ofSize(2)] as const
   const kysely = new Kysely<Tables>({ dialect: new PostgresDialect({ pool: postgresqlPool(servers, OPTIONS) }) })
@@ -995,7 +995,7 @@ describe('Shared connections', () => {
 
   it('keep the connection that replaced one without a response', async () => {
     const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
-    const connections = new SharedConnections(serversOf(proxy.url.href, { answer: 200 }), OPTIONS, 1)
+    const connections = new SharedConnections(serversOf(proxy.url.href, { response: 200 }), OPTIONS, 1)
     const before = await pidOf(connections)
     proxy.silence()
     // Immediately, before the silent connection is closed.

@@ -300,7 +300,7 @@ describe('Opening a SQLite database', () => {
     const path = await freshPath()
     writeFileSync(path, 'a diary, and rather a long one\n'.repeat(100))
     expect(await refusalOf(path)).to.equal(
-      `The SQLite database ${path} cannot be opened: the file is not an SQLite database`,
+      `The SQLite database ${path} cannot be opened: the file is not a SQLite database`,
     )
   })
 

@@ -155,10 +155,10 @@ describe('npm run backup', () => {
       ['DATABASE_URL is memory:, which keeps nothing.', ['new-1.db'], { DATABASE_URL: 'memory:' }],
       ['pg_dump', ['new-2.db'], { DATABASE_URL: 'postgresql://jane:hidden@127.0.0.1:1/tasks' }],
       ['DATABASE_URL must be', ['new-3.db'], { DATABASE_URL: 'mysql://jane:hidden@db/tasks' }],
-      [`There is no ${join(folder, 'missing.db')}.`, ['new-4.db'], sqlite('missing.db')],
-      ['the file is not an SQLite database', ['new-5.db'], sqlite('text.db')],
+      [`${join(folder, 'missing.db')} does not exist.`, ['new-4.db'], sqlite('missing.db')],
+      ['the file is not a SQLite database', ['new-5.db'], sqlite('text.db')],
       [`${join(folder, 'other.db')} is not a database of this service.`, ['new-6.db'], sqlite('other.db')],
-      [`There is no ${join(folder, 'no')}.`, ['no/new.db'], { DATABASE_URL }],
+      [`${join(folder, 'no')} does not exist.`, ['no/new.db'], { DATABASE_URL }],
     ]
     const messages = await Promise.all(refused.map(([, given, environment]) => failureOf(backup(given, environment))))
     for (const [index, [expected]] of refused.entries()) expect(messages[index]).to.include(expected)
@@ -345,12 +345,12 @@ describe('npm run restore', () => {
     edit('orphaned.db', 'pragma foreign_keys = off; delete from users')
     const before = files()
     const refused = {
-      'missing.db': 'There is no',
+      'missing.db': 'does not exist',
       'a-folder': 'the file cannot be opened or created',
       'half.db': 'damaged',
       'overwritten.db': 'damaged',
       'orphaned.db': 'damaged',
-      'text.db': 'the file is not an SQLite database',
+      'text.db': 'the file is not a SQLite database',
       'empty.db': 'is not a database of this service',
       'other.db': 'is not a database of this service',
     }

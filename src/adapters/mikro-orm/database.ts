@@ -25,7 +25,7 @@ import { reasonOf } from './store-errors.ts'
 
 const noLog: FileLog = { info() {}, error() {} }
 
-/** The message names the path, or host and port, and the reason in one line; never a password. */
+/** The message names the path, or the hosts and ports, and the reason in one line; never a password. */
 export class DatabaseUnavailable extends OperatorError {}
 
 export interface Database {
@@ -39,7 +39,7 @@ export interface Database {
   /** Reads a table. @throws StoreUnavailable */
   ping(): Promise<void>
   /**
-   * Brings the schema up to date. On PostgreSQL one instance migrates while others that start at the same time wait.
+   * Brings the schema up to date. On PostgreSQL, one instance migrates while others that start concurrently wait.
    *
    * @returns the names of the applied migrations, in order
    * @throws DatabaseUnavailable
@@ -53,7 +53,7 @@ export interface Database {
 /**
  * Opens the database. Creates a missing SQLite file but not its directory.
  *
- * @param log receives a line when the file is removed or replaced, and when it is back
+ * @param log receives a line when the SQLite file is removed or replaced, and when it is back
  * @throws DatabaseUnavailable
  */
 export async function openDatabase(
@@ -66,7 +66,7 @@ export async function openDatabase(
   }
   const { orm, connections, schema } = await connect(target, poolOptions, log).catch(unavailable('opened'))
   const kysely = orm.em.getKysely<Tables>()
-  // Later sessions may have another search_path.
+  // Name the schema in every statement, because later sessions may have another search_path.
   const store = connections.store(schema === undefined ? kysely : kysely.withSchema(schema))
   const ping = connections.pingOf(store)
   return {
@@ -102,10 +102,10 @@ async function connect(target: PersistentTarget, poolOptions: PoolOptions, log: 
 }
 
 interface Connections {
-  /** For MikroORM: migrations and the schema check. */
+  /** The connections of MikroORM, for migrations and the schema check. */
   readonly dialect: Dialect
   readonly pool: pg.Pool | undefined
-  /** For requests. */
+  /** The store for requests. */
   store(kysely: Kysely<Tables>): Store
   /** Returns a health check that reads a table, because a database without tables serves no request. */
   pingOf(store: Store): () => Promise<unknown>
@@ -119,12 +119,12 @@ function connectionsOf(target: PersistentTarget, poolOptions: PoolOptions, log: 
 }
 
 function sqliteConnections(path: string, log: FileLog): Connections {
-  const own = openSqlite(path)
+  const migrator = openSqlite(path)
   const writer = openSqliteWriter(path)
   const reader = openSqliteReader(path)
   const files = new OpenFiles(resolve(path), log)
   return {
-    dialect: new ImmediateTransactionDialect(own),
+    dialect: new ImmediateTransactionDialect(migrator),
     pool: undefined,
     store: (kysely) => sqliteStore(kysely, writer, reader, files),
     pingOf(store) {
@@ -134,12 +134,12 @@ function sqliteConnections(path: string, log: FileLog): Connections {
     check: async () => undefined,
     async close() {
       files.close()
-      for (const each of [reader, writer, own]) each.close()
+      for (const each of [reader, writer, migrator]) each.close()
     },
   }
 }
 
-/** A second connection keeps PostgreSQL busy while answers of the first are in transit. */
+/** A second connection keeps PostgreSQL busy while the responses of the first are in transit. */
 const READERS = 2
 const DECIDERS = 2
 
@@ -155,7 +155,7 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
     store: (kysely) => postgresqlStore(kysely, { writer, deciders, readers }),
     pingOf(store) {
       const anyUser = store.kysely.selectFrom('users').select('id').limit(1)
-      // A server that has become read-only still answers reads.
+      // A server that has become read-only still serves reads.
       const state = sql<string>`current_setting('transaction_read_only')`.as('read_only')
       const query = preparedQuery(() => store.kysely.selectNoFrom([state, anyUser.as('any_user')]))
       return async () => {
@@ -167,9 +167,9 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
     },
     async check() {
       await servers.primary()
-      const asked = { text: SCHEMA, query_timeout: servers.timeouts.answer }
+      const query = { text: SCHEMA, query_timeout: servers.timeouts.response }
       const others = [writer, readers, ...deciders].map((connections) => connections.run(ONE))
-      const [{ rows }] = await Promise.all([pool.query(asked), ...others])
+      const [{ rows }] = await Promise.all([pool.query(query), ...others])
       return rows[0].schema ?? undefined
     },
     async close() {
@@ -182,30 +182,30 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
 const ONE = statement('select 1')
 const SCHEMA = 'select current_schema() as schema'
 
-/** An arbitrary number, the same in every release. */
+/** Key of an advisory lock: an arbitrary number, the same in every release. */
 const MIGRATION_LOCK = 7_235_174
 
 async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: PersistentTarget): Promise<string[]> {
-  // Fails if another process creates MikroORM's own table at the same time; the retry finds it.
+  // The first try fails if another process creates MikroORM's own table concurrently; the second finds that table.
   if (kind === 'sqlite') return namesOf(await migrator.up().catch(() => migrator.up()))
   const migrateUnderLock = async (locked: SqlEntityManager) => {
     await locked.execute(WITHOUT_TIMEOUTS)
     await locked.execute(`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
     return namesOf(await migrator.up({ transaction: locked.getTransactionContext() }))
   }
-  // Under any other isolation the transaction would not see what another instance applied while it waited for the lock.
+  // At a stricter level, the transaction would not see what another instance applied while this one waited for the lock.
   return em.fork().transactional(migrateUnderLock, { isolationLevel: IsolationLevel.READ_COMMITTED })
 }
 
-/** Migrations, and the wait for another instance's, may take any time. */
+/** A migration, and the wait for that of another instance, may take any time. */
 const WITHOUT_TIMEOUTS = `select set_config(name, '0', true) from pg_settings where name in
   ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`
 
 async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>, schema?: string): Promise<boolean> {
   // The migrator would create a missing table.
   const tables = await em.getKysely().introspection.getTables()
-  const there = tables.some((table) => table.name === MIGRATIONS_TABLE && table.schema === schema)
-  return there && (await migrator.getPending()).length === 0
+  const exists = tables.some((table) => table.name === MIGRATIONS_TABLE && table.schema === schema)
+  return exists && (await migrator.getPending()).length === 0
 }
 
 const namesOf = (migrations: readonly { name: string }[]) => migrations.map(({ name }) => name)

@@ -2,7 +2,7 @@ import type { Log } from '../../log.ts'
 import type { Database } from './database.ts'
 
 /**
- * Brings the schema up to date, or warns if it is not: without its tables every request fails.
+ * Brings the schema up to date, or with MIGRATE_ON_START=false warns if it is not.
  *
  * @throws DatabaseUnavailable
  */
@@ -19,7 +19,7 @@ export async function ensureSchema(
     if (await database.upToDate()) return
     log.warn({}, 'The schema is not up to date and MIGRATE_ON_START is false. Run `npm run migrate`.')
   } catch (err) {
-    // The tables may belong to a role that does not let this one read the list of migrations.
+    // The role of the service may lack the permission to read the table of migrations.
     log.warn({ err }, 'Cannot check whether the schema is up to date')
   }
 }

@@ -1,12 +1,12 @@
 import { StoreUnavailable } from '../../domain/errors.ts'
 import { oncePerTurn } from '../../once-per-turn.ts'
 
-/** Returns the outcome of each job, in their order, once all are done. When it throws, no job was done. */
+/** Runs jobs together, and returns their outcomes in order once all are done. If it throws, no job was done. */
 export type RunGroup<Job> = (jobs: readonly Job[]) => Settled[] | Promise<Settled[]>
 
 export type Settled = PromiseSettledResult<unknown>
 
-/** Says of each waiting job, in order, whether it may run beside the jobs in flight and those admitted before it. */
+/** Returns a predicate that decides, for each waiting job in order, whether it may join the next group. */
 export type Admission<Job> = (inFlight: readonly Job[]) => (job: Job) => boolean
 
 interface Waiting<Job> {
@@ -16,25 +16,25 @@ interface Waiting<Job> {
 }
 
 /**
- * Group commit: jobs that wait at the same time run together and are answered afterwards, so that fsync, file locks and
- * round trips are paid once.
+ * Group commit: jobs that wait at the same time share one transaction and resolve after its commit, so that fsync, file locks
+ * and round trips are paid once.
  */
 export class Batcher<Job> {
-  /** The next job is refused, so that the queue stays bounded. */
+  /** Maximum queue length; further jobs are refused. */
   static readonly MAX_WAITING = 10_000
-  /** Bounds the time that a group occupies the event loop. */
+  /** Maximum number of jobs in a group, which bounds the time that a group occupies the event loop. */
   static readonly MAX_GROUP_SIZE = 200
 
   readonly #run: RunGroup<Job>
   #waiting: Waiting<Job>[] = []
-  readonly #groupsAtOnce: number
+  readonly #maxGroups: number
   readonly #admission: Admission<Job> | undefined
   readonly #groups = new Set<readonly Waiting<Job>[]>()
   #unanswered = 0
 
-  constructor(run: RunGroup<Job>, groupsAtOnce = 1, admission?: Admission<Job>) {
+  constructor(run: RunGroup<Job>, maxGroups = 1, admission?: Admission<Job>) {
     this.#run = run
-    this.#groupsAtOnce = groupsAtOnce
+    this.#maxGroups = maxGroups
     this.#admission = admission
   }
 
@@ -57,10 +57,10 @@ export class Batcher<Job> {
   }
 
   #schedule(): void {
-    if (this.#groups.size < this.#groupsAtOnce && this.#waiting.length > 0) this.#startInTurn()
+    if (this.#groups.size < this.#maxGroups && this.#waiting.length > 0) this.#scheduleStart()
   }
 
-  readonly #startInTurn = oncePerTurn(() => this.#start())
+  readonly #scheduleStart = oncePerTurn(() => this.#start())
 
   async #start(): Promise<void> {
     const group = this.#take()

@@ -13,7 +13,7 @@ import { MIGRATIONS_TABLE, RATE_LIMITS_TABLE, TaskListRecord, TaskRecord, UserRe
 import { ImmediateTransactionDialect } from './sqlite/sqlite-dialect.ts'
 import { openSqlite } from './sqlite/sqlite-store.ts'
 
-/** For commands: one connection holds the migration lock while MikroORM uses another. */
+/** Options for commands: one connection holds the migration lock while MikroORM uses another. */
 export const COMMAND_LINE: PoolOptions = { size: 2, preparedStatements: false }
 
 /**

@@ -11,7 +11,7 @@ export interface Statement<Row = unknown> {
 /** A query whose SQL is built once; each call binds values. */
 export type PreparedQuery<Values, Row> = (values: Values) => Statement<Row>
 
-/** @param build is called once with placeholders: it may place them in the query but not read them */
+/** @param build called once with placeholders, which it may use as values in the query but not read */
 export function preparedQuery<Values extends object, Row>(
   build: (values: Values) => { compile(): CompiledQuery<Row> },
 ): PreparedQuery<Values, Row> {

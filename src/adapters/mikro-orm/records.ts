@@ -1,6 +1,6 @@
 /**
- * The tables, apart from the aggregates: nothing that a use case does to a Task reaches the store unless a repository
- * saves it. A column is added here alone (and by a migration); while one is forgotten, this file does not compile.
+ * The tables, separate from the aggregates: a change to a Task reaches the store only if a repository saves it. A new column is
+ * added in this file and in a migration; this file does not compile until every mapping has the column.
  */
 import { defineEntity, p } from '@mikro-orm/core'
 import type { InferKyselyTable } from '@mikro-orm/sqlite'
@@ -48,9 +48,8 @@ export const TaskRecord = defineEntity({
 })
 
 /**
- * One row per user: the lock under which the tasks of this owner are written, and the counter of their changes.
- * Code that deletes a user locks this row first. Otherwise it would hold the user's row, for which a new task waits, while
- * it waits for the list, which the new task's transaction holds.
+ * One row per user: the lock for writes to the user's tasks, and the counter of these writes. Code that deletes a user must
+ * lock this row first, or it could deadlock with a new task, whose transaction locks the list before the user.
  */
 export const TaskListRecord = defineEntity({
   name: 'TaskListRecord',
@@ -68,12 +67,12 @@ export const TaskListRecord = defineEntity({
   },
 })
 
-/** Where MikroORM keeps the names of the migrations that were applied. */
+/** The table in which MikroORM keeps the names of applied migrations. */
 export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
 /** Marks a SQLite file as this service's: never rename it. */
 export const FIRST_MIGRATION = 'migration-20260131000000-users-and-tasks'
 
-/** Counters of rate-limiter-flexible; on PostgreSQL only, and not part of any aggregate. */
+/** The counters of rate-limiter-flexible, on PostgreSQL only. */
 export const RATE_LIMITS_TABLE = 'rate_limits'
 
 /** Types as drivers return them: times as milliseconds, and booleans as numbers on SQLite. */
@@ -94,7 +93,7 @@ type NewRow<Name extends keyof Tables> = Required<Omit<Insertable<Tables[Name]>,
 /** Selects a column as milliseconds. */
 type Milliseconds = Store['milliseconds']
 
-/** What a query selects with these columns: one that they leave out cannot be read. */
+/** A row with these columns only, so that a column that a query does not select cannot be read. */
 type Row<Name extends keyof Tables, Columns extends (milliseconds: Milliseconds) => readonly unknown[]> = Selection<
   Tables,
   Name,

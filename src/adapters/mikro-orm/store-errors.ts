@@ -4,10 +4,9 @@ import { DomainError, StoreUnavailable } from '../../domain/errors.ts'
 const SQLITE = /^SQLITE_(?:BUSY|CANTOPEN|FULL|IOERR|LOCKED|READONLY)/
 
 /**
- * https://www.postgresql.org/docs/current/errcodes-appendix.html: the connection, the login, the database itself, a
- * server that is read-only, a transaction that has failed, conflicts of transactions, resources, permissions, time
- * limits, an operator, the server's own system calls; and a prepared statement that a pooler forgets, or that was
- * prepared before a column got another type.
+ * Codes (https://www.postgresql.org/docs/current/errcodes-appendix.html) for a broken connection, a rejected login, a missing
+ * database, a read-only server, a failed transaction, a conflict, exhausted resources, missing permissions, timeouts, an
+ * operator's intervention and system errors; and for a prepared statement that a pooler forgot, or whose column types changed.
  */
 const POSTGRESQL =
   /^(?:08...|0A000|26000|28...|3D000|25006|25P0[234]|4000[13]|40P01|42501|42P05|53...|55P03|57...|58...)$/
@@ -52,7 +51,7 @@ export const isConflict = (error: unknown): boolean => ['40001', '40P01'].includ
 /** An earlier statement of the transaction failed; the server ignores everything until it ends. */
 export const isInFailedTransaction = (error: unknown): boolean => codeOf(error) === '25P02'
 
-/** The server or a pooler announced that it closes the connection, so it ran nothing that was sent after the statement. */
+/** The server or a pooler announced that it closes the connection, so no later statement ran. */
 export function endsConnection(error: unknown): boolean {
   if (leavesOutcomeOpen(error)) return false
   const { severity } = error as { readonly severity?: unknown }
@@ -90,31 +89,29 @@ const REASONS: Readonly<Record<string, string>> = {
   SQLITE_CANTOPEN: 'the file cannot be opened or created',
   SQLITE_CORRUPT: 'the file is damaged',
   SQLITE_FULL: 'the disk is full',
-  SQLITE_NOTADB: 'the file is not an SQLite database',
+  SQLITE_NOTADB: 'the file is not a SQLite database',
   SQLITE_READONLY: 'the file or its directory is read-only',
   EAI_AGAIN: 'host name lookup failed',
   ECONNREFUSED: 'connection refused',
   ENOTFOUND: 'unknown host name',
-  ETIMEDOUT: 'no answer',
+  ETIMEDOUT: 'no response',
   '26000': FORGETFUL_POOLER,
   '28000': 'login rejected',
   '28P01': 'wrong user or password',
   '3D000': 'no such database',
   '42P05': FORGETFUL_POOLER,
-  '53300': 'no connection left',
+  '53300': 'too many connections',
   '57P03': 'the server is starting or stopping',
 }
 
-/** One line for the operator: our own text for known errors, otherwise the driver's. */
+/** The reason in one line for the operator: our own text for a known error, otherwise the driver's message. */
 export function reasonOf(error: unknown): string {
   if (error instanceof StoreUnavailable) return reasonOf(error.cause)
   const known = REASONS[codeOf(error)?.replace(/^(SQLITE_[A-Z]+)_.*$/, '$1') ?? '']
   if (known !== undefined) return known
   const message = error instanceof Error ? error.message : String(error)
   if (message.includes('directory does not exist')) return 'its directory does not exist'
-  if (message.startsWith('unsupported startup parameter')) {
-    return FORGETFUL_POOLER
-  }
-  if (message.includes('timeout')) return 'no answer'
+  if (message.startsWith('unsupported startup parameter')) return FORGETFUL_POOLER
+  if (message.includes('timeout')) return 'no response'
   return message.replace(/\s+/g, ' ').trim()
 }

@@ -8,13 +8,14 @@ import { storeError } from './store-errors.ts'
  * lock of its own: its statements lock what they write.
  */
 export interface Transaction<Seen extends object, Result> {
-  /** The user whose list it locks. */
+  /** The user whose list is locked. */
   readonly owner?: number
-  /** What it reads and writes of the list, for example ids of tasks; the whole list if absent. */
+  /** The parts of the list that are read and written, for example ids of tasks; the whole list if absent. */
   readonly keys?: readonly (number | string)[]
   readonly reads: { readonly [Name in keyof Seen]: Statement<Seen[Name]> }
   /**
-   * Returns what to write, or throws to write nothing. It is synchronous, has no effect but its result, and may run again.
+   * Returns the statements to run, or throws to write nothing. Must be synchronous and without side effects, because it may run
+   * several times.
    *
    * @param revision the counter of the list; undefined without a lock
    */
@@ -23,41 +24,41 @@ export interface Transaction<Seen extends object, Result> {
 
 export interface Decision<Result> {
   readonly writes: readonly Statement[]
-  /** The counter of the list from now on. */
+  /** The new counter of the list. */
   readonly revision?: number
   /** Called after the commit with the rows that each statement returned. */
   result(rows: readonly (readonly unknown[])[]): Result
 }
 
-/** Number of statements without an answer yet. */
+/** Numbers of statements without a response. */
 export interface Pending {
   readonly reads: number
   readonly writes: number
 }
 
 /**
- * Where the repositories' statements run. Every method throws StoreUnavailable when the database cannot serve it and
- * nothing was done; `transact` throws OutcomeUnknown when the database did not answer whether it committed. Any other
- * error of the driver passes.
+ * Runs the statements of the repositories. Every method throws StoreUnavailable, having done nothing, when the database cannot
+ * serve it. `transact` throws OutcomeUnknown when the database did not confirm the commit. Other driver errors are thrown
+ * unchanged.
  */
 export interface Store {
-  /** To build queries with. */
+  /** Builds queries but does not run them. */
   readonly kysely: Kysely<Tables>
-  /** Whether WITH may contain a statement that writes. */
+  /** Whether the database supports statements that write in WITH. */
   readonly writableWith: boolean
-  /** Selects a time as milliseconds since 1970, a form that no setting of a session changes. */
+  /** Selects a time as milliseconds since 1970, which do not depend on session settings. */
   milliseconds(column: string): RawBuilder<number>
-  /** Runs a statement that reads committed data. */
+  /** Runs one statement that reads committed data. */
   read<Row>(query: Statement<Row>): Promise<Row[]>
-  /** Committed when the promise resolves. Concurrent transactions of one owner see each other's writes. */
+  /** Resolves after the commit. Transactions of one owner run one after the other, each seeing the writes before it. */
   transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>): Promise<Result>
   pending(): Pending
 }
 
-/** A transaction whose types only its author knows. */
+/** A transaction with erased types. */
 export type AnyTransaction = Transaction<Record<string, unknown>, unknown>
 
-/** What a transaction wrote. */
+/** The rows that a transaction's statements returned, and the function that makes its result of them. */
 export interface Committed {
   readonly rows: readonly (readonly unknown[])[]
   result(rows: Committed['rows']): unknown
@@ -71,7 +72,7 @@ export const writing = <Row>(first: Statement<Row>, ...others: readonly Statemen
   decide: () => ({ writes: [first, ...others], result: ([rows]) => rows as Row[] }),
 })
 
-/** Errors of a driver as the rest of the application may know them. */
+/** Translates driver errors that mean the store is unavailable. */
 export async function withStoreErrors<Result>(result: Promise<unknown>): Promise<Result> {
   try {
     return (await result) as Result

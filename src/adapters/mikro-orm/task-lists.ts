@@ -1,4 +1,7 @@
-/** SQL on the lists that TaskListRecord describes. Only users of the previous release lack one; writers make it. */
+/**
+ * Queries on the lists that TaskListRecord describes. A user who registered with the previous release has no list until the
+ * first write creates one.
+ */
 import { type Kysely, sql } from 'kysely'
 import { preparedQuery } from './prepared-query.ts'
 import type { Tables } from './records.ts'
@@ -12,7 +15,7 @@ export const raiseList = (kysely: Kysely<Tables>, ownerId: number) =>
       list.column('owner_id').doUpdateSet(({ ref }) => ({ revision: sql`${ref('task_lists.revision')} + 1` })),
     )
 
-/** For a store with one writer, whose transactions need no other lock. */
+/** Queries for a store with one writer, whose transactions need no other lock. */
 export const singleListQueries = (kysely: Kysely<Tables>) => ({
   revision: preparedQuery(({ owner }: { owner: number }) =>
     kysely.selectFrom('task_lists').select('revision').where('owner_id', '=', owner),
@@ -29,7 +32,7 @@ interface Owners {
   readonly owners: readonly number[]
 }
 
-/** For a store that locks several lists at once. Every writer locks them in the same order, so none waits in a circle. */
+/** Queries for a store that locks several lists at once, always in the same order, so that writers cannot deadlock. */
 export function listGroupQueries(kysely: Kysely<Tables>) {
   const anyOf = (owners: readonly number[]) => sql<number>`any(cast(${owners} as bigint[]))`
   const locked = ({ owners }: Owners) =>
@@ -42,7 +45,7 @@ export function listGroupQueries(kysely: Kysely<Tables>) {
   return {
     lock: preparedQuery(locked),
     lockUnlocked: preparedQuery((owners: Owners) => locked(owners).skipLocked()),
-    make: preparedQuery(({ owners }: Owners) =>
+    create: preparedQuery(({ owners }: Owners) =>
       kysely
         .insertInto('task_lists')
         .columns(['owner_id'])

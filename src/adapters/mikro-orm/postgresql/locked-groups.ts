@@ -23,14 +23,14 @@ import {
 type Lists = ReturnType<typeof listGroupQueries>
 type Seen = Record<string, unknown[]>
 
-/** What a group saw under its locks. */
+/** What a group read under its locks. */
 interface View {
   readonly seen: ReadonlyMap<Job, Seen>
-  /** The counters of the lists that are locked. */
+  /** The counters of the locked lists, by owner. */
   readonly revisions: ReadonlyMap<number, number>
 }
 
-/** `lock_timeout` ended the wait for the lists of a group; the server does not say for which. */
+/** `lock_timeout` ended the wait for the lists of a group. The server does not report which list was locked. */
 class ListsHeld {
   readonly reason: unknown
 
@@ -39,22 +39,22 @@ class ListsHeld {
   }
 }
 
-/** Probes for the lists that another session holds, and milliseconds after the first one; twice as many after each. */
-const PROBES = 4
-const MAX_PROBES = 8
+/** Minimum and maximum number of probes for lists that another session holds. */
+const PROBES = { min: 4, max: 8 }
+/** Milliseconds after the first probe; doubled after each further one. */
 const FIRST_PAUSE = 10
 
 /**
- * Runs jobs that read: one packet begins a transaction, locks the lists of all owners and reads; another writes and commits.
- * Each group has a connection to itself.
+ * Runs jobs that read before they write: one packet begins a transaction, locks the lists of all owners and reads; a second one
+ * writes and commits. Each group has a connection to itself.
  */
 export class LockedGroups {
   readonly #idle: SharedConnections[]
   readonly #lists: Lists
-  /** Owners whose list another session has held for too long, with the server's reason: no further group waits for them. */
+  /** Owners whose list another session has held for too long, with the server's reason. No further group waits for these lists. */
   readonly #held = new Map<number, unknown>()
 
-  /** @param connections one of size 1 for each group that may run at the same time */
+  /** @param connections one of size 1 for each group that may run concurrently */
   constructor(connections: readonly SharedConnections[], lists: Lists) {
     this.#idle = [...connections]
     this.#lists = lists
@@ -77,21 +77,21 @@ export class LockedGroups {
     return view instanceof Refusal ? view : writeAndCommit(connection, this.#lists, jobs, view)
   }
 
-  /** Users who registered with the previous release have no list yet. */
+  /** Locks and reads; creates missing lists first, because users who registered with the previous release have none. */
   async #view(connection: Connection, jobs: readonly Job[]): Promise<View | Refusal | ListsHeld> {
     const owners = ownersOf(jobs)
     const lock = this.#lists.lock({ owners })
     const view = await lockAndRead(connection, lock, jobs)
     if (!('revisions' in view) || view.revisions.size === owners.length) return view
     rollBack(connection)
-    await connection.run(this.#lists.make({ owners }))
+    await connection.run(this.#lists.create({ owners }))
     return lockAndRead(connection, lock, jobs)
   }
 
   /** Refuses the jobs of lists that another session holds, and runs the others. */
   async #runUnheld(connection: Connection, jobs: readonly Job[], reason: unknown): Promise<Attempt> {
     const owners = ownersOf(jobs)
-    await connection.run(this.#lists.make({ owners }))
+    await connection.run(this.#lists.create({ owners }))
     const view = await this.#probe(connection, jobs)
     if (!('revisions' in view)) return view
     for (const owner of owners) {
@@ -109,7 +109,7 @@ export class LockedGroups {
     return new Map([...attempt, ...jobs.filter(isHeld).map((job) => [job, rejected(reason)] as const)])
   }
 
-  /** Other groups hold lists for milliseconds: only a list that no probe could lock is held for longer. */
+  /** Locks the lists that are free. Other groups hold a list for milliseconds, so one that no probe could lock is held for longer. */
   async #probe(connection: Connection, jobs: readonly Job[]): Promise<View | Refusal> {
     const owners = ownersOf(jobs)
     const lock = this.#lists.lockUnlocked({ owners })
@@ -120,8 +120,8 @@ export class LockedGroups {
       if (view instanceof Refusal) return view
       const locked = owners.filter((owner) => !view.revisions.has(owner))
       held = held.filter((owner) => locked.includes(owner))
-      const decided = locked.length === held.length && (held.length === 0 || probe >= PROBES)
-      if (decided || probe === MAX_PROBES) return view
+      const decided = locked.length === held.length && (held.length === 0 || probe >= PROBES.min)
+      if (decided || probe === PROBES.max) return view
       rollBack(connection)
       await delay(FIRST_PAUSE * 2 ** (probe - 1))
     }
@@ -132,7 +132,7 @@ const ownersOf = (jobs: readonly Job[]): number[] => [
   ...new Set(jobs.flatMap(({ transaction: { owner } }) => (owner === undefined ? [] : [owner]))),
 ]
 
-/** Nothing is written yet, so an error leaves nothing behind. */
+/** Begins, locks and reads in one packet. Nothing is written yet, so a failure needs only a rollback. */
 async function lockAndRead(
   connection: Connection,
   lock: Statement<{ owner_id: number; revision: number }>,
@@ -163,7 +163,7 @@ async function lockAndRead(
   return { seen, revisions: new Map(lists.map(({ owner_id, revision }) => [owner_id, revision])) }
 }
 
-/** A group that writes nothing is rolled back: its commit would wait for the disk, because locks are written as well. */
+/** Rolls back a group that writes nothing, because row locks would make its commit wait for the disk. */
 async function writeAndCommit(
   connection: Connection,
   lists: Lists,
@@ -182,8 +182,8 @@ async function writeAndCommit(
 }
 
 /**
- * One group at a time for each owner, because another would wait for its lock on the server. Within a group, jobs of one
- * owner have different keys, because each would overwrite what it has not seen.
+ * Admits one group at a time for each owner, because a second would wait on the server for the lock of the first. Within a
+ * group, jobs of one owner have different keys, because a job does not see the writes of the others.
  */
 export const oneGroupPerOwner: Admission<Job> = (inFlight) => {
   const closed = new Set<number>(ownersOf(inFlight))
@@ -193,7 +193,7 @@ export const oneGroupPerOwner: Admission<Job> = (inFlight) => {
     if (closed.has(owner)) return false
     const others = taken.get(owner)
     const admitted = others === undefined || (keys?.every((key) => !others.has(key)) ?? false)
-    // A later job of this owner must not overtake one that waits.
+    // A later job of this owner must not overtake a waiting one.
     if (!admitted || keys === undefined) closed.add(owner)
     if (admitted) taken.set(owner, new Set([...(others ?? []), ...(keys ?? [])]))
     return admitted

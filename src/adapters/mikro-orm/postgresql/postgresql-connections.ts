@@ -8,7 +8,7 @@ import { codeOf } from '../store-errors.ts'
 import { APPLICATION_NAME, type PostgresqlServers, PrimaryClient } from './postgresql-servers.ts'
 import { IDLE_IN_TRANSACTION } from './postgresql-session.ts'
 
-/** Session settings of the server, in milliseconds. Clients that would wait longer get 503. */
+/** Session settings, in milliseconds. Requests that would wait longer get 503. */
 const SESSION_LIMITS = {
   statement_timeout: 10_000,
   // A blocked statement blocks everything pipelined behind it.
@@ -16,12 +16,12 @@ const SESSION_LIMITS = {
   idle_in_transaction_session_timeout: 10_000,
 }
 
-/** A transaction waits for the event loop only, while other transactions wait for its locks. */
+/** A transaction of the service waits for the event loop only, while other transactions wait for its locks. */
 const WRITER_LIMITS = { idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION }
 
 const TEXT_ARRAY = 1009 as Parameters<typeof pg.types.getTypeParser>[0]
 
-/** How connections are used. */
+/** The number of connections and their use. */
 export interface PoolOptions {
   readonly size: number
   /**
@@ -32,17 +32,16 @@ export interface PoolOptions {
 }
 
 /**
- * Seconds after which a connection is replaced, for example to reach a server added behind the same name. Jitter keeps
- * instances that start together from reconnecting together.
+ * Seconds after which a connection is replaced, for example to reach a server that was added behind the same host name. Jitter
+ * keeps instances that start together from reconnecting together.
  */
 const MAX_AGE = 30 * 60
 const JITTER = 0.2
 
-/** In seconds. */
-const randomAge = (most: number) => most * (1 - JITTER * Math.random())
+const randomAge = (maxAge: number) => maxAge * (1 - JITTER * Math.random())
 
 /** Milliseconds between attempts to replace an old connection. */
-const REPLACE_AGAIN = 60_000
+const REPLACE_RETRY_DELAY = 60_000
 
 /**
  * A pool whose connections serve one transaction at a time and connect on demand. It has no query timeout, because migrations
@@ -75,11 +74,11 @@ function clientOptions({ preparedStatements }: PoolOptions, limits = SESSION_LIM
   }
 }
 
-interface Held {
+interface Slot {
   readonly client: SharedClient
   readonly connected: Promise<SharedClient>
-  /** By `performance.now()`, when it is replaced. */
-  until: number
+  /** Time of `performance.now()` at which the connection is replaced. */
+  expires: number
 }
 
 export interface Result<Row> {
@@ -88,23 +87,23 @@ export interface Result<Row> {
   readonly command: string
 }
 
-/** Runs statements one after the other. Those given at the same time run with no other between them. */
+/** Runs statements in order. Statements that are passed in the same turn run with no other between them. */
 export interface Connection {
-  /** Whether other clients use the session too, as behind a pooler; also until the first connection is there. */
+  /** Whether other clients may use the session, as behind a pooler. True until the first connection is established. */
   readonly sharesSession: boolean
   run<Row>(statement: Statement<Row>): Promise<Result<Row>>
 }
 
 /**
- * A few pipelined connections that all requests share: statements are sent without waiting for earlier answers, so none
- * waits for a free connection and many share a packet. An interactive transaction needs `pinned`, and a connection that
- * nothing else uses meanwhile: it would contain the statements of other requests.
+ * A few pipelined connections that all requests share: statements are sent without waiting for earlier responses, so no
+ * statement waits for a free connection, and many share a packet. An interactive transaction needs `pinned` and a connection
+ * that nothing else uses, because the transaction would include the statements of other requests.
  */
 export class SharedConnections implements Connection {
   readonly #make: () => SharedClient
   readonly #size: number
   readonly #maxAge: number
-  readonly #held = new Map<number, Held>()
+  readonly #slots = new Map<number, Slot>()
   #place = 0
   #unanswered = 0
   #ended = false
@@ -115,14 +114,14 @@ export class SharedConnections implements Connection {
     this.#maxAge = maxAge
     const config = {
       ...clientOptions(options, { ...SESSION_LIMITS, ...WRITER_LIMITS }),
-      query_timeout: servers.timeouts.answer,
+      query_timeout: servers.timeouts.response,
       pipeline: true,
     }
     this.#make = () => new SharedClient(servers, config, options.preparedStatements)
   }
 
   /**
-   * Over one connection, statements that are given at the same time run in their order, with no other between them.
+   * On one connection, statements that are passed in the same turn run in order, with no other between them.
    *
    * @throws StoreUnavailable when there is no connection
    */
@@ -138,8 +137,8 @@ export class SharedConnections implements Connection {
   }
 
   /**
-   * Keeps one connection for as long as `use` runs. When it breaks, further statements fail: over a new connection each
-   * would be committed by itself, without the locks of the transaction.
+   * Keeps one connection while `use` runs. If the connection breaks, further statements fail, because a new connection would
+   * commit each of them separately, without the locks of the transaction.
    *
    * @throws StoreUnavailable when there is no connection
    */
@@ -162,27 +161,27 @@ export class SharedConnections implements Connection {
   }
 
   /** Statements of one turn of the event loop travel together, so the next connection serves the next turn. */
-  readonly #nextInTurn = oncePerTurn(() => {
+  readonly #advanceInTurn = oncePerTurn(() => {
     this.#place = (this.#place + 1) % this.#size
   })
 
   #current(): Promise<SharedClient> {
-    this.#nextInTurn()
+    this.#advanceInTurn()
     const place = this.#place
-    const held = this.#held.get(place)
-    if (!held) return this.#hold(place, this.#open(place)).connected
-    if (held.until < performance.now()) this.#replace(place, held)
-    return held.connected
+    const slot = this.#slots.get(place)
+    if (!slot) return this.#hold(place, this.#open(place)).connected
+    if (slot.expires < performance.now()) this.#replace(place, slot)
+    return slot.connected
   }
 
   get sharesSession(): boolean {
     return this.#sharesSession
   }
 
-  #open(place: number): Held {
+  #open(place: number): Slot {
     const client = this.#make()
     const forget = () => {
-      if (this.#held.get(place)?.client === client) this.#held.delete(place)
+      if (this.#slots.get(place)?.client === client) this.#slots.delete(place)
     }
     client.on('error', forget)
     client.on('end', forget)
@@ -196,21 +195,21 @@ export class SharedConnections implements Connection {
         throw new StoreUnavailable(error)
       },
     )
-    return { client, connected, until: performance.now() + randomAge(this.#maxAge) * 1_000 }
+    return { client, connected, expires: performance.now() + randomAge(this.#maxAge) * 1_000 }
   }
 
-  #hold(place: number, held: Held): Held {
-    this.#held.set(place, held)
-    return held
+  #hold(place: number, slot: Slot): Slot {
+    this.#slots.set(place, slot)
+    return slot
   }
 
   /** The old connection serves until the new one is ready. */
-  #replace(place: number, old: Held): void {
-    old.until = performance.now() + REPLACE_AGAIN
+  #replace(place: number, old: Slot): void {
+    old.expires = performance.now() + REPLACE_RETRY_DELAY
     const fresh = this.#open(place)
     fresh.connected.then(
       () => {
-        const wanted = !this.#ended && this.#held.get(place) === old
+        const wanted = !this.#ended && this.#slots.get(place) === old
         if (wanted) this.#hold(place, fresh)
         ;(wanted ? old : fresh).client.retire()
       },
@@ -220,13 +219,13 @@ export class SharedConnections implements Connection {
 
   async end(): Promise<void> {
     this.#ended = true
-    await Promise.all(Array.from(this.#held.values(), ({ client }) => client.end()))
+    await Promise.all(Array.from(this.#slots.values(), ({ client }) => client.end()))
   }
 }
 
 const BIGINT = 20
 
-/** MikroORM reads dates from text. Each bigint that is read is below 2^53. */
+/** Keeps dates as text, as MikroORM expects, and reads bigints as numbers, because all of them are below 2^53. */
 function typeParsers() {
   const types = new pg.TypeOverrides()
   types.setTypeParser(BIGINT, Number)
@@ -235,15 +234,15 @@ function typeParsers() {
   return types
 }
 
-/** `read_only_sql_transaction`. */
+/** The code `read_only_sql_transaction`. */
 const READ_ONLY = '25006'
 
-/** Message of pg after a query timeout, which closes the connection. */
+/** pg's message after a query timeout, which closes the connection. */
 const SILENT = 'Query read timeout'
 
 /**
- * Server function that reports a prepared statement whose column types have changed, as in a migration. The message itself may
- * be in any language.
+ * The server function that reports a prepared statement whose column types changed, for example in a migration. The message of
+ * this error may be in any language.
  */
 const OUTDATED_PLAN = 'RevalidateCachedQuery'
 
@@ -268,7 +267,7 @@ class SharedClient extends PrimaryClient {
     this.#servers = servers
     this.#prepares = preparedStatements
     this.once('end', () => {
-      // Connections that have not broken may lead to a former primary.
+      // The other connections may lead to a former primary.
       if (this.established && !this.ended) servers.leave()
     })
   }
@@ -285,7 +284,7 @@ class SharedClient extends PrimaryClient {
     if (!this.#pinned) void this.end()
   }
 
-  /** A statement with values is prepared, so that the server parses and plans it once per connection. */
+  /** Prepares a statement with values, so that the server parses and plans it once per connection. */
   run(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
     this.#cork()
     const answer = values.length > 0 ? this.#runPrepared(text, values as unknown[]) : this.query(text)
@@ -293,7 +292,7 @@ class SharedClient extends PrimaryClient {
     return answer
   }
 
-  /** Leaves a connection on which later statements would fail as well. */
+  /** Closes connections on which later statements would fail as well. */
   readonly #failed = (error: Error & { readonly routine?: string }) => {
     if (this.ended) return
     if (error.message === SILENT) this.#servers.leave()
@@ -301,7 +300,7 @@ class SharedClient extends PrimaryClient {
     else if (codeOf(error) === READ_ONLY) this.#servers.leaveReadOnly()
   }
 
-  /** Sends the statements of one turn in one packet: each packet wakes up the server. */
+  /** Sends the statements of one turn in one packet, because each packet wakes up the server. */
   #cork(): void {
     if (this.connection.stream.writableCorked === 0) this.connection.stream.cork()
     this.#uncorkInTurn()
@@ -314,11 +313,11 @@ class SharedClient extends PrimaryClient {
     if (known !== undefined || !this.#prepares || this.#preparing.has(text)) {
       return this.query({ text, values, name: known })
     }
-    // Traces show the name.
+    // Begins with the verb of the statement, because traces show the name.
     const name = `${text.split(' ', 1)[0]}-${this.#prepared++}`
     this.#preparing.add(text)
     const answer = this.query({ text, values, name })
-    // Whether the server prepared a statement that failed is unknown, so its name is not used again.
+    // After a failure it is unknown whether the server prepared the statement, so the name is not reused.
     answer
       .then(
         () => this.#names.set(text, name),

@@ -21,7 +21,7 @@ export class RollbackTolerantDialect extends PostgresDialect {
 }
 
 class RollbackTolerantDriver extends PostgresDriver {
-  /** Kysely keeps the connection of a transaction that fails to begin; the pool could not end without it. */
+  /** Releases the connection of a transaction that fails to begin. Kysely would keep it, and the pool could not end. */
   override async beginTransaction(connection: DatabaseConnection, settings: TransactionSettings): Promise<void> {
     try {
       await super.beginTransaction(connection, settings)

@@ -1,4 +1,4 @@
-/** Group commit on PostgreSQL: jobs that wait at the same time share one transaction. */
+/** Group commit on PostgreSQL: concurrent jobs share one transaction. */
 import type { AsyncResource } from 'node:async_hooks'
 import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
 import { fulfilled, type RunGroup, rejected, type Settled } from '../group-commit.ts'
@@ -17,7 +17,7 @@ import { BEGIN_IN_SHARED_SESSION } from './postgresql-session.ts'
 
 export interface Job {
   readonly transaction: AnyTransaction
-  /** The request that the job belongs to, so that traces show its statements there. */
+  /** The async context of the request, so that traces show the job's statements in the request. */
   readonly request: AsyncResource
 }
 
@@ -41,13 +41,13 @@ export async function settleGroup(jobs: readonly Job[], run: Run): Promise<Settl
   return jobs.map((job) => outcomes.get(job) as Settled)
 }
 
-/** Instances that lock lists in different orders would wait for each other. Users are locked after lists. */
-const byOwner = (one: Job, other: Job) => rankOf(one) - rankOf(other)
-const rankOf = ({ transaction: { owner = Number.MAX_SAFE_INTEGER } }: Job) => owner
+/** Lists are locked in order of owner, and users after lists, because different orders could deadlock. */
+const byOwner = (one: Job, other: Job) => lockOrder(one) - lockOrder(other)
+const lockOrder = ({ transaction: { owner = Number.MAX_SAFE_INTEGER } }: Job) => owner
 
 /**
- * Refuses the job that makes the server roll back the group, and runs the others again. Refuses all of them when the reason
- * concerns every write, or when a group is blocked for the second time: others wait behind it.
+ * Refuses the job for which the server rolled back the group, and runs the others again. Refuses all jobs if the reason concerns
+ * every write, or if the group is blocked for the second time, because other groups wait behind it.
  */
 async function settleAll(jobs: readonly Job[], run: Run, wasBlocked = false): Promise<ReadonlyMap<Job, Settled>> {
   if (jobs.length === 0) return new Map()
@@ -62,7 +62,7 @@ async function settleAll(jobs: readonly Job[], run: Run, wasBlocked = false): Pr
   return outcomes
 }
 
-/** After a timeout also jobs of the same owner, which would wait for the same lock one after the other. */
+/** After a timeout, all jobs of the owner are refused, because they would wait for the same lock one after the other. */
 function isRefusedWith({ job, reason }: Refusal): (other: Job) => boolean {
   const { owner } = job.transaction
   const shared = isTimeout(reason) && owner !== undefined
@@ -70,8 +70,8 @@ function isRefusedWith({ job, reason }: Refusal): (other: Job) => boolean {
 }
 
 /**
- * Runs jobs that read nothing: sends the whole group without waiting for the answer to any statement, over a connection
- * that carries nothing else.
+ * Runs jobs that read nothing. Sends the whole group without waiting for any response, on a connection that carries nothing
+ * else.
  */
 export const runWrites =
   (connection: Connection): RunGroup<Job> =>
@@ -81,13 +81,13 @@ export const runWrites =
       return plan.writes.length === 0 ? plan.refused : outcomesOf(plan, await runTransaction(connection, plan.writes))
     })
 
-/** A statement, and the job that it belongs to. */
+/** A statement and its job. */
 export interface Sent {
   readonly statement: Statement
   readonly job?: Job
 }
 
-/** What the jobs of a group have decided to write. */
+/** The writes on which the jobs of a group decided. */
 export interface Plan {
   readonly decisions: ReadonlyMap<Job, Decision<unknown>>
   /** Jobs whose decision threw. */
@@ -97,7 +97,7 @@ export interface Plan {
   readonly revisions: ReadonlyMap<number, number>
 }
 
-/** @param revisions of the lists that are locked; of two jobs of one owner, the second sees what the first made of it */
+/** @param locked counters of the locked lists; a later job of an owner sees the counter that the earlier one set */
 export function planOf(
   jobs: readonly Job[],
   seenBy: (job: Job) => Record<string, unknown[]>,
@@ -127,13 +127,13 @@ export function planOf(
 export type Outcome = PromiseSettledResult<Result<unknown>>
 
 export interface Written {
-  /** One for each statement. */
+  /** The outcome of each statement. */
   readonly outcomes: readonly Outcome[]
-  /** Index of the statement for which the server rolled back all of them. */
+  /** Index of the statement for which the server rolled back the transaction. */
   readonly failed?: number
 }
 
-/** @throws the reason when the server rolled back the group because of a statement that belongs to no job */
+/** @throws the reason if the server rolled back the group because of a statement without a job */
 export function outcomesOf({ decisions, refused, writes }: Plan, { outcomes, failed }: Written): Attempt {
   if (failed !== undefined) {
     const { reason } = outcomes[failed] as PromiseRejectedResult
@@ -144,9 +144,9 @@ export function outcomesOf({ decisions, refused, writes }: Plan, { outcomes, fai
   const settled = new Map(refused)
   let next = 0
   for (const [job, decision] of decisions) {
-    const own = outcomes.slice(next, next + decision.writes.length)
+    const ofJob = outcomes.slice(next, next + decision.writes.length)
     next += decision.writes.length
-    settled.set(job, own.find(isRejected) ?? committed(decision, own))
+    settled.set(job, ofJob.find(isRejected) ?? committed(decision, ofJob))
   }
   return settled
 }
@@ -176,57 +176,56 @@ export function rollBack(connection: Connection): void {
   connection.run(ROLLBACK).catch(() => undefined)
 }
 
-/** Runs the statements in one transaction; a single one is a transaction by itself where the session is ours. */
+/** Runs the statements in one transaction. In a session of its own, a single statement needs no explicit transaction. */
 async function runTransaction(connection: Connection, writes: readonly Sent[]): Promise<Written> {
   if (writes.length === 1 && !connection.sharesSession) {
-    return { outcomes: (await send(connection, writes)).map(known) }
+    return { outcomes: (await send(connection, writes)).map(withUnknownOutcome) }
   }
   const [begun, ...rest] = await send(connection, [begin(connection), ...writes, { statement: COMMIT }])
   if (isRejected(begun as Outcome)) {
     const outcomes = rest.slice(0, -1)
     return { outcomes: outcomes.map((outcome) => withoutTransaction(begun as PromiseRejectedResult, outcome)) }
   }
-  return concluded(connection, rest)
+  return afterCommit(connection, rest)
 }
 
-/** Commits the statements in a transaction that has begun. */
+/** Runs the statements in the open transaction and commits. */
 export async function commit(connection: Connection, writes: readonly Sent[]): Promise<Written> {
-  return concluded(connection, await send(connection, [...writes, { statement: COMMIT }]))
+  return afterCommit(connection, await send(connection, [...writes, { statement: COMMIT }]))
 }
 
-/** @param answers those to the statements, and that to the commit */
-function concluded(connection: Connection, answers: readonly Outcome[]): Written {
-  const outcomes = answers.slice(0, -1)
-  const end = answers.at(-1) as Outcome
+/** @param responses outcomes of the statements and, as the last one, of the commit */
+function afterCommit(connection: Connection, responses: readonly Outcome[]): Written {
+  const outcomes = responses.slice(0, -1)
+  const end = responses.at(-1) as Outcome
   if (isRejected(end)) {
-    // A commit that is cancelled before it starts leaves the transaction open, and every later statement would fail.
+    // A commit that is cancelled before it starts leaves the transaction open, in which every later statement would fail.
     if (isTimeout(end.reason)) rollBack(connection)
     return { outcomes: interrupted(outcomes, end) }
   }
-  // What commits a failed transaction rolls it back.
+  // COMMIT rolls back a failed transaction.
   return end.value.command === 'ROLLBACK' ? { outcomes, failed: outcomes.findIndex(isRejected) } : { outcomes }
 }
 
 export const isRejected = (outcome: Outcome): outcome is PromiseRejectedResult => outcome.status === 'rejected'
 
-/** A statement that was sent, and not answered, may have been committed. */
-const known = (outcome: Outcome): Outcome =>
+/** A statement that was sent and got no response may have been committed. */
+const withUnknownOutcome = (outcome: Outcome): Outcome =>
   isRejected(outcome) && leavesOutcomeOpen(outcome.reason) ? rejected(new OutcomeUnknown(outcome.reason)) : outcome
 
 /**
- * The outcome of a statement when `begin` failed. The server commits it by itself, unless the server ended the
+ * The outcome of a statement if `begin` failed: the server commits the statement separately, unless the server ended the
  * connection or an earlier transaction is still open.
  */
 const withoutTransaction = (begun: PromiseRejectedResult, outcome: Outcome): Outcome =>
   endsConnection(begun.reason) || (isRejected(outcome) && isInFailedTransaction(outcome.reason))
     ? begun
-    : known(outcome)
+    : withUnknownOutcome(outcome)
 
-/** The outcomes when `commit` failed or was not answered. A statement that the server refused shows that nothing was committed. */
+/** The outcomes if `commit` failed or got no response. A statement that the server refused proves that nothing was committed. */
 function interrupted(outcomes: readonly Outcome[], end: PromiseRejectedResult): Outcome[] {
-  const answered = (outcome: Outcome) => isRejected(outcome) && !leavesOutcomeOpen(outcome.reason)
-  const failed = outcomes.findIndex(answered)
-  if (failed < 0) return outcomes.map(() => known(end))
+  const failed = outcomes.findIndex((outcome) => isRejected(outcome) && !leavesOutcomeOpen(outcome.reason))
+  if (failed < 0) return outcomes.map(() => withUnknownOutcome(end))
   const unavailable = rejected(new StoreUnavailable(end.reason))
   return outcomes.map((outcome, index) => (index === failed ? outcome : unavailable))
 }

@@ -6,28 +6,28 @@ import { SessionClient } from './postgresql-session.ts'
 
 export const APPLICATION_NAME = 'task-management-api'
 
-/** Milliseconds to wait for a server; longer than the limits that the server itself enforces. */
+/** Milliseconds to wait for a server; they exceed the limits that the server itself enforces. */
 export interface Timeouts {
-  /** For a connection. */
+  /** Maximum time to connect. */
   readonly connect: number
-  /** For the answer to a statement. */
-  readonly answer: number
+  /** Maximum time for the response to a statement. */
+  readonly response: number
 }
 
-export const TIMEOUTS: Timeouts = { connect: 5_000, answer: 12_000 }
+export const TIMEOUTS: Timeouts = { connect: 5_000, response: 12_000 }
 
-/** Milliseconds until the next host is tried as well, because a host that is cut off does not answer. */
+/** Milliseconds until the next host is tried as well, because a host that is cut off never responds. */
 const HEAD_START = 250
 
-/** Milliseconds between two searches, each of which logs in to every server. */
+/** Milliseconds between two searches, because each search logs in to every server. */
 const PAUSE = 100
 
-/** Milliseconds between two departures from a single read-only server, which may keep serving reads. */
+/** Minimum milliseconds between two departures from a single read-only server, which may go on serving reads. */
 const LEAVE_INTERVAL = 1_000
 
 const LEFT = 'Connection terminated: the server was left'
 
-/** The message names each host and port with the reason. */
+/** No host accepts writes. The message names each host and port with the reason. */
 export class NoPrimary extends Error {}
 
 /** A read-only primary or a standby. */
@@ -36,7 +36,7 @@ export class ReadOnlyServer extends Error {
 }
 
 /**
- * The servers of one DATABASE_URL. One of them, the primary, serves every connection, because others may return stale rows.
+ * The servers of one DATABASE_URL. The primary serves every connection, because the other servers may return stale rows.
  */
 export class PostgresqlServers {
   readonly target: PostgresqlTarget
@@ -46,7 +46,7 @@ export class PostgresqlServers {
   #primary: Promise<DatabaseHost> | undefined
   #pause: Promise<unknown> = Promise.resolve()
   #left = Number.NEGATIVE_INFINITY
-  /** Number of times that all connections were closed. */
+  /** How many times all connections were closed. */
   #departures = 0
 
   constructor(target: PostgresqlTarget, timeouts = TIMEOUTS) {
@@ -56,7 +56,7 @@ export class PostgresqlServers {
   }
 
   /**
-   * Returns the host that accepts writes; searches for it if there are several.
+   * Returns the host that accepts writes, after a search if there are several.
    *
    * @throws NoPrimary
    */
@@ -69,13 +69,13 @@ export class PostgresqlServers {
     return this.#departures
   }
 
-  /** Searches for the primary again before the next connection. */
+  /** Makes the next connection search for the primary again. */
   doubt(): void {
     this.#primary = undefined
   }
 
   /**
-   * Closes every connection after the answers to what was sent, because the server is gone or no longer the primary.
+   * Closes every connection after its pending statements, because the server failed or is no longer the primary.
    */
   leave(): void {
     this.doubt()
@@ -135,7 +135,7 @@ export class PostgresqlServers {
   }
 }
 
-/** Tries the hosts in order, each when the previous one has failed or its head start is over. */
+/** Tries the hosts in order, each after the previous one failed or its head start ended. */
 async function firstWritable(
   hosts: readonly DatabaseHost[],
   probe: (host: DatabaseHost) => Promise<void>,
@@ -162,7 +162,7 @@ async function firstWritable(
 /** Sets the host of a client that has not connected yet. */
 function pointAt(client: pg.Client, { host, port }: DatabaseHost): void {
   Object.assign(client, { host, port })
-  // pg looks up the password file by these parameters.
+  // pg searches the password file for these parameters.
   Object.assign((client as unknown as { connectionParameters: object }).connectionParameters, { host, port })
 }
 
@@ -171,9 +171,9 @@ type ConnectCallback = ((error: Error) => void) | ((error: null, client: pg.Clie
 /** A connection to the host that is the primary when it connects. */
 export class PrimaryClient extends SessionClient {
   readonly #servers: PostgresqlServers
-  /** Whether it was connected once. */
+  /** Whether the connection was established. */
   protected established = false
-  /** Whether the service has closed it. */
+  /** Whether the service closed the connection. */
   protected ended = false
 
   constructor(servers: PostgresqlServers, config: pg.ClientConfig) {
@@ -229,7 +229,7 @@ export class PrimaryClient extends SessionClient {
     return undefined
   }
 
-  /** Notifies listeners, and closes the connection once everything sent is answered. */
+  /** Notifies listeners, and closes the connection after its pending statements. */
   leave(): void {
     this.emit('error', new Error(LEFT))
     if (!this.ended) void this.end()

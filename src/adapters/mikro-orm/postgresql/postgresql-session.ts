@@ -1,11 +1,9 @@
 import pg from 'pg'
 
-/**
- * Startup parameters, which poolers keep for each client. `pg` sends `client_encoding` by itself.
- */
+/** Startup parameters, which poolers keep for each client. pg adds `client_encoding` itself. */
 const STARTUP_PARAMETERS = { DateStyle: 'ISO, MDY', TimeZone: 'UTC' }
 
-/** Values that the service relies on, because a role or a database may change the defaults. */
+/** Settings on which the service relies; a role or a database may have other defaults. */
 const SETTINGS: Readonly<Record<string, string>> = {
   // At any other level, concurrent updates of one row fail.
   default_transaction_isolation: 'read committed',
@@ -31,12 +29,12 @@ const CHECK = `select current_setting('server_encoding') as server_encoding,
   current_setting('session_replication_role') as session_replication_role,
   current_setting('transaction_read_only') as transaction_read_only`
 
-/** Milliseconds for which a transaction may wait for the service, while others wait for its locks. */
+/** Milliseconds for which an open transaction may wait for the service, while others wait for its locks. */
 export const IDLE_IN_TRANSACTION = 2_000
 
 /**
- * Begins a transaction in a session shared with other clients. The session's settings are unknown, so the transaction sets
- * those it relies on.
+ * Begins a transaction in a session shared with other clients. The session's settings are unknown, so the transaction sets its
+ * own.
  */
 export const BEGIN_IN_SHARED_SESSION = `begin isolation level read committed;
   select set_config('synchronous_commit', ${SYNCHRONOUS_COMMIT}, true),
@@ -44,12 +42,12 @@ export const BEGIN_IN_SHARED_SESSION = `begin isolation level read committed;
 
 /** A connection whose session has the settings that the service relies on. */
 export class SessionClient extends pg.Client {
-  /** Whether a pooler lends the session; its settings are left alone then. */
+  /** Whether the session belongs to a pooler, which must keep its settings. */
   sharesSession = true
   /** Whether the server was read-only when the session was prepared, for example as a standby. */
   readOnly = false
 
-  /** Overrides the method that `pg` builds its first message with. */
+  /** Adds the startup parameters to the first message of pg. */
   getStartupConf(): Record<string, string> {
     const parent = pg.Client.prototype as unknown as { getStartupConf(): Record<string, string> }
     return { ...STARTUP_PARAMETERS, ...parent.getStartupConf.call(this) }
@@ -62,7 +60,7 @@ export class SessionClient extends pg.Client {
    * @throws Error that names the setting and what it must be
    */
   async prepareSession(timeout: number): Promise<void> {
-    // A pooler reports another process id than the server.
+    // A pooler reports a process id that differs from the server's.
     const { processID } = this as unknown as { readonly processID: number | null }
     const text = `select pg_backend_pid() as pid; ${SET} where pg_backend_pid() = ${processID ?? 0}; ${CHECK}`
     const query = { text, query_timeout: timeout }
@@ -78,6 +76,6 @@ function verify(settings: Readonly<Record<string, string>>): void {
   if (settings.server_encoding !== 'UTF8') throw new Error('its encoding is not UTF8')
   if (settings.client_encoding !== 'UTF8') throw new Error('its client_encoding must be UTF8')
   if (settings.session_replication_role === 'replica') {
-    throw new Error('its session_replication_role must be origin: replica switches foreign keys off')
+    throw new Error('its session_replication_role must be origin, because replica disables foreign keys')
   }
 }

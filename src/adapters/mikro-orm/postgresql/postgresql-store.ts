@@ -17,19 +17,19 @@ import { LockedGroups, oneGroupPerOwner } from './locked-groups.ts'
 import type { SharedConnections } from './postgresql-connections.ts'
 import { type Job, runWrites } from './postgresql-groups.ts'
 
-/** While the server is busy with one group, the next is on its way to it. */
-const GROUPS_AT_ONCE = 2
+/** While the server executes one group, the next is in transit. */
+const GROUPS_IN_FLIGHT = 2
 
 export interface StoreConnections {
-  /** Its groups follow each other on one connection. */
+  /** One connection, on which groups that read nothing follow each other. */
   readonly writer: SharedConnections
-  /** One of size 1 for each group of transactions that read; it has the connection to itself. */
+  /** A connection for each concurrent group that reads before it writes. */
   readonly deciders: readonly SharedConnections[]
   readonly readers: SharedConnections
 }
 
 export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, readers }: StoreConnections): Store {
-  const blind = new Batcher(runWrites(writer), GROUPS_AT_ONCE)
+  const writeOnly = new Batcher(runWrites(writer), GROUPS_IN_FLIGHT)
   const locked = new LockedGroups(deciders, listGroupQueries(kysely))
   const deciding = new Batcher(locked.run, deciders.length, oneGroupPerOwner)
   let retrying = 0
@@ -45,13 +45,13 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
     try {
       return (await readers.run(query)).rows
     } catch (error) {
-      // Where a pooler's sessions are serializable, a read can conflict as well.
+      // If a pooler's sessions are serializable, a read can conflict as well.
       return (await retryConflict(error, () => readers.run(query))).rows
     }
   }
   const commit = async (transaction: AnyTransaction): Promise<unknown> => {
     const job: Job = { transaction, request: new AsyncResource('TRANSACTION') }
-    const group = readsNothing(transaction) ? blind : deciding
+    const group = readsNothing(transaction) ? writeOnly : deciding
     try {
       return await group.add(job)
     } catch (error) {
@@ -61,7 +61,7 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
   return {
     kysely,
     writableWith: true,
-    // The text of a timestamp depends on DateStyle and TimeZone, that of a float on extra_float_digits.
+    // The text of a timestamp depends on DateStyle and TimeZone, and the text of a float on extra_float_digits.
     milliseconds: (column) => sql`cast(date_part('epoch', ${sql.ref(column)}) * 1000 as bigint)`,
     read: (query) => withStoreErrors(read(query)),
     async transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>) {
@@ -70,19 +70,19 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
     },
     pending: () => ({
       reads: readers.unanswered,
-      writes: blind.unanswered + deciding.unanswered + retrying,
+      writes: writeOnly.unanswered + deciding.unanswered + retrying,
     }),
   }
 }
 
 const MAX_RETRIES = 5
-/** Milliseconds before the first retry, at most; twice as many before each further one. */
+/** Maximum milliseconds before the first retry; doubled before each further one. */
 const FIRST_PAUSE = 10
 
 /**
- * Runs again, after a random pause, what conflicted with another transaction.
+ * Retries, after random pauses, work that conflicted with another transaction.
  *
- * @param error why it failed; any but a conflict is thrown as it is
+ * @param error the reason for the failure, thrown unchanged unless it is a conflict
  */
 async function retryConflict<Result>(error: unknown, run: () => Promise<Result>): Promise<Result> {
   let reason = error

@@ -57,7 +57,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     this.#queries = taskQueries(store)
   }
 
-  /** @throws InvalidToken when the owner was deleted since their token was checked. */
+  /** @throws InvalidToken when the owner was deleted after the token was verified */
   async add(draft: TaskDraft): Promise<Task> {
     const { add, raise } = this.#queries
     const addition = writing(add(draft), ...raise.map((query) => query(draft)))
@@ -94,7 +94,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     await this.#write(key, () => this.#queries.remove(key))
   }
 
-  /** @param statementFor returns what to write, if anything */
+  /** @param statementFor returns the statement that writes the task, if there is anything to write */
   #write(key: TaskKey, statementFor: (task: Task) => Statement | undefined): Promise<Task> {
     return this.#store.transact({
       owner: key.ownerId,

@@ -15,7 +15,7 @@ function userQueries({ kysely, milliseconds }: Store) {
     add: preparedQuery((draft: UserDraft) =>
       kysely.insertInto('users').values(toUserColumns(draft)).returning(columns),
     ),
-    makeList: preparedQuery(({ email }: { email: string }) =>
+    addList: preparedQuery(({ email }: { email: string }) =>
       kysely
         .insertInto('task_lists')
         .columns(['owner_id'])
@@ -44,8 +44,8 @@ export class MikroOrmUserRepository implements UserRepository {
 
   async add(draft: UserDraft): Promise<User> {
     try {
-      const { add, makeList } = this.#queries
-      const [user] = (await this.#store.transact(writing(add(draft), makeList(draft)))).map(toUser)
+      const { add, addList } = this.#queries
+      const [user] = (await this.#store.transact(writing(add(draft), addList(draft)))).map(toUser)
       return user as User
     } catch (error) {
       throw violates(error, USERS_EMAIL_UNIQUE) ? new EmailAlreadyTaken() : error

@@ -18,7 +18,7 @@ import { MIGRATIONS_TABLE } from '../records.ts'
 import { codeOf, reasonOf } from '../store-errors.ts'
 import { ForeignFile, refuseForeign } from './sqlite-file.ts'
 
-/** The message is one line for the operator. Nothing was changed. */
+/** Nothing was changed. The message is one line for the operator. */
 export class BackupRefused extends OperatorError {}
 
 /** Receives the copied fraction, from 0 to 1. */
@@ -32,7 +32,7 @@ export type Progress = (done: number) => void
  */
 export async function backupSqlite(database: string, file: string, progress: Progress): Promise<void> {
   if (existsSync(file)) throw new BackupRefused(`${resolve(file)} already exists and was left unchanged.`)
-  await withBackupErrors(`${resolve(file)} is not written`, () =>
+  await withBackupErrors(`${resolve(file)} was not written`, () =>
     withCopy(database, `${resolve(file)}.partial`, progress, (copy) => renameDurably(copy, file)),
   )
 }
@@ -40,7 +40,7 @@ export async function backupSqlite(database: string, file: string, progress: Pro
 export interface Restored {
   /** Path of the previous database, if there was one. */
   readonly replaced: string | undefined
-  /** The ids assigned since the backup are unknown, so every id counter was raised by a million. */
+  /** Whether the ids assigned since the backup are unknown, so that every id counter was raised by a million. */
   readonly idsUnknown: boolean
 }
 
@@ -53,7 +53,7 @@ export interface Restored {
 export function restoreSqlite(database: string, file: string, now: Date, progress: Progress): Promise<Restored> {
   const target = existsSync(database) ? realpathSync(database) : resolve(database)
   const replacedPath = `${target}.replaced-${now.toISOString().replace(/\W/g, '')}`
-  return withBackupErrors(`${target} is left as it is`, async () => {
+  return withBackupErrors(`${target} was left unchanged`, async () => {
     const present = existsSync(target) ? openExclusively(target) : undefined
     try {
       return await withCopy(file, `${target}.restoring`, progress, (copy) => {
@@ -95,7 +95,7 @@ async function withCopy<Result>(
   use: (copy: string) => Result,
 ): Promise<Result> {
   for (const needed of [resolve(from), dirname(copy)]) {
-    if (!existsSync(needed)) throw new BackupRefused(`There is no ${needed}.`)
+    if (!existsSync(needed)) throw new BackupRefused(`${needed} does not exist.`)
   }
   if (existsSync(copy)) throw new BackupRefused(`${copy} exists: another command is writing it, or was interrupted.`)
   requireOwn(from)
@@ -111,7 +111,7 @@ async function withCopy<Result>(
 }
 
 /** Pages copied per turn of the event loop. */
-const PAGES_AT_ONCE = 1_000
+const PAGES_PER_TURN = 1_000
 
 async function copyOnline(from: string, to: string, progress: Progress): Promise<void> {
   const source = new BetterSqlite3(from, { fileMustExist: true })
@@ -121,7 +121,7 @@ async function copyOnline(from: string, to: string, progress: Progress): Promise
     await source.backup(to, {
       progress({ totalPages, remainingPages }) {
         progress(1 - remainingPages / Math.max(totalPages, 1))
-        return PAGES_AT_ONCE
+        return PAGES_PER_TURN
       },
     })
     progress(1)
@@ -147,7 +147,7 @@ function checkCopy(from: string, copy: string): void {
 }
 
 /**
- * Opens a database exclusively; returns `undefined` when it is damaged, because a backup is meant to replace it.
+ * Opens a database exclusively. Returns `undefined` for a damaged database, because replacing that is what backups are for.
  *
  * @throws BackupRefused
  */
@@ -170,26 +170,26 @@ function openExclusively(path: string): BetterSqlite3.Database | undefined {
 
 /** Added to each id counter when the ids assigned since the backup are unknown. */
 const UNKNOWN_IDS = 1_000_000
-/** The next id is the largest that JSON numbers hold exactly. */
+/** With this counter, the next id is the largest that a JSON number holds exactly. */
 const LARGEST_COUNTER = Number.MAX_SAFE_INTEGER - 1
 
 /**
- * Raises the id counters so that ids assigned since the backup are not reused: a token may still name one.
+ * Raises the id counters so that ids assigned since the backup are not reused, because a valid token may name one of them.
  *
  * @returns whether the ids assigned since the backup are unknown
  */
 function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): boolean {
-  const given = present ? readCounters(present) : { sound: false, counters: {} }
+  const previous = present ? readCounters(present) : { sound: false, counters: {} }
   const database = new BetterSqlite3(copy)
   try {
-    const kept = readCounters(database).counters
-    // Counters only grow: a lower one shows that the previous database is not a later state of the backup.
+    const restored = readCounters(database).counters
+    // Counters only grow, so a lower one proves that the previous database is not a later state of the backup.
     const known =
-      given.sound && Object.entries(kept).every(([name, counter]) => (given.counters[name] ?? -1) >= counter)
+      previous.sound && Object.entries(restored).every(([name, counter]) => (previous.counters[name] ?? -1) >= counter)
     const update = database.prepare('update sqlite_sequence set seq = ? where name = ?')
     const insert = database.prepare('insert into sqlite_sequence (seq, name) values (?, ?)')
-    for (const name of Object.keys({ ...kept, ...given.counters })) {
-      const higher = Math.max(kept[name] ?? 0, given.counters[name] ?? 0)
+    for (const name of Object.keys({ ...restored, ...previous.counters })) {
+      const higher = Math.max(restored[name] ?? 0, previous.counters[name] ?? 0)
       const counter = known ? higher : Math.min(higher + UNKNOWN_IDS, LARGEST_COUNTER)
       if (update.run(counter, name).changes === 0) insert.run(counter, name)
     }
@@ -200,9 +200,9 @@ function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): bo
 }
 
 interface Counters {
-  /** The highest id assigned in each table, where readable. */
+  /** The highest id assigned in each table whose counter is readable. */
   readonly counters: Readonly<Record<string, number>>
-  /** The database is not damaged, and no counter is missing. */
+  /** Whether the database is undamaged and every counter is readable. */
   readonly sound: boolean
 }
 
@@ -232,7 +232,7 @@ function readCounter(database: BetterSqlite3.Database, table: string): number | 
   }
 }
 
-/** Files of SQLite beside a database. A leftover WAL would be applied to the new database. */
+/** Suffixes of SQLite's files beside a database. A leftover WAL would be applied to the new database. */
 const COMPANIONS = ['-wal', '-shm', '-journal']
 
 function putInPlace(copy: string, target: string, replacedPath: string): string | undefined {
@@ -241,7 +241,7 @@ function putInPlace(copy: string, target: string, replacedPath: string): string 
     const { mode, uid, gid } = statSync(target)
     chmodSync(copy, mode)
     chownSync(copy, uid, gid)
-    // Link first, so that the path always leads to a database: a service that starts meanwhile would create an empty one.
+    // Link first, so that the path always names a database; otherwise a service that starts meanwhile would create an empty one.
     linkSync(target, replacedPath)
   }
   for (const companion of COMPANIONS.filter((suffix) => existsSync(target + suffix))) {

@@ -20,8 +20,8 @@ export class ImmediateTransactionDialect extends SqliteDialect {
 }
 
 /**
- * Kysely locks the only connection for a transaction and never unlocks it if the transaction fails to begin. Migrations run
- * one after the other, so they need no such lock.
+ * Removes Kysely's lock on the only connection, which Kysely never releases if a transaction fails to begin. Migrations run one
+ * after the other, so they need no such lock.
  */
 class UnlockedAdapter extends SqliteAdapter {
   override get supportsMultipleConnections(): boolean {
@@ -37,12 +37,12 @@ class ImmediateTransactionDriver extends SqliteDriver {
     this.#database = database
   }
 
-  /** Takes the write lock first: a transaction that begins as a reader fails if another process writes before it does. */
+  /** Takes the write lock first, because a transaction that begins with a read fails if another process writes before it. */
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
   }
 
-  /** SQLite rolls back by itself when the disk is full; the error of a second rollback would hide the reason. */
+  /** SQLite rolls back by itself if the disk is full; the error of a second rollback would hide that reason. */
   override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
     if (this.#database.inTransaction) await super.rollbackTransaction(connection)
   }

@@ -42,7 +42,7 @@ function isOwn(database: BetterSqlite3.Database): boolean {
 }
 
 /** Milliseconds between two comparisons. */
-const COMPARE_EVERY = 1_000
+const COMPARE_INTERVAL = 1_000
 
 /** The part of a logger used here. */
 export interface FileLog {
@@ -51,8 +51,8 @@ export interface FileLog {
 }
 
 /**
- * Tells whether the paths of an open database, its WAL and its index still lead to the opened files. A removed file accepts
- * writes and disappears with them when it is closed. Logs each change once.
+ * Detects whether the paths of an open database, its WAL and its index still name the opened files. A removed file accepts
+ * writes, which are lost when the file is closed. Logs each change once.
  */
 export class OpenFiles {
   readonly #files: readonly { readonly path: string; readonly identity: string | undefined }[]
@@ -60,12 +60,12 @@ export class OpenFiles {
   readonly #timer: NodeJS.Timeout
   #replaced: string | undefined
 
-  /** @param path of a database that is open in WAL mode */
+  /** @param path names a database that is open in WAL mode */
   constructor(path: string, log: FileLog) {
     const real = realpathSync(path)
     this.#files = [path, `${real}-wal`, `${real}-shm`].map((file) => ({ path: file, identity: identityOf(file) }))
     this.#log = log
-    this.#timer = setInterval(() => this.compare(), COMPARE_EVERY).unref()
+    this.#timer = setInterval(() => this.compare(), COMPARE_INTERVAL).unref()
   }
 
   /** Result of the last comparison. */
@@ -90,7 +90,7 @@ export class OpenFiles {
   }
 }
 
-/** Device and inode; undefined without a file. */
+/** Device and inode; undefined if there is no such file. */
 function identityOf(path: string): string | undefined {
   try {
     // Some file systems use numbers beyond 2^53.

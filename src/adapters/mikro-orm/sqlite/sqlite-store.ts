@@ -23,14 +23,14 @@ import { BUSY_TIMEOUT, type OpenFiles, refuseForeign } from './sqlite-file.ts'
 const RETRY_DELAY = 1
 
 /**
- * Opens the file, and creates it if it is missing, except in a worker. Waiting for SQLite's lock blocks the event loop.
+ * Opens the file. Creates a missing file, except in a worker. Waiting for SQLite's lock blocks the event loop.
  *
  * @throws ForeignFile
  */
 export function openSqlite(path: string, timeout = BUSY_TIMEOUT): BetterSqlite3.Database {
   refuseForeign(path)
-  // Switching to WAL needs the lock, whatever timeout follows.
-  // The primary process has created the file. If it is gone since, a worker must not replace it with an empty one.
+  // Switching to WAL needs the lock, even if `timeout` is 0.
+  // The primary process created the file. If the file was removed since, a worker must not replace it with an empty one.
   const database = new BetterSqlite3(path, { timeout: BUSY_TIMEOUT, fileMustExist: cluster.isWorker })
   try {
     database.pragma('journal_mode = WAL')
@@ -52,13 +52,13 @@ export function openSqliteReader(path: string): BetterSqlite3.Database {
   return database
 }
 
-/** A connection for writes. It never waits inside SQLite, because that would block the event loop and all readers. */
+/** A connection for writes. It never waits in SQLite, because waiting would block the event loop and all readers. */
 export const openSqliteWriter = (path: string) => openSqlite(path, 0)
 
 export type Run = <Row>(query: Statement<Row>) => Row[]
 export type Job = (run: Run) => unknown
 
-/** One connection writes to the file while another reads from it. Nothing waits within a transaction. */
+/** A store with one connection for writes and one for reads. Nothing waits within a transaction. */
 export function sqliteStore(
   kysely: Kysely<Tables>,
   writer: BetterSqlite3.Database,
@@ -105,13 +105,13 @@ function writeInPlace(files: OpenFiles, run: RunGroup<Job>): RunGroup<Job> {
   return async (jobs) => {
     if (!files.compare()) throw new StoreUnavailable(undefined)
     const outcomes = await run(jobs)
-    // A file that was moved away may come back with this group in it.
+    // A file that was moved away may come back and then contain this group.
     if (!files.compare()) throw new OutcomeUnknown(undefined)
     return outcomes
   }
 }
 
-/** Each read by itself would lock the file and look for new commits. */
+/** Shares one snapshot, because each single read would lock the file and look for new commits. */
 export function readInOneSnapshot(database: BetterSqlite3.Database): RunGroup<Job> {
   const run = runner(database)
   const runSingle = (job: Job) => job(run)
@@ -120,13 +120,13 @@ export function readInOneSnapshot(database: BetterSqlite3.Database): RunGroup<Jo
 }
 
 /**
- * Runs jobs one after the other in a transaction that takes the write lock first, each in a savepoint, so that a failing
- * job takes back its own writes only.
+ * Runs jobs one after the other in a transaction that takes the write lock first. Each job has a savepoint, so that a failing
+ * job rolls back its own writes only.
  */
 export function runInOneTransaction(database: BetterSqlite3.Database): RunGroup<Job> {
   const run = runner(database)
   const runSingle = (job: Job) => job(run)
-  // Within another transaction better-sqlite3 makes this one a savepoint.
+  // better-sqlite3 turns a transaction within another one into a savepoint.
   const runInSavepoint = database.transaction(runSingle)
   const commit = committing(
     database,
@@ -193,17 +193,17 @@ async function retryWhileLocked<Result>(work: () => Result): Promise<Result> {
 }
 
 /**
- * After an I/O error, recovery may find a complete commit in the WAL. Not after a failed write: its last frame, which
- * commits, is incomplete.
+ * After an I/O error, recovery may find a complete commit in the WAL, except after a failed write, whose last frame, the commit,
+ * is incomplete.
  */
 const mayHaveCommitted = (error: unknown) => /^SQLITE_IOERR(?!_WRITE)/.test(codeOf(error) ?? '')
 
 const isLocked = (error: unknown) => codeOf(error)?.startsWith('SQLITE_BUSY')
 
-/** More than the repositories have queries. */
+/** Exceeds the number of queries in the repositories. */
 const MAX_STATEMENTS = 500
 
-/** Compiling a statement costs more than running it. */
+/** Caches prepared statements, because compiling a statement costs more than running it. */
 function runner(database: BetterSqlite3.Database): Run {
   const statements = new LRUCache<string, BetterSqlite3.Statement<unknown[]>>({
     max: MAX_STATEMENTS,
@@ -218,5 +218,5 @@ function runner(database: BetterSqlite3.Database): Run {
   }
 }
 
-/** SQLite has neither dates nor booleans: they are stored as milliseconds, and as 0 or 1. */
+/** Stores dates as milliseconds and booleans as 0 or 1, because SQLite has neither type. */
 const encode = (value: unknown) => (value instanceof Date || typeof value === 'boolean' ? Number(value) : value)
