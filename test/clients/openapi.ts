@@ -616,12 +616,12 @@ export interface components {
          */
         "Retry-After": number;
         /**
-         * @description Requests left (`r`), and seconds until the window ends (`t`). Absent where requests are not limited.
+         * @description Remaining requests (`r`), and seconds until the window ends (`t`). Absent if requests are not limited.
          * @example "user";r=599;t=60
          */
         RateLimit: string;
         /**
-         * @description Requests allowed (`q`) in a window of `w` seconds. Absent where requests are not limited.
+         * @description Requests allowed (`q`) in a window of `w` seconds. Absent if requests are not limited.
          * @example "user";q=600;w=60
          */
         "RateLimit-Policy": string;

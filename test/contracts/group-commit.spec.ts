@@ -81,12 +81,12 @@ describe('A batcher', () => {
       all.push(batcher.add(work))
       await nextTurn()
     }
-    expect([sizes(), batcher.unanswered]).to.deep.equal([[1, 1], 4])
+    expect([sizes(), batcher.pending]).to.deep.equal([[1, 1], 4])
     begun[1]?.end()
     expect(await all[1]).to.equal('two')
     await nextTurn()
     await nextTurn()
-    expect([sizes(), batcher.unanswered]).to.deep.equal([[1, 1, 2], 3])
+    expect([sizes(), batcher.pending]).to.deep.equal([[1, 1, 2], 3])
     for (const { end } of begun) end()
     await Promise.all(all)
   })
@@ -235,10 +235,10 @@ describe('Writes that share a commit', () => {
     const { MAX_GROUP_SIZE, MAX_WAITING } = Batcher
     const nothing = () => writes.add(() => undefined)
     const waiting = Promise.all(Array.from({ length: MAX_WAITING }, nothing))
-    expect(writes.unanswered).to.equal(MAX_WAITING)
+    expect(writes.pending).to.equal(MAX_WAITING)
     await expectRejection(nothing(), StoreUnavailable)
     await waiting
-    expect(writes.unanswered).to.equal(0)
+    expect(writes.pending).to.equal(0)
     expect(count('begin immediate')).to.equal(MAX_WAITING / MAX_GROUP_SIZE)
     await note('one')
     expect(notes()).to.deep.equal(['one'])

@@ -170,7 +170,7 @@ describe('Without METRICS_PORT', () => {
   afterEach(() => mock.restoreAll())
 
   it('no request is counted', async () => {
-    const observers = [mock.method(Metrics.prototype, 'started'), mock.method(Metrics.prototype, 'answered')]
+    const observers = [mock.method(Metrics.prototype, 'started'), mock.method(Metrics.prototype, 'finished')]
     const api = new Api()
     await api.start({ DATABASE_URL: 'memory:' })
     await api.get('/health').expect(200)

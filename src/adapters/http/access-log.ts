@@ -7,7 +7,7 @@ const PROBE_PATHS: ReadonlySet<unknown> = new Set(Object.values(PROBES))
 /** Logs one line per request. Only the method, the request id and the trace id come from the client. */
 export function accessLog(log: Log): RequestObserver {
   return {
-    answered({ method, route, status, aborted, milliseconds, requestId, userId, traceId }) {
+    finished({ method, route, status, aborted, milliseconds, requestId, userId, traceId }) {
       const ms = Math.round(milliseconds * 1_000) / 1_000
       const details = { method, route, status, ms, requestId, userId, traceId, aborted: aborted || undefined }
       log[levelOf(status, route)](details, 'request')

@@ -1,7 +1,7 @@
 import type { Context, Middleware } from 'koa'
 
 /** A request whose response was sent or whose client left. */
-export interface Answered {
+export interface FinishedRequest {
   readonly method: string
   /** Path template of the matched route; never the path itself. */
   readonly route: string | undefined
@@ -18,7 +18,7 @@ export interface Answered {
 /** Receives each request when it starts and when its response ends. */
 export interface RequestObserver {
   started?(): void
-  answered(request: Answered): void
+  finished(request: FinishedRequest): void
 }
 
 /** https://www.w3.org/TR/trace-context/#traceparent-header: only later versions than 00 may be longer. */
@@ -33,8 +33,8 @@ export function observe(observers: readonly RequestObserver[]): Middleware {
     const start = performance.now()
     for (const observer of observers) observer.started?.()
     ctx.res.once('close', () => {
-      const request = answered(ctx, performance.now() - start)
-      for (const observer of observers) observer.answered(request)
+      const request = finishedRequest(ctx, performance.now() - start)
+      for (const observer of observers) observer.finished(request)
     })
     return next()
   }
@@ -51,7 +51,7 @@ function statusOf({ req, res }: Context): number {
   return code === 'ERR_HTTP_REQUEST_TIMEOUT' ? REQUEST_TIMEOUT : CLIENT_CLOSED_REQUEST
 }
 
-function answered(ctx: Context, milliseconds: number): Answered {
+function finishedRequest(ctx: Context, milliseconds: number): FinishedRequest {
   const { method, res, state, req } = ctx
   const traceparent = req.headers.traceparent
   return {

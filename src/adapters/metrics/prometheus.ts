@@ -23,7 +23,7 @@ export interface Sources {
   }
   readonly database: {
     readonly pool: Pool | undefined
-    /** Statements that the database has not answered yet. */
+    /** Statements without a response from the database. */
     pending(): { readonly reads: number; readonly writes: number }
   }
 }
@@ -71,7 +71,7 @@ export class Metrics {
     gauge('password_queue', 'state', 'Passwords that wait to be hashed or verified, and those in progress.', () =>
       passwordHasher.load(),
     )
-    gauge('db_client_pending_statements', 'kind', 'Statements that the database has not answered yet.', () =>
+    gauge('db_client_pending_statements', 'kind', 'Statements without a response from the database.', () =>
       database.pending(),
     )
     gauge(
@@ -94,7 +94,7 @@ export class Metrics {
     this.#inFlight.inc()
   }
 
-  answered(request: {
+  finished(request: {
     readonly method: string
     readonly route: string | undefined
     readonly status: number

@@ -159,8 +159,8 @@ function postgresqlConnections(target: PostgresqlTarget, options: PoolOptions): 
       const state = sql<string>`current_setting('transaction_read_only')`.as('read_only')
       const query = preparedQuery(() => store.kysely.selectNoFrom([state, anyUser.as('any_user')]))
       return async () => {
-        const [answer] = await store.read(query({}))
-        if (answer?.read_only === 'off') return
+        const [row] = await store.read(query({}))
+        if (row?.read_only === 'off') return
         servers.leaveReadOnly()
         throw new ReadOnlyServer()
       }

@@ -30,7 +30,7 @@ export class Batcher<Job> {
   readonly #maxGroups: number
   readonly #admission: Admission<Job> | undefined
   readonly #groups = new Set<readonly Waiting<Job>[]>()
-  #unanswered = 0
+  #pending = 0
 
   constructor(run: RunGroup<Job>, maxGroups = 1, admission?: Admission<Job>) {
     this.#run = run
@@ -39,8 +39,8 @@ export class Batcher<Job> {
   }
 
   /** The number of jobs that wait or run. */
-  get unanswered(): number {
-    return this.#unanswered
+  get pending(): number {
+    return this.#pending
   }
 
   /** @throws StoreUnavailable when too many jobs wait */
@@ -51,7 +51,7 @@ export class Batcher<Job> {
         return
       }
       this.#waiting.push({ job, resolve, reject })
-      this.#unanswered++
+      this.#pending++
       this.#schedule()
     })
   }
@@ -97,7 +97,7 @@ export class Batcher<Job> {
     } catch (error) {
       for (const { reject } of group) reject(error)
     } finally {
-      this.#unanswered -= group.length
+      this.#pending -= group.length
     }
   }
 }

@@ -5,7 +5,7 @@ import { storeError } from './store-errors.ts'
 
 /**
  * Reads under the owner's lock, decides without waiting, and writes all or nothing. A transaction that reads nothing takes no
- * lock of its own: its statements lock what they write.
+ * lock beforehand: its statements lock the rows that they write.
  */
 export interface Transaction<Seen extends object, Result> {
   /** The user whose list is locked. */

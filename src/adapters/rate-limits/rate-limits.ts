@@ -94,7 +94,7 @@ export class CountingLoginThrottle implements LoginThrottle {
     const keys = { account: digest(email), pair: digest(email, clientNetwork) }
     const count = this.#attempt()
     this.#refuse(await count((counters) => failuresOf(counters, keys)))
-    const answer = await logIn().catch(async (error) => {
+    const result = await logIn().catch(async (error) => {
       // A failure beyond the limit is refused as well, or it could be told from a correct guess that is refused below.
       if (error instanceof InvalidCredentials) this.#refuse(await count((counters) => addFailure(counters, keys)))
       throw error
@@ -102,7 +102,7 @@ export class CountingLoginThrottle implements LoginThrottle {
     // Check again: concurrent failures may have reached the limit before this correct guess.
     const { known } = this.#refuse(await count((counters) => failuresOf(counters, keys)))
     await count((counters) => recordSuccess(counters, keys, known))
-    return answer
+    return result
   }
 
   /** @throws TooManyRequests */

@@ -12,7 +12,7 @@ export interface Queryable {
 export interface Timing {
   /** Maximum time for all counts of one attempt. A login makes two attempts: its request and its failures. */
   readonly timeout: number
-  /** Time for which the circuit stays open and each process counts by itself. */
+  /** Time for which the circuit stays open and each process counts for itself. */
   readonly pause: number
   /** A monotonic clock. */
   readonly now: () => number

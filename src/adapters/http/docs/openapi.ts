@@ -125,12 +125,13 @@ const commonHeaders = {
     example: 5,
   },
   RateLimit: {
-    description: 'Requests left (`r`), and seconds until the window ends (`t`). Absent where requests are not limited.',
+    description:
+      'Remaining requests (`r`), and seconds until the window ends (`t`). Absent if requests are not limited.',
     schema: text,
     example: '"user";r=599;t=60',
   },
   'RateLimit-Policy': {
-    description: 'Requests allowed (`q`) in a window of `w` seconds. Absent where requests are not limited.',
+    description: 'Requests allowed (`q`) in a window of `w` seconds. Absent if requests are not limited.',
     schema: text,
     example: '"user";q=600;w=60',
   },

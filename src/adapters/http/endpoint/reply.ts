@@ -8,9 +8,9 @@ interface Described {
   readonly headers?: Readonly<Record<string, { readonly description: string; readonly example: string }>>
 }
 
-export interface BodyResponse<Answer = unknown> extends Described {
+export interface BodyResponse<Body = unknown> extends Described {
   /** An allow-list: presenters declare its output type, so that no other member compiles. */
-  readonly schema: Schema<Answer>
+  readonly schema: Schema<Body>
   readonly mediaType?: never
 }
 
@@ -36,8 +36,8 @@ type HeadersOf<Response> = Response extends { readonly headers: infer Headers }
   ? { readonly [Name in keyof Headers]?: string }
   : Readonly<Record<string, never>>
 
-type ContentOf<Response> = Response extends { readonly schema: Schema<infer Answer> }
-  ? { readonly body: Answer }
+type ContentOf<Response> = Response extends { readonly schema: Schema<infer Body> }
+  ? { readonly body: Body }
   : Response extends { readonly mediaType: string }
     ? { readonly stream: Readable }
     : { readonly body?: never; readonly stream?: never }

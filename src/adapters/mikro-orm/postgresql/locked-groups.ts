@@ -141,23 +141,23 @@ async function lockAndRead(
   const reads = jobs.flatMap((job) =>
     Object.entries(job.transaction.reads).map(([name, statement]) => ({ job, name, statement })),
   )
-  const [begun, locked, ...answers] = (await send(connection, [begin(connection), { statement: lock }, ...reads])) as [
+  const [begun, locked, ...results] = (await send(connection, [begin(connection), { statement: lock }, ...reads])) as [
     Outcome,
     Outcome,
     ...Outcome[],
   ]
   if (isRejected(begun)) throw begun.reason
-  const failed = answers.findIndex(isRejected)
+  const failed = results.findIndex(isRejected)
   if (isRejected(locked) || failed >= 0) rollBack(connection)
   if (isRejected(locked)) {
     if (isTimeout(locked.reason)) return new ListsHeld(locked.reason)
     throw locked.reason
   }
-  if (failed >= 0) return new Refusal(reads[failed]?.job as Job, (answers[failed] as PromiseRejectedResult).reason)
+  if (failed >= 0) return new Refusal(reads[failed]?.job as Job, (results[failed] as PromiseRejectedResult).reason)
   const lists = locked.value.rows as { owner_id: number; revision: number }[]
   const seen = new Map<Job, Seen>(jobs.map((job) => [job, {}]))
   for (const [index, { job, name }] of reads.entries()) {
-    const { value } = answers[index] as PromiseFulfilledResult<{ rows: unknown[] }>
+    const { value } = results[index] as PromiseFulfilledResult<{ rows: unknown[] }>
     ;(seen.get(job) as Seen)[name] = value.rows
   }
   return { seen, revisions: new Map(lists.map(({ owner_id, revision }) => [owner_id, revision])) }

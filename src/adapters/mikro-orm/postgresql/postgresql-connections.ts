@@ -105,7 +105,7 @@ export class SharedConnections implements Connection {
   readonly #maxAge: number
   readonly #slots = new Map<number, Slot>()
   #place = 0
-  #unanswered = 0
+  #pending = 0
   #ended = false
   #sharesSession = true
 
@@ -127,12 +127,12 @@ export class SharedConnections implements Connection {
    */
   async run<Row>({ sql, parameters }: Statement<Row>): Promise<Result<Row>> {
     if (this.#ended) throw new StoreUnavailable(new Error('the connections are closed'))
-    this.#unanswered++
+    this.#pending++
     try {
       const client = await this.#current()
       return (await client.run(sql, parameters)) as Result<Row>
     } finally {
-      this.#unanswered--
+      this.#pending--
     }
   }
 
@@ -156,8 +156,8 @@ export class SharedConnections implements Connection {
     }
   }
 
-  get unanswered(): number {
-    return this.#unanswered
+  get pending(): number {
+    return this.#pending
   }
 
   /** Statements of one turn of the event loop travel together, so the next connection serves the next turn. */
@@ -287,9 +287,9 @@ class SharedClient extends PrimaryClient {
   /** Prepares a statement with values, so that the server parses and plans it once per connection. */
   run(text: string, values: readonly unknown[]): Promise<pg.QueryResult> {
     this.#cork()
-    const answer = values.length > 0 ? this.#runPrepared(text, values as unknown[]) : this.query(text)
-    answer.catch(this.#failed)
-    return answer
+    const result = values.length > 0 ? this.#runPrepared(text, values as unknown[]) : this.query(text)
+    result.catch(this.#failed)
+    return result
   }
 
   /** Closes connections on which later statements would fail as well. */
@@ -316,14 +316,14 @@ class SharedClient extends PrimaryClient {
     // Begins with the verb of the statement, because traces show the name.
     const name = `${text.split(' ', 1)[0]}-${this.#prepared++}`
     this.#preparing.add(text)
-    const answer = this.query({ text, values, name })
+    const result = this.query({ text, values, name })
     // After a failure it is unknown whether the server prepared the statement, so the name is not reused.
-    answer
+    result
       .then(
         () => this.#names.set(text, name),
         () => undefined,
       )
       .finally(() => this.#preparing.delete(text))
-    return answer
+    return result
   }
 }

@@ -189,8 +189,8 @@ export class PrimaryClient extends SessionClient {
   override connect(callback?: ConnectCallback): Promise<pg.Client> | undefined {
     const connected = this.#connect()
     if (!callback) return connected
-    const answer = callback as (error: Error | null, client?: pg.Client) => void
-    connected.then(() => answer(null, this), answer)
+    const done = callback as (error: Error | null, client?: pg.Client) => void
+    connected.then(() => done(null, this), done)
     return undefined
   }
 

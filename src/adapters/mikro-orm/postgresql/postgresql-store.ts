@@ -69,8 +69,8 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
       return result(rows) as Result
     },
     pending: () => ({
-      reads: readers.unanswered,
-      writes: writeOnly.unanswered + deciding.unanswered + retrying,
+      reads: readers.pending,
+      writes: writeOnly.pending + deciding.pending + retrying,
     }),
   }
 }

@@ -78,7 +78,7 @@ export function sqliteStore(
       const { rows, result } = await withStoreErrors<Committed>(writes.add(job))
       return result(rows) as Result
     },
-    pending: () => ({ reads: reads.unanswered, writes: writes.unanswered }),
+    pending: () => ({ reads: reads.pending, writes: writes.pending }),
   }
 }
 
