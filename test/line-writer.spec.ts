@@ -87,11 +87,11 @@ describe('The writer of log lines', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 12 }), (steps) => {
         const disk = new Disk()
-        let given = 0
+        let lineCount = 0
         for (const { room, lines } of steps) {
           disk.room = room
           disk.writer.write(lines.map((line) => `${line}\n`).join(''))
-          given += lines.length
+          lineCount += lines.length
         }
         disk.room = Number.POSITIVE_INFINITY
         disk.writer.write('')
@@ -99,7 +99,7 @@ describe('The writer of log lines', () => {
         const lost = written.flatMap((line) => /^lost (\d+)$/.exec(line)?.[1] ?? [])
         const whole = written.filter((line) => /^(?:a|bb|ééé|dddddddd)$/.test(line))
         expect(whole.length + lost.length).to.equal(written.length)
-        expect(whole.length + lost.reduce((sum, count) => sum + Number(count), 0)).to.equal(given)
+        expect(whole.length + lost.reduce((sum, count) => sum + Number(count), 0)).to.equal(lineCount)
       }),
       { numRuns: 2_000 },
     )

@@ -4,15 +4,15 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 /** A proxy to the server that can be cut and restored at the same port. */
 export async function startProxy(server: URL) {
   const sockets = new Set<Socket>()
-  /** The sockets to the server, which receive its responses. */
-  const answers = new Set<Socket>()
+  /** The sockets to the server. */
+  const upstreams = new Set<Socket>()
   const open = async (port: number): Promise<Server> => {
-    const proxy = createServer((near) => {
-      const far = connect(Number(server.port), server.hostname)
-      answers.add(far)
+    const proxy = createServer((client) => {
+      const upstream = connect(Number(server.port), server.hostname)
+      upstreams.add(upstream)
       for (const [socket, other] of [
-        [near, far],
-        [far, near],
+        [client, upstream],
+        [upstream, client],
       ] as const) {
         sockets.add(socket)
         socket.on('error', () => undefined)
@@ -41,11 +41,11 @@ export async function startProxy(server: URL) {
     silence() {
       for (const socket of sockets) socket.pause()
     },
-    /** Drops the server's responses from now on; the server still receives requests. */
-    swallowAnswers() {
-      for (const socket of answers) socket.unpipe().resume()
+    /** Drops the server's upstreams from now on; the server still receives requests. */
+    dropResponses() {
+      for (const socket of upstreams) socket.unpipe().resume()
     },
-    async mend() {
+    async restore() {
       proxy = await open(port)
     },
   }

@@ -15,7 +15,7 @@ export const SECRET_KEY = 'a secret that is known to these specs alone'
 
 /** With NODE_V8_COVERAGE, coverage includes these processes. */
 const { PATH, NODE_V8_COVERAGE } = process.env
-const ours = { PATH, ...(NODE_V8_COVERAGE && { NODE_V8_COVERAGE }) }
+const baseEnvironment = { PATH, ...(NODE_V8_COVERAGE && { NODE_V8_COVERAGE }) }
 
 /** The working directory of the test's processes; removed afterwards. */
 export let folder = ''
@@ -83,7 +83,7 @@ export class Process {
     const [program = '', ...rest] = [...launcher, process.execPath, join(ROOT, file), ...words]
     this.#child = spawn(program, rest, {
       cwd: folder,
-      env: { ...ours, ...environment },
+      env: { ...baseEnvironment, ...environment },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     })

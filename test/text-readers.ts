@@ -13,9 +13,9 @@ export interface Reads {
 
 /** The longest inputs, during `work`, of functions whose time may grow faster than their input. */
 export async function readsOf(work: () => unknown): Promise<Reads> {
-  const most: Reads = { normalize: 0, regularExpression: 0, hash: 0, parameters: 0 }
+  const longest: Reads = { normalize: 0, regularExpression: 0, hash: 0, parameters: 0 }
   const note = (reader: keyof Reads, units: number) => {
-    most[reader] = Math.max(most[reader], units)
+    longest[reader] = Math.max(longest[reader], units)
   }
   const { URLSearchParams } = globalThis
   const restore = [
@@ -37,7 +37,7 @@ export async function readsOf(work: () => unknown): Promise<Reads> {
     globalThis.URLSearchParams = URLSearchParams
     for (const each of restore) each()
   }
-  return most
+  return longest
 }
 
 /** Observes each call of a method before it runs. @returns a function that restores the method */

@@ -160,15 +160,15 @@ describe('Writes that share a commit', () => {
       const broken = Object.assign(new Error('disk I/O error'), { code })
       // Simulates a failing disk: this commit rolls back and throws the disk's error.
       const { transaction } = database
-      database.transaction = ((work: (given: never) => unknown) => {
-        const failing = (given: never) => {
+      database.transaction = ((work: (input: never) => unknown) => {
+        const failing = (input: never) => {
           database.exec('begin immediate')
-          work(given)
+          work(input)
           database.exec('rollback')
           throw broken
         }
         const real = transaction.call(database, work)
-        return Object.assign((given: never) => real(given), { immediate: failing })
+        return Object.assign((input: never) => real(input), { immediate: failing })
       }) as unknown as typeof database.transaction
       const failing = new Batcher(runInOneTransaction(database))
       const add = (text: string) => failing.add((run) => run(insert(text)))

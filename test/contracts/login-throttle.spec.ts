@@ -311,14 +311,14 @@ async function guess(logins: LoginThrottle, email = JANE, guesses = ALLOWED): Pr
 function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], shared: () => Queryable | undefined): void {
   describe(title, () => {
     let logins: LoginThrottle
-    let people = 0
+    let userCount = 0
     /** An account that no other test uses. */
     let email: string
 
     beforeEach(() => {
       mock.timers.enable({ apis: clock, now: Date.now() })
       logins = throttle(shared())
-      email = `person-${++people}@example.com`
+      email = `person-${++userCount}@example.com`
     })
     afterEach(() => mock.timers.reset())
 

@@ -44,8 +44,8 @@ export const ALTERNATIVES: readonly Settings[] = [
  */
 export async function alterDatabase(operator: pg.Client, name: string, settings: Settings): Promise<void> {
   for (const [setting, value] of Object.entries(settings)) {
-    const given = setting === 'search_path' ? value : `'${value}'`
-    await operator.query(`alter database ${name} set ${setting} = ${given}`)
+    const sqlValue = setting === 'search_path' ? value : `'${value}'`
+    await operator.query(`alter database ${name} set ${setting} = ${sqlValue}`)
   }
 }
 
@@ -57,11 +57,11 @@ interface Repositories {
   readonly users: UserRepository
 }
 
-let people = 0
+let userCount = 0
 
 /** Expects that values are stored unchanged and that concurrent edits survive. */
 export async function expectContract({ tasks, users }: Repositories): Promise<void> {
-  const email = `o'neil\\${people++}@例え.jp`
+  const email = `o'neil\\${userCount++}@例え.jp`
   const draft = aUserDraft({ email, createdAt: EARLY })
   const user = (await users.add(draft)).snapshot()
   expect(user).to.deep.equal({ ...draft, id: user.id })
@@ -83,7 +83,7 @@ export async function expectContract({ tasks, users }: Repositories): Promise<vo
 /** Expects that concurrent edits of one task through several instances succeed. */
 export async function expectConcurrentEdits(instances: readonly Repositories[]): Promise<void> {
   const [{ tasks, users }] = instances as [Repositories]
-  const ownerId = (await users.add(aUserDraft({ email: `person-${people++}@example.com` }))).snapshot().id
+  const ownerId = (await users.add(aUserDraft({ email: `person-${userCount++}@example.com` }))).snapshot().id
   const task = (await tasks.add(aTaskDraft({ ownerId }))).snapshot()
   const edits = Array.from({ length: 32 }, (_, index) => {
     const { tasks } = instances[index % instances.length] as Repositories

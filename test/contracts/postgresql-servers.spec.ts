@@ -147,7 +147,7 @@ describe('Connections to PostgreSQL', () => {
     for (const run of [() => connections.writer.run(PID), () => connections.reader.run(PID)])
       await run().catch(() => run())
     const found = await connections.pids()
-    await first.mend()
+    await first.restore()
     // Makes them search again; the first host would serve as well by then.
     await operator.query('select pg_terminate_backend($1)', [found[0]])
     await untilGone(found)
@@ -155,7 +155,7 @@ describe('Connections to PostgreSQL', () => {
     await first.cut()
     // Any connection through the first host is closed now.
     expect(await connections.pids()).to.deep.equal(after)
-    await first.mend()
+    await first.restore()
   })
 
   it('are all closed when the server ends one of them', async () => {

@@ -78,21 +78,22 @@ describe('The store on PostgreSQL', () => {
     await Promise.all([holder.end(), operator.end(), store.close()])
   })
 
-  const addTask = (given = {}) => store.tasks.add(aTaskDraft({ ownerId, ...given }))
+  const addTask = (overrides = {}) => store.tasks.add(aTaskDraft({ ownerId, ...overrides }))
 
-  const ours = () => `datname = '${new URL(url).pathname.slice(1)}' and application_name = 'task-management-api'`
+  const isServiceSession = () =>
+    `datname = '${new URL(url).pathname.slice(1)}' and application_name = 'task-management-api'`
 
   /** The prepared statements of the connection for writes. */
   const namedStatements = async () =>
     (await store.sql<{ statement: string }>('select statement from pg_prepared_statements')).map((row) => row.statement)
 
   const signal = (call: 'pg_cancel_backend' | 'pg_terminate_backend') =>
-    operator.query(`select ${call}(pid) from pg_stat_activity where ${ours()}`)
+    operator.query(`select ${call}(pid) from pg_stat_activity where ${isServiceSession()}`)
 
   /** Waits until as many backends of the service wait for locks of this application. */
   async function untilBlocked(count: number, by = 'holder'): Promise<void> {
     const lockers = `select pid from pg_stat_activity where application_name = '${by}'`
-    const blocked = `select 1 from pg_stat_activity where ${ours()} and pg_blocking_pids(pid) && array(${lockers})`
+    const blocked = `select 1 from pg_stat_activity where ${isServiceSession()} and pg_blocking_pids(pid) && array(${lockers})`
     while ((await operator.query(blocked)).rowCount !== count);
   }
 
@@ -400,72 +401,72 @@ describe('The store on PostgreSQL', () => {
 
   it('rejects with StoreUnavailable while the server is unreachable, and then serves again', async () => {
     const proxy = await startProxy(new URL(url))
-    const far = observed(proxy.url.href)
+    const proxied = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
-    expect((await far.tasks.get(task)).snapshot()).to.deep.equal(task)
+    expect((await proxied.tasks.get(task)).snapshot()).to.deep.equal(task)
 
     await proxy.cut()
     for (let index = 0; index < 12; index++) {
-      await expectRejection(far.tasks.update(task, retitle), StoreUnavailable)
-      await expectRejection(far.tasks.get(task), StoreUnavailable)
-      await expectRejection(far.users.findById(ownerId), StoreUnavailable)
+      await expectRejection(proxied.tasks.update(task, retitle), StoreUnavailable)
+      await expectRejection(proxied.tasks.get(task), StoreUnavailable)
+      await expectRejection(proxied.users.findById(ownerId), StoreUnavailable)
     }
-    await proxy.mend()
-    expect((await far.tasks.update(task, retitle)).snapshot().title).to.equal('new')
-    await far.close()
+    await proxy.restore()
+    expect((await proxied.tasks.update(task, retitle)).snapshot().title).to.equal('new')
+    await proxied.close()
     await proxy.cut()
   })
 
   it('rejects with OutcomeUnknown if the responses to writes are lost, although the writes were stored', async () => {
     const proxy = await startProxy(new URL(url))
-    const far = observed(proxy.url.href)
+    const proxied = observed(proxy.url.href)
     const edited = (await addTask()).snapshot()
-    await far.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
+    await proxied.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
     const untilStored = async (count: number) => {
       const stored = () => store.sql("select 1 from tasks where title in ('one', 'two', 'alone')")
       for (let asked = 0; (await stored()).length < count; asked++) expect(asked).to.be.below(1_000)
     }
 
-    proxy.swallowAnswers()
-    const group = ['one', 'two'].map((title) => far.tasks.add(aTaskDraft({ ownerId, title })))
+    proxy.dropResponses()
+    const group = ['one', 'two'].map((title) => proxied.tasks.add(aTaskDraft({ ownerId, title })))
     const unknown = Promise.all(group.map((write) => expectRejection(write, OutcomeUnknown)))
     await untilStored(2)
     await proxy.cut()
     await unknown
-    await expectRejection(far.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
+    await expectRejection(proxied.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
 
-    await proxy.mend()
-    await far.tasks.get(edited)
-    await far.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
-    proxy.swallowAnswers()
-    const alone = expectRejection(far.tasks.add(aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
+    await proxy.restore()
+    await proxied.tasks.get(edited)
+    await proxied.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
+    proxy.dropResponses()
+    const alone = expectRejection(proxied.tasks.add(aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
     await untilStored(3)
     await proxy.cut()
     await alone
-    await far.close()
+    await proxied.close()
   })
 
   it('rejects an edit with OutcomeUnknown if the response to its commit is lost', async () => {
     const proxy = await startProxy(new URL(url))
-    const far = observed(proxy.url.href)
+    const proxied = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
-    const edit = far.tasks.update(task, (each) => {
-      proxy.swallowAnswers()
+    const edit = proxied.tasks.update(task, (each) => {
+      proxy.dropResponses()
       retitle(each)
     })
     const unknown = expectRejection(edit, OutcomeUnknown)
     while ((await store.tasks.get(task)).snapshot().title !== 'new');
     await proxy.cut()
     await unknown
-    await far.close()
+    await proxied.close()
   })
 
   it('writes nothing if the connection breaks between the lock and the writes', async () => {
     const proxy = await startProxy(new URL(url))
-    const far = observed(proxy.url.href)
+    const proxied = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
     let decided = 0
-    const edit = far.tasks.update(task, (each) => {
+    const edit = proxied.tasks.update(task, (each) => {
       // On another connection, the server would commit each statement separately.
       void proxy.cut()
       decided++
@@ -476,19 +477,19 @@ describe('The store on PostgreSQL', () => {
       .that.is.oneOf(UNAVAILABLE)
     expect(decided).to.equal(1)
     expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
-    await proxy.mend()
-    expect((await far.tasks.update(task, retitle)).snapshot().title).to.equal('new')
-    await far.close()
+    await proxy.restore()
+    expect((await proxied.tasks.update(task, retitle)).snapshot().title).to.equal('new')
+    await proxied.close()
     await proxy.cut()
   })
 
   it('stores no write that it rejects with StoreUnavailable, even if the connection breaks repeatedly', async () => {
     const proxy = await startProxy(new URL(url))
-    const far = observed(proxy.url.href)
+    const proxied = observed(proxy.url.href)
     const titles = { stored: [] as string[], refused: [] as string[], unknown: [] as string[] }
     const add = async (title: string) => {
       try {
-        await far.tasks.add(aTaskDraft({ ownerId, title }))
+        await proxied.tasks.add(aTaskDraft({ ownerId, title }))
         titles.stored.push(title)
       } catch (error) {
         titles[error instanceof OutcomeUnknown ? 'unknown' : 'refused'].push(title)
@@ -504,15 +505,15 @@ describe('The store on PostgreSQL', () => {
       for (let turn = 0; turn < 6; turn++) {
         for (let index = 0; index < 8; index++) writes.push(add(`${round}/${turn}/${index}`))
         // In the first round, this is before anything is sent, so that no response to a stored write arrives.
-        if (turn === round % 6) proxy.swallowAnswers()
+        if (turn === round % 6) proxy.dropResponses()
         await nextTurn()
       }
       if (round === 0) await untilStored('0/%')
       await proxy.cut()
       await Promise.all([...writes, add(`late in ${round}`)])
-      await proxy.mend()
+      await proxy.restore()
     }
-    await far.close()
+    await proxied.close()
     await proxy.cut()
     const there = new Set((await store.sql<{ title: string }>('select title from tasks')).map(({ title }) => title))
     expect(titles.refused.filter((title) => there.has(title))).to.deep.equal([])
@@ -523,21 +524,21 @@ describe('The store on PostgreSQL', () => {
 
   it('rejects with StoreUnavailable if the server stops responding, and serves again over new connections', async () => {
     const proxy = await startProxy(new URL(url))
-    const far = observed(proxy.url.href, 1_000)
+    const proxied = observed(proxy.url.href, 1_000)
     const task = (await addTask()).snapshot()
-    await openEach(far, task)
+    await openEach(proxied, task)
     const others = [task, await taskOfAnother()]
-    await Promise.all(others.map((each) => far.tasks.update(each, retitle)))
+    await Promise.all(others.map((each) => proxied.tasks.update(each, retitle)))
 
     proxy.silence()
-    const answers: Promise<unknown>[] = [expectUnavailable(far.tasks.update(task, retitle))]
+    const answers: Promise<unknown>[] = [expectUnavailable(proxied.tasks.update(task, retitle))]
     for (let turn = 0; turn < 10; turn++) {
-      answers.push(expectUnavailable(far.tasks.get(task)))
+      answers.push(expectUnavailable(proxied.tasks.get(task)))
       await nextTurn()
     }
     await Promise.all(answers)
-    for (let index = 0; index < 12; index++) await far.tasks.update(task, retitle)
-    await far.close()
+    for (let index = 0; index < 12; index++) await proxied.tasks.update(task, retitle)
+    await proxied.close()
     await proxy.cut()
   })
 

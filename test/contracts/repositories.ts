@@ -36,12 +36,12 @@ export const MIGRATIONS = readdirSync(join(import.meta.dirname, '../../src/adapt
   .map((file) => parse(file).name)
   .sort()
 
-let people = 0
+let userCount = 0
 
 /** Stores a user with a unique address. */
 export async function anOwner({ users }: Pick<Repositories, 'users'>): Promise<number> {
-  people++
-  return (await users.add(aUserDraft({ email: `person-${people}@example.com` }))).snapshot().id
+  userCount++
+  return (await users.add(aUserDraft({ email: `person-${userCount}@example.com` }))).snapshot().id
 }
 
 export async function expectRejection(

@@ -182,9 +182,9 @@ async function recorded(work: () => Promise<void>): Promise<string[]> {
   const ran: string[] = []
   const { query } = pg.Client.prototype
   const { prepare } = BetterSqlite3.prototype
-  pg.Client.prototype.query = function (this: pg.Client, ...given: unknown[]) {
-    ran.push(typeof given[0] === 'string' ? given[0] : (given[0] as { text: string }).text)
-    return (query as (...given: unknown[]) => unknown).apply(this, given)
+  pg.Client.prototype.query = function (this: pg.Client, ...values: unknown[]) {
+    ran.push(typeof values[0] === 'string' ? values[0] : (values[0] as { text: string }).text)
+    return (query as (...values: unknown[]) => unknown).apply(this, values)
   } as typeof query
   BetterSqlite3.prototype.prepare = function (this: BetterSqlite3.Database, text: string) {
     ran.push(text)

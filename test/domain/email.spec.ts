@@ -165,12 +165,12 @@ describe('An e-mail address', () => {
 
 describe('A normalised e-mail address', () => {
   it('comes from at most 6 UTF-16 code units for each character, as the limit of raw texts assumes', () => {
-    let most = 0
+    let maxUnits = 0
     for (let point = 0; point <= 0x10ffff; point++) {
       const character = String.fromCodePoint(point)
-      if (character.normalize('NFC') === character) most = Math.max(most, character.normalize('NFD').length)
+      if (character.normalize('NFC') === character) maxUnits = Math.max(maxUnits, character.normalize('NFD').length)
     }
-    expect(most).to.equal(6)
+    expect(maxUnits).to.equal(6)
   })
 
   it('is trimmed and NFC, with its domain in lower case and its local part unchanged', () => {

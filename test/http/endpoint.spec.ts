@@ -19,12 +19,12 @@ import { ManageAccounts } from '#src/domain/accounts/manage-accounts.ts'
 const unused = {} as ConstructorParameters<typeof ManageAccounts>[0]
 
 /** The members that all endpoints of this spec share. */
-const made = {
+const base = {
   method: 'GET',
   path: '/made',
   operationId: 'getMade',
   tag: 'Service',
-  summary: 'A made endpoint',
+  summary: 'An endpoint of this spec',
   description: 'Exists in this spec only.',
   access: anyone,
   errors: [],
@@ -64,7 +64,7 @@ describe('An endpoint', () => {
     const server = createServer(app.use(router.routes()).callback()).listen(0, '127.0.0.1')
     servers.add(server)
     await once(server, 'listening')
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}${made.path}`
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}${base.path}`
   }
 
   const operationOf = (documented: Endpoint) => {
@@ -82,7 +82,7 @@ describe('An endpoint', () => {
       limitKey: ({ name }) => name,
     }
     const greeting = {
-      ...made,
+      ...base,
       access: guests,
       responses: ok,
       handle: async ({ caller }: { caller: { readonly name: string } }) =>
@@ -107,7 +107,7 @@ describe('An endpoint', () => {
 
   describe('with a schema of headers', () => {
     const conditional = endpoint({
-      ...made,
+      ...base,
       headers: v.object({
         'x-count': numeral(1, 9, { description: 'A number.' }),
         'x-more': v.exactOptional(v.string()),
@@ -151,7 +151,7 @@ describe('An endpoint', () => {
 
   describe('with several responses', () => {
     const versioned = endpoint({
-      ...made,
+      ...base,
       headers: v.object({ 'if-none-match': v.exactOptional(v.string()) }),
       responses: {
         200: { ...ok[200], headers: { ETag: { description: 'The revision.', example: '"1"' } } },
@@ -178,7 +178,7 @@ describe('An endpoint', () => {
     })
 
     it('does not compile if the handler returns an undeclared reply', () => {
-      const create = { ...made, method: 'POST', responses: { 201: ok[200] } } as const
+      const create = { ...base, method: 'POST', responses: { 201: ok[200] } } as const
       endpoint({ ...create, handle: async () => ({ status: 201, body: { value: 1 } }) })
       // @ts-expect-error another status
       endpoint({ ...create, handle: async () => ({ status: 200, body: { value: 1 } }) })
@@ -187,14 +187,14 @@ describe('An endpoint', () => {
       // @ts-expect-error a header that is not declared
       endpoint({ ...create, handle: async () => ({ status: 201, body: { value: 1 }, headers: { ETag: '"1"' } }) })
       // @ts-expect-error a body where none is declared
-      endpoint({ ...made, responses: { 204: { description: '' } }, handle: async () => ({ status: 204, body: 1 }) })
+      endpoint({ ...base, responses: { 204: { description: '' } }, handle: async () => ({ status: 204, body: 1 }) })
     })
   })
 
   describe('with a stream', () => {
     const streaming = (stream: () => Readable) =>
       endpoint({
-        ...made,
+        ...base,
         responses: { 200: { description: 'Events.', mediaType: 'text/event-stream' } },
         handle: async () => ({ status: 200, stream: stream() }),
       })
@@ -242,8 +242,8 @@ describe('An endpoint', () => {
   })
 
   describe('with read-only members in its body', () => {
-    const taking = endpoint({
-      ...made,
+    const withBody = endpoint({
+      ...base,
       method: 'POST',
       body: { types: [JSON_TYPE], schema: bodyOf('Made', ['id'], { count: v.exactOptional(v.number()) }) },
       responses: ok,
@@ -251,7 +251,7 @@ describe('An endpoint', () => {
     })
     const post = async (body: object) => {
       const headers = { 'Content-Type': JSON_TYPE }
-      return fetch(await serve(taking), { method: 'POST', headers, body: JSON.stringify(body) })
+      return fetch(await serve(withBody), { method: 'POST', headers, body: JSON.stringify(body) })
     }
 
     it('ignores the read-only members that the resource names', async () => {

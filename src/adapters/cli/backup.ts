@@ -1,4 +1,4 @@
-/** `node src/adapters/cli/backup.ts FILE` backs up the SQLite database, also while the service writes to it. */
+/** `node src/adapters/cli/backup.ts FILE` backs up the SQLite database, even while the service writes to it. */
 import { resolve } from 'node:path'
 import { backupSqlite } from '../mikro-orm/sqlite/sqlite-backup.ts'
 import { sqliteCommand } from './sqlite-command.ts'

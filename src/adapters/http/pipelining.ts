@@ -11,7 +11,7 @@ interface Waiting {
   readonly context: AsyncResource
 }
 
-/** The unanswered requests of one connection. */
+/** The pending requests of one connection. */
 interface Pipeline {
   /** The response in progress, until it is written. */
   current: ServerResponse | undefined

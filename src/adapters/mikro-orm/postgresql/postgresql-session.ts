@@ -5,7 +5,7 @@ const STARTUP_PARAMETERS = { DateStyle: 'ISO, MDY', TimeZone: 'UTC' }
 
 /** Settings on which the service relies; a role or a database may have other defaults. */
 const SETTINGS: Readonly<Record<string, string>> = {
-  // At any other level, concurrent updates of one row fail.
+  // At a stricter level, concurrent updates of one row fail.
   default_transaction_isolation: 'read committed',
   standard_conforming_strings: 'on',
   // A statement sent while the server closes an idle session has an unknown outcome. Since PostgreSQL 14.
