@@ -41,7 +41,7 @@ export async function startProxy(server: URL) {
     silence() {
       for (const socket of sockets) socket.pause()
     },
-    /** Drops the server's upstreams from now on; the server still receives requests. */
+    /** Drops the server's responses from now on; the server still receives requests. */
     dropResponses() {
       for (const socket of upstreams) socket.unpipe().resume()
     },
