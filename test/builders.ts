@@ -6,14 +6,18 @@ export const aTaskDraft = (given: Partial<TaskDraft> = {}): TaskDraft => ({
   title: 'Ship',
   description: null,
   completed: false,
+  due: null,
+  priority: 'none',
+  tags: [],
   ownerId: 1,
+  completedAt: null,
   createdAt: new Date('2026-01-31T09:30:00.000Z'),
   updatedAt: new Date('2026-01-31T09:30:00.000Z'),
   ...given,
 })
 
-export const aTask = ({ id = 1, ...given }: Partial<TaskSnapshot> = {}): Task =>
-  Task.restore({ ...aTaskDraft(given), id })
+export const aTask = ({ id = 1, revision = 1, ...given }: Partial<TaskSnapshot> = {}): Task =>
+  Task.restore({ ...aTaskDraft(given), id, revision })
 
 export const aUserDraft = (given: Partial<UserDraft> = {}): UserDraft => ({
   email: 'jane@example.com',

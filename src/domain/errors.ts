@@ -2,7 +2,15 @@
  * The category of an error. A driving adapter maps every kind to its own terms (HTTP: a status code); a missing kind does not
  * compile.
  */
-export type ErrorKind = 'invalid' | 'unauthenticated' | 'not-found' | 'conflict' | 'too-many' | 'unavailable'
+export type ErrorKind =
+  | 'invalid'
+  | 'unauthenticated'
+  | 'not-found'
+  | 'conflict'
+  | 'gone'
+  | 'precondition-failed'
+  | 'too-many'
+  | 'unavailable'
 
 /** Every error code that a use case reports, with its kind. Codes are stable: programs compare them. */
 export const errorKinds = {
@@ -11,6 +19,9 @@ export const errorKinds = {
   invalid_token: 'unauthenticated',
   task_not_found: 'not-found',
   email_taken: 'conflict',
+  task_limit_reached: 'conflict',
+  revision_mismatch: 'precondition-failed',
+  sync_expired: 'gone',
   too_many_requests: 'too-many',
   store_unavailable: 'unavailable',
   outcome_unknown: 'unavailable',
@@ -22,6 +33,8 @@ export type ErrorCode = keyof typeof errorKinds
 /** An error that the caller may see. Its message is a sentence and never repeats input. */
 export abstract class DomainError extends Error {
   abstract readonly code: ErrorCode
+  /** The operation of a batch that failed, counted from 0; the others were not carried out either. */
+  operation?: number
 
   override get name(): string {
     return this.constructor.name
@@ -62,6 +75,37 @@ export class TaskNotFound extends DomainError {
 
   constructor() {
     super('There is no such task.')
+  }
+}
+
+/** The owner has as many tasks as one may have. */
+export class TaskLimitReached extends DomainError {
+  readonly code = 'task_limit_reached'
+
+  /** @param limit number of tasks */
+  constructor(limit: number) {
+    super(`An account holds at most ${limit} tasks; delete some first.`)
+  }
+}
+
+/** The task has another revision than the caller expects. */
+export class RevisionMismatch extends DomainError {
+  readonly code = 'revision_mismatch'
+  /** The revision that the task has. */
+  readonly revision: number
+
+  constructor(revision: number) {
+    super('The task was changed meanwhile; read it again.')
+    this.revision = revision
+  }
+}
+
+/** The position in the change feed is of another store, or older than the deletions that are kept. */
+export class SyncExpired extends DomainError {
+  readonly code = 'sync_expired'
+
+  constructor() {
+    super('This position is no longer available; empty the replica and start without `since`.')
   }
 }
 

@@ -57,6 +57,25 @@ export const wholeNumber =
       ? undefined
       : { code: 'out_of_range', detail: `must be a whole number from ${min} to ${max}` }
 
+export const oneOf = (values: readonly string[]): Rule => {
+  const known = new Set<unknown>(values)
+  return (value) =>
+    known.has(value) ? undefined : { code: 'unknown_value', detail: `must be one of ${values.join(', ')}` }
+}
+
+/** A list of at most `max` elements, each of which follows the rule. */
+export const listOf =
+  (rule: Rule, max: number): Rule =>
+  (value) => {
+    if (!Array.isArray(value)) return { code: 'not_a_list', detail: 'must be a list' }
+    if (value.length > max) return { code: 'too_many', detail: `must have at most ${max} elements` }
+    for (const element of value) {
+      const violation = rule(element)
+      if (violation) return { ...violation, detail: `each element ${violation.detail}` }
+    }
+    return undefined
+  }
+
 export const nullable =
   (rule: Rule): Rule =>
   (value) =>

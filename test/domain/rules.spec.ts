@@ -6,8 +6,10 @@ import {
   all,
   boolean,
   enforce,
+  listOf,
   notBlank,
   nullable,
+  oneOf,
   optional,
   type Rule,
   text,
@@ -119,6 +121,38 @@ describe('The detail of a violation', () => {
   for (const [detail, [rule, value]] of Object.entries(details)) {
     it(`says that the value ${detail}`, () => expect(rule(value)?.detail).to.equal(detail))
   }
+})
+
+describe('The rule for one of several values', () => {
+  it('takes these values and nothing else', () => {
+    const rule = oneOf(['low', 'high'])
+    for (const value of ['low', 'high']) expect(codeOf(rule, value)).to.equal(undefined)
+    for (const value of ['', 'Low', 'constructor', 0, null, undefined, ['low'], {}])
+      expect(codeOf(rule, value)).to.equal('unknown_value')
+  })
+})
+
+describe('The rule for a list', () => {
+  const rule = listOf(text({ min: 1, max: 2 }), 3)
+
+  it('takes at most so many elements, each of which follows its rule', () => {
+    for (const value of [[], ['a'], ['a', 'bb', 'a']]) expect(codeOf(rule, value)).to.equal(undefined)
+    expect(codeOf(rule, ['a', 'a', 'a', 'a'])).to.equal('too_many')
+    expect(rule(['a', 'ccc', 1])).to.deep.equal({
+      code: 'too_long',
+      detail: 'each element must have at most 2 characters',
+    })
+  })
+
+  it('reads no element of a list that is too long', () => {
+    const unread = listOf(() => expect.fail('an element is read'), 2)
+    expect(codeOf(unread, new Array(1_000).fill('a'))).to.equal('too_many')
+  })
+
+  it('refuses whatever is no list', () => {
+    for (const value of [undefined, null, 'ab', 0, {}, { length: 0 }, new Set(['a'])])
+      expect(codeOf(rule, value)).to.equal('not_a_list')
+  })
 })
 
 describe('Combined rules', () => {

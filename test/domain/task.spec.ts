@@ -1,7 +1,15 @@
 import { inspect } from 'node:util'
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { type NewTask, Task, type TaskChanges } from '#src/domain/tasks/task.ts'
+import { RevisionMismatch } from '#src/domain/errors.ts'
+import {
+  MAX_TAGS,
+  type NewTask,
+  PRIORITIES,
+  type Precondition,
+  Task,
+  type TaskChanges,
+} from '#src/domain/tasks/task.ts'
 import { aTask, aTaskDraft } from '#test/builders.ts'
 import { violations } from './violations.ts'
 
@@ -32,6 +40,28 @@ const refused = {
   'completed as text': [{ completed: 'true' }, 'completed: not_boolean'],
   'completed as a number': [{ completed: 1 }, 'completed: not_boolean'],
   'completed as null': [{ completed: null }, 'completed: not_boolean'],
+  'a due date that is none': [{ due: '2026-02-29' }, 'due: not_a_due_date'],
+  'a due time without an offset': [{ due: '2026-01-31T09:30:00' }, 'due: not_a_due_date'],
+  'a due time that is empty': [{ due: '' }, 'due: not_a_due_date'],
+  'a due time that is a number': [{ due: 0 }, 'due: not_text'],
+  'a due time of 41 characters': [{ due: `2026-01-31T09:30:00.${'0'.repeat(20)}Z` }, 'due: too_long'],
+  'an unknown priority': [{ priority: 'highest' }, 'priority: unknown_value'],
+  'a priority in another case': [{ priority: 'High' }, 'priority: unknown_value'],
+  'a priority that is a number': [{ priority: 1 }, 'priority: unknown_value'],
+  'a priority that is null': [{ priority: null }, 'priority: unknown_value'],
+  'a priority named like a member of every object': [{ priority: 'constructor' }, 'priority: unknown_value'],
+  'tags that are null': [{ tags: null }, 'tags: not_a_list'],
+  'tags that are a text': [{ tags: 'home' }, 'tags: not_a_list'],
+  'tags that are an object': [{ tags: { length: 0 } }, 'tags: not_a_list'],
+  '21 tags': [{ tags: Array.from({ length: 21 }, () => 'same') }, 'tags: too_many'],
+  'a tag that is a number': [{ tags: ['home', 1] }, 'tags: not_text'],
+  'an empty tag': [{ tags: [''] }, 'tags: too_short'],
+  'a blank tag': [{ tags: [' \t\u3000'] }, 'tags: too_short'],
+  'a tag of 51 characters': [{ tags: ['a'.repeat(51)] }, 'tags: too_long'],
+  'a tag of 51 astral characters': [{ tags: [ASTRAL.repeat(51)] }, 'tags: too_long'],
+  'a tag between too many blanks': [{ tags: [`${' '.repeat(10_000)}a`] }, 'tags: too_long'],
+  'a tag with NUL': [{ tags: ['a\0'] }, 'tags: malformed_text'],
+  'a tag with a lone surrogate': [{ tags: ['\udc00'] }, 'tags: malformed_text'],
 } as const
 
 const accepted = {
@@ -46,6 +76,14 @@ const accepted = {
   'a description of 2,000 astral characters': { description: ASTRAL.repeat(2000) },
   'no description': { description: null },
   completed: { completed: true },
+  'a date to be due on': { due: '2026-01-31' },
+  'a due time in another zone': { due: '2026-01-31t09:30:00.000000001+05:45' },
+  'no due time': { due: null },
+  'the highest priority': { priority: 'urgent' },
+  'no tags': { tags: [] },
+  'tags in an order of its own': { tags: ['b', 'a', 'B'] },
+  '20 tags': { tags: Array.from({ length: MAX_TAGS }, (_, index) => `${index}`) },
+  'a tag of 50 astral characters': { tags: [ASTRAL.repeat(50)] },
 } as const
 
 describe('A new task', () => {
@@ -56,7 +94,8 @@ describe('A new task', () => {
   })
 
   it('ignores an id, an owner and times from the caller', () => {
-    const sent = { title: 'Ship', id: 99, ownerId: 99, createdAt: new Date(0), updatedAt: new Date(0), extra: 1 }
+    const times = { createdAt: new Date(0), updatedAt: new Date(0), completedAt: new Date(0) }
+    const sent = { title: 'Ship', id: 99, ownerId: 99, revision: 99, ...times, extra: 1 }
     expect(create(sent)).to.deep.equal(create({ title: 'Ship' }))
   })
 
@@ -79,7 +118,7 @@ describe('A new task', () => {
   }
 
   for (const [what, fields] of Object.entries(accepted)) {
-    it(`keeps ${what} unchanged`, () => expect(create({ title: 'Ship', ...fields })).to.include(fields))
+    it(`keeps ${what} unchanged`, () => expect(create({ title: 'Ship', ...fields })).to.deep.include(fields))
   }
 })
 
@@ -100,6 +139,7 @@ describe('An edited task', () => {
       expect(task.snapshot()).to.deep.equal({
         ...aTask({ title: 'Before', description: 'before' }).snapshot(),
         ...changes,
+        ...('completed' in changes && { completedAt: NOW }),
         updatedAt: NOW,
       })
     })
@@ -108,16 +148,19 @@ describe('An edited task', () => {
   it('stays unchanged, including its `updatedAt`, if no field is to change', () => {
     const task = aTask()
     const before = task.snapshot()
-    for (const changes of [{}, { title: undefined }, { id: 9, ownerId: 9, createdAt: NOW, updatedAt: NOW }]) {
+    const readOnly = { id: 9, ownerId: 9, revision: 9, completedAt: NOW, createdAt: NOW, updatedAt: NOW }
+    for (const changes of [{}, { title: undefined }, readOnly]) {
       edit(changes, task)
       expect(task.snapshot()).to.equal(before)
     }
   })
 
-  it('keeps its id, its owner and its time of creation for any input', () => {
-    const task = aTask({ id: 3, ownerId: 4 })
-    edit({ title: 'New', id: 9, ownerId: 9, createdAt: NOW, updatedAt: new Date(0), extra: 1 }, task)
-    expect(task.snapshot()).to.deep.equal({ ...aTask({ id: 3, ownerId: 4 }).snapshot(), title: 'New', updatedAt: NOW })
+  it('keeps its id, its owner, its revision and its creation whatever is sent', () => {
+    const given = { id: 3, ownerId: 4, revision: 5 }
+    const task = aTask(given)
+    const times = { createdAt: NOW, updatedAt: new Date(0), completedAt: NOW }
+    edit({ title: 'New', id: 9, ownerId: 9, revision: 9, ...times, extra: 1 }, task)
+    expect(task.snapshot()).to.deep.equal({ ...aTask(given).snapshot(), title: 'New', updatedAt: NOW })
   })
 
   it('ignores fields named like members of every object', () => {
@@ -157,6 +200,9 @@ describe('An edited task', () => {
         title: fc.string({ minLength: 1, maxLength: 20 }).map((text) => `${text}.`),
         description: fc.option(fc.string()),
         completed: fc.boolean(),
+        due: fc.constantFrom(null, '2026-01-31', '2026-01-31T09:30:00Z'),
+        priority: fc.constantFrom(...PRIORITIES),
+        tags: fc.subarray(['a', 'b', 'c']),
       },
       { requiredKeys: [] },
     )
@@ -164,8 +210,8 @@ describe('An edited task', () => {
       fc.property(fc.array(changes, { maxLength: 6 }), (edits) => {
         const task = aTask()
         for (const one of edits) task.edit(one, NOW)
-        const { updatedAt: _, ...fields } = task.snapshot()
-        const { updatedAt: __, ...expected } = Object.assign({ ...aTask().snapshot() }, ...edits)
+        const { updatedAt: _, completedAt: __, ...fields } = task.snapshot()
+        const { updatedAt: ___, completedAt: ____, ...expected } = Object.assign({ ...aTask().snapshot() }, ...edits)
         expect(fields).to.deep.equal(expected)
       }),
     )
@@ -187,6 +233,85 @@ describe('A task', () => {
     expect(aTask()).to.deep.equal(aTask())
     expect(aTask({ title: 'Other' })).to.not.deep.equal(aTask())
   })
+})
+
+describe('The time at which a task was completed', () => {
+  const LATER = new Date('2026-03-01T00:00:00.000Z')
+  const completedAt = (task: Task) => task.snapshot().completedAt
+
+  it('is that of its creation for a task that is created completed, and null for an open one', () => {
+    expect(create({ title: 'Ship', completed: true }).completedAt).to.equal(NOW)
+    expect(create({ title: 'Ship', completed: false }).completedAt).to.equal(null)
+  })
+
+  it('is set when the task is completed, kept when it is completed again, and cleared when it is reopened', () => {
+    const task = aTask()
+    task.edit({ title: 'New' }, new Date(NOW.getTime() - 1))
+    expect(completedAt(task)).to.equal(null)
+    task.edit({ completed: true }, NOW)
+    expect(completedAt(task)).to.deep.equal(NOW)
+    task.edit({ completed: true }, LATER)
+    task.edit({ title: 'Newer' }, LATER)
+    expect(completedAt(task)).to.deep.equal(NOW)
+    task.edit({ completed: false }, LATER)
+    expect(completedAt(task)).to.equal(null)
+    task.edit({ completed: true }, LATER)
+    expect(completedAt(task)).to.deep.equal(task.snapshot().updatedAt)
+  })
+})
+
+describe('The tags of a task', () => {
+  const given = [' home ', 'work', 'home', '\u3000work\n', 'Home']
+  const kept = ['home', 'work', 'Home']
+
+  it('are trimmed and kept once each, in the order given', () => {
+    expect(create({ title: 'Ship', tags: given }).tags).to.deep.equal(kept)
+    const task = aTask()
+    edit({ tags: given }, task)
+    expect(task.snapshot().tags).to.deep.equal(kept)
+  })
+
+  it('may have blanks around 50 characters', () => {
+    expect(create({ title: 'Ship', tags: [`  ${'a'.repeat(50)}  `] }).tags).to.deep.equal(['a'.repeat(50)])
+  })
+
+  it('stay when the list that was given changes', () => {
+    const tags = ['a']
+    const draft = create({ title: 'Ship', tags })
+    tags.push('b')
+    expect(draft.tags).to.deep.equal(['a'])
+  })
+})
+
+describe('A precondition', () => {
+  const holds: readonly Precondition[] = [
+    {},
+    { match: 'any' },
+    { match: [7] },
+    { match: [6, 7] },
+    { noneMatch: [] },
+    { noneMatch: [6, 8] },
+    { match: [7], noneMatch: [6] },
+  ]
+  for (const precondition of holds) {
+    it(`holds for revision 7: ${JSON.stringify(precondition)}`, () => aTask({ revision: 7 }).expect(precondition))
+  }
+
+  const fails: readonly Precondition[] = [
+    { match: [] },
+    { match: [6] },
+    { noneMatch: 'any' },
+    { noneMatch: [6, 7] },
+    { match: [7], noneMatch: [7] },
+    { match: 'any', noneMatch: 'any' },
+  ]
+  for (const precondition of fails) {
+    it(`does not hold for revision 7, and names it: ${JSON.stringify(precondition)}`, () => {
+      expect(() => aTask({ revision: 7 }).expect(precondition))
+        .to.throw(RevisionMismatch)
+        .with.property('revision', 7)
+    })
+  }
 })
 
 describe('A restored task', () => {

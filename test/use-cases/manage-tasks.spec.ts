@@ -1,10 +1,10 @@
 import { expect } from 'chai'
 import { InMemoryTaskRepository } from '#src/adapters/in-memory/in-memory-task-repository.ts'
-import { TaskNotFound } from '#src/domain/errors.ts'
+import { RevisionMismatch, TaskNotFound } from '#src/domain/errors.ts'
 import { ManageTasks } from '#src/domain/tasks/manage-tasks.ts'
 import type { NewTask, TaskChanges } from '#src/domain/tasks/task.ts'
-import { aTask } from '#test/builders.ts'
-import { violationsOf } from '#test/domain/violations.ts'
+import type { Position, TaskQuery } from '#src/domain/tasks/task-query.ts'
+import { violations, violationsOf } from '#test/domain/violations.ts'
 import { FakeClock } from './fakes.ts'
 import { rejection } from './rejections.ts'
 
@@ -25,13 +25,25 @@ describe('Managing tasks', () => {
   const get = async (id: number, ownerId = JANE) => (await manage.get({ id, ownerId })).snapshot()
   const edit = async (id: number, changes: unknown, ownerId = JANE) =>
     (await manage.edit({ id, ownerId }, changes as TaskChanges)).snapshot()
-  const idsOf = async (ownerId: number, range = { skip: 0, limit: 100 }) =>
-    (await manage.list(ownerId, range)).tasks.map((task) => task.snapshot().id)
+  const idsOf = async (ownerId: number, query: Partial<TaskQuery> = {}) =>
+    (await manage.list(ownerId, query)).tasks.map((task) => task.snapshot().id)
 
   it('creates a task for the owner with the current time', async () => {
     const task = await create(JOHN, { title: 'Ship', description: 'soon' })
-    const expected = { ownerId: JOHN, description: 'soon', createdAt: clock.time, updatedAt: clock.time }
-    expect(task).to.deep.equal(aTask(expected).snapshot())
+    expect(task).to.deep.equal({
+      id: 1,
+      ownerId: JOHN,
+      title: 'Ship',
+      description: 'soon',
+      completed: false,
+      due: null,
+      priority: 'none',
+      tags: [],
+      revision: 1,
+      completedAt: null,
+      createdAt: clock.time,
+      updatedAt: clock.time,
+    })
     expect(await get(1, JOHN)).to.deep.equal(task)
   })
 
@@ -56,26 +68,41 @@ describe('Managing tasks', () => {
 
   it('lists a page and its neighbours among the owner’s tasks only', async () => {
     for (const owner of [JANE, JOHN, JANE, JANE, JOHN]) await create(owner)
-    const { tasks, ...neighbours } = await manage.list(JANE, { skip: 1, limit: 1 })
+    const { tasks, ...page } = await manage.list(JANE, { skip: 1, limit: 1, count: true })
     expect(tasks.map((task) => task.snapshot().id)).to.deep.equal([3])
-    expect(neighbours).to.deep.equal({ newer: { newerThan: 3 }, older: { olderThan: 3 } })
-    expect(await manage.list(JOHN, { skip: 0, limit: 2 })).to.have.all.keys('tasks')
+    expect(page).to.deep.equal({ revision: 3, total: 3, previous: { before: [3] }, next: { after: [3] } })
+    expect(await manage.list(JOHN, { limit: 2 })).to.have.all.keys('tasks', 'revision')
   })
 
-  it('lists the newest 100 tasks by default', async () => {
-    for (let id = 1; id <= 101; id++) await create(JANE)
-    const { tasks, ...neighbours } = await manage.list(JANE)
-    expect(tasks)
-      .to.deep.equal((await manage.list(JANE, { skip: 0, limit: 100 })).tasks)
-      .and.have.lengthOf(100)
-    expect(neighbours).to.deep.equal({ older: { olderThan: 2 } })
-    expect((await manage.list(JANE, { skip: 100 })).tasks).to.have.lengthOf(1)
+  it('follows positions in both directions', async () => {
+    for (let count = 0; count < 5; count++) await create(JANE)
+    const { next } = await manage.list(JANE, { limit: 2 })
+    expect(await idsOf(JANE, { position: next as Position, limit: 2 })).to.deep.equal([3, 2])
+    expect(await idsOf(JANE, { position: { before: [2] }, limit: 2 })).to.deep.equal([4, 3])
   })
 
-  it('refuses a range beyond its limits', async () => {
+  it('lists the first 100 tasks unless the query says otherwise', async () => {
+    for (let count = 0; count < 101; count++) await create(JANE)
+    expect(await idsOf(JANE)).to.have.length(100)
+  })
+
+  it('lists the tasks that a filter finds now, in the order asked for', async () => {
+    await create(JANE, { title: 'b', due: '2026-01-31' })
+    await create(JANE, { title: 'a', due: '2026-01-30' })
+    await create(JANE, { title: 'c', due: '2026-02-01' })
+    const sort = [{ field: 'title', descending: false }] as const
+    const conditions = manage.conditions({ view: 'today' })
+    expect(await idsOf(JANE, { conditions, sort })).to.deep.equal([2, 1])
+    expect(await idsOf(JANE, { conditions: manage.conditions({ overdue: true }) })).to.deep.equal([2])
+    clock.move(24 * 3_600)
+    expect(await idsOf(JANE, { conditions: manage.conditions({ view: 'today' }), sort })).to.deep.equal([2, 1, 3])
+  })
+
+  it('refuses a filter and a query that break a rule', async () => {
+    expect(violations(() => manage.conditions({ timeZone: 'Nowhere' }))).to.deep.equal(['timeZone: unknown_time_zone'])
     expect(await violationsOf(manage.list(JANE, { skip: -1, limit: 201 }))).to.deep.equal([
-      'limit: out_of_range',
       'skip: out_of_range',
+      'limit: out_of_range',
     ])
   })
 
@@ -83,7 +110,8 @@ describe('Managing tasks', () => {
     const before = await create(JANE, { title: 'Ship', description: 'soon' })
     clock.time = new Date('2026-02-01T00:00:00.000Z')
     const after = await edit(before.id, { completed: true })
-    expect(after).to.deep.equal({ ...before, completed: true, updatedAt: clock.time })
+    const changed = { completed: true, completedAt: clock.time, updatedAt: clock.time, revision: 2 }
+    expect(after).to.deep.equal({ ...before, ...changed })
     expect(await get(before.id)).to.deep.equal(after)
   })
 
@@ -106,6 +134,22 @@ describe('Managing tasks', () => {
     expect(await get(id)).to.include({ title: 'New', completed: true })
   })
 
+  it('edits and removes a task only at a revision that is expected', async () => {
+    const { id } = await create(JANE)
+    const key = { id, ownerId: JANE }
+    await edit(id, { title: 'New' })
+    const stale = { match: [1] }
+    for (const attempt of [manage.edit(key, { completed: true }, stale), manage.remove(key, stale)]) {
+      expect(await rejection(attempt))
+        .to.be.instanceOf(RevisionMismatch)
+        .with.property('revision', 2)
+    }
+    expect(await get(id)).to.include({ title: 'New', completed: false, revision: 2 })
+    await manage.edit(key, { completed: true }, { match: [2] })
+    await manage.remove(key, { match: 'any', noneMatch: [2] })
+    expect(await idsOf(JANE)).to.deep.equal([])
+  })
+
   it('removes a task once', async () => {
     await create(JANE)
     const key = { id: 1, ownerId: JANE }
@@ -120,11 +164,21 @@ describe('Managing tasks', () => {
     expect((await create(JANE)).id).to.equal(2)
   })
 
+  it('refuses an edit that breaks a rule before it looks for the task', async () => {
+    const { id } = await create(JANE)
+    for (const key of [
+      { id, ownerId: JANE },
+      { id, ownerId: JOHN },
+      { id: 99, ownerId: JANE },
+    ]) {
+      expect(await violationsOf(manage.edit(key, { title: '' }, { match: [99] }))).to.deep.equal(['title: too_short'])
+    }
+  })
+
   const attempts = {
     get: (id: number) => manage.get({ id, ownerId: JOHN }),
     edit: (id: number) => manage.edit({ id, ownerId: JOHN }, { title: 'Mine' }),
-    'edit no field of': (id: number) => manage.edit({ id, ownerId: JOHN }, {}),
-    'invalidly edit': (id: number) => manage.edit({ id, ownerId: JOHN }, { title: '' }),
+    'edit in no field': (id: number) => manage.edit({ id, ownerId: JOHN }, {}),
     remove: (id: number) => manage.remove({ id, ownerId: JOHN }),
   }
   for (const [what, attempt] of Object.entries(attempts)) {

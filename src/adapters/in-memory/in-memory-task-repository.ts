@@ -1,71 +1,112 @@
-import { TaskNotFound } from '../../domain/errors.ts'
-import type { TaskKey, TaskRange, TaskRepository } from '../../domain/tasks/ports.ts'
-import { Task, type TaskDraft, type TaskSnapshot } from '../../domain/tasks/task.ts'
+import { randomUUID } from 'node:crypto'
+import { TaskLimitReached, TaskNotFound } from '../../domain/errors.ts'
+import {
+  type ChangePage,
+  checkPosition,
+  type ListHead,
+  type SyncPosition,
+  type Tombstone,
+} from '../../domain/tasks/change-feed.ts'
+import type { Decide, TaskKey, TaskRepository, TaskWrite } from '../../domain/tasks/ports.ts'
+import { Task, type TaskSnapshot } from '../../domain/tasks/task.ts'
+import type { TaskQuery, TaskRows } from '../../domain/tasks/task-query.ts'
+import { firstIndex, selectTasks } from './select-tasks.ts'
+
+interface TaskList {
+  revision: number
+  /** In ascending order of id: a new task has the highest id, so appending keeps the order. */
+  readonly tasks: TaskSnapshot[]
+  /** In ascending order of revision. */
+  readonly tombstones: Tombstone[]
+}
 
 /** Keeps tasks for the life of the process. It does not check that the owner exists. */
 export class InMemoryTaskRepository implements TaskRepository {
-  /** Tasks by owner, in ascending order of id. A new task has the highest id, so appending it keeps the order. */
-  readonly #owners = new Map<number, TaskSnapshot[]>()
+  readonly #lists = new Map<number, TaskList>()
+  readonly #maxTasks: number
+  readonly #epoch = randomUUID().slice(0, 8)
   #lastId = 0
 
-  async add(draft: TaskDraft): Promise<Task> {
-    const stored = { ...draft, id: ++this.#lastId }
-    const tasks = this.#owners.get(draft.ownerId)
-    if (tasks) tasks.push(stored)
-    else this.#owners.set(draft.ownerId, [stored])
-    return Task.restore(stored)
+  /** @param maxTasks of each owner */
+  constructor(maxTasks = Number.POSITIVE_INFINITY) {
+    this.#maxTasks = maxTasks
   }
 
-  async get(key: TaskKey): Promise<Task> {
-    const { tasks, index } = this.#find(key)
+  async get({ id, ownerId }: TaskKey): Promise<Task> {
+    const task = find(this.#listOf(ownerId).tasks, id)
+    if (task === undefined) throw new TaskNotFound()
+    return Task.restore(task)
+  }
+
+  async list(ownerId: number, query: TaskQuery): Promise<TaskRows> {
+    const { tasks, revision } = this.#listOf(ownerId)
+    return { ...selectTasks(tasks, query), revision }
+  }
+
+  async head(ownerId: number): Promise<ListHead> {
+    return { epoch: this.#epoch, revision: this.#listOf(ownerId).revision, forgotten: 0 }
+  }
+
+  async changes(ownerId: number, since: SyncPosition | undefined, limit: number): Promise<ChangePage> {
+    const head = await this.head(ownerId)
+    if (since) checkPosition(since, head)
+    const { tasks, tombstones } = this.#listOf(ownerId)
+    const isAfter = ({ revision }: { readonly revision: number }) => revision > (since?.revision ?? 0)
+    const changes = [...tasks, ...(since ? tombstones : [])].filter(isAfter).sort(byRevision)
+    const page = changes.slice(0, limit)
+    const hasMore = page.length < changes.length
+    return {
+      items: page.flatMap((change) => (isTombstone(change) ? [] : [Task.restore(change)])),
+      deleted: page.filter(isTombstone),
+      next: { epoch: head.epoch, revision: hasMore ? (page.at(-1) as Tombstone).revision : head.revision },
+      hasMore,
+    }
+  }
+
+  async write(ownerId: number, ids: readonly number[], decide: Decide): Promise<readonly (Task | undefined)[]> {
+    const list = this.#listOf(ownerId)
+    const seen = ids.map((id) => find(list.tasks, id)).filter((task) => task !== undefined)
+    const writes = decide(new Map(seen.map((task) => [task.id, Task.restore(task)])))
+    const added = writes.filter((write) => 'add' in write).length
+    const removed = writes.filter((write) => 'remove' in write).length
+    if (added > removed && list.tasks.length + added - removed > this.#maxTasks)
+      throw new TaskLimitReached(this.#maxTasks)
+    this.#lists.set(ownerId, list)
+    return writes.map((write) => this.#store(list, write))
+  }
+
+  #store(list: TaskList, write: TaskWrite): Task | undefined {
+    const { tasks } = list
+    if ('add' in write) {
+      tasks.push({ ...write.add, id: ++this.#lastId, revision: ++list.revision })
+      return Task.restore(tasks.at(-1) as TaskSnapshot)
+    }
+    if ('remove' in write) {
+      const { id } = write.remove.snapshot()
+      tasks.splice(indexOf(tasks, id), 1)
+      list.tombstones.push({ id, revision: ++list.revision, deletedAt: write.deletedAt })
+      return undefined
+    }
+    const snapshot = write.save.snapshot()
+    const index = indexOf(tasks, snapshot.id)
+    if (tasks[index] !== snapshot) tasks[index] = { ...snapshot, revision: ++list.revision }
     return Task.restore(tasks[index] as TaskSnapshot)
   }
 
-  async update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
-    const { tasks, index } = this.#find(key)
-    const task = Task.restore(tasks[index] as TaskSnapshot)
-    change(task)
-    tasks[index] = task.snapshot()
-    return task
-  }
-
-  async list(ownerId: number, { newerThan, olderThan, skip, limit }: TaskRange): Promise<Task[]> {
-    const tasks = this.#owners.get(ownerId) ?? []
-    if (newerThan !== undefined) {
-      const start = firstAtLeast(tasks, newerThan + 1) + skip
-      return tasks
-        .slice(start, start + limit)
-        .reverse()
-        .map(Task.restore)
-    }
-    const end = (olderThan === undefined ? tasks.length : firstAtLeast(tasks, olderThan)) - skip
-    return tasks
-      .slice(Math.max(0, end - limit), Math.max(0, end))
-      .reverse()
-      .map(Task.restore)
-  }
-
-  async remove(key: TaskKey): Promise<void> {
-    const { tasks, index } = this.#find(key)
-    tasks.splice(index, 1)
-  }
-
-  #find({ id, ownerId }: TaskKey): { tasks: TaskSnapshot[]; index: number } {
-    const tasks = this.#owners.get(ownerId) ?? []
-    const index = firstAtLeast(tasks, id)
-    if (tasks[index]?.id !== id) throw new TaskNotFound()
-    return { tasks, index }
+  #listOf(ownerId: number): TaskList {
+    return this.#lists.get(ownerId) ?? { revision: 0, tasks: [], tombstones: [] }
   }
 }
 
-/** Index of the first task with this id or a higher one, by binary search. */
-function firstAtLeast(tasks: readonly TaskSnapshot[], id: number): number {
-  let low = 0
-  let high = tasks.length
-  while (low < high) {
-    const middle = (low + high) >>> 1
-    if ((tasks[middle] as TaskSnapshot).id < id) low = middle + 1
-    else high = middle
-  }
-  return low
+function find(tasks: readonly TaskSnapshot[], id: number): TaskSnapshot | undefined {
+  const task = tasks[indexOf(tasks, id)]
+  return task?.id === id ? task : undefined
 }
+
+const isTombstone = (change: TaskSnapshot | Tombstone): change is Tombstone => 'deletedAt' in change
+
+const byRevision = (one: { readonly revision: number }, other: { readonly revision: number }) =>
+  one.revision - other.revision
+
+/** Index of the first task with this id or a higher one. */
+const indexOf = (tasks: readonly TaskSnapshot[], id: number) => firstIndex(tasks, (task) => task.id >= id)

@@ -1,7 +1,9 @@
 import type { Clock } from '../clock.ts'
-import type { TaskKey, TaskRange, TaskRepository } from './ports.ts'
-import { type NewTask, Task, type TaskChanges } from './task.ts'
-import { LIMIT, readPage, SKIP, type TaskPage } from './task-query.ts'
+import { checkOperations, eachOperation, idsOf, type Operation, prepareOperation } from './operation.ts'
+import type { TaskKey, TaskRepository } from './ports.ts'
+import type { NewTask, Precondition, Task, TaskChanges } from './task.ts'
+import { type Condition, conditionsOf, type TaskFilter } from './task-filter.ts'
+import { pageOf, type TaskPage, type TaskQuery, taskQuery } from './task-query.ts'
 
 interface Needs {
   readonly tasks: TaskRepository
@@ -16,20 +18,31 @@ export class ManageTasks {
     this.#ports = ports
   }
 
-  /** @throws InvalidInput */
-  async create(ownerId: number, fields: NewTask): Promise<Task> {
-    const { tasks, clock } = this.#ports
-    return tasks.add(Task.create(ownerId, fields, clock.now()))
+  /**
+   * @throws InvalidInput
+   * @throws TaskLimitReached
+   */
+  async create(ownerId: number, task: NewTask): Promise<Task> {
+    return (await this.#perform(ownerId, { op: 'create', task })) as Task
   }
 
   /**
-   * Lists the newest tasks first.
+   * The conditions of a filter, now.
    *
-   * @throws InvalidInput when the range exceeds its limits
+   * @throws InvalidInput
    */
-  async list(ownerId: number, query: Partial<TaskRange> = {}): Promise<TaskPage> {
-    const { tasks } = this.#ports
-    return readPage((range) => tasks.list(ownerId, range), { skip: SKIP.default, limit: LIMIT.default, ...query })
+  conditions(filter: TaskFilter): readonly Condition[] {
+    return conditionsOf(filter, this.#ports.clock.now())
+  }
+
+  /**
+   * The newest tasks, unless the query says otherwise.
+   *
+   * @throws InvalidInput
+   */
+  async list(ownerId: number, given: Partial<TaskQuery> = {}): Promise<TaskPage> {
+    const query = taskQuery(given)
+    return pageOf(await this.#ports.tasks.list(ownerId, query), query)
   }
 
   /** @throws TaskNotFound */
@@ -39,15 +52,42 @@ export class ManageTasks {
 
   /**
    * @throws TaskNotFound
+   * @throws RevisionMismatch when the precondition does not hold
    * @throws InvalidInput
    */
-  async edit(key: TaskKey, changes: TaskChanges): Promise<Task> {
-    const { tasks, clock } = this.#ports
-    return tasks.update(key, (task) => task.edit(changes, clock.now()))
+  async edit({ id, ownerId }: TaskKey, task: TaskChanges, precondition?: Precondition): Promise<Task> {
+    return (await this.#perform(ownerId, { op: 'update', id, task, precondition })) as Task
   }
 
-  /** @throws TaskNotFound */
-  async remove(key: TaskKey): Promise<void> {
-    return this.#ports.tasks.remove(key)
+  /**
+   * @throws TaskNotFound
+   * @throws RevisionMismatch when the precondition does not hold
+   */
+  async remove({ id, ownerId }: TaskKey, precondition?: Precondition): Promise<void> {
+    await this.#perform(ownerId, { op: 'delete', id, precondition })
+  }
+
+  /**
+   * Carries out all operations, or none. An error names the operation in `operation`.
+   *
+   * @returns for each operation the stored task; `undefined` for a deletion
+   * @throws InvalidInput
+   * @throws TaskNotFound
+   * @throws RevisionMismatch
+   * @throws TaskLimitReached
+   */
+  async batch(ownerId: number, operations: readonly Operation[]): Promise<readonly (Task | undefined)[]> {
+    const { tasks, clock } = this.#ports
+    checkOperations(operations)
+    const now = clock.now()
+    const prepared = eachOperation(operations, (operation) => prepareOperation(operation, ownerId, now))
+    return tasks.write(ownerId, idsOf(operations), (found) => eachOperation(prepared, (decide) => decide(found)))
+  }
+
+  async #perform(ownerId: number, operation: Operation): Promise<Task | undefined> {
+    const { tasks, clock } = this.#ports
+    const decide = prepareOperation(operation, ownerId, clock.now())
+    const [task] = await tasks.write(ownerId, idsOf([operation]), (found) => [decide(found)])
+    return task
   }
 }

@@ -1,44 +1,63 @@
+import type { ChangePage, ListHead, SyncPosition } from './change-feed.ts'
 import type { Task, TaskDraft, TaskSnapshot } from './task.ts'
+import type { TaskQuery, TaskRows } from './task-query.ts'
 
 /** The owner is part of the key: code that forgets the check finds nothing, never another owner's task. */
 export type TaskKey = Pick<TaskSnapshot, 'id' | 'ownerId'>
 
-/**
- * A range of one owner's tasks. `newerThan` and `olderThan` are exclusive ids; at most one is set. The range starts next to
- * that id, or at the newest task if neither is set, skips `skip` tasks and holds the following `limit`.
- */
-export interface TaskRange {
-  readonly newerThan?: number
-  readonly olderThan?: number
-  /** 0 to 2^53 - 1. */
-  readonly skip: number
-  /** 1 or more. */
-  readonly limit: number
-}
+/** What a decision writes, for each task at most once. A saved task that has not changed since it was read is not written. */
+export type TaskWrite =
+  | { readonly add: TaskDraft }
+  | { readonly save: Task }
+  | { readonly remove: Task; readonly deletedAt: Date }
 
 /**
- * Every method throws StoreUnavailable, having done nothing, when the store is unreachable or out of space. `add`, `update`
- * and `remove` throw OutcomeUnknown, having done all or nothing, when the store did not confirm the commit.
+ * Decides on tasks by id; those that the owner does not have are missing. It is synchronous and has no effect but its
+ * result, because it may run several times, each time on the current tasks.
+ */
+export type Decide = (tasks: ReadonlyMap<number, Task>) => readonly TaskWrite[]
+
+/**
+ * Every method throws StoreUnavailable when the store is unreachable or out of space; nothing was done then. `write`
+ * throws OutcomeUnknown when the store did not confirm the commit; all or nothing was done.
  */
 export interface TaskRepository {
-  /**
-   * Stores a new task and assigns its id, which is higher than all earlier ids and is never reused.
-   *
-   * @throws InvalidToken when the owner no longer exists
-   */
-  add(draft: TaskDraft): Promise<Task>
   /** @throws TaskNotFound when the owner has no such task */
   get(key: TaskKey): Promise<Task>
   /**
-   * Loads, changes and stores one task atomically: of two concurrent updates, the second sees the result of the first.
-   * When `change` throws, the stored task is unchanged. `change` may run several times, each time on the current task,
-   * so it must have no other effect.
-   *
-   * @throws TaskNotFound when the owner has no such task
+   * Reads the tasks nearest to the position of the query, after skipping some of them. `matches` and `comparePlaces`
+   * define the conditions and the order. An owner who does not exist has no tasks.
    */
-  update(key: TaskKey, change: (task: Task) => void): Promise<Task>
-  /** Newest first, by descending id, for ranges in both directions. */
-  list(ownerId: number, range: TaskRange): Promise<Task[]>
-  /** @throws TaskNotFound when the owner has no such task; of several concurrent calls, one succeeds */
-  remove(key: TaskKey): Promise<void>
+  list(ownerId: number, query: TaskQuery): Promise<TaskRows>
+  /** Reads one narrow row: the validator of every list, and the head of the change feed. */
+  head(ownerId: number): Promise<ListHead>
+  /**
+   * Tasks and deletions after a position, read together and by ascending revision; without a position, all tasks.
+   *
+   * @throws SyncExpired
+   */
+  changes(ownerId: number, since: SyncPosition | undefined, limit: number): Promise<ChangePage>
+  /**
+   * One transaction on an owner's tasks: reads those with the given ids, lets `decide` change them, and stores what it
+   * returns, each under a new revision of the owner's list. A new task gets an id that is higher than all earlier ids
+   * and is never reused. Of two concurrent writes, the second sees the result of the first. Revisions ascend in the order
+   * of commits. When `decide` throws, nothing is stored.
+   *
+   * @returns for each write the stored task, or `undefined` where it was removed
+   * @throws InvalidToken when the owner no longer exists
+   * @throws TaskLimitReached when the owner would have too many tasks
+   */
+  write(ownerId: number, ids: readonly number[], decide: Decide): Promise<readonly (Task | undefined)[]>
+}
+
+/** Tells that an owner's list has changed, also when another instance wrote it. */
+export interface ChangeSignal {
+  /** Announces a committed change to the subscriptions of this process. */
+  raise(ownerId: number): void
+  subscribe(ownerId: number): ChangeSubscription
+}
+
+export interface ChangeSubscription extends Disposable {
+  /** Resolves after the next change since the last call, or when the signal aborts. It may resolve without a change. */
+  changed(signal: AbortSignal): Promise<void>
 }

@@ -1,67 +1,109 @@
-import { enforce, optional, wholeNumber } from '../rules.ts'
-import type { TaskRange } from './ports.ts'
+import { boolean, enforce, type Rule, wholeNumber } from '../rules.ts'
 import type { Task } from './task.ts'
+import type { Condition } from './task-filter.ts'
+import { isPlace, NEWEST_FIRST, type Place, placeOf, type Sort, sortRule } from './task-order.ts'
 
 export const LIMIT = { min: 1, max: 200, default: 100 }
 export const SKIP = { min: 0, max: Number.MAX_SAFE_INTEGER, default: 0 }
 
-const BEFORE_ANY_ID = 0
-const AFTER_ANY_ID = Number.MAX_SAFE_INTEGER
-const boundaryId = wholeNumber(BEFORE_ANY_ID, AFTER_ANY_ID)
-
-const pageRules = {
-  limit: wholeNumber(LIMIT.min, LIMIT.max),
-  skip: wholeNumber(SKIP.min, SKIP.max),
-  newerThan: optional(boundaryId),
-  olderThan: optional(boundaryId),
-}
-
 /**
- * Keyset pagination: the page starts next to the task with this id. A page costs the same at any depth, and tasks added or
- * removed meanwhile do not shift it.
+ * Keyset pagination: the page beside a place, whether or not a task stands there. Such a page costs the same at any
+ * depth, and tasks added or removed meanwhile shift nothing.
  */
-export type Position = { readonly newerThan: number } | { readonly olderThan: number }
+export type Position = { readonly after: Place } | { readonly before: Place }
 
-export interface TaskPage {
-  /** Newest first, at most `limit`. */
-  readonly tasks: readonly Task[]
-  /** Position of the page of newer tasks, if there are any. */
-  readonly newer?: Position
-  /** Position of the page of older tasks, if there are any. */
-  readonly older?: Position
+/** Stands for an end of the list: the page after it is the first one, and the page before it the last. */
+export const EDGE: Place = []
+export const START: Position = { after: EDGE }
+
+/** Which of an owner's tasks to read. */
+export interface TaskQuery {
+  /** All of them hold for each task. */
+  readonly conditions: readonly Condition[]
+  readonly sort: Sort
+  readonly position: Position
+  /** How many of the tasks nearest to the position to pass over. */
+  readonly skip: number
+  readonly limit: number
+  /** Whether to count all tasks that meet the conditions. */
+  readonly count: boolean
 }
 
+const DEFAULTS: TaskQuery = {
+  conditions: [],
+  sort: NEWEST_FIRST,
+  position: START,
+  skip: SKIP.default,
+  limit: LIMIT.default,
+  count: false,
+}
+
+const queryRules = {
+  sort: sortRule,
+  skip: wholeNumber(SKIP.min, SKIP.max),
+  limit: wholeNumber(LIMIT.min, LIMIT.max),
+  count: boolean,
+}
+
+/** @param sort may break its rule; then no position does */
+const positionRule =
+  (sort: Sort): Rule =>
+  (value) => {
+    const position = value as Position
+    const place = 'after' in position ? position.after : position.before
+    const fits = sortRule(sort) !== undefined || isEdge(place) || isPlace(place, sort)
+    return fits ? undefined : { code: 'not_a_position', detail: 'must be a position in a list of this order' }
+  }
+
+export const isEdge = (place: Place): boolean => Array.isArray(place) && place.length === 0
+
 /**
- * Fetches one extra row to see whether more tasks follow; the other direction needs its own query, because the task that
- * the position names may be gone.
+ * A query with the default for each member that is absent: the newest tasks.
  *
  * @throws InvalidInput
  */
-export async function readPage(read: (range: TaskRange) => Promise<Task[]>, range: TaskRange): Promise<TaskPage> {
-  enforce(pageRules, range)
-  const { newerThan, olderThan, skip, limit } = range
-  const hasTasks = async (position: Position) => (await read({ ...position, skip: 0, limit: 1 })).length > 0
-
-  const fetched = await read({ ...range, limit: limit + 1 })
-  const hasMore = fetched.length > limit
-
-  if (newerThan !== undefined) {
-    const tasks = fetched.slice(-limit)
-    const older = { olderThan: idOf(tasks.at(-1)) ?? AFTER_ANY_ID }
-    return {
-      tasks,
-      ...(hasMore && { newer: { newerThan: idOf(tasks[0]) as number } }),
-      ...((await hasTasks(older)) && { older }),
-    }
-  }
-  const tasks = fetched.slice(0, limit)
-  const newer = { newerThan: idOf(tasks[0]) ?? BEFORE_ANY_ID }
-  const startsAtNewest = olderThan === undefined && skip === 0
-  return {
-    tasks,
-    ...(!startsAtNewest && (await hasTasks(newer)) && { newer }),
-    ...(hasMore && { older: { olderThan: idOf(tasks.at(-1)) as number } }),
-  }
+export function taskQuery(given: Partial<TaskQuery> = {}): TaskQuery {
+  const query = { ...DEFAULTS, ...given }
+  enforce({ ...queryRules, position: positionRule(query.sort) }, query)
+  return query
 }
 
-const idOf = (task: Task | undefined) => task?.snapshot().id
+/** What a store reads for a query, all in one snapshot. */
+export interface TaskRows {
+  /** At most `limit`, in the order of the query, whichever side of the position they are on. */
+  readonly tasks: readonly Task[]
+  /**
+   * Whether tasks that meet the conditions come before these, skipped ones included. Where no task is left after the
+   * position, whether any task meets the conditions.
+   */
+  readonly hasPrevious: boolean
+  /**
+   * Whether tasks that meet the conditions come after these, skipped ones included. Where no task is left before the
+   * position, whether any task meets the conditions.
+   */
+  readonly hasNext: boolean
+  /** The revision of the owner's list. */
+  readonly revision: number
+  /** How many tasks meet the conditions; only if the query counts. */
+  readonly total?: number
+}
+
+export interface TaskPage extends Pick<TaskRows, 'tasks' | 'revision' | 'total'> {
+  /** Position of the page before this one, if there is one. */
+  readonly previous?: Position
+  /** Position of the page after this one, if there is one. */
+  readonly next?: Position
+}
+
+/** A page beyond an end of the list holds no task and leads back from that end. */
+export function pageOf({ hasPrevious, hasNext, ...page }: TaskRows, { sort }: TaskQuery): TaskPage {
+  const placeAt = (index: 0 | -1) => {
+    const task = page.tasks.at(index)
+    return task ? placeOf(task.snapshot(), sort) : EDGE
+  }
+  return {
+    ...page,
+    ...(hasPrevious && { previous: { before: placeAt(0) } }),
+    ...(hasNext && { next: { after: placeAt(-1) } }),
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * Days in a time zone of the IANA database. A day is a whole number of days since 1970-01-01; a moment is in milliseconds
+ * since 1970.
+ */
+
+export const DAY = 86_400_000
+/** No zone was ever further from UTC. */
+const MOST_FROM_UTC = 26 * 3_600_000
+
+const FULL_DATE = /^\d{4}-\d{2}-\d{2}$/
+const ZONE = /^[A-Za-z][A-Za-z0-9_+\-/]{0,49}$/
+/** Names that `Intl` takes beside those of the IANA database; to it, BST is the time of Dhaka. */
+const NOT_IANA =
+  /^(?:ACT|AET|AGT|ART|AST|BET|BST|CAT|CNT|CST|CTT|EAT|ECT|IET|IST|JST|MIT|NET|NST|PLT|PNT|PRT|PST|SST|VST|SystemV\/.*)$/i
+/** Every zone is UTC before the year 101, because `Date.UTC` takes a year below 100 for one of the twentieth century. */
+const ZONES_BEGIN = Date.UTC(101, 0)
+
+/** Parses a `full-date` of RFC 3339 from year 1 on; `undefined` for any other text. */
+export function parseDay(text: string): number | undefined {
+  if (!FULL_DATE.test(text) || text.startsWith('0000')) return undefined
+  const midnight = new Date(text)
+  const exists = !Number.isNaN(midnight.getTime()) && midnight.toISOString().startsWith(text)
+  return exists ? midnight.getTime() / DAY : undefined
+}
+
+/** Making a formatter takes far longer than using one, and each holds 45 KiB. */
+const MAX_FORMATTERS = 100
+/** The least recently used first. */
+const formatters = new Map<string, Intl.DateTimeFormat>()
+
+function formatterOf(zone: string): Intl.DateTimeFormat {
+  const formatter =
+    formatters.get(zone) ??
+    // The Gregorian calendar has no days before its introduction; RFC 3339 counts as if it always had been.
+    new Intl.DateTimeFormat('en-CA-u-ca-iso8601', {
+      timeZone: zone,
+      hourCycle: 'h23',
+      year: 'numeric',
+      month: '2-digit',
+      day: '2-digit',
+      hour: '2-digit',
+      minute: '2-digit',
+      second: '2-digit',
+    })
+  formatters.delete(zone)
+  formatters.set(zone, formatter)
+  if (formatters.size > MAX_FORMATTERS) formatters.delete(formatters.keys().next().value as string)
+  return formatter
+}
+
+export function isTimeZone(name: string): boolean {
+  if (!ZONE.test(name) || NOT_IANA.test(name)) return false
+  try {
+    formatterOf(name)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** What the clocks of a zone show at a moment, to the second, as the moment at which those of UTC show it. */
+function wallClock(moment: number, zone: string): number {
+  if (zone === 'UTC' || moment < ZONES_BEGIN) return moment
+  const [year = 0, month = 0, ...rest] = formatterOf(zone).format(moment).split(/\D+/).map(Number)
+  return Date.UTC(year, month - 1, ...rest)
+}
+
+/** The day on which a moment falls: the last one that has begun. */
+export function dayAt(moment: number, zone: string): number {
+  const day = Math.floor(wallClock(moment, zone) / DAY)
+  // Clocks that are set back after midnight show the day before again.
+  return startOfDay(day + 1, zone) <= moment ? day + 1 : day
+}
+
+/**
+ * The first moment of a day, also where clocks show its midnight twice; where they skip midnight, or the whole day as in
+ * Samoa on 30 December 2011, the moment of the change.
+ */
+export function startOfDay(day: number, zone: string): number {
+  const midnight = day * DAY
+  const before = midnight - MOST_FROM_UTC
+  const after = midnight + MOST_FROM_UTC
+  const starts = [before, after]
+    .map((moment) => midnight - (wallClock(moment, zone) - moment))
+    .filter((start) => wallClock(start, zone) === midnight)
+  return starts.length > 0 ? Math.min(...starts) : clockChange(before, after, midnight, zone)
+}
+
+/** The first moment at which clocks that are set forward show a time or a later one, by binary search. */
+function clockChange(before: number, after: number, time: number, zone: string): number {
+  let low = before
+  let high = after
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2)
+    if (wallClock(middle, zone) < time) low = middle
+    else high = middle
+  }
+  return high
+}
