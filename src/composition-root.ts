@@ -56,10 +56,10 @@ function compose(adapters: AdapterSet): DependencyContainer {
  * @throws DatabaseUnavailable
  */
 export async function openPersistence(
-  { target, pool }: Pick<DatabaseConfig, 'target' | 'pool'>,
+  { target, pool, maxTasksPerUser }: Omit<DatabaseConfig, 'migrateOnStart'>,
   log?: Log,
 ): Promise<Database> {
-  return target.kind === 'memory' ? inMemoryDatabase() : openDatabase(target, pool, log)
+  return target.kind === 'memory' ? inMemoryDatabase(maxTasksPerUser) : openDatabase(target, pool, log)
 }
 
 /**

@@ -97,6 +97,7 @@ export const variablesSchema = (production: boolean) =>
     RATE_LIMIT_LOGIN: wholeNumber(20, 1),
     RATE_LIMIT_REGISTER: wholeNumber(30, 1),
     RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
+    MAX_TASKS_PER_USER: wholeNumber(100_000, 1),
     TRUST_PROXY: wholeNumber(0, 0, 100),
     HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
     REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
@@ -212,13 +213,16 @@ export interface ServerConfig {
 export interface DatabaseConfig {
   readonly target: DatabaseTarget
   readonly migrateOnStart: boolean
-  /** Connections to PostgreSQL. */
-  readonly pool: {
-    /** 2 or more: a migration needs two. */
-    readonly size: number
-    /** False behind a pooler that may run each transaction on another connection. */
-    readonly preparedStatements: boolean
-  }
+  readonly pool: DatabasePool
+  readonly maxTasksPerUser: number
+}
+
+/** Connections to PostgreSQL. */
+export interface DatabasePool {
+  /** 2 or more: a migration needs two. */
+  readonly size: number
+  /** False behind a pooler that may run each transaction on another connection. */
+  readonly preparedStatements: boolean
 }
 
 export interface TokenConfig {
@@ -314,6 +318,7 @@ export function readConfig(environment: Environment): Config {
       target: output.DATABASE_URL,
       migrateOnStart: output.MIGRATE_ON_START,
       pool: { size: output.DATABASE_POOL_SIZE, preparedStatements: output.DATABASE_PREPARED_STATEMENTS },
+      maxTasksPerUser: output.MAX_TASKS_PER_USER,
     },
     tokens: {
       secretKey: output.SECRET_KEY ?? randomBytes(48).toString('base64'),

@@ -66,6 +66,7 @@ describe('The configuration', () => {
         target: { kind: 'sqlite', path: './tasks.db' },
         migrateOnStart: true,
         pool: { size: 10, preparedStatements: true },
+        maxTasksPerUser: 100_000,
       },
       passwords: { bcryptRounds: 12, queueLimit: 100 },
       limits: undefined,
@@ -243,6 +244,7 @@ describe('The configuration', () => {
     RATE_LIMIT_LOGIN: ['0', '20.5'],
     RATE_LIMIT_REGISTER: ['0', 'x'],
     RATE_LIMIT_FAILED_LOGINS: ['0', '١٠'],
+    MAX_TASKS_PER_USER: ['0', '-1', '1e5'],
     METRICS_PORT: ['0', '65536', 'yes', '-1'],
     LOG_LEVEL: ['INFO', 'verbose', 'warning', '30'],
   }

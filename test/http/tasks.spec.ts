@@ -1,8 +1,9 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
+import { adapterSets } from '#test/adapter-sets.ts'
 import { anyText } from '#test/domain/texts.ts'
-import { codeOf, describeApi, mistakes, TASKS, type User } from './api.ts'
+import { Api, codeOf, describeApi, mistakes, TASKS, type User } from './api.ts'
 
 const ASTRAL = '🙂'
 const PROTOTYPE = JSON.parse('{"__proto__": {"completed": true}}')
@@ -26,6 +27,19 @@ const refused: Readonly<Record<string, readonly [body: object, ...mistakes: stri
   'completed as text': [{ completed: 'true' }, '/completed: not_boolean'],
   'completed as a number': [{ completed: 1 }, '/completed: not_boolean'],
   'completed as null': [{ completed: null }, '/completed: not_boolean'],
+  'a due date that does not exist': [{ due: '2026-02-30' }, '/due: not_a_due_date'],
+  'a due time without an offset': [{ due: '2026-02-02T09:00:00' }, '/due: not_a_due_date'],
+  'a due date in milliseconds': [{ due: 1_770_000_000_000 }, '/due: not_text'],
+  'an unknown priority': [{ priority: 'High' }, '/priority: unknown_value'],
+  'a priority that is null': [{ priority: null }, '/priority: unknown_value'],
+  'a priority that is a name of Object.prototype': [{ priority: 'constructor' }, '/priority: unknown_value'],
+  'tags that are a text': [{ tags: 'home' }, '/tags: not_a_list'],
+  'tags that are null': [{ tags: null }, '/tags: not_a_list'],
+  '21 tags': [{ tags: Array.from({ length: 21 }, (_, index) => `tag ${index}`) }, '/tags: too_many'],
+  'a blank tag': [{ tags: ['home', ' '] }, '/tags: too_short'],
+  'a tag of 51 characters': [{ tags: ['a'.repeat(51)] }, '/tags: too_long'],
+  'a tag that is a number': [{ tags: [1] }, '/tags: not_text'],
+  'a tag with NUL': [{ tags: ['a\0b'] }, '/tags: malformed_text'],
   'an unknown member': [{ no_such_member: 1 }, '/no_such_member: unknown'],
   'a member in another case': [{ Completed: true }, '/Completed: unknown'],
   'a member in camel case': [{ ownerId: 1 }, '/ownerId: unknown'],
@@ -57,6 +71,10 @@ const accepted: Readonly<Record<string, Partial<TaskBody>>> = {
   },
   'no description': { description: null },
   'completed: true': { completed: true },
+  'a due date': { due: '2028-02-29' },
+  'a due time with an offset': { due: '2026-02-02T09:00:00.123456+05:30' },
+  'no due date': { due: null },
+  'the highest priority': { priority: 'urgent' },
 }
 
 const invalidIds = ['0', '-1', '1.5', '01', '+1', '1e1', '0x1', 'abc', 'null', '%20', '1%20', '1%00', '%EF%BC%91']
@@ -68,6 +86,8 @@ const readOnly = (jane: User, task: TaskBody) => ({
   owner_id: jane.id + 1,
   created_at: '2000-01-01T00:00:00.000Z',
   updated_at: '2000-01-01T00:00:00.000Z',
+  completed_at: '2000-01-01T00:00:00.000Z',
+  revision: task.revision + 1_000,
 })
 
 const withoutInstance = ({ text }: { text: string }) => ({ ...JSON.parse(text), instance: '' })
@@ -86,9 +106,14 @@ describeApi('Tasks', (api) => {
         title: 'Ship',
         description: null,
         completed: false,
+        completed_at: null,
+        due: null,
+        priority: 'none',
         owner_id: jane.id,
         updated_at: created_at,
       })
+      expect(answer.body.tags).to.deep.equal([])
+      expect(answer.body.revision).to.be.greaterThan(0)
       expect(created_at).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
       const location = new URL(answer.headers.location as string, `${api.url}${TASKS}`)
       expect(location.href).to.equal(`${api.url}${TASKS}/${id}`)
@@ -189,7 +214,9 @@ describeApi('Tasks', (api) => {
     it('changes the given members, keeps the others, and advances updated_at', async () => {
       const before = await jane.createTask({ description: 'soon' })
       const after = await jane.editTask(before.id, { completed: true })
-      expect(after).to.deep.equal({ ...before, completed: true, updated_at: after.updated_at })
+      const { updated_at, completed_at, revision } = after
+      expect(after).to.deep.equal({ ...before, completed: true, updated_at, completed_at, revision })
+      expect(revision).to.be.greaterThan(before.revision)
       expect(after.updated_at > before.updated_at).to.equal(true)
       expect(await jane.getTask(before.id)).to.deep.equal(after)
     })
@@ -202,6 +229,31 @@ describeApi('Tasks', (api) => {
       }
       expect(times).to.deep.equal([...new Set(times)].sort())
       expect(await jane.getTask(id)).to.include({ updated_at: times.at(-1) })
+    })
+
+    it('sets completed_at on completion, keeps it on the next, and clears it on reopening', async () => {
+      const { id } = await jane.createTask()
+      const done = await jane.editTask(id, { completed: true })
+      expect(done.completed_at).to.equal(done.updated_at)
+      const again = await jane.editTask(id, { completed: true, title: 'Shipped' })
+      expect(again.completed_at).to.equal(done.completed_at)
+      expect(await jane.editTask(id, { completed: false })).to.include({ completed_at: null })
+      const { completed_at, created_at } = await jane.createTask({ completed: true })
+      expect(completed_at).to.equal(created_at)
+    })
+
+    it('clears the due date with null', async () => {
+      const { id } = await jane.createTask({ due: '2026-02-02' })
+      expect(await jane.editTask(id, { due: null })).to.include({ due: null })
+      expect(await jane.getTask(id)).to.include({ due: null })
+    })
+
+    it('replaces the tags as a whole, trimmed and without duplicates, in the order given', async () => {
+      const { id } = await jane.createTask({ tags: ['work'] })
+      const { tags } = await jane.editTask(id, { tags: [' home ', 'Home', 'a', 'home'] })
+      expect(tags).to.deep.equal(['home', 'Home', 'a'])
+      expect((await jane.getTask(id)).tags).to.deep.equal(tags)
+      expect((await jane.editTask(id, { tags: [] })).tags).to.deep.equal([])
     })
 
     it('clears the description with null', async () => {
@@ -231,7 +283,8 @@ describeApi('Tasks', (api) => {
         .patch(`${TASKS}/${before.id}`)
         .send({ ...before, ...readOnly(jane, before) })
         .expect(200)
-      expect(body).to.deep.equal({ ...before, updated_at: body.updated_at })
+      const { updated_at, revision } = body
+      expect(body).to.deep.equal({ ...before, updated_at, revision })
     })
 
     for (const [what, [body, ...expected]] of Object.entries(refused)) {
@@ -376,3 +429,22 @@ describeApi('Tasks', (api) => {
     })
   })
 })
+
+for (const { name, databaseUrl } of adapterSets) {
+  describe(`A user with MAX_TASKS_PER_USER tasks (${name})`, () => {
+    const api = new Api()
+    before(async () => api.start({ DATABASE_URL: await databaseUrl(), MAX_TASKS_PER_USER: '2' }))
+    after(() => api.stop())
+
+    it('gets 409 for one more, until a task is deleted', async () => {
+      const [jane, john] = [await api.signUp(), await api.signUp()]
+      const tasks = [await jane.createTask(), await jane.createTask()]
+      expect(codeOf(await jane.post(TASKS).send({ title: 'Ship' }).expect(409))).to.equal('task_limit_reached')
+      expect(await jane.listTasks()).to.have.lengthOf(2)
+      await jane.editTask(tasks[0]?.id as number, { completed: true })
+      await john.createTask()
+      await jane.deleteTask(tasks[0]?.id as number)
+      await jane.createTask()
+    })
+  })
+}

@@ -2,9 +2,9 @@ import { InMemoryTaskRepository } from './in-memory-task-repository.ts'
 import { InMemoryUserRepository } from './in-memory-user-repository.ts'
 
 /** A database without a schema or a connection pool; its operations never fail. */
-export function inMemoryDatabase() {
+export function inMemoryDatabase(maxTasksPerUser: number) {
   return {
-    tasks: new InMemoryTaskRepository(),
+    tasks: new InMemoryTaskRepository(maxTasksPerUser),
     users: new InMemoryUserRepository(),
     pool: undefined,
     schema: undefined,

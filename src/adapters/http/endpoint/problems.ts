@@ -13,6 +13,8 @@ const statusOfKind = {
   unauthenticated: 401,
   'not-found': 404,
   conflict: 409,
+  gone: 410,
+  'precondition-failed': 412,
   'too-many': 429,
   unavailable: 503,
 } as const satisfies Record<ErrorKind, number>

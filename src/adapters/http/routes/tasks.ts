@@ -1,7 +1,17 @@
 import * as v from 'valibot'
+import { MAX_DUE } from '../../../domain/tasks/due.ts'
 import type { ManageTasks } from '../../../domain/tasks/manage-tasks.ts'
-import type { TaskRange } from '../../../domain/tasks/ports.ts'
-import { DESCRIPTION_LIMITS, type Task, type TaskFields, TITLE_LIMITS, taskRules } from '../../../domain/tasks/task.ts'
+import {
+  DESCRIPTION_LIMITS,
+  MAX_TAGS,
+  PRIORITIES,
+  type Priority,
+  TAG_LIMITS,
+  type Task,
+  type TaskFields,
+  TITLE_LIMITS,
+  taskRules,
+} from '../../../domain/tasks/task.ts'
 import { LIMIT, type Position, SKIP, type TaskPage } from '../../../domain/tasks/task-query.ts'
 import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
@@ -23,9 +33,14 @@ const taskSchema = v.pipe(
     title: v.string(),
     description: v.nullable(v.string()),
     completed: v.boolean(),
+    completed_at: v.nullable(timestamp),
+    due: v.nullable(v.string()),
+    priority: v.picklist(PRIORITIES),
+    tags: v.array(v.string()),
     owner_id: v.pipe(v.number(), v.integer()),
     created_at: timestamp,
     updated_at: timestamp,
+    revision: v.pipe(v.number(), v.integer()),
   } satisfies Members),
   v.metadata({
     title: 'Task',
@@ -35,9 +50,14 @@ const taskSchema = v.pipe(
         title: 'Ship the release',
         description: null,
         completed: false,
+        completed_at: null,
+        due: '2026-02-02',
+        priority: 'high',
+        tags: ['release', 'work'],
         owner_id: 1,
         created_at: '2026-01-31T09:30:00.000Z',
         updated_at: '2026-01-31T09:30:00.000Z',
+        revision: 1,
       },
     ],
   }),
@@ -47,15 +67,20 @@ const taskSchema = v.pipe(
 export type TaskBody = v.InferOutput<typeof taskSchema>
 
 function present(task: Task): TaskBody {
-  const { id, title, description, completed, ownerId, createdAt, updatedAt } = task.snapshot()
+  const { id, title, description, completed, due, priority, ownerId, revision, ...state } = task.snapshot()
   return {
     id,
     title,
     description,
     completed,
+    completed_at: state.completedAt && toTimestamp(state.completedAt),
+    due,
+    priority,
+    tags: [...state.tags],
     owner_id: ownerId,
-    created_at: toTimestamp(createdAt),
-    updated_at: toTimestamp(updatedAt),
+    created_at: toTimestamp(state.createdAt),
+    updated_at: toTimestamp(state.updatedAt),
+    revision,
   }
 }
 
@@ -72,19 +97,35 @@ const description = ruleSchema<string | null>(taskRules.description, {
   examples: ['Tag it, publish it, tell people.'],
 })
 const completed = ruleSchema<boolean>(taskRules.completed, { type: 'boolean', examples: [true] })
+const due = ruleSchema<string | null>(taskRules.due, {
+  type: ['string', 'null'],
+  maxLength: MAX_DUE,
+  description: 'A date, meaning all day, or an RFC 3339 instant; kept as given.',
+  examples: ['2026-02-02'],
+})
+const priority = ruleSchema<Priority>(taskRules.priority, { type: 'string', enum: PRIORITIES, examples: ['high'] })
+const tags = ruleSchema<readonly string[]>(taskRules.tags, {
+  type: 'array',
+  items: { type: 'string', minLength: TAG_LIMITS.min },
+  maxItems: MAX_TAGS,
+  description: `Each has 1 to ${TAG_LIMITS.max} characters once trimmed. Duplicates are dropped; the order is kept.`,
+  examples: [['release', 'work']],
+})
 
 /** Accepted in a body and ignored, so that a client can send back the task it read. */
-const readOnlyMembers = ['id', 'owner_id', 'created_at', 'updated_at']
+const readOnlyMembers = ['id', 'owner_id', 'created_at', 'updated_at', 'completed_at', 'revision']
 
-const newTask = bodyOf('NewTask', readOnlyMembers, {
-  title,
+const optionalMembers = {
   description: v.exactOptional(description),
   completed: v.exactOptional(completed),
-} satisfies Members)
+  due: v.exactOptional(due),
+  priority: v.exactOptional(priority),
+  tags: v.exactOptional(tags),
+}
+const newTask = bodyOf('NewTask', readOnlyMembers, { title, ...optionalMembers } satisfies Members)
 const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
   title: v.exactOptional(title),
-  description: v.exactOptional(description),
-  completed: v.exactOptional(completed),
+  ...optionalMembers,
 } satisfies Members)
 
 const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { examples: [1] }) })
@@ -155,7 +196,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
           headers: { Location: { description: 'Path of the task.', example: `${collection}/1` } },
         },
       },
-      errors: ['outcome_unknown'],
+      errors: ['task_limit_reached', 'outcome_unknown'],
       async handle({ caller, body }) {
         const task = present(await tasks.create(caller.id, body))
         return { status: 201, body: task, headers: { Location: `${publicPath}/${task.id}` } }
@@ -211,7 +252,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       operationId: 'editTask',
       tag: 'Tasks',
       summary: 'Update the members that you send',
-      description: 'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description`.',
+      description: 'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.',
       access: signedInUser,
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
