@@ -248,6 +248,12 @@ export function mistakes(answer: Answer | Response): string[] {
   return errors.map(({ pointer, parameter, code }) => `${pointer ?? `?${parameter}`}: ${code}`)
 }
 
+/** The targets of a Link header (RFC 8288) by their relation. */
+export function linksOf({ headers }: Pick<Response, 'headers'>): Record<string, string> {
+  const links = String(headers.link ?? '').matchAll(/<([^>]*)>\s*;\s*rel="?([^";,]+)"?/g)
+  return Object.fromEntries(Array.from(links, ([, target, relation]) => [relation, target]))
+}
+
 export const codeOf = (answer: Answer | Response): string => JSON.parse(answer.text).code
 
 /** supertest leaves the text undefined if there is no body. */

@@ -198,9 +198,9 @@ describe('The errors of a request', () => {
   })
 
   it('contain one entry for many unknown members and one for each repeated field', async () => {
-    const members = names(50_000).map((name) => `"${name}":1`)
+    const members = names(50_000).map((name) => `"x${name}":1`)
     const answer = await jane.raw({ method: 'POST', path: TASKS, headers: JSON_TYPE, body: `{${members}}` })
-    expect(mistakes(answer)).to.deep.equal(['/title: required', '/0: unknown'])
+    expect(mistakes(answer)).to.deep.equal(['/title: required', '/x0: unknown'])
     const form = `${'username=a&password=b&'.repeat(450)}${repeated(20)}`
     const login = await api.raw({ method: 'POST', path: LOGIN, headers: FORM_TYPE, body: form })
     expect(mistakes(login)).to.deep.equal(['/username: repeated', '/password: repeated'])

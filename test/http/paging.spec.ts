@@ -2,13 +2,7 @@ import { expect } from 'chai'
 import fc from 'fast-check'
 import type { Response } from 'supertest'
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
-import { describeApi, mistakes, TASKS, type User } from './api.ts'
-
-/** The targets of a Link header (RFC 8288) by their relation. */
-function linksOf({ headers }: Pick<Response, 'headers'>): Record<string, string> {
-  const links = String(headers.link ?? '').matchAll(/<([^>]*)>\s*;\s*rel="?([^";,]+)"?/g)
-  return Object.fromEntries(Array.from(links, ([, target, relation]) => [relation, target]))
-}
+import { describeApi, linksOf, mistakes, TASKS, type User } from './api.ts'
 
 const idsOf = ({ body }: Response) => (body as TaskBody[]).map(({ id }) => id)
 const descending = (ids: readonly number[]) => [...ids].sort((a, b) => b - a)

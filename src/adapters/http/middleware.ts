@@ -62,6 +62,7 @@ export function allowOrigins(origins: readonly string[]): Middleware {
     exposeHeaders: [
       'Location',
       'Link',
+      'X-Total-Count',
       'X-Request-Id',
       'WWW-Authenticate',
       'Retry-After',

@@ -140,7 +140,7 @@ function decodeJson(bytes: Buffer): Input {
 
 function decodeForm(bytes: Buffer, known: ReadonlySet<string>): Input {
   decodeUtf8(percentDecode(bytes), formText)
-  return readUnique(decodeUtf8(bytes, formText), 'body', known)
+  return readUnique(decodeUtf8(bytes, formText), 'body', { known })
 }
 
 const PERCENT = 0x25

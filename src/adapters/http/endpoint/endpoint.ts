@@ -42,8 +42,8 @@ export interface Endpoint<
   readonly limit?: LimitName
   readonly params?: Schema<Params>
   /** Without a schema, every query parameter is refused. */
-  readonly query?: Schema<Query>
-  /** Set for routes outside the prefix, because monitors and browsers add query parameters. */
+  readonly query?: ObjectSchema<Query>
+  /** For a route outside the prefix: monitors and browsers add parameters of their own. */
   readonly ignoresQuery?: true
   /** Headers by lower-case name; others are ignored. */
   readonly headers?: ObjectSchema<Headers>

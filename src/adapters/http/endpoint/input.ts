@@ -2,7 +2,15 @@ import type { Context } from 'koa'
 import * as v from 'valibot'
 import { bodyReader } from './body.ts'
 import type { Endpoint, Request } from './endpoint.ts'
-import { type Input, type ObjectSchema, readUnique, type Schema, throwIfInvalid, validate } from './validation.ts'
+import {
+  type Input,
+  listNames,
+  type ObjectSchema,
+  readUnique,
+  type Schema,
+  throwIfInvalid,
+  validate,
+} from './validation.ts'
 
 export type RoutedContext = Context & { readonly params: Readonly<Record<string, string>> }
 type ParsedRequest = Omit<Request<unknown, unknown, unknown, unknown, unknown>, 'caller'>
@@ -34,13 +42,12 @@ function paramsReader(schema: Schema | undefined): Reader {
 }
 
 const noParameters = v.strictObject({})
-const emptyQuery = unvalidated({})
 
-function queryReader(schema: Schema = noParameters): Reader {
-  return ({ querystring }) => {
-    const input = querystring === '' ? emptyQuery : readUnique(querystring, 'parameters')
-    return validate(schema, input, 'parameters')
-  }
+function queryReader(schema: ObjectSchema = noParameters): Reader {
+  const withoutQuery = validate(schema, unvalidated({}), 'parameters')
+  const lists = listNames(schema)
+  return ({ querystring }) =>
+    querystring === '' ? withoutQuery : validate(schema, readUnique(querystring, 'parameters', { lists }), 'parameters')
 }
 
 function headersReader(schema: ObjectSchema | undefined): Reader {

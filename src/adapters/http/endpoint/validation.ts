@@ -49,6 +49,15 @@ export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema
     return text.length <= MAX_DIGITS && NUMERAL.test(text) ? Number(text) : undefined
   })
 
+const FLAGS: ReadonlyMap<unknown, boolean> = new Map([
+  ['true', true],
+  ['false', false],
+])
+
+/** `true` or `false` in a query. */
+export const flag = (rule: Rule, jsonSchema: JsonSchema) =>
+  ruled<boolean>(rule, { type: 'boolean', ...jsonSchema }, (sent) => FLAGS.get(sent) ?? sent)
+
 const NUMERAL = /^(?:0|[1-9]\d*)$/
 const MAX_DIGITS = String(Number.MAX_SAFE_INTEGER).length
 
@@ -81,7 +90,14 @@ export const bodyOf = <Members extends v.ObjectEntries>(
 export const memberNames = ({ entries }: ObjectSchema): ReadonlySet<string> =>
   new Set(Object.keys(entries).filter((name) => entries[name] !== readOnly))
 
-/** Maximum length of a name that a response repeats; every name in a schema is shorter. */
+/** Names of the parameters that may be repeated: their values are lists. */
+export function listNames({ entries }: ObjectSchema): ReadonlySet<string> {
+  const isList = (entry: v.ObjectEntries[string]) =>
+    v.getMetadata('wrapped' in entry ? entry.wrapped : entry).type === 'array'
+  return new Set(Object.keys(entries).filter((name) => isList(entries[name] as v.ObjectEntries[string])))
+}
+
+/** Characters of a name that a response repeats; every name in a schema is shorter. */
 const MAX_NAME = 100
 const shortened = (name: string) => (name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name)
 
@@ -125,24 +141,30 @@ export function readParameters(text: string): URLSearchParams | undefined {
 }
 
 /**
- * The parameters of a query or the fields of a form; repeated ones are violations.
+ * The parameters of a query or the fields of a form, each of which may be given once unless it is a list.
  *
- * @param known names; all others are ignored, even if repeated
+ * @param known names; all others are ignored, however often they are given
+ * @param lists names of those whose value is a list
  * @throws InvalidRequest when there are too many to be read
  */
-export function readUnique(text: string, part: Part, known?: ReadonlySet<string>): Input<Record<string, string>> {
+export function readUnique(
+  text: string,
+  part: Part,
+  { known, lists }: { readonly known?: ReadonlySet<string>; readonly lists?: ReadonlySet<string> } = {},
+): Input<Record<string, string | string[]>> {
   const parameters = readParameters(text)
   if (!parameters) {
     const detail = `must have at most ${MAX_PARAMETERS} parameters`
     throw new InvalidRequest([{ ...places[part](undefined), code: 'too_many', detail }])
   }
-  const values = new Map<string, string>()
+  const values = new Map<string, string | string[]>()
   const repeated = new Set<string>()
   for (const [name, value] of parameters) {
     if (known && !known.has(name)) continue
-    if (values.has(name) && repeated.size < MAX_ERRORS) repeated.add(name)
+    if (values.has(name) && !lists?.has(name) && repeated.size < MAX_ERRORS) repeated.add(name)
     values.set(name, value)
   }
+  for (const name of lists ?? []) if (values.has(name)) values.set(name, parameters.getAll(name))
   const violations = Array.from(repeated, (name) => {
     return { ...places[part](name), code: 'repeated', detail: 'must not be repeated' }
   })

@@ -12,13 +12,12 @@ import {
   TITLE_LIMITS,
   taskRules,
 } from '../../../domain/tasks/task.ts'
-import { LIMIT, type Position, SKIP, type TaskPage } from '../../../domain/tasks/task-query.ts'
 import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
-import { bodyOf, numeral, ruleSchema } from '../endpoint/validation.ts'
-import { decodeCursor, encodeCursor } from './cursor.ts'
+import { bodyOf, numeral, ruled } from '../endpoint/validation.ts'
+import { linkHeader, listParameters } from './task-list.ts'
 
 type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
   ? `${Letter extends Lowercase<Letter> ? Letter : `_${Lowercase<Letter>}`}${SnakeCase<Rest>}`
@@ -130,55 +129,16 @@ const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
 
 const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { examples: [1] }) })
 
-const cursor = ruleSchema<Position>(
-  (position) =>
-    position === undefined ? { code: 'not_a_cursor', detail: 'must be taken from a Link header' } : undefined,
-  {
-    type: 'string',
-    description: 'Opaque position of a page, taken from a `Link` header. Cannot be combined with `skip`.',
-    examples: [encodeCursor({ olderThan: 42 })],
-  },
-  (text) => decodeCursor(String(text)),
-)
-
-const range = v.pipe(
-  v.strictObject({
-    skip: v.exactOptional(
-      numeral(SKIP.min, SKIP.max, {
-        default: SKIP.default,
-        description: 'Number of newest tasks to skip.',
-        examples: [200],
-      }),
-    ),
-    limit: v.exactOptional(
-      numeral(LIMIT.min, LIMIT.max, {
-        default: LIMIT.default,
-        description: 'Maximum number of tasks to return.',
-        examples: [20],
-      }),
-    ),
-    cursor: v.exactOptional(cursor),
-  }),
-  v.forward(
-    v.check(({ cursor, skip }) => cursor === undefined || skip === undefined, 'must not be combined with skip'),
-    ['cursor'],
-  ),
-  v.transform(({ skip = SKIP.default, limit = LIMIT.default, cursor }): TaskRange => ({ skip, limit, ...cursor })),
-)
-
-function linkHeader(path: string, limit: number, page: Omit<TaskPage, 'tasks'>): { readonly Link?: string } {
-  const link = (rel: string, position: Position) =>
-    `<${path}?cursor=${encodeCursor(position)}&limit=${limit}>; rel="${rel}"`
-  const links = [page.older && link('next', page.older), page.newer && link('prev', page.newer)].filter(Boolean)
-  return links.length > 0 ? { Link: links.join(', ') } : {}
-}
-
 /** @param rootPath prefix of the paths in `Location` and `Link` */
 export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: string): readonly Endpoint[] {
   const collection = `${prefix}/tasks`
   const item = `${collection}/{id}`
   const publicPath = `${rootPath}${collection}`
-  const { Link: exampleLink = '' } = linkHeader(collection, 20, { older: { olderThan: 42 }, newer: { newerThan: 61 } })
+  const { Link: exampleLink = '' } = linkHeader(
+    collection,
+    { parameters: '', limit: 20, count: false },
+    { next: { after: [42] }, previous: { before: [61] } },
+  )
   return [
     endpoint({
       method: 'POST',
@@ -207,11 +167,11 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       path: collection,
       operationId: 'listTasks',
       tag: 'Tasks',
-      summary: 'List your tasks, newest first',
+      summary: 'List your tasks, newest first unless `sort` says otherwise',
       description:
-        'Returns one page. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.',
+        'Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.',
       access: signedInUser,
-      query: range,
+      query: listParameters,
       responses: {
         200: {
           description: 'One page of tasks.',
@@ -219,16 +179,23 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
           headers: {
             Link: {
               description:
-                'Links to the older page, `rel="next"`, and to the newer one, `rel="prev"`, where they exist (RFC 8288).',
+                'Links to the next page, `rel="next"`, and to the previous one, `rel="prev"`, where they exist (RFC 8288).',
               example: exampleLink,
             },
+            'X-Total-Count': { description: 'Number of tasks that match, with `count=true`.', example: '42' },
           },
         },
       },
       errors: [],
       async handle({ caller, query }) {
-        const page = await tasks.list(caller.id, query)
-        return { status: 200, body: page.tasks.map(present), headers: linkHeader(publicPath, query.limit, page) }
+        const { filter, parameters: _, ...paging } = query
+        const page = await tasks.list(caller.id, { ...paging, conditions: tasks.conditions(filter) })
+        const total = page.total === undefined ? {} : { 'X-Total-Count': String(page.total) }
+        return {
+          status: 200,
+          body: page.tasks.map(present),
+          headers: { ...linkHeader(publicPath, query, page), ...total },
+        }
       },
     }),
     endpoint({
@@ -252,7 +219,8 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       operationId: 'editTask',
       tag: 'Tasks',
       summary: 'Update the members that you send',
-      description: 'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.',
+      description:
+        'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.',
       access: signedInUser,
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
