@@ -45,6 +45,11 @@ export class ManageTasks {
     return pageOf(await this.#ports.tasks.list(ownerId, query), query)
   }
 
+  /** The revision of the list: no task has changed while it stays. */
+  async revision(ownerId: number): Promise<number> {
+    return (await this.#ports.tasks.head(ownerId)).revision
+  }
+
   /** @throws TaskNotFound */
   async get(key: TaskKey): Promise<Task> {
     return this.#ports.tasks.get(key)

@@ -106,6 +106,7 @@ const commonHeaders = {
     schema: text,
     example: '5f8b9a3e-1c2d-4e6f-8a7b-9c0d1e2f3a4b',
   },
+  ETag: { description: 'The current revision of the task, in quotes.', schema: text, example: '"42"' },
   'WWW-Authenticate': { description: 'How to authenticate (RFC 6750).', schema: text, example: 'Bearer' },
   Accept: {
     description: 'Supported media types, if the request used another one.',
@@ -142,6 +143,7 @@ const commonHeaders = {
 const rateLimitHeaders = ['RateLimit', 'RateLimit-Policy'] as const
 const headersOfStatus: { readonly [status: number]: readonly (keyof typeof commonHeaders)[] } = {
   401: ['WWW-Authenticate'],
+  412: ['ETag'],
   415: ['Accept', 'Accept-Patch', 'Accept-Encoding'],
   429: ['Retry-After'],
   503: ['Retry-After'],

@@ -5,8 +5,10 @@ import {
   type ErrorKind,
   errorKinds,
   InvalidInput,
+  RevisionMismatch,
   TooManyRequests,
 } from '../../../domain/errors.ts'
+import { strongTag } from './conditional.ts'
 
 const statusOfKind = {
   invalid: 422,
@@ -136,6 +138,7 @@ export function toProblem(error: unknown, instance: string): { readonly problem:
     headers: {
       ...headersOf[known.code],
       ...(known instanceof HttpError && known.headers),
+      ...(known instanceof RevisionMismatch && { ETag: strongTag(known.revision) }),
       ...(known instanceof TooManyRequests && { 'Retry-After': String(known.retryAfter) }),
     },
   }

@@ -58,10 +58,14 @@ interface Reply {
   readonly stream?: Readable
 }
 
+/** For a response that clients may keep and revalidate: each user has another one. */
+const REVALIDATED = { 'Cache-Control': 'private, no-cache', Vary: 'Authorization, Origin' }
+
 /** Sends a reply of an endpoint. */
 export function send(ctx: Context, responses: Responses, { status, headers, body, stream }: Reply): void {
   const type = stream ? responses[200]?.mediaType : body !== undefined && 'application/json; charset=utf-8'
   ctx.status = status
+  if (responses[304]) ctx.set(REVALIDATED)
   if (headers) ctx.set(headers)
   if (type) ctx.res.setHeader('Content-Type', type)
   ctx.body = stream ?? body

@@ -2,7 +2,14 @@ import * as v from 'valibot'
 import { boolean, type Rule } from '../../../domain/rules.ts'
 import { MAX_DUE } from '../../../domain/tasks/due.ts'
 import { MAX_TAGS, PRIORITIES, type Priority, TAG_LIMITS } from '../../../domain/tasks/task.ts'
-import { CONTAINING_LIMITS, filterRules, type TaskFilter, VIEWS, type View } from '../../../domain/tasks/task-filter.ts'
+import {
+  CONTAINING_LIMITS,
+  type Condition,
+  filterRules,
+  type TaskFilter,
+  VIEWS,
+  type View,
+} from '../../../domain/tasks/task-filter.ts'
 import {
   MAX_SORT_KEYS,
   NEWEST_FIRST,
@@ -12,12 +19,14 @@ import {
   sortRule,
 } from '../../../domain/tasks/task-order.ts'
 import { LIMIT, type Position, SKIP, START, type TaskPage, type TaskQuery } from '../../../domain/tasks/task-query.ts'
+import { digest } from '../endpoint/conditional.ts'
 import { flag, numeral, ruled } from '../endpoint/validation.ts'
 import { type Cursor, decodeCursor, encodeCursor, positionIn } from './cursor.ts'
 
 /** What a request asks of the list of tasks. */
-export interface ListRequest extends Omit<TaskQuery, 'conditions'> {
+export interface ListRequest {
   readonly filter: TaskFilter
+  readonly page: Omit<TaskQuery, 'conditions'>
   /** See `queryOf`. */
   readonly parameters: string
 }
@@ -201,19 +210,23 @@ export const listParameters = v.pipe(
     (given): ListRequest => ({
       filter: filterOf(given),
       parameters: queryOf(given),
-      sort: given.sort ?? NEWEST_FIRST,
-      position: positionOf(given) ?? START,
-      skip: given.skip ?? SKIP.default,
-      limit: given.limit ?? LIMIT.default,
-      count: given.count ?? false,
+      page: {
+        sort: given.sort ?? NEWEST_FIRST,
+        position: positionOf(given) ?? START,
+        skip: given.skip ?? SKIP.default,
+        limit: given.limit ?? LIMIT.default,
+        count: given.count ?? false,
+      },
     }),
   ),
 )
 
+type LinkedRequest = Pick<ListRequest, 'parameters'> & { readonly page: Pick<TaskQuery, 'limit' | 'count'> }
+
 /** The pages beside a page, for a `Link` header (RFC 8288). */
 export function linkHeader(
   path: string,
-  { parameters, limit, count }: Pick<ListRequest, 'parameters' | 'limit' | 'count'>,
+  { parameters, page: { limit, count } }: LinkedRequest,
   { next, previous }: Pick<TaskPage, 'next' | 'previous'>,
 ): { readonly Link?: string } {
   const others = `&limit=${limit}${parameters && `&${parameters}`}${count ? '&count=true' : ''}`
@@ -221,4 +234,20 @@ export function linkHeader(
     `<${path}?cursor=${encodeCursor(position, parameters)}${others}>; rel="${rel}"`
   const links = [next && link('next', next), previous && link('prev', previous)].filter(Boolean)
   return links.length > 0 ? { Link: links.join(', ') } : {}
+}
+
+/**
+ * Returns the entity tag of a list at each of its revisions: a digest of everything else that the answer depends on. The
+ * conditions hold the bounds of the current day. `undefined` for a list that changes without a write.
+ *
+ * @param representation what determines how the tasks are shown
+ */
+export function listTag(
+  { filter, parameters, page }: ListRequest,
+  conditions: readonly Condition[],
+  representation: readonly string[],
+): ((revision: number) => string) | undefined {
+  if (filter.overdue !== undefined) return undefined
+  const query = digest(JSON.stringify([parameters, page, conditions, representation]))
+  return (revision) => `${revision}-${query}`
 }

@@ -5,7 +5,9 @@ import {
   DESCRIPTION_LIMITS,
   MAX_TAGS,
   PRIORITIES,
+  type Precondition,
   type Priority,
+  type Revisions,
   TAG_LIMITS,
   type Task,
   type TaskFields,
@@ -14,10 +16,11 @@ import {
 } from '../../../domain/tasks/task.ts'
 import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
+import { type EntityTags, ifMatch, ifNoneMatch, includesTag, strongTag, weakTag } from '../endpoint/conditional.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, numeral, ruled } from '../endpoint/validation.ts'
-import { linkHeader, listParameters } from './task-list.ts'
+import { linkHeader, listParameters, listTag } from './task-list.ts'
 
 type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
   ? `${Letter extends Lowercase<Letter> ? Letter : `_${Lowercase<Letter>}`}${SnakeCase<Rest>}`
@@ -62,7 +65,10 @@ const taskSchema = v.pipe(
   }),
 )
 
-/** A task as the API returns it. */
+/** The parts of the answer that a new release may add to. */
+const TASK_MEMBERS = Object.keys(taskSchema.entries)
+
+/** A task as the API answers it. */
 export type TaskBody = v.InferOutput<typeof taskSchema>
 
 function present(task: Task): TaskBody {
@@ -129,14 +135,40 @@ const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
 
 const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { examples: [1] }) })
 
+const etagHeader = { ETag: { description: 'The revision of the task, in quotes.', example: '"1"' } }
+const listEtagHeader = {
+  ETag: {
+    description: 'Weak: the same as long as the answer is. Absent with `overdue`, which changes without a write.',
+    example: 'W/"42-X5RbGmOXjxCZmZ1TPU3lXA"',
+  },
+}
+const notModified = 'Not modified: the current ETag is among those of `If-None-Match`.'
+
+const REVISION = /^(?:0|[1-9]\d{0,15})$/
+
+/** The revisions that entity tags of tasks stand for. */
+const revisionsIn = (tags: EntityTags | undefined): Revisions | undefined =>
+  tags === undefined || tags === 'any' ? tags : tags.filter((tag) => REVISION.test(tag)).map(Number)
+
+const preconditions = v.object({
+  'if-match': v.exactOptional(ifMatch),
+  'if-none-match': v.exactOptional(ifNoneMatch),
+})
+const preconditionOf = (headers: v.InferOutput<typeof preconditions>): Precondition => ({
+  match: revisionsIn(headers['if-match']),
+  noneMatch: revisionsIn(headers['if-none-match']),
+})
+const revalidation = v.object({ 'if-none-match': v.exactOptional(ifNoneMatch) })
+
 /** @param rootPath prefix of the paths in `Location` and `Link` */
 export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: string): readonly Endpoint[] {
   const collection = `${prefix}/tasks`
   const item = `${collection}/{id}`
   const publicPath = `${rootPath}${collection}`
+  const representation = [publicPath, ...TASK_MEMBERS]
   const { Link: exampleLink = '' } = linkHeader(
     collection,
-    { parameters: '', limit: 20, count: false },
+    { parameters: '', page: { limit: 20, count: false } },
     { next: { after: [42] }, previous: { before: [61] } },
   )
   return [
@@ -153,13 +185,17 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
         201: {
           description: 'The created task.',
           schema: taskSchema,
-          headers: { Location: { description: 'Path of the task.', example: `${collection}/1` } },
+          headers: { ...etagHeader, Location: { description: 'Path of the task.', example: `${collection}/1` } },
         },
       },
       errors: ['task_limit_reached', 'outcome_unknown'],
       async handle({ caller, body }) {
         const task = present(await tasks.create(caller.id, body))
-        return { status: 201, body: task, headers: { Location: `${publicPath}/${task.id}` } }
+        return {
+          status: 201,
+          body: task,
+          headers: { ETag: strongTag(task.revision), Location: `${publicPath}/${task.id}` },
+        }
       },
     }),
     endpoint({
@@ -172,11 +208,13 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
         'Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.',
       access: signedInUser,
       query: listParameters,
+      headers: revalidation,
       responses: {
         200: {
           description: 'One page of tasks.',
           schema: v.array(taskSchema),
           headers: {
+            ...listEtagHeader,
             Link: {
               description:
                 'Links to the next page, `rel="next"`, and to the previous one, `rel="prev"`, where they exist (RFC 8288).',
@@ -185,16 +223,26 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
             'X-Total-Count': { description: 'Number of tasks that match, with `count=true`.', example: '42' },
           },
         },
+        304: { description: notModified, headers: listEtagHeader },
       },
       errors: [],
-      async handle({ caller, query }) {
-        const { filter, parameters: _, ...paging } = query
-        const page = await tasks.list(caller.id, { ...paging, conditions: tasks.conditions(filter) })
-        const total = page.total === undefined ? {} : { 'X-Total-Count': String(page.total) }
+      async handle({ caller, query, headers: { 'if-none-match': known } }) {
+        const { filter, page } = query
+        const conditions = tasks.conditions(filter)
+        const tagAt = listTag(query, conditions, representation)
+        if (known && tagAt) {
+          const tag = tagAt(await tasks.revision(caller.id))
+          if (includesTag(known, tag)) return { status: 304, headers: { ETag: weakTag(tag) } }
+        }
+        const { revision, total, ...found } = await tasks.list(caller.id, { ...page, conditions })
         return {
           status: 200,
-          body: page.tasks.map(present),
-          headers: { ...linkHeader(publicPath, query, page), ...total },
+          body: found.tasks.map(present),
+          headers: {
+            ...(tagAt && { ETag: weakTag(tagAt(revision)) }),
+            ...linkHeader(publicPath, query, found),
+            ...(total !== undefined && { 'X-Total-Count': String(total) }),
+          },
         }
       },
     }),
@@ -207,10 +255,17 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       description: 'Another user’s task is indistinguishable from a missing one.',
       access: signedInUser,
       params: idParameter,
-      responses: { 200: { description: 'The task.', schema: taskSchema } },
+      headers: revalidation,
+      responses: {
+        200: { description: 'The task.', schema: taskSchema, headers: etagHeader },
+        304: { description: notModified, headers: etagHeader },
+      },
       errors: ['task_not_found'],
-      async handle({ caller, params }) {
-        return { status: 200, body: present(await tasks.get({ id: params.id, ownerId: caller.id })) }
+      async handle({ caller, params, headers: { 'if-none-match': known = [] } }) {
+        const task = present(await tasks.get({ id: params.id, ownerId: caller.id }))
+        const headers = { ETag: strongTag(task.revision) }
+        if (includesTag(known, String(task.revision))) return { status: 304, headers }
+        return { status: 200, body: task, headers }
       },
     }),
     endpoint({
@@ -223,11 +278,14 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
         'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.',
       access: signedInUser,
       params: idParameter,
+      headers: preconditions,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
-      responses: { 200: { description: 'The changed task.', schema: taskSchema } },
-      errors: ['task_not_found', 'outcome_unknown'],
-      async handle({ caller, params, body }) {
-        return { status: 200, body: present(await tasks.edit({ id: params.id, ownerId: caller.id }, body)) }
+      responses: { 200: { description: 'The changed task.', schema: taskSchema, headers: etagHeader } },
+      errors: ['task_not_found', 'revision_mismatch', 'outcome_unknown'],
+      async handle({ caller, params, headers, body }) {
+        const key = { id: params.id, ownerId: caller.id }
+        const task = present(await tasks.edit(key, body, preconditionOf(headers)))
+        return { status: 200, body: task, headers: { ETag: strongTag(task.revision) } }
       },
     }),
     endpoint({
@@ -239,10 +297,11 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       description: 'Deletion is final, and the id is never reused.',
       access: signedInUser,
       params: idParameter,
+      headers: preconditions,
       responses: { 204: { description: 'Deleted.' } },
-      errors: ['task_not_found', 'outcome_unknown'],
-      async handle({ caller, params }) {
-        await tasks.remove({ id: params.id, ownerId: caller.id })
+      errors: ['task_not_found', 'revision_mismatch', 'outcome_unknown'],
+      async handle({ caller, params, headers }) {
+        await tasks.remove({ id: params.id, ownerId: caller.id }, preconditionOf(headers))
         return { status: 204 }
       },
     }),
