@@ -7,7 +7,7 @@ import type { Log } from '../../log.ts'
 import { openApiEndpoint } from './docs/openapi.ts'
 import { mountDocs } from './docs/pages.ts'
 import type { Limits } from './endpoint/limits.ts'
-import { mount } from './endpoint/mount.ts'
+import { mount, refuseShadowed } from './endpoint/mount.ts'
 import {
   allowOrigins,
   closeConnections,
@@ -21,6 +21,7 @@ import { observe, type RequestObserver } from './observe.ts'
 import type { Readiness } from './readiness.ts'
 import { accountEndpoints } from './routes/accounts.ts'
 import { probeEndpoints } from './routes/probes.ts'
+import { taskBatchEndpoint } from './routes/task-batch.ts'
 import { taskEndpoints } from './routes/tasks.ts'
 
 export interface AppOptions extends HttpConfig {
@@ -60,10 +61,12 @@ function createRouter(
   const endpoints = [
     ...probeEndpoints(environment, () => readiness.check()),
     ...accountEndpoints(apiPrefix, accounts),
+    taskBatchEndpoint(apiPrefix, tasks),
     ...taskEndpoints(apiPrefix, tasks, rootPath),
   ]
   const about = { title: projectName, version, loginPath: `${apiPrefix}/auth/login` }
   const router = new Router({ strict: true, sensitive: true })
+  refuseShadowed(router, endpoints)
   for (const each of [...endpoints, openApiEndpoint(about, endpoints)]) mount(router, each, accounts, limits)
   mountDocs(router, projectName)
   return router

@@ -50,13 +50,13 @@ export class Counter {
     return countOf(await this.#inWindow(key, () => this.#limiter.penalty(key)))
   }
 
-  /** Adds a point unless the quota is used up. */
-  async consume(key: string): Promise<Count & { readonly exceeded: boolean }> {
+  /** Adds points unless the quota is used up. */
+  async consume(key: string, points = 1): Promise<Count & { readonly exceeded: boolean }> {
     let exceeded = false
     const count = await this.#inWindow(key, async () => {
       exceeded = false
       try {
-        return await this.#limiter.consume(key)
+        return await this.#limiter.consume(key, points)
       } catch (refusal) {
         if (!(refusal instanceof RateLimiterRes)) throw refusal
         exceeded = true

@@ -21,8 +21,8 @@ export function rateLimiter(quota: Quota, shared?: SharedCounts) {
   const attempt = attempts((client) => new Counter(quota, client), shared)
   return {
     quota,
-    async count(key: string) {
-      const { exceeded, points, reset } = await attempt()((counter) => counter.consume(key))
+    async count(key: string, requests = 1) {
+      const { exceeded, points, reset } = await attempt()((counter) => counter.consume(key, requests))
       return { exceeded, remaining: exceeded ? 0 : quota.allowed - points, reset: seconds(reset) }
     },
   }

@@ -166,7 +166,7 @@ const problemSchema = {
     },
     errors: {
       type: 'array',
-      description: 'The violations in the request, at most 20; only with status 422.',
+      description: 'The violations in the request, at most 20, with status 422; the operation of a batch that failed.',
       maxItems: MAX_ERRORS,
       items: {
         type: 'object',
@@ -370,9 +370,21 @@ function withoutReadOnly(schema: object): object {
 }
 
 /** Moves each titled schema to the components and replaces it with a reference. */
-function extractComponents({ title, items, ...rest }: JsonSchema, components: Components): JsonSchema {
-  const schema = items ? { ...rest, items: extractComponents(items, components) } : rest
+function extractComponents({ title, ...rest }: JsonSchema, components: Components): JsonSchema {
+  const extract = (part: JsonSchema) => extractComponents(part, components)
+  const { items, properties, anyOf, oneOf } = rest
+  const schema = {
+    ...rest,
+    ...(items && { items: extract(items) }),
+    ...(properties && { properties: mapValues(properties, extract) }),
+    ...(anyOf && { anyOf: anyOf.map(extract) }),
+    ...(oneOf && { oneOf: oneOf.map(extract) }),
+  }
   if (title === undefined) return schema
   components.schemas[title] = schema
   return { $ref: `#/components/schemas/${title}` }
+}
+
+function mapValues<From, To>(object: Readonly<Record<string, From>>, map: (value: From) => To): Record<string, To> {
+  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, map(value)]))
 }

@@ -48,7 +48,9 @@ export interface Endpoint<
   /** Headers by lower-case name; others are ignored. */
   readonly headers?: ObjectSchema<Headers>
   readonly body?: { readonly types: readonly BodyType[]; readonly schema: ObjectSchema<Body> }
-  /** Successful responses by status. `handle` does not compile if it returns any other reply. */
+  /** How many requests a valid one counts as; 1 by default. */
+  countOf?(body: Body): number
+  /** By status. `handle` does not compile when it returns any other reply. */
   readonly responses: Declared
   /** Errors in addition to those that follow from access, limit, parameters and body. */
   readonly errors: readonly ProblemCode[]

@@ -3,6 +3,7 @@ import type { ManageAccounts } from '../../../domain/accounts/manage-accounts.ts
 import { type Endpoint, limitOf } from './endpoint.ts'
 import { type RoutedContext, requestParser } from './input.ts'
 import { type Limits, limitBy } from './limits.ts'
+import { HttpError } from './problems.ts'
 import { send } from './reply.ts'
 
 /** Serves an endpoint. Everything that does not depend on the request is computed here, at start-up. */
@@ -16,10 +17,33 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
   const serve = async (ctx: RoutedContext) => {
     ctx.state.route = path
     const caller = await access.authorize(ctx, accounts)
-    if (limit) await limit(ctx, access.limitKey(caller))
-    send(ctx, responses, await endpoint.handle({ caller, ...(await parseRequest(ctx)) }))
+    if (limit) await limit(ctx, access.limitKey(caller), 1)
+    const request = await parseRequest(ctx)
+    const others = (endpoint.countOf?.(request.body) ?? 1) - 1
+    if (limit && others > 0) await limit(ctx, access.limitKey(caller), others)
+    send(ctx, responses, await endpoint.handle({ caller, ...request }))
   }
   router.register(koaPath(path), [endpoint.method], serve)
 }
+
+/**
+ * Refuses the methods that a path without parameters does not have, but a template that it matches does: `/tasks/{id}` for
+ * `/tasks/batch`. To be called before those endpoints are mounted.
+ */
+export function refuseShadowed(router: Router, endpoints: readonly Endpoint[]): void {
+  for (const [path, own] of Map.groupBy(endpoints, (endpoint) => endpoint.path)) {
+    const methods: readonly string[] = own.map(({ method }) => method)
+    const others = endpoints.filter((endpoint) => isTemplateOf(endpoint.path, path)).map(({ method }) => method)
+    const Allow = methods.flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : method)).join(', ')
+    const refused = others.filter((method) => !methods.includes(method))
+    if (refused.length === 0) continue
+    router.register(path, refused, () => {
+      throw new HttpError('method_not_allowed', { Allow })
+    })
+  }
+}
+
+const isTemplateOf = (template: string, path: string) =>
+  template !== path && new RegExp(`^${template.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path)
 
 const koaPath = (path: string) => path.replaceAll(/\{(\w+)\}/g, ':$1')

@@ -133,20 +133,25 @@ export function toProblem(error: unknown, instance: string): { readonly problem:
       detail: known.message,
       instance,
       code: known.code,
-      ...(known instanceof InvalidInput && { errors: inputErrors(known) }),
+      ...(known instanceof DomainError && errorsOf(known)),
     },
     headers: {
       ...headersOf[known.code],
       ...(known instanceof HttpError && known.headers),
-      ...(known instanceof RevisionMismatch && { ETag: strongTag(known.revision) }),
+      ...(known instanceof RevisionMismatch && known.operation === undefined && { ETag: strongTag(known.revision) }),
       ...(known instanceof TooManyRequests && { 'Retry-After': String(known.retryAfter) }),
     },
   }
 }
 
-function inputErrors(error: InvalidInput): readonly InputError[] {
-  if (error instanceof InvalidRequest) return error.errors
-  return error.violations.map(({ member, code, detail }) => ({ pointer: `/${member}`, code, detail }))
+function errorsOf(error: DomainError): Pick<Problem, 'errors'> {
+  const { operation, code, message: detail } = error
+  const place = operation === undefined ? '' : `/operations/${operation}`
+  if (error instanceof InvalidRequest) return { errors: error.errors }
+  if (error instanceof InvalidInput) {
+    return { errors: error.violations.map(({ member, ...rule }) => ({ pointer: `${place}/${member}`, ...rule })) }
+  }
+  return operation === undefined ? {} : { errors: [{ pointer: place, code, detail }] }
 }
 
 function mapValues<Key extends string, From, To>(

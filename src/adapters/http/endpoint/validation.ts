@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import type { RuleViolation } from '../../../domain/errors.ts'
-import { type Rule, wholeNumber } from '../../../domain/rules.ts'
+import { type Rule, type TextLimits, wholeNumber } from '../../../domain/rules.ts'
 import { type InputError, InvalidRequest, MAX_ERRORS } from './problems.ts'
 
 /** A schema that yields `Output`. */
@@ -17,6 +17,8 @@ export interface JsonSchema {
   readonly required?: readonly string[]
   readonly properties?: Readonly<Record<string, JsonSchema>>
   readonly items?: JsonSchema
+  readonly anyOf?: readonly JsonSchema[]
+  readonly oneOf?: readonly JsonSchema[]
   readonly [keyword: string]: unknown
 }
 
@@ -41,6 +43,43 @@ export const ruleSchema = <Value>(
       return NEVER
     }),
   )
+
+/** Refuses an input before its schema reads it. */
+const guarded = <Guarded extends v.GenericSchema>(rule: Rule, schema: Guarded): Guarded => {
+  const guard = ruled(rule, {})
+  return {
+    ...schema,
+    '~run'(dataset, config) {
+      const { issues } = guard['~run']({ value: dataset.value }, config)
+      return issues ? { ...dataset, typed: false, issues } : schema['~run'](dataset, config)
+    },
+  }
+}
+
+/** valibot takes an array for an object. */
+const isObject: Rule = (value) =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? undefined
+    : { code: 'not_an_object', detail: 'must be a JSON object' }
+
+/** A JSON array. Its elements are not read unless their number is within the limits, both inclusive. */
+export const listOf = <Item extends v.GenericSchema>(
+  item: Item,
+  { min, max }: TextLimits,
+  jsonSchema: JsonSchema = {},
+) =>
+  v.pipe(
+    guarded((value) => {
+      if (!Array.isArray(value)) return { code: 'not_a_list', detail: 'must be a list' }
+      if (value.length >= min && value.length <= max) return undefined
+      return { code: 'out_of_range', detail: `must have ${min} to ${max} elements` }
+    }, v.array(item)),
+    v.metadata({ minItems: min, maxItems: max, ...jsonSchema }),
+  )
+
+/** A JSON object that is one of several kinds, which a member tells apart. */
+export const oneOfKinds = <const Key extends string, Kinds extends v.VariantOptions<Key>>(key: Key, kinds: Kinds) =>
+  guarded(isObject, v.variant(key, kinds))
 
 /** A whole number in a path, query or header, without sign, leading zeros or exponent; both limits are inclusive. */
 export const numeral = (minimum: number, maximum: number, jsonSchema: JsonSchema = {}) =>
@@ -77,7 +116,10 @@ export const bodyOf = <Members extends v.ObjectEntries>(
 ) => {
   const names = Object.keys(members)
   return v.pipe(
-    v.strictObject({ ...members, ...Object.fromEntries(readOnlyMembers.map((name) => [name, readOnly])) }),
+    guarded(
+      isObject,
+      v.strictObject({ ...members, ...Object.fromEntries(readOnlyMembers.map((name) => [name, readOnly])) }),
+    ),
     v.metadata({ title }),
     v.transform((body) => {
       const writable = Object.entries(body).filter(([name]) => names.includes(name))
@@ -101,13 +143,13 @@ export function listNames({ entries }: ObjectSchema): ReadonlySet<string> {
 const MAX_NAME = 100
 const shortened = (name: string) => (name.length > MAX_NAME ? `${name.slice(0, MAX_NAME)}…` : name)
 
+const token = (key: string | number) => `/${shortened(String(key)).replaceAll('~', '~0').replaceAll('/', '~1')}`
+
 /** The place of a violation: a JSON Pointer into the body (RFC 6901), or the name of a parameter or header. */
 const places = {
-  body: (name: string | undefined) => ({
-    pointer: name === undefined ? '' : `/${shortened(name).replaceAll('~', '~0').replaceAll('/', '~1')}`,
-  }),
-  parameters: (name = '') => ({ parameter: shortened(name) }),
-  headers: (name = '') => ({ header: name }),
+  body: (...path: readonly (string | number)[]) => ({ pointer: path.map(token).join('') }),
+  parameters: (name: string | number = '') => ({ parameter: shortened(String(name)) }),
+  headers: (name: string | number = '') => ({ header: String(name) }),
 }
 export type Part = keyof typeof places
 
@@ -118,7 +160,7 @@ export interface Input<Value = unknown> {
 }
 
 export function validate<Output>(schema: Schema<Output>, { value, violations }: Input, part: Part): Input<Output> {
-  const result = v.safeParse(schema, Array.isArray(value) ? undefined : value) // valibot accepts an array as an object
+  const result = v.safeParse(schema, value)
   if (result.success) return { value: result.output, violations }
   return {
     value: result.output as Output,
@@ -155,7 +197,7 @@ export function readUnique(
   const parameters = readParameters(text)
   if (!parameters) {
     const detail = `must have at most ${MAX_PARAMETERS} parameters`
-    throw new InvalidRequest([{ ...places[part](undefined), code: 'too_many', detail }])
+    throw new InvalidRequest([{ ...places[part](), code: 'too_many', detail }])
   }
   const values = new Map<string, string | string[]>()
   const repeated = new Set<string>()
@@ -173,16 +215,20 @@ export function readUnique(
 
 /** valibot's messages echo the input, so the service writes its own. */
 function toInputError(issue: v.BaseIssue<unknown>, part: Part): InputError {
-  const name = issue.path?.[0]?.key as string | undefined
-  return { ...places[part](name), ...ruleViolation(issue, part) }
+  const path = (issue.path ?? []).map(({ key }) => key as string | number)
+  return { ...places[part](...path), ...ruleViolation(issue, part) }
 }
 
-function ruleViolation({ type, path, expected, message }: v.BaseIssue<unknown>, part: Part): RuleViolation {
+function ruleViolation({ type, input, expected, message }: v.BaseIssue<unknown>, part: Part): RuleViolation {
   if (type === 'raw_transform') return { code: expected ?? '', detail: message }
   if (type === 'check') return { code: 'conflicting', detail: message }
-  if (path === undefined) return { code: 'not_an_object', detail: 'must be a JSON object' }
   if (expected === 'never') {
     return { code: 'unknown', detail: part === 'body' ? 'is not a member of this body' : 'is not a parameter here' }
   }
+  if (type === 'variant' && input !== undefined)
+    return {
+      code: 'unknown_value',
+      detail: `must be one of ${expected?.replaceAll(/[()"]/g, '').replaceAll(' |', ',')}`,
+    }
   return { code: 'required', detail: 'is required' }
 }

@@ -29,7 +29,23 @@ type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}
 /** Requires a member for every field that an owner sets, so that a new field cannot be forgotten. */
 type Members = v.ObjectEntries & { readonly [Field in keyof TaskFields as SnakeCase<Field>]: v.GenericSchema }
 
-const taskSchema = v.pipe(
+/** The task of every example. */
+export const TASK_EXAMPLE = {
+  id: 1,
+  title: 'Ship the release',
+  description: null,
+  completed: false,
+  completed_at: null,
+  due: '2026-02-02',
+  priority: 'high',
+  tags: ['release', 'work'],
+  owner_id: 1,
+  created_at: '2026-01-31T09:30:00.000Z',
+  updated_at: '2026-01-31T09:30:00.000Z',
+  revision: 1,
+} as const
+
+export const taskSchema = v.pipe(
   v.object({
     id: v.pipe(v.number(), v.integer()),
     title: v.string(),
@@ -44,25 +60,7 @@ const taskSchema = v.pipe(
     updated_at: timestamp,
     revision: v.pipe(v.number(), v.integer()),
   } satisfies Members),
-  v.metadata({
-    title: 'Task',
-    examples: [
-      {
-        id: 1,
-        title: 'Ship the release',
-        description: null,
-        completed: false,
-        completed_at: null,
-        due: '2026-02-02',
-        priority: 'high',
-        tags: ['release', 'work'],
-        owner_id: 1,
-        created_at: '2026-01-31T09:30:00.000Z',
-        updated_at: '2026-01-31T09:30:00.000Z',
-        revision: 1,
-      },
-    ],
-  }),
+  v.metadata({ title: 'Task', examples: [TASK_EXAMPLE] }),
 )
 
 /** The parts of the answer that a new release may add to. */
@@ -71,7 +69,7 @@ const TASK_MEMBERS = Object.keys(taskSchema.entries)
 /** A task as the API answers it. */
 export type TaskBody = v.InferOutput<typeof taskSchema>
 
-function present(task: Task): TaskBody {
+export function present(task: Task): TaskBody {
   const { id, title, description, completed, due, priority, ownerId, revision, ...state } = task.snapshot()
   return {
     id,
@@ -127,8 +125,8 @@ const optionalMembers = {
   priority: v.exactOptional(priority),
   tags: v.exactOptional(tags),
 }
-const newTask = bodyOf('NewTask', readOnlyMembers, { title, ...optionalMembers } satisfies Members)
-const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
+export const newTask = bodyOf('NewTask', readOnlyMembers, { title, ...optionalMembers } satisfies Members)
+export const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
   title: v.exactOptional(title),
   ...optionalMembers,
 } satisfies Members)
