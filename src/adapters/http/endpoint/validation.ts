@@ -46,7 +46,7 @@ export const ruleSchema = <Value>(
 
 /** Refuses an input before its schema reads it. */
 const guarded = <Guarded extends v.GenericSchema>(rule: Rule, schema: Guarded): Guarded => {
-  const guard = ruled(rule, {})
+  const guard = ruleSchema(rule, {})
   return {
     ...schema,
     '~run'(dataset, config) {
@@ -95,7 +95,7 @@ const FLAGS: ReadonlyMap<unknown, boolean> = new Map([
 
 /** `true` or `false` in a query. */
 export const flag = (rule: Rule, jsonSchema: JsonSchema) =>
-  ruled<boolean>(rule, { type: 'boolean', ...jsonSchema }, (sent) => FLAGS.get(sent) ?? sent)
+  ruleSchema<boolean>(rule, { type: 'boolean', ...jsonSchema }, (sent) => FLAGS.get(sent) ?? sent)
 
 const NUMERAL = /^(?:0|[1-9]\d*)$/
 const MAX_DIGITS = String(Number.MAX_SAFE_INTEGER).length

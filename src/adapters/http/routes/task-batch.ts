@@ -5,12 +5,12 @@ import { MAX_OPERATIONS, type Operation } from '../../../domain/tasks/operation.
 import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
-import { bodyOf, listOf, oneOfKinds, ruled } from '../endpoint/validation.ts'
+import { bodyOf, listOf, oneOfKinds, ruleSchema } from '../endpoint/validation.ts'
 import { newTask, present, TASK_EXAMPLE, taskChanges, taskSchema } from './tasks.ts'
 
-const id = ruled<number>(wholeNumber(1, Number.MAX_SAFE_INTEGER), { type: 'integer', minimum: 1, examples: [1] })
+const id = ruleSchema<number>(wholeNumber(1, Number.MAX_SAFE_INTEGER), { type: 'integer', minimum: 1, examples: [1] })
 const if_revision = v.exactOptional(
-  ruled<number>(wholeNumber(0, Number.MAX_SAFE_INTEGER), {
+  ruleSchema<number>(wholeNumber(0, Number.MAX_SAFE_INTEGER), {
     type: 'integer',
     minimum: 0,
     description: 'The revision that the task must have.',

@@ -20,7 +20,7 @@ import {
 } from '../../../domain/tasks/task-order.ts'
 import { LIMIT, type Position, SKIP, START, type TaskPage, type TaskQuery } from '../../../domain/tasks/task-query.ts'
 import { digest } from '../endpoint/conditional.ts'
-import { flag, numeral, ruled } from '../endpoint/validation.ts'
+import { flag, numeral, ruleSchema } from '../endpoint/validation.ts'
 import { type Cursor, decodeCursor, encodeCursor, positionIn } from './cursor.ts'
 
 /** What a request asks of the list of tasks. */
@@ -32,7 +32,9 @@ export interface ListRequest {
 }
 
 const dueBound = (rule: Rule, description: string) =>
-  v.exactOptional(ruled<string>(rule, { type: 'string', maxLength: MAX_DUE, description, examples: ['2026-02-02'] }))
+  v.exactOptional(
+    ruleSchema<string>(rule, { type: 'string', maxLength: MAX_DUE, description, examples: ['2026-02-02'] }),
+  )
 
 const filterParameters = {
   completed: v.exactOptional(
@@ -42,7 +44,7 @@ const filterParameters = {
     }),
   ),
   priority: v.exactOptional(
-    ruled<Priority>(filterRules.priority, {
+    ruleSchema<Priority>(filterRules.priority, {
       type: 'string',
       enum: PRIORITIES,
       description: 'Only tasks of this priority.',
@@ -50,7 +52,7 @@ const filterParameters = {
     }),
   ),
   tag: v.exactOptional(
-    ruled<readonly string[]>(filterRules.tags, {
+    ruleSchema<readonly string[]>(filterRules.tags, {
       type: 'array',
       items: { type: 'string', minLength: TAG_LIMITS.min },
       maxItems: MAX_TAGS,
@@ -67,7 +69,7 @@ const filterParameters = {
     }),
   ),
   q: v.exactOptional(
-    ruled<string>(filterRules.containing, {
+    ruleSchema<string>(filterRules.containing, {
       type: 'string',
       maxLength: CONTAINING_LIMITS.max,
       description: 'Only tasks with this text in the title or in the description; case makes no difference.',
@@ -75,7 +77,7 @@ const filterParameters = {
     }),
   ),
   view: v.exactOptional(
-    ruled<View>(filterRules.view, {
+    ruleSchema<View>(filterRules.view, {
       type: 'string',
       enum: VIEWS,
       description:
@@ -84,7 +86,7 @@ const filterParameters = {
     }),
   ),
   time_zone: v.exactOptional(
-    ruled<string>(filterRules.timeZone, {
+    ruleSchema<string>(filterRules.timeZone, {
       type: 'string',
       default: 'UTC',
       description: 'IANA name of the time zone in which days begin and end.',
@@ -125,7 +127,7 @@ const formatSort = (sort: Sort) =>
 
 const DEFAULT_SORT = formatSort(NEWEST_FIRST)
 
-const sort = ruled<Sort>(
+const sort = ruleSchema<Sort>(
   sortRule,
   {
     type: 'string',
@@ -137,7 +139,7 @@ const sort = ruled<Sort>(
   (text) => parseSort(String(text)),
 )
 
-const cursor = ruled<Cursor>(
+const cursor = ruleSchema<Cursor>(
   (cursor) => (cursor === undefined ? { code: 'not_a_cursor', detail: 'must be taken from a Link header' } : undefined),
   {
     type: 'string',

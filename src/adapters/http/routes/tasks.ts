@@ -19,7 +19,7 @@ import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
 import { type EntityTags, ifMatch, ifNoneMatch, includesTag, strongTag, weakTag } from '../endpoint/conditional.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
-import { bodyOf, numeral, ruled } from '../endpoint/validation.ts'
+import { bodyOf, numeral, ruleSchema } from '../endpoint/validation.ts'
 import { linkHeader, listParameters, listTag } from './task-list.ts'
 
 type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
