@@ -2,6 +2,7 @@ import 'reflect-metadata'
 import cluster from 'node:cluster'
 import { type DependencyContainer, instanceCachingFactory, container as root } from 'tsyringe'
 import packageJson from '../package.json' with { type: 'json' }
+import { PollingChangeSignal } from './adapters/change-signal/polling-change-signal.ts'
 import { accessLog } from './adapters/http/access-log.ts'
 import { createApp } from './adapters/http/app.ts'
 import { type HealthCheck, Readiness } from './adapters/http/readiness.ts'
@@ -19,7 +20,8 @@ import { ManageAccounts } from './domain/accounts/manage-accounts.ts'
 import type { LoginThrottle, PasswordHasher, TokenService, UserRepository } from './domain/accounts/ports.ts'
 import type { Clock } from './domain/clock.ts'
 import { ManageTasks } from './domain/tasks/manage-tasks.ts'
-import type { TaskRepository } from './domain/tasks/ports.ts'
+import type { ChangeSignal, TaskRepository } from './domain/tasks/ports.ts'
+import { SyncTasks } from './domain/tasks/sync-tasks.ts'
 import type { Log } from './log.ts'
 
 export const { version } = packageJson
@@ -27,6 +29,7 @@ export const { version } = packageJson
 /** Every driven port. The specs in `test/contracts` hold each adapter to its port. */
 export interface Ports {
   readonly tasks: TaskRepository
+  readonly changeSignal: ChangeSignal
   readonly users: UserRepository
   readonly passwordHasher: PasswordHasher
   readonly loginThrottle: LoginThrottle
@@ -47,6 +50,7 @@ function compose(adapters: AdapterSet): DependencyContainer {
   const ports = Object.fromEntries(Object.keys(adapters).map((port) => [port, container.resolve(port)])) as Ports
   container.register(ManageAccounts, { useValue: new ManageAccounts(ports) })
   container.register(ManageTasks, { useValue: new ManageTasks(ports) })
+  container.register(SyncTasks, { useValue: new SyncTasks(ports) })
   return container
 }
 
@@ -87,6 +91,7 @@ export async function startService(
     const counts = database.pool && new SharedCounts(database.pool, warnOfLocalCounts, { schema: database.schema })
     const container = compose({
       tasks: () => database.tasks,
+      changeSignal: (container) => new PollingChangeSignal(container.resolve('tasks')),
       users: () => database.users,
       passwordHasher: () => hasher,
       loginThrottle: () => loginThrottle(limits, counts),
@@ -105,8 +110,9 @@ export async function startService(
     }
     const accounts = container.resolve(ManageAccounts)
     const tasks = container.resolve(ManageTasks)
+    const sync = container.resolve(SyncTasks)
     const limiters = requestLimiters(limits, counts)
-    const app = createApp({ ...http, version }, { accounts, tasks, readiness, limits: limiters, observers, log })
+    const app = createApp({ ...http, version }, { accounts, tasks, sync, readiness, limits: limiters, observers, log })
     return await listen(app.callback(), server, {
       whenClosing: () => readiness.stop(),
       atEnd: () => resources.disposeAsync(),

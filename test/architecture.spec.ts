@@ -127,6 +127,10 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       ],
       forbidden: ['../http/problems.ts', '../../config.ts', 'koa', '@mikro-orm/core', 'pg', 'valibot', 'tsyringe'],
     },
+    'src/adapters/change-signal/x.ts': {
+      allowed: ['./polling-change-signal.ts', '../../domain/tasks/ports.ts', 'node:events'],
+      forbidden: ['../http/app.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pg', 'tsyringe'],
+    },
     'src/adapters/rate-limits/x.ts': {
       allowed: ['./rate-limits.ts', '../../domain/accounts/ports.ts', 'node:crypto', 'rate-limiter-flexible'],
       forbidden: ['../http/limits.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pg', 'tsyringe'],

@@ -7,6 +7,40 @@ import type {
 } from '#src/domain/accounts/ports.ts'
 import type { Clock } from '#src/domain/clock.ts'
 import { InvalidToken } from '#src/domain/errors.ts'
+import type { ChangeSignal, ChangeSubscription } from '#src/domain/tasks/ports.ts'
+
+/** Remembers whose changes were announced, and wakes its subscriptions when it is told to. */
+export class FakeChangeSignal implements ChangeSignal {
+  readonly raised: number[] = []
+  readonly subscribed: number[] = []
+  ended = 0
+  #waiting = Promise.withResolvers<() => void>()
+
+  raise(ownerId: number): void {
+    this.raised.push(ownerId)
+  }
+
+  subscribe(ownerId: number): ChangeSubscription {
+    this.subscribed.push(ownerId)
+    return {
+      changed: (signal) =>
+        new Promise((resolve) => {
+          signal.addEventListener('abort', () => resolve(), { once: true })
+          this.#waiting.resolve(resolve)
+        }),
+      [Symbol.dispose]: () => {
+        this.ended++
+      },
+    }
+  }
+
+  /** Resolves when a subscription waits, to the function that wakes it. */
+  async nextWait(): Promise<() => void> {
+    const wake = await this.#waiting.promise
+    this.#waiting = Promise.withResolvers()
+    return wake
+  }
+}
 
 /** Records which hashes it was asked to verify. */
 export class FakePasswordHasher implements PasswordHasher {

@@ -5,7 +5,7 @@ import { ManageTasks } from '#src/domain/tasks/manage-tasks.ts'
 import type { NewTask, TaskChanges } from '#src/domain/tasks/task.ts'
 import type { Position, TaskQuery } from '#src/domain/tasks/task-query.ts'
 import { violations, violationsOf } from '#test/domain/violations.ts'
-import { FakeClock } from './fakes.ts'
+import { FakeChangeSignal, FakeClock } from './fakes.ts'
 import { rejection } from './rejections.ts'
 
 const JANE = 1
@@ -13,11 +13,13 @@ const JOHN = 2
 
 describe('Managing tasks', () => {
   let clock: FakeClock
+  let changeSignal: FakeChangeSignal
   let manage: ManageTasks
 
   beforeEach(() => {
     clock = new FakeClock()
-    manage = new ManageTasks({ tasks: new InMemoryTaskRepository(), clock })
+    changeSignal = new FakeChangeSignal()
+    manage = new ManageTasks({ tasks: new InMemoryTaskRepository(), changeSignal, clock })
   })
 
   const create = async (ownerId: number, fields: unknown = { title: 'Ship' }) =>
@@ -148,6 +150,17 @@ describe('Managing tasks', () => {
     await manage.edit(key, { completed: true }, { match: [2] })
     await manage.remove(key, { match: 'any', noneMatch: [2] })
     expect(await idsOf(JANE)).to.deep.equal([])
+  })
+
+  it('announces each write once it is stored, and none that is refused', async () => {
+    const { id } = await create(JANE)
+    await create(JOHN)
+    await edit(id, { title: 'New' })
+    await manage.batch(JANE, [{ op: 'delete', id }])
+    expect(changeSignal.raised).to.deep.equal([JANE, JOHN, JANE, JANE])
+    await rejection(edit(id, { title: 'Gone' }))
+    await rejection(create(JANE, { title: '' }))
+    expect(changeSignal.raised).to.have.lengthOf(4)
   })
 
   it('removes a task once', async () => {

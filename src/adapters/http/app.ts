@@ -3,6 +3,7 @@ import Koa from 'koa'
 import type { HttpConfig } from '../../config.ts'
 import type { ManageAccounts } from '../../domain/accounts/manage-accounts.ts'
 import type { ManageTasks } from '../../domain/tasks/manage-tasks.ts'
+import type { SyncTasks } from '../../domain/tasks/sync-tasks.ts'
 import type { Log } from '../../log.ts'
 import { openApiEndpoint } from './docs/openapi.ts'
 import { mountDocs } from './docs/pages.ts'
@@ -22,6 +23,7 @@ import type { Readiness } from './readiness.ts'
 import { accountEndpoints } from './routes/accounts.ts'
 import { probeEndpoints } from './routes/probes.ts'
 import { taskBatchEndpoint } from './routes/task-batch.ts'
+import { taskChangesEndpoint } from './routes/task-changes.ts'
 import { taskEndpoints } from './routes/tasks.ts'
 
 export interface AppOptions extends HttpConfig {
@@ -31,6 +33,7 @@ export interface AppOptions extends HttpConfig {
 export interface AppDependencies {
   readonly accounts: ManageAccounts
   readonly tasks: ManageTasks
+  readonly sync: SyncTasks
   readonly readiness: Readiness
   readonly limits: Limits
   readonly observers: readonly RequestObserver[]
@@ -56,12 +59,13 @@ export function createApp(options: AppOptions, dependencies: AppDependencies): K
 
 function createRouter(
   { projectName, version, apiPrefix, rootPath, environment }: AppOptions,
-  { accounts, tasks, readiness, limits }: AppDependencies,
+  { accounts, tasks, sync, readiness, limits }: AppDependencies,
 ): Router {
   const endpoints = [
     ...probeEndpoints(environment, () => readiness.check()),
     ...accountEndpoints(apiPrefix, accounts),
     taskBatchEndpoint(apiPrefix, tasks),
+    taskChangesEndpoint(apiPrefix, sync, readiness.shutdown),
     ...taskEndpoints(apiPrefix, tasks, rootPath),
   ]
   const about = { title: projectName, version, loginPath: `${apiPrefix}/auth/login` }

@@ -11,7 +11,7 @@ export interface HealthCheck {
 export class Readiness {
   readonly #health: HealthCheck
   readonly #deadline: number
-  #stopping = false
+  readonly #shutdown = new AbortController()
 
   /** @param deadline milliseconds for the store to respond */
   constructor(health: HealthCheck, deadline = 2_000) {
@@ -20,11 +20,16 @@ export class Readiness {
   }
 
   get stopping(): boolean {
-    return this.#stopping
+    return this.shutdown.aborted
+  }
+
+  /** Aborts when shutdown begins. */
+  get shutdown(): AbortSignal {
+    return this.#shutdown.signal
   }
 
   stop(): void {
-    this.#stopping = true
+    this.#shutdown.abort()
   }
 
   /**
@@ -32,7 +37,7 @@ export class Readiness {
    * @throws HttpError `store_too_slow` or `shutting_down`
    */
   async check(): Promise<void> {
-    if (this.#stopping) throw new HttpError('shutting_down')
+    if (this.stopping) throw new HttpError('shutting_down')
     const deadline = new AbortController()
     const late = delay(this.#deadline, true, { signal: deadline.signal }).catch(() => false)
     try {

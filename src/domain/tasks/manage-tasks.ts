@@ -1,12 +1,13 @@
 import type { Clock } from '../clock.ts'
 import { checkOperations, eachOperation, idsOf, type Operation, prepareOperation } from './operation.ts'
-import type { TaskKey, TaskRepository } from './ports.ts'
+import type { ChangeSignal, Decide, TaskKey, TaskRepository } from './ports.ts'
 import type { NewTask, Precondition, Task, TaskChanges } from './task.ts'
 import { type Condition, conditionsOf, type TaskFilter } from './task-filter.ts'
 import { pageOf, type TaskPage, type TaskQuery, taskQuery } from './task-query.ts'
 
 interface Needs {
   readonly tasks: TaskRepository
+  readonly changeSignal: ChangeSignal
   readonly clock: Clock
 }
 
@@ -82,17 +83,21 @@ export class ManageTasks {
    * @throws TaskLimitReached
    */
   async batch(ownerId: number, operations: readonly Operation[]): Promise<readonly (Task | undefined)[]> {
-    const { tasks, clock } = this.#ports
     checkOperations(operations)
-    const now = clock.now()
+    const now = this.#ports.clock.now()
     const prepared = eachOperation(operations, (operation) => prepareOperation(operation, ownerId, now))
-    return tasks.write(ownerId, idsOf(operations), (found) => eachOperation(prepared, (decide) => decide(found)))
+    return this.#write(ownerId, operations, (found) => eachOperation(prepared, (decide) => decide(found)))
   }
 
   async #perform(ownerId: number, operation: Operation): Promise<Task | undefined> {
-    const { tasks, clock } = this.#ports
-    const decide = prepareOperation(operation, ownerId, clock.now())
-    const [task] = await tasks.write(ownerId, idsOf([operation]), (found) => [decide(found)])
+    const decide = prepareOperation(operation, ownerId, this.#ports.clock.now())
+    const [task] = await this.#write(ownerId, [operation], (found) => [decide(found)])
     return task
+  }
+
+  async #write(ownerId: number, operations: readonly Operation[], decide: Decide) {
+    const stored = await this.#ports.tasks.write(ownerId, idsOf(operations), decide)
+    this.#ports.changeSignal.raise(ownerId)
+    return stored
   }
 }

@@ -40,6 +40,14 @@ export const signedInUser: Access<UserSnapshot> = {
   limitKey: ({ id }) => String(id),
 }
 
+/** As `signedInUser`, for requests that wait: the signal aborts when the client leaves. */
+export const waitingUser: Access<UserSnapshot & Pick<Requester, 'signal'>> = {
+  ...signedInUser,
+  async authorize(ctx, accounts) {
+    return { ...(await signedInUser.authorize(ctx, accounts)), signal: requesterOf(ctx).signal }
+  },
+}
+
 /** `b64token`, RFC 6750, section 2.1; the scheme is case-insensitive (RFC 9110, section 11.1). */
 const BEARER = /^bearer +([\w\-.~+/]+=*)$/i
 const SCHEME = /^bearer(?: |$)/i

@@ -1,0 +1,115 @@
+import * as v from 'valibot'
+import type { ChangePage, SyncPosition, Tombstone } from '../../../domain/tasks/change-feed.ts'
+import { CHANGES_LIMIT, type SyncTasks } from '../../../domain/tasks/sync-tasks.ts'
+import { waitingUser } from '../endpoint/access.ts'
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
+import { numeral, ruleSchema } from '../endpoint/validation.ts'
+import { present, TASK_EXAMPLE, taskSchema } from './tasks.ts'
+
+/** Most seconds of a long poll: shorter than the time after which proxies give up. */
+const MAX_WAIT = 30
+
+const POSITION = /^([\da-z]{8})-(0|[1-9]\d{0,15})$/i
+
+const EXAMPLE_POSITION: SyncPosition = { epoch: 'k3v9x2qa', revision: 42 }
+
+/** A position as a text that is opaque to clients. */
+export const formatPosition = ({ epoch, revision }: SyncPosition): string => `${epoch}-${revision}`
+
+function parsePosition(text: string): SyncPosition | undefined {
+  const [, epoch = '', digits] = POSITION.exec(text) ?? []
+  const revision = Number(digits)
+  return Number.isSafeInteger(revision) ? { epoch, revision } : undefined
+}
+
+const since = ruleSchema<SyncPosition>(
+  (position) =>
+    position === undefined ? { code: 'not_a_position', detail: 'must be a next_since of this API' } : undefined,
+  {
+    type: 'string',
+    description: 'Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks.',
+    examples: [formatPosition(EXAMPLE_POSITION)],
+  },
+  (text) => parsePosition(String(text)),
+)
+
+const parameters = v.strictObject({
+  since: v.exactOptional(since),
+  limit: v.exactOptional(
+    numeral(CHANGES_LIMIT.min, CHANGES_LIMIT.max, {
+      default: CHANGES_LIMIT.default,
+      description: 'Maximum number of tasks and deletions together.',
+      examples: [500],
+    }),
+  ),
+  wait: v.exactOptional(
+    numeral(0, MAX_WAIT, {
+      default: 0,
+      description: 'Seconds to wait for a change if there is none after `since`.',
+      examples: [20],
+    }),
+  ),
+})
+
+const deletion = v.object({
+  id: v.pipe(v.number(), v.integer()),
+  revision: v.pipe(v.number(), v.integer()),
+  deleted_at: timestamp,
+})
+
+const changes = v.pipe(
+  v.object({
+    items: v.array(taskSchema),
+    deleted: v.array(deletion),
+    next_since: v.string(),
+    has_more: v.boolean(),
+  }),
+  v.metadata({
+    title: 'Changes',
+    examples: [
+      {
+        items: [TASK_EXAMPLE],
+        deleted: [{ id: 2, revision: 42, deleted_at: '2026-01-31T09:30:00.000Z' }],
+        next_since: formatPosition(EXAMPLE_POSITION),
+        has_more: false,
+      },
+    ],
+  }),
+)
+
+const presentDeletion = ({ id, revision, deletedAt }: Tombstone) => ({
+  id,
+  revision,
+  deleted_at: toTimestamp(deletedAt),
+})
+
+const presentChanges = ({ items, deleted, next, hasMore }: ChangePage) => ({
+  items: items.map(present),
+  deleted: deleted.map(presentDeletion),
+  next_since: formatPosition(next),
+  has_more: hasMore,
+})
+
+/** @param stopping ends every wait when the service shuts down */
+export function taskChangesEndpoint(prefix: string, sync: SyncTasks, stopping: AbortSignal): Endpoint {
+  return endpoint({
+    method: 'GET',
+    path: `${prefix}/tasks/changes`,
+    operationId: 'syncTasks',
+    tag: 'Tasks',
+    summary: 'Get what has changed since a position',
+    description:
+      'Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`.',
+    access: waitingUser,
+    query: parameters,
+    responses: { 200: { description: 'The changes, and the position after them.', schema: changes } },
+    errors: ['sync_expired'],
+    async handle({ caller, query: { since, limit, wait = 0 } }) {
+      if (since === undefined || wait === 0)
+        return { status: 200, body: presentChanges(await sync.changes(caller.id, since, limit)) }
+      const signal = AbortSignal.any([AbortSignal.timeout(wait * 1_000), caller.signal, stopping])
+      return { status: 200, body: presentChanges(await sync.nextChanges(caller.id, since, { signal }, limit)) }
+    },
+  })
+}

@@ -1,0 +1,106 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { expect } from 'chai'
+import { PollingChangeSignal } from '#src/adapters/change-signal/polling-change-signal.ts'
+import type { ListHead } from '#src/domain/tasks/change-feed.ts'
+import type { ChangeSubscription } from '#src/domain/tasks/ports.ts'
+
+const JANE = 1
+const JOHN = 2
+/** Milliseconds: the poll of one signal never runs in its spec, that of the other all the time. */
+const NEVER = 3_600_000
+const OFTEN = 1
+
+const forever = new AbortController().signal
+
+/** Whether it resolves before all that is due now. */
+const isSettled = (promise: Promise<void>): Promise<boolean> =>
+  Promise.race([promise.then(() => true), new Promise<boolean>((resolve) => setImmediate(resolve, false))])
+
+describe('The change signal', () => {
+  let heads: Map<number, ListHead>
+  let read: number[]
+  let failures: number
+  beforeEach(() => {
+    heads = new Map([JANE, JOHN].map((ownerId) => [ownerId, { epoch: 'a', revision: 1, forgotten: 0 }]))
+    read = []
+    failures = 0
+  })
+
+  const head = async (ownerId: number) => {
+    read.push(ownerId)
+    if (failures-- > 0) throw new Error('The store is away.')
+    return heads.get(ownerId) as ListHead
+  }
+  const signalWith = (interval: number) => new PollingChangeSignal({ head }, interval)
+  /** Waits for the first poll, which wakes every subscription. */
+  const polled = async (subscription: ChangeSubscription) => {
+    await subscription.changed(forever)
+    return subscription
+  }
+
+  it('wakes every subscription to a list when a change of it is raised, and no other', async () => {
+    const signal = signalWith(NEVER)
+    using one = signal.subscribe(JANE)
+    using two = signal.subscribe(JANE)
+    using other = signal.subscribe(JOHN)
+    const waits = [one, two, other].map((subscription) => subscription.changed(forever))
+    signal.raise(JANE)
+    expect(await Promise.all(waits.map(isSettled))).to.deep.equal([true, true, false])
+  })
+
+  it('remembers a change that is raised while a subscription does not wait, once', async () => {
+    const signal = signalWith(NEVER)
+    using subscription = signal.subscribe(JANE)
+    signal.raise(JANE)
+    signal.raise(JANE)
+    await subscription.changed(forever)
+    expect(await isSettled(subscription.changed(forever))).to.equal(false)
+  })
+
+  it('ends a wait when its signal aborts, also before it begins', async () => {
+    const controller = new AbortController()
+    using subscription = signalWith(NEVER).subscribe(JANE)
+    const waiting = subscription.changed(controller.signal)
+    controller.abort()
+    await waiting
+    await subscription.changed(controller.signal)
+  })
+
+  it('finds changes by other instances, and a restored list, by its poll', async () => {
+    using subscription = await polled(signalWith(OFTEN).subscribe(JANE))
+    for (const changed of [{ revision: 2 }, { epoch: 'b' }]) {
+      heads.set(JANE, { ...(heads.get(JANE) as ListHead), ...changed })
+      await subscription.changed(forever)
+    }
+    expect(await isSettled(subscription.changed(forever))).to.equal(false)
+  })
+
+  it('continues after a read that fails', async () => {
+    using subscription = await polled(signalWith(OFTEN).subscribe(JANE))
+    failures = 3
+    heads.set(JANE, { epoch: 'a', revision: 2, forgotten: 0 })
+    await subscription.changed(forever)
+  })
+
+  it('reads each list once a poll, however many subscribe to it, and none without a subscription', async () => {
+    const signal = signalWith(OFTEN)
+    const first = await polled(signal.subscribe(JANE))
+    using second = signal.subscribe(JANE)
+    using other = await polled(signal.subscribe(JOHN))
+    expect(read.slice(read.indexOf(JOHN) - 1)).to.deep.equal([JANE, JOHN])
+    first[Symbol.dispose]()
+    second[Symbol.dispose]()
+    read.length = 0
+    heads.set(JOHN, { epoch: 'a', revision: 2, forgotten: 0 })
+    await other.changed(forever)
+    expect(read).to.include(JOHN).and.not.include(JANE)
+  })
+
+  it('polls again for a list that is subscribed to after all others have ended', async () => {
+    const signal = signalWith(OFTEN)
+    ;(await polled(signal.subscribe(JANE)))[Symbol.dispose]()
+    // Timers of one duration fire in order, so the poll that finds no list is over.
+    await delay(OFTEN)
+    ;(await polled(signal.subscribe(JANE)))[Symbol.dispose]()
+  })
+})
