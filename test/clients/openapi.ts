@@ -124,6 +124,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tasks/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create, update and delete several tasks at once
+         * @description Carries out 1 to 100 operations in one transaction: all of them, or none. `if_revision` is the `If-Match` of one operation. Each operation counts as a request.
+         */
+        post: operations["batchTasks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what has changed since a position
+         * @description Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`.
+         */
+        get: operations["syncTasks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tasks": {
         parameters: {
             query?: never;
@@ -132,8 +172,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List your tasks, newest first
-         * @description Returns one page. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.
+         * List your tasks, newest first unless `sort` says otherwise
+         * @description Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.
          */
         get: operations["listTasks"];
         put?: never;
@@ -171,7 +211,7 @@ export interface paths {
         head?: never;
         /**
          * Update the members that you send
-         * @description JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description`.
+         * @description JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.
          */
         patch: operations["editTask"];
         trace?: never;
@@ -194,8 +234,8 @@ export interface components {
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
-            /** @description The violations in the request, at most 20; only with status 422. */
+            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
+            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
             errors?: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
                 pointer?: string;
@@ -318,28 +358,29 @@ export interface components {
             description?: string | null;
             /** @example true */
             completed?: boolean;
+            /**
+             * @description A date, meaning all day, or an RFC 3339 instant; kept as given.
+             * @example 2026-02-02
+             */
+            due?: string | null;
+            /**
+             * @example high
+             * @enum {string}
+             */
+            priority?: "none" | "low" | "medium" | "high" | "urgent";
+            /**
+             * @description Each has 1 to 50 characters once trimmed. Duplicates are dropped; the order is kept.
+             * @example [
+             *       "release",
+             *       "work"
+             *     ]
+             */
+            tags?: string[];
         };
-        /**
-         * @example {
-         *       "id": 1,
-         *       "title": "Ship the release",
-         *       "description": null,
-         *       "completed": false,
-         *       "owner_id": 1,
-         *       "created_at": "2026-01-31T09:30:00.000Z",
-         *       "updated_at": "2026-01-31T09:30:00.000Z"
-         *     }
-         */
-        Task: {
-            id: number;
-            title: string;
-            description: string | null;
-            completed: boolean;
-            owner_id: number;
-            /** Format: date-time */
-            created_at: string;
-            /** Format: date-time */
-            updated_at: string;
+        CreateOperation: {
+            /** @constant */
+            op: "create";
+            task: components["schemas"]["NewTask"];
         };
         TaskChanges: {
             /**
@@ -351,6 +392,195 @@ export interface components {
             description?: string | null;
             /** @example true */
             completed?: boolean;
+            /**
+             * @description A date, meaning all day, or an RFC 3339 instant; kept as given.
+             * @example 2026-02-02
+             */
+            due?: string | null;
+            /**
+             * @example high
+             * @enum {string}
+             */
+            priority?: "none" | "low" | "medium" | "high" | "urgent";
+            /**
+             * @description Each has 1 to 50 characters once trimmed. Duplicates are dropped; the order is kept.
+             * @example [
+             *       "release",
+             *       "work"
+             *     ]
+             */
+            tags?: string[];
+        };
+        UpdateOperation: {
+            /** @constant */
+            op: "update";
+            /** @example 1 */
+            id: number;
+            /**
+             * @description The revision that the task must have.
+             * @example 1
+             */
+            if_revision?: number;
+            task: components["schemas"]["TaskChanges"];
+        };
+        DeleteOperation: {
+            /** @constant */
+            op: "delete";
+            /** @example 1 */
+            id: number;
+            /**
+             * @description The revision that the task must have.
+             * @example 1
+             */
+            if_revision?: number;
+        };
+        Batch: {
+            /**
+             * @example [
+             *       {
+             *         "op": "create",
+             *         "task": {
+             *           "title": "Ship the release"
+             *         }
+             *       },
+             *       {
+             *         "op": "update",
+             *         "id": 1,
+             *         "if_revision": 1,
+             *         "task": {
+             *           "completed": true
+             *         }
+             *       },
+             *       {
+             *         "op": "delete",
+             *         "id": 2
+             *       }
+             *     ]
+             */
+            operations: (components["schemas"]["CreateOperation"] | components["schemas"]["UpdateOperation"] | components["schemas"]["DeleteOperation"])[];
+        };
+        /**
+         * @example {
+         *       "id": 1,
+         *       "title": "Ship the release",
+         *       "description": null,
+         *       "completed": false,
+         *       "completed_at": null,
+         *       "due": "2026-02-02",
+         *       "priority": "high",
+         *       "tags": [
+         *         "release",
+         *         "work"
+         *       ],
+         *       "owner_id": 1,
+         *       "created_at": "2026-01-31T09:30:00.000Z",
+         *       "updated_at": "2026-01-31T09:30:00.000Z",
+         *       "revision": 1
+         *     }
+         */
+        Task: {
+            id: number;
+            title: string;
+            description: string | null;
+            completed: boolean;
+            completed_at: string | null;
+            due: string | null;
+            /** @enum {string} */
+            priority: "none" | "low" | "medium" | "high" | "urgent";
+            tags: string[];
+            owner_id: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            updated_at: string;
+            revision: number;
+        };
+        /**
+         * @example {
+         *       "results": [
+         *         {
+         *           "id": 1,
+         *           "title": "Ship the release",
+         *           "description": null,
+         *           "completed": false,
+         *           "completed_at": null,
+         *           "due": "2026-02-02",
+         *           "priority": "high",
+         *           "tags": [
+         *             "release",
+         *             "work"
+         *           ],
+         *           "owner_id": 1,
+         *           "created_at": "2026-01-31T09:30:00.000Z",
+         *           "updated_at": "2026-01-31T09:30:00.000Z",
+         *           "revision": 1
+         *         },
+         *         {
+         *           "id": 2,
+         *           "title": "Ship the release",
+         *           "description": null,
+         *           "completed": false,
+         *           "completed_at": null,
+         *           "due": "2026-02-02",
+         *           "priority": "high",
+         *           "tags": [
+         *             "release",
+         *             "work"
+         *           ],
+         *           "owner_id": 1,
+         *           "created_at": "2026-01-31T09:30:00.000Z",
+         *           "updated_at": "2026-01-31T09:30:00.000Z",
+         *           "revision": 1
+         *         },
+         *         null
+         *       ]
+         *     }
+         */
+        BatchResults: {
+            results: (components["schemas"]["Task"] | null)[];
+        };
+        /**
+         * @example {
+         *       "items": [
+         *         {
+         *           "id": 1,
+         *           "title": "Ship the release",
+         *           "description": null,
+         *           "completed": false,
+         *           "completed_at": null,
+         *           "due": "2026-02-02",
+         *           "priority": "high",
+         *           "tags": [
+         *             "release",
+         *             "work"
+         *           ],
+         *           "owner_id": 1,
+         *           "created_at": "2026-01-31T09:30:00.000Z",
+         *           "updated_at": "2026-01-31T09:30:00.000Z",
+         *           "revision": 1
+         *         }
+         *       ],
+         *       "deleted": [
+         *         {
+         *           "id": 2,
+         *           "revision": 42,
+         *           "deleted_at": "2026-01-31T09:30:00.000Z"
+         *         }
+         *       ],
+         *       "next_since": "k3v9x2qa-42",
+         *       "has_more": false
+         *     }
+         */
+        Changes: {
+            items: components["schemas"]["Task"][];
+            deleted: {
+                id: number;
+                revision: number;
+                /** Format: date-time */
+                deleted_at: string;
+            }[];
+            next_since: string;
+            has_more: boolean;
         };
     };
     responses: {
@@ -581,6 +811,43 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Conflict: `task_limit_reached`. */
+        TaskLimitReached: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Precondition Failed: `revision_mismatch`. */
+        RevisionMismatch: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                ETag: components["headers"]["ETag"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Gone: `sync_expired`. */
+        SyncExpired: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
     };
     parameters: never;
     requestBodies: never;
@@ -590,6 +857,11 @@ export interface components {
          * @example 5f8b9a3e-1c2d-4e6f-8a7b-9c0d1e2f3a4b
          */
         "X-Request-Id": string;
+        /**
+         * @description The current revision of the task, in quotes.
+         * @example "42"
+         */
+        ETag: string;
         /**
          * @description How to authenticate (RFC 6750).
          * @example Bearer
@@ -861,17 +1133,216 @@ export interface operations {
             503: components["responses"]["StoreUnavailable"];
         };
     };
+    batchTasks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "operations": [
+                 *         {
+                 *           "op": "create",
+                 *           "task": {
+                 *             "title": "Ship the release"
+                 *           }
+                 *         },
+                 *         {
+                 *           "op": "update",
+                 *           "id": 1,
+                 *           "if_revision": 1,
+                 *           "task": {
+                 *             "completed": true
+                 *           }
+                 *         },
+                 *         {
+                 *           "op": "delete",
+                 *           "id": 2
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["Batch"];
+            };
+        };
+        responses: {
+            /** @description The stored task of each operation, in their order; null for a deletion. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "id": 1,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         },
+                     *         {
+                     *           "id": 2,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         },
+                     *         null
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["BatchResults"];
+                };
+            };
+            400: components["responses"]["MalformedBodyOrMalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            404: components["responses"]["TaskNotFound"];
+            409: components["responses"]["TaskLimitReached"];
+            412: components["responses"]["RevisionMismatch"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    syncTasks: {
+        parameters: {
+            query?: {
+                /** @description Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks. */
+                since?: string;
+                /** @description Maximum number of tasks and deletions together. */
+                limit?: number;
+                /** @description Seconds to wait for a change if there is none after `since`. */
+                wait?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The changes, and the position after them. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": 1,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         }
+                     *       ],
+                     *       "deleted": [
+                     *         {
+                     *           "id": 2,
+                     *           "revision": 42,
+                     *           "deleted_at": "2026-01-31T09:30:00.000Z"
+                     *         }
+                     *       ],
+                     *       "next_since": "k3v9x2qa-42",
+                     *       "has_more": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Changes"];
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            410: components["responses"]["SyncExpired"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
+        };
+    };
     listTasks: {
         parameters: {
             query?: {
-                /** @description Number of newest tasks to skip. */
+                /** @description Only completed tasks (`true`) or open ones (`false`). */
+                completed?: boolean;
+                /** @description Only tasks of this priority. */
+                priority?: "none" | "low" | "medium" | "high" | "urgent";
+                /** @description Only tasks with this tag. Repeat the parameter for tasks that have all of several tags. */
+                tag?: string[];
+                /** @description Only tasks due before this instant, or before this day begins. */
+                due_before?: string;
+                /** @description Only tasks due at this instant or later, or after this day has begun. */
+                due_after?: string;
+                /** @description Only open tasks that were due before now (`true`), or only the others (`false`). */
+                overdue?: boolean;
+                /** @description Only tasks with this text in the title or in the description; case makes no difference. */
+                q?: string;
+                /** @description Only open tasks that are due before tomorrow begins (`today`), or in the seven days from then on (`upcoming`). */
+                view?: "today" | "upcoming";
+                /** @description IANA name of the time zone in which days begin and end. */
+                time_zone?: string;
+                /** @description What to sort by: at most 3 different keys, each with `-` to descend. Null is last in both directions. */
+                sort?: string;
+                /** @description Number of tasks to skip. */
                 skip?: number;
                 /** @description Maximum number of tasks to return. */
                 limit?: number;
-                /** @description Opaque position of a page, taken from a `Link` header. Cannot be combined with `skip`. */
+                /** @description Opaque start of a page, taken from a `Link` header, for the same query. Cannot be combined with `skip`. */
                 cursor?: string;
+                /** @description Whether to count all tasks that match; `X-Total-Count` has their number. */
+                count?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description Only if the current ETag is none of these; `*`: any. */
+                "if-none-match"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -884,10 +1355,20 @@ export interface operations {
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /**
-                     * @description Links to the older page, `rel="next"`, and to the newer one, `rel="prev"`, where they exist (RFC 8288).
-                     * @example </api/v1/tasks?cursor=PDQy&limit=20>; rel="next", </api/v1/tasks?cursor=PjYx&limit=20>; rel="prev"
+                     * @description Weak: the same as long as the answer is. Absent with `overdue`, which changes without a write.
+                     * @example W/"42-X5RbGmOXjxCZmZ1TPU3lXA"
+                     */
+                    ETag?: string;
+                    /**
+                     * @description Links to the next page, `rel="next"`, and to the previous one, `rel="prev"`, where they exist (RFC 8288).
+                     * @example </api/v1/tasks?cursor=WyIiLCJhZnRlciIsNDJd&limit=20>; rel="next", </api/v1/tasks?cursor=WyIiLCJiZWZvcmUiLDYxXQ&limit=20>; rel="prev"
                      */
                     Link?: string;
+                    /**
+                     * @description Number of tasks that match, with `count=true`.
+                     * @example 42
+                     */
+                    "X-Total-Count"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -898,14 +1379,37 @@ export interface operations {
                      *         "title": "Ship the release",
                      *         "description": null,
                      *         "completed": false,
+                     *         "completed_at": null,
+                     *         "due": "2026-02-02",
+                     *         "priority": "high",
+                     *         "tags": [
+                     *           "release",
+                     *           "work"
+                     *         ],
                      *         "owner_id": 1,
                      *         "created_at": "2026-01-31T09:30:00.000Z",
-                     *         "updated_at": "2026-01-31T09:30:00.000Z"
+                     *         "updated_at": "2026-01-31T09:30:00.000Z",
+                     *         "revision": 1
                      *       }
                      *     ]
                      */
                     "application/json": components["schemas"]["Task"][];
                 };
+            };
+            /** @description Not modified: the current ETag is among those of `If-None-Match`. */
+            304: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description Weak: the same as long as the answer is. Absent with `overdue`, which changes without a write.
+                     * @example W/"42-X5RbGmOXjxCZmZ1TPU3lXA"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
@@ -929,7 +1433,13 @@ export interface operations {
                  * @example {
                  *       "title": "Ship the release",
                  *       "description": "Tag it, publish it, tell people.",
-                 *       "completed": true
+                 *       "completed": true,
+                 *       "due": "2026-02-02",
+                 *       "priority": "high",
+                 *       "tags": [
+                 *         "release",
+                 *         "work"
+                 *       ]
                  *     }
                  */
                 "application/json": components["schemas"]["NewTask"];
@@ -942,6 +1452,11 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description The revision of the task, in quotes.
+                     * @example "1"
+                     */
+                    ETag?: string;
                     /**
                      * @description Path of the task.
                      * @example /api/v1/tasks/1
@@ -956,9 +1471,17 @@ export interface operations {
                      *       "title": "Ship the release",
                      *       "description": null,
                      *       "completed": false,
+                     *       "completed_at": null,
+                     *       "due": "2026-02-02",
+                     *       "priority": "high",
+                     *       "tags": [
+                     *         "release",
+                     *         "work"
+                     *       ],
                      *       "owner_id": 1,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
-                     *       "updated_at": "2026-01-31T09:30:00.000Z"
+                     *       "updated_at": "2026-01-31T09:30:00.000Z",
+                     *       "revision": 1
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -966,6 +1489,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedBodyOrMalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            409: components["responses"]["TaskLimitReached"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["InvalidBody"];
@@ -978,7 +1502,10 @@ export interface operations {
     getTask: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Only if the current ETag is none of these; `*`: any. */
+                "if-none-match"?: string;
+            };
             path: {
                 /** @example 1 */
                 id: number;
@@ -993,6 +1520,11 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description The revision of the task, in quotes.
+                     * @example "1"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1002,13 +1534,36 @@ export interface operations {
                      *       "title": "Ship the release",
                      *       "description": null,
                      *       "completed": false,
+                     *       "completed_at": null,
+                     *       "due": "2026-02-02",
+                     *       "priority": "high",
+                     *       "tags": [
+                     *         "release",
+                     *         "work"
+                     *       ],
                      *       "owner_id": 1,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
-                     *       "updated_at": "2026-01-31T09:30:00.000Z"
+                     *       "updated_at": "2026-01-31T09:30:00.000Z",
+                     *       "revision": 1
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
                 };
+            };
+            /** @description Not modified: the current ETag is among those of `If-None-Match`. */
+            304: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description The revision of the task, in quotes.
+                     * @example "1"
+                     */
+                    ETag?: string;
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
@@ -1023,7 +1578,12 @@ export interface operations {
     deleteTask: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Only if the task has one of these ETags; `*`: any. */
+                "if-match"?: string;
+                /** @description Only if the current ETag is none of these; `*`: any. */
+                "if-none-match"?: string;
+            };
             path: {
                 /** @example 1 */
                 id: number;
@@ -1045,6 +1605,7 @@ export interface operations {
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
             404: components["responses"]["TaskNotFound"];
+            412: components["responses"]["RevisionMismatch"];
             422: components["responses"]["InvalidParameter"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
@@ -1055,7 +1616,12 @@ export interface operations {
     editTask: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Only if the task has one of these ETags; `*`: any. */
+                "if-match"?: string;
+                /** @description Only if the current ETag is none of these; `*`: any. */
+                "if-none-match"?: string;
+            };
             path: {
                 /** @example 1 */
                 id: number;
@@ -1068,7 +1634,13 @@ export interface operations {
                  * @example {
                  *       "title": "Ship the release",
                  *       "description": "Tag it, publish it, tell people.",
-                 *       "completed": true
+                 *       "completed": true,
+                 *       "due": "2026-02-02",
+                 *       "priority": "high",
+                 *       "tags": [
+                 *         "release",
+                 *         "work"
+                 *       ]
                  *     }
                  */
                 "application/json": components["schemas"]["TaskChanges"];
@@ -1076,7 +1648,13 @@ export interface operations {
                  * @example {
                  *       "title": "Ship the release",
                  *       "description": "Tag it, publish it, tell people.",
-                 *       "completed": true
+                 *       "completed": true,
+                 *       "due": "2026-02-02",
+                 *       "priority": "high",
+                 *       "tags": [
+                 *         "release",
+                 *         "work"
+                 *       ]
                  *     }
                  */
                 "application/merge-patch+json": components["schemas"]["TaskChanges"];
@@ -1089,6 +1667,11 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description The revision of the task, in quotes.
+                     * @example "1"
+                     */
+                    ETag?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1098,9 +1681,17 @@ export interface operations {
                      *       "title": "Ship the release",
                      *       "description": null,
                      *       "completed": false,
+                     *       "completed_at": null,
+                     *       "due": "2026-02-02",
+                     *       "priority": "high",
+                     *       "tags": [
+                     *         "release",
+                     *         "work"
+                     *       ],
                      *       "owner_id": 1,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
-                     *       "updated_at": "2026-01-31T09:30:00.000Z"
+                     *       "updated_at": "2026-01-31T09:30:00.000Z",
+                     *       "revision": 1
                      *     }
                      */
                     "application/json": components["schemas"]["Task"];
@@ -1109,6 +1700,7 @@ export interface operations {
             400: components["responses"]["MalformedBodyOrMalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
             404: components["responses"]["TaskNotFound"];
+            412: components["responses"]["RevisionMismatch"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["InvalidBody"];
