@@ -247,7 +247,7 @@ export function linkHeader(
 export function listTag(
   { filter, parameters, page }: ListRequest,
   conditions: readonly Condition[],
-  representation: readonly string[],
+  representation: string,
 ): ((revision: number) => string) | undefined {
   if (filter.overdue !== undefined) return undefined
   const query = digest(JSON.stringify([parameters, page, conditions, representation]))

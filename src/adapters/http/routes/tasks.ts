@@ -16,7 +16,15 @@ import {
 } from '../../../domain/tasks/task.ts'
 import { signedInUser } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
-import { type EntityTags, ifMatch, ifNoneMatch, includesTag, strongTag, weakTag } from '../endpoint/conditional.ts'
+import {
+  digest,
+  type EntityTags,
+  ifMatch,
+  ifNoneMatch,
+  includesTag,
+  strongTag,
+  weakTag,
+} from '../endpoint/conditional.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, numeral, ruleSchema } from '../endpoint/validation.ts'
@@ -70,20 +78,20 @@ const TASK_MEMBERS = Object.keys(taskSchema.entries)
 export type TaskBody = v.InferOutput<typeof taskSchema>
 
 export function present(task: Task): TaskBody {
-  const { id, title, description, completed, due, priority, ownerId, revision, ...state } = task.snapshot()
+  const state = task.snapshot()
   return {
-    id,
-    title,
-    description,
-    completed,
+    id: state.id,
+    title: state.title,
+    description: state.description,
+    completed: state.completed,
     completed_at: state.completedAt && toTimestamp(state.completedAt),
-    due,
-    priority,
-    tags: [...state.tags],
-    owner_id: ownerId,
+    due: state.due,
+    priority: state.priority,
+    tags: state.tags as string[],
+    owner_id: state.ownerId,
     created_at: toTimestamp(state.createdAt),
     updated_at: toTimestamp(state.updatedAt),
-    revision,
+    revision: state.revision,
   }
 }
 
@@ -163,7 +171,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
   const collection = `${prefix}/tasks`
   const item = `${collection}/{id}`
   const publicPath = `${rootPath}${collection}`
-  const representation = [publicPath, ...TASK_MEMBERS]
+  const representation = digest([publicPath, ...TASK_MEMBERS].join())
   const { Link: exampleLink = '' } = linkHeader(
     collection,
     { parameters: '', page: { limit: 20, count: false } },
