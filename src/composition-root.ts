@@ -63,7 +63,7 @@ export async function openPersistence(
   { target, pool, maxTasksPerUser }: Omit<DatabaseConfig, 'migrateOnStart'>,
   log?: Log,
 ): Promise<Database> {
-  return target.kind === 'memory' ? inMemoryDatabase(maxTasksPerUser) : openDatabase(target, pool, log)
+  return target.kind === 'memory' ? inMemoryDatabase(maxTasksPerUser) : openDatabase(target, pool, log, maxTasksPerUser)
 }
 
 /**

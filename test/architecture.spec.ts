@@ -78,7 +78,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       ],
     },
     'src/adapters/mikro-orm/repositories/x.ts': {
-      allowed: ['../store.ts', '../records.ts', '../../../domain/tasks/ports.ts', 'kysely'],
+      allowed: ['../store.ts', '../records.ts', '../../../domain/tasks/ports.ts', 'kysely', 'lru-cache'],
       forbidden: [
         ...['../sqlite/sqlite-store.ts', '../postgresql/postgresql-store.ts', '../../../config.ts', 'node:fs'],
         ...['better-sqlite3', 'pg', '@mikro-orm/core', 'tsyringe'],
@@ -111,7 +111,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['../sqlite/sqlite-store.ts', '../repositories/x.ts', 'better-sqlite3', '@mikro-orm/sqlite', 'koa'],
     },
     'src/adapters/mikro-orm/migrations/x.ts': {
-      allowed: ['../options.ts', '@mikro-orm/migrations'],
+      allowed: ['../options.ts', '../../../domain/tasks/task-filter.ts', '@mikro-orm/migrations'],
       forbidden: ['../../http/problems.ts', '../../../config.ts', 'koa', 'bcrypt', 'tsyringe'],
     },
     'src/adapters/in-memory/x.ts': {

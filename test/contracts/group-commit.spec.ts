@@ -3,12 +3,8 @@ import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { Batcher, fulfilled } from '#src/adapters/mikro-orm/group-commit.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
-import {
-  type Job,
-  type Run,
-  readInOneSnapshot,
-  runInOneTransaction,
-} from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
+import type { Run } from '#src/adapters/mikro-orm/sqlite/sqlite-run.ts'
+import { type Job, readInOneSnapshot, runInOneTransaction } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
 import { OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { expectRejection, outcomes } from '#test/contracts/repositories.ts'

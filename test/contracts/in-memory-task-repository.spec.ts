@@ -76,7 +76,9 @@ describe('The in-memory task repository', () => {
 
     it('removes tasks under new revisions, and answers undefined for each', async () => {
       await add('one', 'two', 'three')
-      const removed = await tasks.write(OWNER, [1, 2], (found) => [...found.values()].map((remove) => ({ remove })))
+      const removed = await tasks.write(OWNER, [1, 2], (found) =>
+        [...found.values()].map((remove) => ({ remove, deletedAt: NOW })),
+      )
       expect(removed).to.deep.equal([undefined, undefined])
       expect((await list()).map(({ id }) => id)).to.deep.equal([3])
       expect(await revision()).to.equal(5)
@@ -88,7 +90,7 @@ describe('The in-memory task repository', () => {
       const results = await tasks.write(OWNER, [1, 2], (found) => {
         const [one, two] = [found.get(1), found.get(2)] as [Task, Task]
         two.edit({ title: 'second' }, NOW)
-        return [{ remove: one }, { add: aTaskDraft({ title: 'three' }) }, { save: two }]
+        return [{ remove: one, deletedAt: NOW }, { add: aTaskDraft({ title: 'three' }) }, { save: two }]
       })
       expect(results.map((task) => task?.snapshot().title)).to.deep.equal([undefined, 'three', 'second'])
       expect((await list()).map(({ title, revision }) => [title, revision])).to.deep.equal([
@@ -135,7 +137,10 @@ describe('The in-memory task repository', () => {
       const before = await state()
       expect(await rejection(add('three'))).to.be.instanceOf(TaskLimitReached)
       expect(await state()).to.deep.equal(before)
-      await tasks.write(OWNER, [1], (found) => [{ add: aTaskDraft() }, { remove: found.get(1) as Task }])
+      await tasks.write(OWNER, [1], (found) => [
+        { add: aTaskDraft() },
+        { remove: found.get(1) as Task, deletedAt: NOW },
+      ])
       expect((await list()).map(({ id }) => id)).to.deep.equal([3, 2])
     })
   })
@@ -163,7 +168,9 @@ describe('The in-memory task repository', () => {
         fc.asyncProperty(cases, async ({ drafts, removed, queries }) => {
           tasks = new InMemoryTaskRepository()
           await tasks.write(OWNER, [], () => drafts.map((add: TaskDraft) => ({ add })))
-          await tasks.write(OWNER, [removed], (found) => [...found.values()].map((remove) => ({ remove })))
+          await tasks.write(OWNER, [removed], (found) =>
+            [...found.values()].map((remove) => ({ remove, deletedAt: NOW })),
+          )
           const all = (await tasks.list(OWNER, taskQuery())).tasks.map((task) => task.snapshot())
           for (const query of queries) {
             const { revision: _, ...rows } = await tasks.list(OWNER, query)

@@ -7,9 +7,19 @@ import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
+import { fold } from '#src/domain/tasks/task-filter.ts'
+import { taskQuery } from '#src/domain/tasks/task-query.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
-import { anOwner, MIGRATIONS, postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
+import {
+  anOwner,
+  listTasks,
+  MIGRATIONS,
+  postgresqlTarget,
+  removeTask,
+  storeTask,
+  targetOf,
+} from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
 
 for (const { name, databaseUrl } of [sqlite, postgresql]) {
@@ -56,6 +66,65 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
         .fork()
         .execute('select owner_id, cast(revision as integer) as revision from task_lists')
       expect(lists).to.deep.equal([{ owner_id: 1, revision: 0 }])
+    })
+
+    it('number the tasks of each owner by id, and keep all members of the previous release', async () => {
+      await orm.migrator.up({ to: 'migration-20260301000000-task-lists' })
+      const execute = (sql: string) => orm.em.fork().execute<Record<string, unknown>[]>(sql)
+      const time = (index: number) => (name === 'SQLite' ? `${1_000 * index}` : `to_timestamp(${index})`)
+      const longest = 'ß'.repeat(2_000)
+      await execute(`insert into users (email, hashed_password, created_at) values
+        ('jane@example.com', 'x', ${time(0)}), ('john@example.com', 'x', ${time(0)}), ('new@example.com', 'x', ${time(0)})`)
+      for (let start = 1; start <= 2_500; start += 500) {
+        const rows = Array.from({ length: 500 }, (_, offset) => {
+          const index = start + offset
+          const description = index % 10 === 0 ? `'${longest}'` : 'null'
+          return `('Straße ${index}', ${description}, ${index % 3 === 0}, ${1 + (index % 2)}, ${time(index)}, ${time(index + 1)})`
+        })
+        await execute(
+          `insert into tasks (title, description, completed, owner_id, created_at, updated_at) values ${rows.join()}`,
+        )
+      }
+      await execute('delete from tasks where id in (7, 2500)')
+      await orm.migrator.up()
+
+      const database = await openDatabase(target)
+      const { tasks } = database
+      const one = await listTasks(tasks, 1)
+      expect(one).to.have.lengthOf(1_249)
+      expect(one.at(-1)?.snapshot()).to.deep.equal({
+        ...aTaskDraft({ ownerId: 1, title: 'Straße 2', createdAt: new Date(2_000), updatedAt: new Date(3_000) }),
+        id: 2,
+        revision: 1,
+      })
+      const john = (await listTasks(tasks, 2)).map((task) => task.snapshot()).reverse()
+      expect(john.map(({ revision }) => revision)).to.deep.equal(john.map((_, index) => index + 1))
+      expect(john.filter(({ id, completed }) => completed !== (id % 3 === 0))).to.deep.equal([])
+      expect(john.find(({ id }) => id === 9)).to.deep.include({ completed: true, completedAt: new Date(10_000) })
+      const query = taskQuery({ conditions: [{ name: 'containing', value: fold('straße 11') }], count: true })
+      expect((await tasks.list(2, query)).total).to.equal(56)
+      const described = taskQuery({ conditions: [{ name: 'containing', value: fold(longest) }], count: true })
+      expect((await tasks.list(1, described)).total).to.equal(249)
+
+      const heads = await Promise.all([1, 2, 3].map((ownerId) => tasks.head(ownerId)))
+      expect(heads.map(({ revision }) => revision)).to.deep.equal([1_249, 1_249, 0])
+      expect(new Set(heads.map(({ epoch }) => epoch)).size).to.equal(3)
+      for (const { epoch } of heads) expect(epoch).to.match(/^[0-9a-f]{8}$/)
+      const added = await storeTask(tasks, aTaskDraft({ ownerId: 1 }))
+      expect(added.snapshot()).to.include({ id: 2_501, revision: 1_250 })
+      expect((await tasks.list(1, taskQuery({ count: true }))).total).to.equal(1_250)
+      await database.close()
+    }).timeout(30_000)
+
+    it('keep instances of the previous release from writing tasks', async () => {
+      await orm.migrator.up()
+      const values = name === 'SQLite' ? `0, 0` : 'now(), now()'
+      const writing = orm.em
+        .fork()
+        .execute(
+          `insert into tasks (title, completed, owner_id, created_at, updated_at) values ('x', false, 1, ${values})`,
+        )
+      expect(String(await writing.catch((error: unknown) => error))).to.match(/not.null/i)
     })
 
     it('are checked without creating a table', async () => {
@@ -110,13 +179,13 @@ describe('The tables on PostgreSQL', () => {
       select c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || case when a.attnotnull then ' not null' else '' end as "column"
       from pg_attribute a join pg_class c on c.oid = a.attrelid
-      where c.relname in ('users', 'tasks', 'task_lists') and c.relkind = 'r' and a.attnum > 0
+      where c.relname in ('users', 'tasks', 'task_lists', 'tombstones') and c.relkind = 'r' and a.attnum > 0
       order by c.relname desc, a.attnum`)
     const constraints = await execute(`
       select conname || ' ' || pg_get_constraintdef(oid) as "constraint" from pg_constraint
-      where conrelid in ('users'::regclass, 'tasks'::regclass, 'task_lists'::regclass) and contype <> 'n' order by conname`)
+      where conrelid in ('users'::regclass, 'tasks'::regclass, 'task_lists'::regclass, 'tombstones'::regclass) and contype <> 'n' order by conname`)
     const indexes = await execute(
-      `select indexname from pg_indexes where tablename in ('users', 'tasks', 'task_lists') order by 1`,
+      `select indexname from pg_indexes where tablename in ('users', 'tasks', 'task_lists', 'tombstones') order by 1`,
     )
     await orm.close()
     expect(columns.map(({ column }) => column)).to.include.members([
@@ -124,27 +193,49 @@ describe('The tables on PostgreSQL', () => {
       'users.email character varying(320) not null',
       'users.hashed_password character varying(255) not null',
       'users.created_at timestamp(3) with time zone not null',
-      'tasks.id integer not null',
+      'tasks.id bigint not null',
       'tasks.title character varying(255) not null',
       'tasks.description text',
       'tasks.completed boolean not null',
       'tasks.owner_id integer not null',
       'tasks.created_at timestamp(3) with time zone not null',
       'tasks.updated_at timestamp(3) with time zone not null',
+      'tasks.completed_at timestamp(3) with time zone',
+      'tasks.due character varying(40)',
+      'tasks.due_moment bigint not null',
+      'tasks.due_all_day boolean not null',
+      'tasks.priority smallint not null',
+      'tasks.tags text not null',
+      'tasks.revision bigint not null',
+      'tasks.search text not null',
       'task_lists.owner_id integer not null',
       'task_lists.revision bigint not null',
+      'task_lists.size integer not null',
+      'task_lists.epoch character varying(8) not null',
+      'task_lists.forgotten bigint not null',
+      'tombstones.owner_id integer not null',
+      'tombstones.revision bigint not null',
+      'tombstones.id bigint not null',
+      'tombstones.deleted_at timestamp(3) with time zone not null',
     ])
     expect(constraints.map(({ constraint }) => constraint)).to.include.members([
       'task_lists_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
       'task_lists_pkey PRIMARY KEY (owner_id)',
       'tasks_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
       'tasks_pkey PRIMARY KEY (id)',
+      'tombstones_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
+      'tombstones_pkey PRIMARY KEY (owner_id, revision)',
       'users_pkey PRIMARY KEY (id)',
     ])
     expect(indexes.map(({ indexname }) => indexname)).to.include.members([
       'task_lists_pkey',
+      'tasks_owner_id_completed_due_moment_id_index',
+      'tasks_owner_id_completed_id_index',
+      'tasks_owner_id_due_moment_id_index',
       'tasks_owner_id_id_index',
+      'tasks_owner_id_revision_unique',
       'tasks_pkey',
+      'tombstones_pkey',
       'users_email_unique',
       'users_pkey',
     ])
@@ -173,8 +264,8 @@ describe('The schema on PostgreSQL', () => {
       const database = await openDatabase(ours)
       expect(await database.migrate()).to.deep.equal(applied)
       expect(await database.upToDate()).to.equal(true)
-      const task = (await database.tasks.add(aTaskDraft({ ownerId: await anOwner(database) }))).snapshot()
-      await database.tasks.remove(task)
+      const task = (await storeTask(database.tasks, aTaskDraft({ ownerId: await anOwner(database) }))).snapshot()
+      await removeTask(database.tasks, task)
       await database.close()
     }
     for (const table of ['users', 'mikro_orm_migrations']) expect(await schemasOf(table), table).to.deep.equal(['ours'])

@@ -17,10 +17,7 @@ export function observedStore(store: Store, { sql, close }: DirectAccess) {
     return query
   }
   const observed: Store = {
-    kysely: store.kysely,
-    milliseconds: store.milliseconds,
-    pending: () => store.pending(),
-    writableWith: store.writableWith,
+    ...store,
     read: (query) => store.read(noted(query)),
     transact: (transaction) =>
       store.transact({

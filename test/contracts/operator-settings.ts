@@ -3,7 +3,9 @@ import { expect } from 'chai'
 import type pg from 'pg'
 import type { UserRepository } from '#src/domain/accounts/ports.ts'
 import type { TaskRepository } from '#src/domain/tasks/ports.ts'
+import { placeOf, SORT_FIELDS } from '#src/domain/tasks/task-order.ts'
 import { aTaskDraft, aUserDraft } from '#test/builders.ts'
+import { editTask, listTasks, removeTask, storeTask } from '#test/contracts/repositories.ts'
 
 type Settings = Readonly<Record<string, string>>
 
@@ -68,26 +70,46 @@ export async function expectContract({ tasks, users }: Repositories): Promise<vo
   expect((await users.findByEmail(email))?.snapshot()).to.deep.equal(user)
 
   const ownerId = user.id
-  const taskDraft = aTaskDraft({ ownerId, title: "\\n' ü 😀", description: null, createdAt: EARLY, updatedAt: LATE })
-  const task = (await tasks.add(taskDraft)).snapshot()
-  expect(task).to.deep.equal({ ...taskDraft, id: task.id })
+  const taskDraft = aTaskDraft({
+    ownerId,
+    title: "\\n' ü 😀",
+    description: null,
+    due: '2026-02-01',
+    tags: ['\\', '"'],
+    createdAt: EARLY,
+    updatedAt: LATE,
+  })
+  const task = (await storeTask(tasks, taskDraft)).snapshot()
+  expect(task).to.deep.equal({ ...taskDraft, id: task.id, revision: 1 })
   expect((await tasks.get(task)).snapshot()).to.deep.equal(task)
-  expect((await tasks.list(ownerId, { skip: 0, limit: 9 })).map((each) => each.snapshot())).to.deep.equal([task])
+  expect((await listTasks(tasks, ownerId)).map((each) => each.snapshot())).to.deep.equal([task])
 
   const times = Array.from({ length: 12 }, (_, index) => new Date(LATE.getTime() + 1_000 * index))
-  await Promise.all(times.map((time) => tasks.update(task, (each) => each.edit({ description: String(time) }, time))))
+  await Promise.all(
+    times.map((time) => editTask(tasks, task, (each) => each.edit({ description: String(time) }, time))),
+  )
   expect((await tasks.get(task)).snapshot().updatedAt.getTime()).to.be.at.least(LATE.getTime() + times.length)
-  await tasks.remove(task)
+  for (const field of SORT_FIELDS) {
+    for (const descending of [false, true]) {
+      const place = placeOf((await tasks.get(task)).snapshot(), [{ field, descending }])
+      const query = { sort: [{ field, descending }], position: { after: place } }
+      expect(await listTasks(tasks, ownerId, query)).to.deep.equal([])
+    }
+  }
+  const since = await tasks.head(ownerId)
+  await removeTask(tasks, task, EARLY)
+  const { deleted } = await tasks.changes(ownerId, since, 9)
+  expect(deleted).to.deep.equal([{ id: task.id, revision: since.revision + 1, deletedAt: EARLY }])
 }
 
 /** Expects that concurrent edits of one task through several instances succeed. */
 export async function expectConcurrentEdits(instances: readonly Repositories[]): Promise<void> {
   const [{ tasks, users }] = instances as [Repositories]
-  const ownerId = (await users.add(aUserDraft({ email: `person-${userCount++}@example.com` }))).snapshot().id
-  const task = (await tasks.add(aTaskDraft({ ownerId }))).snapshot()
+  const ownerId = (await users.add(aUserDraft({ email: `person-${people++}@example.com` }))).snapshot().id
+  const task = (await storeTask(tasks, aTaskDraft({ ownerId }))).snapshot()
   const edits = Array.from({ length: 32 }, (_, index) => {
     const { tasks } = instances[index % instances.length] as Repositories
-    return tasks.update(task, (each) => each.edit({ title: `${index}` }, LATE))
+    return editTask(tasks, task, (each) => each.edit({ title: `${index}` }, LATE))
   })
   await Promise.all(edits)
 }

@@ -21,8 +21,18 @@ import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { aTaskDraft, aUserDraft } from '#test/builders.ts'
+import { indexedReads, LIMIT, makeLongList } from '#test/contracts/indexed-reads.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
-import { anOwner, expectRejection, outcomes, postgresqlTarget } from '#test/contracts/repositories.ts'
+import {
+  anOwner,
+  editTask,
+  expectRejection,
+  listTasks,
+  outcomes,
+  postgresqlTarget,
+  removeTask,
+  storeTask,
+} from '#test/contracts/repositories.ts'
 import { startProxy } from '#test/postgresql-proxy.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
@@ -53,6 +63,16 @@ class UnconnectedDialect extends PostgresDialect {
 }
 const unconnected = new Kysely<Tables>({ dialect: new UnconnectedDialect({} as PostgresDialectConfig) })
 
+interface PlanNode {
+  readonly 'Node Type': string
+  readonly 'Relation Name'?: string
+  readonly 'Actual Rows'?: number
+  readonly 'Rows Removed by Filter'?: number
+  readonly Plans?: readonly PlanNode[]
+}
+
+const nodesOf = (plan: PlanNode): readonly PlanNode[] => [plan, ...(plan.Plans ?? []).flatMap(nodesOf)]
+
 describe('The store on PostgreSQL', () => {
   let url: string
   let store: ObservedStore
@@ -78,7 +98,7 @@ describe('The store on PostgreSQL', () => {
     await Promise.all([holder.end(), operator.end(), store.close()])
   })
 
-  const addTask = (overrides = {}) => store.tasks.add(aTaskDraft({ ownerId, ...overrides }))
+  const addTask = (given = {}) => storeTask(store.tasks, aTaskDraft({ ownerId, ...given }))
 
   const isServiceSession = () =>
     `datname = '${new URL(url).pathname.slice(1)}' and application_name = 'task-management-api'`
@@ -138,12 +158,14 @@ describe('The store on PostgreSQL', () => {
     guest.password = 'guest'
     const forbidden = observed(guest.href)
     for (const access of [
-      () => forbidden.tasks.list(ownerId, { skip: 0, limit: 1 }),
-      () => forbidden.tasks.add(aTaskDraft({ ownerId })),
+      () => listTasks(forbidden.tasks, ownerId, { skip: 0, limit: 1 }),
+      () => storeTask(forbidden.tasks, aTaskDraft({ ownerId })),
     ]) {
       const reason = await access().catch((error: unknown) => error)
       expect(reason).to.be.an.instanceOf(StoreUnavailable)
-      expect((reason as Error).cause).to.have.property('message', 'permission denied for table tasks')
+      expect((reason as Error).cause)
+        .to.have.property('message')
+        .that.matches(/^permission denied for table task/)
     }
     await forbidden.close()
     await operator.query(`drop role ${role}`)
@@ -164,28 +186,28 @@ describe('The store on PostgreSQL', () => {
     ])
   })
 
-  it('reads every page and every task from an index, without a sort', async () => {
-    const many = `insert into tasks (title, completed, owner_id, created_at, updated_at)
-      select 'x', false, u.id, now(), now() from users u, generate_series(1, 100)`
-    for (let index = 0; index < 50; index++) await anOwner(store)
-    await store.sql(many)
+  it('reads usual pages of a long list from an index, without a sort and without reading other rows', async () => {
+    const task = await makeLongList(store.tasks, ownerId)
+    for (let index = 0; index < 20; index++) await makeLongList(store.tasks, await anOwner(store))
     await store.sql('analyze')
-    const reads = [
-      () => store.tasks.list(ownerId, { skip: 1, limit: 10 }),
-      () => store.tasks.list(ownerId, { newerThan: 1, skip: 1, limit: 10 }),
-      () => store.tasks.list(ownerId, { olderThan: 2 ** 40, skip: 1, limit: 10 }),
-      () => store.tasks.get({ id: 1, ownerId }),
-    ]
-    for (const read of reads) {
-      await read().catch(() => undefined)
+    await store.sql('set plan_cache_mode = force_generic_plan')
+    for (const [name, read] of Object.entries(indexedReads(store.tasks, task))) {
+      await read()
       const { sql, parameters } = store.ran.at(-1) as { sql: string; parameters: readonly unknown[] }
-      const plan = (await store.sql<Record<string, string>>(`explain ${sql}`, parameters))
-        .map((line) => line['QUERY PLAN'])
-        .join('\n')
-      expect(plan).to.match(/Index Scan (Backward )?using (tasks_owner_id_id_index|tasks_pkey)/)
-      expect(plan).not.to.include('Sort')
+      await store.sql(`prepare planned as ${sql}`)
+      const execute = `explain (analyze, format json) execute planned (${parameters.join()})`
+      const [explained] = await store.sql<{ 'QUERY PLAN': readonly [{ Plan: PlanNode }] }>(execute)
+      await store.sql('deallocate planned')
+      const nodes = nodesOf((explained as { 'QUERY PLAN': readonly [{ Plan: PlanNode }] })['QUERY PLAN'][0].Plan)
+      const kinds = nodes.map((node) => `${node['Node Type']} on ${node['Relation Name']}`)
+      expect(
+        kinds.filter((kind) => /Sort|Seq Scan on t(?:asks|ombstones)|Bitmap/.test(kind)),
+        `${name}: ${kinds}`,
+      ).to.deep.equal([])
+      const looked = nodes.map((node) => (node['Actual Rows'] ?? 0) + (node['Rows Removed by Filter'] ?? 0))
+      expect(Math.max(...looked), name).to.be.at.most(2 * (LIMIT + 1))
     }
-  })
+  }).timeout(60_000)
 
   it('keeps the last 100 parameterised statements prepared', async () => {
     for (let index = 0; index < 300; index++) {
@@ -199,16 +221,16 @@ describe('The store on PostgreSQL', () => {
   it('does not write a task that an update leaves unchanged', async () => {
     const key = (await addTask()).snapshot()
     store.ran.length = 0
-    await store.tasks.update(key, () => undefined)
+    await editTask(store.tasks, key, () => undefined)
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.deep.equal([])
-    await store.tasks.update(key, retitle)
+    await editTask(store.tasks, key, retitle)
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.have.lengthOf(1)
   })
 
   it('completes all requests when the row for which an update waits is unlocked', async () => {
     const [locked, other] = [(await addTask()).snapshot(), (await addTask()).snapshot()]
     await lock(locked.id)
-    const updates = [locked, other].map((key) => store.tasks.update(key, retitle))
+    const updates = [locked, other].map((key) => editTask(store.tasks, key, retitle))
     const read = store.tasks.get(other)
     await untilBlocked(1)
     await holder.query('commit')
@@ -230,15 +252,15 @@ describe('The store on PostgreSQL', () => {
     const { succeeded, reasons } = await outcomes([addTask(), addTask({ title: 'bad' }), addTask()])
     expect(succeeded).to.equal(0)
     for (const reason of reasons) expect(reason).to.have.property('message', 'not that one')
-    expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
+    expect(await listTasks(store.tasks, ownerId, { skip: 0, limit: 9 })).to.deep.equal([])
     await addTask()
-    expect(await store.tasks.list(ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
+    expect(await listTasks(store.tasks, ownerId, { skip: 0, limit: 9 })).to.have.lengthOf(1)
   })
 
   it('rejects with StoreUnavailable if the server cancels a statement, and leaves the task unchanged', async () => {
     const task = (await addTask()).snapshot()
     await lock(task.id)
-    const rejected = expectRejection(store.tasks.update(task, retitle), StoreUnavailable)
+    const rejected = expectRejection(editTask(store.tasks, task, retitle), StoreUnavailable)
     await untilBlocked(1)
     await signal('pg_cancel_backend')
     await rejected
@@ -251,7 +273,7 @@ describe('The store on PostgreSQL', () => {
     for (let round = 0; round < 2; round++) {
       await lock(task.id)
       let settled = false
-      const updates = Array.from({ length: 20 }, () => store.tasks.update(task, retitle))
+      const updates = Array.from({ length: 20 }, () => editTask(store.tasks, task, retitle))
       const waiting = Promise.allSettled(updates).finally(() => {
         settled = true
       })
@@ -266,7 +288,7 @@ describe('The store on PostgreSQL', () => {
       await holder.query('commit')
     }
     expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
-    expect((await store.tasks.update(task, retitle)).snapshot().title).to.equal('new')
+    expect((await editTask(store.tasks, task, retitle)).snapshot().title).to.equal('new')
   })
 
   it('retries the job that the server rolled back to end a deadlock', async () => {
@@ -279,7 +301,7 @@ describe('The store on PostgreSQL', () => {
     await lock(second.id, locker)
     await holder.query("set deadlock_timeout = '1h'")
     await lock(third.id)
-    const removals = Promise.all(tasks.map((task) => fresh.tasks.remove(task)))
+    const removals = Promise.all(tasks.map((task) => removeTask(fresh.tasks, task)))
     await untilBlocked(1, 'locker')
     // A session checks for a deadlock once per wait, so the group must be the last to wait in the cycle.
     const update = holder.query('update tasks set completed = true where id = $1', [first.id])
@@ -323,7 +345,8 @@ describe('The store on PostgreSQL', () => {
   })
 
   /** A task of another user. */
-  const taskOfAnother = async () => (await store.tasks.add(aTaskDraft({ ownerId: await anOwner(store) }))).snapshot()
+  const taskOfAnother = async () =>
+    (await storeTask(store.tasks, aTaskDraft({ ownerId: await anOwner(store) }))).snapshot()
 
   const lockList = async (owner: number) => {
     await holder.query('begin')
@@ -333,7 +356,7 @@ describe('The store on PostgreSQL', () => {
   it('locks lists in the order of their owners, so that instances cannot deadlock', async () => {
     const [first, second, third] = [await taskOfAnother(), await taskOfAnother(), await taskOfAnother()]
     await lockList(third.ownerId)
-    const removals = Promise.all([second, third, first].map((task) => store.tasks.remove(task)))
+    const removals = Promise.all([second, third, first].map((task) => removeTask(store.tasks, task)))
     await untilBlocked(1)
     const unlocked = 'select owner_id from task_lists where owner_id <> $1 for update skip locked'
     expect((await holder.query(unlocked, [ownerId])).rows).to.deep.equal([{ owner_id: third.ownerId }])
@@ -344,13 +367,13 @@ describe('The store on PostgreSQL', () => {
   it('rejects the writes of an owner whose list stays locked, and runs those of other owners', async () => {
     const [held, free, together] = [await taskOfAnother(), await taskOfAnother(), await taskOfAnother()]
     await lockList(held.ownerId)
-    const refusals = Promise.all(Array.from({ length: 8 }, () => expectUnavailable(store.tasks.remove(held))))
-    const removal = store.tasks.remove(together)
+    const refusals = Promise.all(Array.from({ length: 8 }, () => expectUnavailable(removeTask(store.tasks, held))))
+    const removal = removeTask(store.tasks, together)
     await untilBlocked(1)
-    expect((await store.tasks.update(free, retitle)).snapshot().title).to.equal('new')
+    expect((await editTask(store.tasks, free, retitle)).snapshot().title).to.equal('new')
     await Promise.all([removal, refusals])
     await holder.query('commit')
-    await store.tasks.remove(held)
+    await removeTask(store.tasks, held)
   })
 
   it('rejects all additions to a list that stays locked together, and runs the writes behind them', async () => {
@@ -368,13 +391,13 @@ describe('The store on PostgreSQL', () => {
     const owners = await Promise.all(Array.from({ length: 8 }, () => anOwner(store)))
     await holder.query('begin')
     await holder.query('lock table tasks')
-    const { reasons } = await outcomes(owners.map((owner) => pooled.tasks.add(aTaskDraft({ ownerId: owner }))))
+    const { reasons } = await outcomes(owners.map((owner) => storeTask(pooled.tasks, aTaskDraft({ ownerId: owner }))))
     expect(reasons).to.have.lengthOf(8)
     for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
     // One cause is from the first try; all other jobs share the cause of the second.
     expect(new Set(reasons.map((reason) => (reason as Error).cause)).size).to.equal(2)
     await holder.query('commit')
-    await pooled.tasks.add(aTaskDraft({ ownerId }))
+    await storeTask(pooled.tasks, aTaskDraft({ ownerId }))
     await pooled.close()
   })
 
@@ -382,9 +405,8 @@ describe('The store on PostgreSQL', () => {
     const task = (await addTask()).snapshot()
     await openEach(store, task)
     await holder.query('alter table tasks alter column title type text')
-    // There are two connections for reads, and one for writes.
+    // There are two connections for reads.
     for (let turn = 0; turn < 2; turn++) await expectUnavailable(store.tasks.get(task))
-    await expectUnavailable(addTask())
     await openEach(store, task)
     await addTask()
   })
@@ -407,13 +429,13 @@ describe('The store on PostgreSQL', () => {
 
     await proxy.cut()
     for (let index = 0; index < 12; index++) {
-      await expectRejection(proxied.tasks.update(task, retitle), StoreUnavailable)
-      await expectRejection(proxied.tasks.get(task), StoreUnavailable)
-      await expectRejection(proxied.users.findById(ownerId), StoreUnavailable)
+      await expectRejection(editTask(far.tasks, task, retitle), StoreUnavailable)
+      await expectRejection(far.tasks.get(task), StoreUnavailable)
+      await expectRejection(far.users.findById(ownerId), StoreUnavailable)
     }
-    await proxy.restore()
-    expect((await proxied.tasks.update(task, retitle)).snapshot().title).to.equal('new')
-    await proxied.close()
+    await proxy.mend()
+    expect((await editTask(far.tasks, task, retitle)).snapshot().title).to.equal('new')
+    await far.close()
     await proxy.cut()
   })
 
@@ -421,25 +443,25 @@ describe('The store on PostgreSQL', () => {
     const proxy = await startProxy(new URL(url))
     const proxied = observed(proxy.url.href)
     const edited = (await addTask()).snapshot()
-    await proxied.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
+    await storeTask(far.tasks, aTaskDraft({ ownerId, title: 'connected' }))
     const untilStored = async (count: number) => {
       const stored = () => store.sql("select 1 from tasks where title in ('one', 'two', 'alone')")
       for (let asked = 0; (await stored()).length < count; asked++) expect(asked).to.be.below(1_000)
     }
 
-    proxy.dropResponses()
-    const group = ['one', 'two'].map((title) => proxied.tasks.add(aTaskDraft({ ownerId, title })))
+    proxy.swallowAnswers()
+    const group = ['one', 'two'].map((title) => storeTask(far.tasks, aTaskDraft({ ownerId, title })))
     const unknown = Promise.all(group.map((write) => expectRejection(write, OutcomeUnknown)))
     await untilStored(2)
     await proxy.cut()
     await unknown
-    await expectRejection(proxied.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
+    await expectRejection(storeTask(far.tasks, aTaskDraft({ ownerId })), StoreUnavailable)
 
-    await proxy.restore()
-    await proxied.tasks.get(edited)
-    await proxied.tasks.add(aTaskDraft({ ownerId, title: 'connected' }))
-    proxy.dropResponses()
-    const alone = expectRejection(proxied.tasks.add(aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
+    await proxy.mend()
+    await far.tasks.get(edited)
+    await storeTask(far.tasks, aTaskDraft({ ownerId, title: 'connected' }))
+    proxy.swallowAnswers()
+    const alone = expectRejection(storeTask(far.tasks, aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
     await untilStored(3)
     await proxy.cut()
     await alone
@@ -450,8 +472,8 @@ describe('The store on PostgreSQL', () => {
     const proxy = await startProxy(new URL(url))
     const proxied = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
-    const edit = proxied.tasks.update(task, (each) => {
-      proxy.dropResponses()
+    const edit = editTask(far.tasks, task, (each) => {
+      proxy.swallowAnswers()
       retitle(each)
     })
     const unknown = expectRejection(edit, OutcomeUnknown)
@@ -466,7 +488,7 @@ describe('The store on PostgreSQL', () => {
     const proxied = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
     let decided = 0
-    const edit = proxied.tasks.update(task, (each) => {
+    const edit = editTask(far.tasks, task, (each) => {
       // On another connection, the server would commit each statement separately.
       void proxy.cut()
       decided++
@@ -477,9 +499,9 @@ describe('The store on PostgreSQL', () => {
       .that.is.oneOf(UNAVAILABLE)
     expect(decided).to.equal(1)
     expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
-    await proxy.restore()
-    expect((await proxied.tasks.update(task, retitle)).snapshot().title).to.equal('new')
-    await proxied.close()
+    await proxy.mend()
+    expect((await editTask(far.tasks, task, retitle)).snapshot().title).to.equal('new')
+    await far.close()
     await proxy.cut()
   })
 
@@ -489,7 +511,7 @@ describe('The store on PostgreSQL', () => {
     const titles = { stored: [] as string[], refused: [] as string[], unknown: [] as string[] }
     const add = async (title: string) => {
       try {
-        await proxied.tasks.add(aTaskDraft({ ownerId, title }))
+        await storeTask(far.tasks, aTaskDraft({ ownerId, title }))
         titles.stored.push(title)
       } catch (error) {
         titles[error instanceof OutcomeUnknown ? 'unknown' : 'refused'].push(title)
@@ -528,17 +550,17 @@ describe('The store on PostgreSQL', () => {
     const task = (await addTask()).snapshot()
     await openEach(proxied, task)
     const others = [task, await taskOfAnother()]
-    await Promise.all(others.map((each) => proxied.tasks.update(each, retitle)))
+    await Promise.all(others.map((each) => editTask(far.tasks, each, retitle)))
 
     proxy.silence()
-    const answers: Promise<unknown>[] = [expectUnavailable(proxied.tasks.update(task, retitle))]
+    const answers: Promise<unknown>[] = [expectUnavailable(editTask(far.tasks, task, retitle))]
     for (let turn = 0; turn < 10; turn++) {
       answers.push(expectUnavailable(proxied.tasks.get(task)))
       await nextTurn()
     }
     await Promise.all(answers)
-    for (let index = 0; index < 12; index++) await proxied.tasks.update(task, retitle)
-    await proxied.close()
+    for (let index = 0; index < 12; index++) await editTask(far.tasks, task, retitle)
+    await far.close()
     await proxy.cut()
   })
 
@@ -549,7 +571,9 @@ describe('The store on PostgreSQL', () => {
     await store.sql(`create constraint trigger late after insert on tasks deferrable initially deferred
       for each row execute function linger()`)
     const hasty = observed(url, 100)
-    await Promise.all([1, 2].map(() => expectRejection(hasty.tasks.add(aTaskDraft({ ownerId })), OutcomeUnknown)))
+    await Promise.all(
+      [1, 2].map(() => expectRejection(storeTask(hasty.tasks, aTaskDraft({ ownerId })), OutcomeUnknown)),
+    )
     await hasty.close()
   })
 
@@ -595,8 +619,8 @@ describe('The store on PostgreSQL', () => {
   it('rejects writes with StoreUnavailable while the server is read-only, and serves reads', async () => {
     await operator.query(`alter database ${holder.database} set default_transaction_read_only = on`)
     const replica = observed(url)
-    await expectRejection(replica.tasks.add(aTaskDraft({ ownerId })), StoreUnavailable)
-    expect(await replica.tasks.list(ownerId, { skip: 0, limit: 1 })).to.deep.equal([])
+    await expectRejection(storeTask(replica.tasks, aTaskDraft({ ownerId })), StoreUnavailable)
+    expect(await listTasks(replica.tasks, ownerId, { skip: 0, limit: 1 })).to.deep.equal([])
     await replica.close()
   })
 
@@ -812,7 +836,7 @@ describe('Writes on PostgreSQL', () => {
 })
 
 describe('Transactions that read, on PostgreSQL', () => {
-  const LOCK = /^select "owner_id", "revision" from "task_lists"/
+  const LOCK = /^select "owner_id", "revision", "size" from "task_lists"/
 
   /** A store, and the statements that each of its connections sent; `answer` may fail them. */
   function lockingStore(answer: (sql: string) => Promise<unknown> | undefined = () => undefined) {
@@ -822,7 +846,7 @@ describe('Transactions that read, on PostgreSQL', () => {
         texts.push(LOCK.test(sql) ? 'lock' : sql.startsWith('update "task_lists"') ? 'raise' : sql)
         await answer(sql)
         const owners = (LOCK.test(sql) ? parameters[0] : []) as number[]
-        return { rows: owners.map((owner_id) => ({ owner_id, revision: 7 })), command: sql.toUpperCase() }
+        return { rows: owners.map((owner_id) => ({ owner_id, revision: 7, size: 1 })), command: sql.toUpperCase() }
       }
       const connection = { run }
       return { run, pinned: (use: (connection: object) => unknown) => use(connection) } as unknown as SharedConnections
@@ -839,9 +863,10 @@ describe('Transactions that read, on PostgreSQL', () => {
     owner,
     keys: [key],
     reads: { row: statement(`read ${key}`) },
-    decide(_seen, revision = 0) {
+    decide(_seen, list = { revision: 0, size: 0 }) {
       decide()
-      return { writes: [statement(`save ${key}`)], revision: revision + 1, result: () => revision }
+      const { revision, size } = list
+      return { writes: [statement(`save ${key}`)], list: { revision: revision + 1, size }, result: () => revision }
     },
   })
 

@@ -5,7 +5,10 @@ import { openPersistence } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
 import type { PostgresqlTarget } from '#src/database-target.ts'
 import type { UserRepository } from '#src/domain/accounts/ports.ts'
-import type { TaskRepository } from '#src/domain/tasks/ports.ts'
+import { TaskNotFound } from '#src/domain/errors.ts'
+import type { TaskKey, TaskRepository } from '#src/domain/tasks/ports.ts'
+import type { Task, TaskDraft } from '#src/domain/tasks/task.ts'
+import { type TaskQuery, taskQuery } from '#src/domain/tasks/task-query.ts'
 import { aUserDraft } from '#test/builders.ts'
 
 export interface Repositories {
@@ -42,6 +45,40 @@ let userCount = 0
 export async function anOwner({ users }: Pick<Repositories, 'users'>): Promise<number> {
   userCount++
   return (await users.add(aUserDraft({ email: `person-${userCount}@example.com` }))).snapshot().id
+}
+
+type Tasks = Pick<TaskRepository, 'list' | 'write'>
+
+/** One write, as the use cases make it. */
+export async function storeTask(tasks: Tasks, draft: TaskDraft): Promise<Task> {
+  const [task] = await tasks.write(draft.ownerId, [], () => [{ add: draft }])
+  return task as Task
+}
+
+/** @throws TaskNotFound, as the use case does */
+export async function editTask(tasks: Tasks, { id, ownerId }: TaskKey, edit: (task: Task) => void): Promise<Task> {
+  const [edited] = await tasks.write(ownerId, [id], (found) => {
+    const task = foundTask(found, id)
+    edit(task)
+    return [{ save: task }]
+  })
+  return edited as Task
+}
+
+/** @throws TaskNotFound, as the use case does */
+export async function removeTask(tasks: Tasks, { id, ownerId }: TaskKey, deletedAt = new Date(0)): Promise<void> {
+  await tasks.write(ownerId, [id], (found) => [{ remove: foundTask(found, id), deletedAt }])
+}
+
+function foundTask(found: ReadonlyMap<number, Task>, id: number): Task {
+  const task = found.get(id)
+  if (!task) throw new TaskNotFound()
+  return task
+}
+
+/** The newest first, and all of them unless the query says otherwise. */
+export async function listTasks(tasks: Tasks, ownerId: number, query?: Partial<TaskQuery>): Promise<readonly Task[]> {
+  return (await tasks.list(ownerId, { ...taskQuery(), limit: 10_000, ...query })).tasks
 }
 
 export async function expectRejection(

@@ -1,22 +1,29 @@
 import { expect } from 'chai'
-import fc from 'fast-check'
-import { InvalidToken, StoreUnavailable, TaskNotFound } from '#src/domain/errors.ts'
-import type { TaskKey, TaskRange } from '#src/domain/tasks/ports.ts'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import type { PersistentTarget } from '#src/database-target.ts'
+import { InvalidToken, StoreUnavailable, SyncExpired, TaskLimitReached, TaskNotFound } from '#src/domain/errors.ts'
+import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
+import type { TaskKey, TaskWrite } from '#src/domain/tasks/ports.ts'
 import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
+import { taskQuery } from '#src/domain/tasks/task-query.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import {
   anOwner,
+  editTask,
   expectRejection,
+  listTasks,
   openRepositories,
   outcomes,
   type Repositories,
+  removeTask,
+  storeTask,
+  targetOf,
 } from '#test/contracts/repositories.ts'
 
 /** Below the first id, at the limits of four bytes, and the largest safe integer. */
 const UNASSIGNED_IDS = [0, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]
 const NOW = new Date('2026-02-01T12:00:00.000Z')
-const everything = { skip: 0, limit: 1_000 }
 
 const keyOf = (task: Task): TaskKey => ({ id: task.snapshot().id, ownerId: task.snapshot().ownerId })
 const snapshotsOf = (tasks: readonly Task[]): TaskSnapshot[] => tasks.map((task) => task.snapshot())
@@ -39,7 +46,7 @@ for (const { name, databaseUrl } of adapterSets) {
 
     after(() => repositories.close())
 
-    const addTask = (overrides = {}) => tasks.add(aTaskDraft({ ownerId, ...overrides }))
+    const addTask = (overrides = {}) => storeTask(tasks, aTaskDraft({ ownerId, ...overrides }))
 
     async function addTasks(count: number): Promise<Task[]> {
       const added: Task[] = []
@@ -54,11 +61,15 @@ for (const { name, databaseUrl } of adapterSets) {
           title: 'Ship',
           description: 'today',
           completed: true,
+          completedAt: new Date('2026-01-31T09:30:00.789Z'),
+          due: '2026-02-29T24:00:00+25:00',
+          priority: 'urgent',
+          tags: ['b', 'a', '"\\\n\u2028'],
           createdAt: new Date('2026-01-31T09:30:00.123Z'),
           updatedAt: new Date('2026-01-31T09:30:00.456Z'),
         })
-        const added = await tasks.add(draft)
-        expect(added.snapshot()).to.deep.equal({ ...draft, id: added.snapshot().id })
+        const added = await storeTask(tasks, draft)
+        expect(added.snapshot()).to.deep.equal({ ...draft, id: added.snapshot().id, revision: 1 })
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
@@ -92,7 +103,7 @@ for (const { name, databaseUrl } of adapterSets) {
 
       it('assigns a higher id than all earlier ones, including those of other owners', async () => {
         const first = await addTask()
-        const second = await tasks.add(aTaskDraft({ ownerId: await anOwner(repositories) }))
+        const second = await storeTask(tasks, aTaskDraft({ ownerId: await anOwner(repositories) }))
         const third = await addTask()
         expect(second.snapshot().id).to.be.above(first.snapshot().id)
         expect(third.snapshot().id).to.be.above(second.snapshot().id)
@@ -100,14 +111,14 @@ for (const { name, databaseUrl } of adapterSets) {
 
       it('never reuses an id, not even that of the newest task', async () => {
         const removed = await addTask()
-        await tasks.remove(keyOf(removed))
+        await removeTask(tasks, keyOf(removed))
         expect((await addTask()).snapshot().id).to.be.above(removed.snapshot().id)
       })
 
       it('assigns twenty ids to twenty tasks added concurrently', async () => {
         const added = await Promise.all(Array.from({ length: 20 }, () => addTask()))
         expect(new Set(idsOf(added))).to.have.property('size', 20)
-        expect(await tasks.list(ownerId, everything)).to.have.lengthOf(20)
+        expect(await listTasks(tasks, ownerId)).to.have.lengthOf(20)
       })
     })
 
@@ -128,7 +139,7 @@ for (const { name, databaseUrl } of adapterSets) {
         const mine = await tasks.get(key)
         mine.edit({ title: 'changed, and not saved' }, NOW)
         expect((await tasks.get(key)).snapshot().title).to.equal('stored')
-        expect(snapshotsOf(await tasks.list(ownerId, everything)).map(({ title }) => title)).to.deep.equal(['stored'])
+        expect(snapshotsOf(await listTasks(tasks, ownerId)).map(({ title }) => title)).to.deep.equal(['stored'])
       })
     })
 
@@ -136,33 +147,34 @@ for (const { name, databaseUrl } of adapterSets) {
       it('stores and returns the changed task', async () => {
         const added = await addTask()
         const changes = { title: 'New 😀', description: 'more', completed: true }
-        const updated = await tasks.update(keyOf(added), (task) => task.edit(changes, NOW))
-        expect(updated.snapshot()).to.deep.equal({ ...added.snapshot(), ...changes, updatedAt: NOW })
+        const updated = await editTask(tasks, keyOf(added), (task) => task.edit(changes, NOW))
+        const expected = { ...added.snapshot(), ...changes, completedAt: NOW, updatedAt: NOW, revision: 2 }
+        expect(updated.snapshot()).to.deep.equal(expected)
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(updated.snapshot())
       })
 
       it('can remove the description', async () => {
         const key = keyOf(await addTask({ description: 'some' }))
-        await tasks.update(key, (task) => task.edit({ description: null }, NOW))
+        await editTask(tasks, key, (task) => task.edit({ description: null }, NOW))
         expect((await tasks.get(key)).snapshot().description).to.equal(null)
       })
 
       it('leaves the other tasks unchanged', async () => {
         const [first, second] = (await addTasks(2)) as [Task, Task]
-        await tasks.update(keyOf(first), (task) => task.edit({ title: 'changed' }, NOW))
+        await editTask(tasks, keyOf(first), (task) => task.edit({ title: 'changed' }, NOW))
         expect((await tasks.get(keyOf(second))).snapshot()).to.deep.equal(second.snapshot())
       })
 
       it('returns the task unchanged if `change` does nothing', async () => {
         const added = await addTask()
-        const same = await tasks.update(keyOf(added), () => undefined)
+        const same = await editTask(tasks, keyOf(added), () => undefined)
         expect(same.snapshot()).to.deep.equal(added.snapshot())
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
       it('rejects with the error that `change` throws, and leaves the task unchanged', async () => {
         const added = await addTask()
-        const failing = tasks.update(keyOf(added), (task) => {
+        const failing = editTask(tasks, keyOf(added), (task) => {
           task.edit({ title: 'half done' }, NOW)
           throw new RangeError('no')
         })
@@ -173,24 +185,24 @@ for (const { name, databaseUrl } of adapterSets) {
       it('stores concurrent writes although another update fails', async () => {
         const key = keyOf(await addTask())
         const failing = () =>
-          tasks.update(key, () => {
+          editTask(tasks, key, () => {
             throw new RangeError('no')
           })
         const [failed, ...added] = await Promise.allSettled([failing(), addTask(), addTask(), failing(), addTask()])
         expect(failed?.status).to.equal('rejected')
         expect(added.filter(({ status }) => status === 'fulfilled')).to.have.lengthOf(3)
-        expect(await tasks.list(ownerId, everything)).to.have.lengthOf(4)
+        expect(await listTasks(tasks, ownerId)).to.have.lengthOf(4)
       })
 
       it('rejects with TaskNotFound for a missing or another owner’s task, without calling `change`', async () => {
         const added = await addTask()
         const others = [
           ...UNASSIGNED_IDS.map((id) => ({ id, ownerId })),
-          ...[await anOwner(repositories), ...UNASSIGNED_IDS].map((other) => ({ ...keyOf(added), ownerId: other })),
+          { ...keyOf(added), ownerId: await anOwner(repositories) },
         ]
         for (const key of others) {
           await expectRejection(
-            tasks.update(key, () => expect.fail('`change` is called')),
+            editTask(tasks, key, () => expect.fail('`change` is called')),
             TaskNotFound,
           )
         }
@@ -200,8 +212,8 @@ for (const { name, databaseUrl } of adapterSets) {
       it('stores both of two concurrent updates', async () => {
         const key = keyOf(await addTask())
         await Promise.all([
-          tasks.update(key, (task) => task.edit({ title: 'one' }, NOW)),
-          tasks.update(key, (task) => task.edit({ completed: true }, NOW)),
+          editTask(tasks, key, (task) => task.edit({ title: 'one' }, NOW)),
+          editTask(tasks, key, (task) => task.edit({ completed: true }, NOW)),
         ])
         expect((await tasks.get(key)).snapshot()).to.include({ title: 'one', completed: true })
       })
@@ -209,80 +221,200 @@ for (const { name, databaseUrl } of adapterSets) {
       it('passes each of twenty concurrent updates the result of the previous one', async () => {
         const key = keyOf(await addTask({ title: '0' }))
         const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().title) + 1}` }, NOW)
-        await Promise.all(Array.from({ length: 20 }, () => tasks.update(key, increment)))
+        await Promise.all(Array.from({ length: 20 }, () => editTask(tasks, key, increment)))
         expect((await tasks.get(key)).snapshot().title).to.equal('20')
       })
     })
 
     describe('listing tasks', () => {
       it('returns an empty array for an owner without tasks', async () => {
-        for (const id of [ownerId, ...UNASSIGNED_IDS]) expect(await tasks.list(id, everything)).to.deep.equal([])
+        for (const id of [ownerId, ...UNASSIGNED_IDS]) expect(await listTasks(tasks, id)).to.deep.equal([])
       })
 
       it('returns complete tasks of that owner only, newest first', async () => {
         const other = await anOwner(repositories)
         const added = [await addTask()]
-        await tasks.add(aTaskDraft({ ownerId: other }))
+        await storeTask(tasks, aTaskDraft({ ownerId: other }))
         added.unshift(await addTask({ createdAt: new Date(0) }))
-        expect(snapshotsOf(await tasks.list(ownerId, everything))).to.deep.equal(snapshotsOf(added))
+        expect(snapshotsOf(await listTasks(tasks, ownerId))).to.deep.equal(snapshotsOf(added))
+      })
+    })
+
+    describe('writing several tasks at once', () => {
+      const idOf = (task: Task | undefined) => (task as Task).snapshot().id
+      const write = (...writes: readonly TaskWrite[]) => tasks.write(ownerId, [], () => writes)
+      const draft = (title: string) => ({ add: aTaskDraft({ ownerId, title }) })
+      const state = async () => ({
+        tasks: snapshotsOf(await listTasks(tasks, ownerId)),
+        head: await tasks.head(ownerId),
+        total: (await tasks.list(ownerId, taskQuery({ count: true }))).total,
       })
 
-      it('returns the same range as a plain array (property-based)', async () => {
+      it('gives each a revision of its own, in the order of the writes', async () => {
+        const added = await write(draft('one'), draft('two'), draft('three'))
+        const [one, two, three] = added.map(idOf) as [number, number, number]
+        expect(two).to.be.above(one)
+        const results = await tasks.write(ownerId, [one, two, three], (found) => {
+          const [first, second, third] = [one, two, three].map((id) => found.get(id)) as [Task, Task, Task]
+          second.edit({ title: 'second' }, NOW)
+          third.edit({ completed: true }, NOW)
+          return [{ save: third }, { remove: first, deletedAt: NOW }, draft('four'), { save: second }]
+        })
+        expect(results.map((task) => task?.snapshot().title)).to.deep.equal(['three', undefined, 'four', 'second'])
+        const { tasks: stored, head, total } = await state()
+        expect(stored.map(({ title, revision }) => [title, revision])).to.deep.equal([
+          ['four', 6],
+          ['three', 4],
+          ['second', 7],
+        ])
+        expect(stored).to.have.deep.members(results.flatMap((task) => (task ? [task.snapshot()] : [])))
+        expect(head.revision).to.equal(7)
+        expect(total).to.equal(3)
+      })
+
+      it('shows the decision the tasks with these ids, without those that the owner does not have', async () => {
+        const other = await storeTask(tasks, aTaskDraft({ ownerId: await anOwner(repositories) }))
+        const [one, two] = (await write(draft('one'), draft('two'), draft('three'))).map(idOf) as [number, number]
+        let seen: unknown
+        await tasks.write(ownerId, [two, keyOf(other).id, one, ...UNASSIGNED_IDS, one], (found) => {
+          seen = [...found].map(([id, task]) => [id, task.snapshot().title]).sort()
+          return []
+        })
+        expect(seen).to.deep.equal([
+          [one, 'one'],
+          [two, 'two'],
+        ])
+      })
+
+      it('raises no revision for tasks that did not change', async () => {
+        const [added] = await write(draft('one'), draft('two'))
+        const before = await state()
+        const [saved] = await tasks.write(ownerId, [idOf(added)], (found) => [{ save: found.get(idOf(added)) as Task }])
+        expect(saved?.snapshot()).to.deep.equal(added?.snapshot())
+        expect(await state()).to.deep.equal(before)
+      })
+
+      it('stores nothing when the decision throws', async () => {
+        const ids = (await write(draft('one'), draft('two'))).map(idOf)
+        const before = await state()
+        const failing = tasks.write(ownerId, ids, (found) => {
+          for (const task of found.values()) task.edit({ title: 'half done' }, NOW)
+          throw new RangeError('no')
+        })
+        await expectRejection(failing, RangeError)
+        expect(await state()).to.deep.equal(before)
+      })
+
+      it('counts the revisions of each owner apart, from 0', async () => {
         const other = await anOwner(repositories)
-        const added: Task[] = []
-        for (const title of ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']) {
-          added.unshift(await addTask({ title }))
-          await tasks.add(aTaskDraft({ ownerId: other }))
+        expect((await tasks.head(ownerId)).revision).to.equal(0)
+        await write(draft('one'), draft('two'))
+        const task = await storeTask(tasks, aTaskDraft({ ownerId: other }))
+        expect(task.snapshot()).to.include({ ownerId: other, revision: 1 })
+        expect([await tasks.head(ownerId), await tasks.head(other)].map(({ revision }) => revision)).to.deep.equal([
+          2, 1,
+        ])
+      })
+    })
+
+    describe('reading changes', () => {
+      const START = undefined
+
+      it('returns tasks and deletions by ascending revision, page by page', async () => {
+        const [first, second] = (await addTasks(4)) as [Task, Task]
+        const start = await tasks.changes(ownerId, START, 9)
+        expect(snapshotsOf(start.items).map(({ revision }) => revision)).to.deep.equal([1, 2, 3, 4])
+        expect(start).to.deep.include({ deleted: [], hasMore: false, next: { ...start.next, revision: 4 } })
+
+        await removeTask(tasks, keyOf(first), NOW)
+        await editTask(tasks, keyOf(second), (task) => task.edit({ title: 'edited' }, NOW))
+        const added = await addTask()
+        const one = await tasks.changes(ownerId, start.next, 2)
+        expect(one.deleted).to.deep.equal([{ id: keyOf(first).id, revision: 5, deletedAt: NOW }])
+        expect(snapshotsOf(one.items).map(({ title, revision }) => [title, revision])).to.deep.equal([['edited', 6]])
+        expect(one).to.deep.include({ hasMore: true, next: { ...start.next, revision: 6 } })
+        const two = await tasks.changes(ownerId, one.next, 2)
+        expect(snapshotsOf(two.items)).to.deep.equal([added.snapshot()])
+        expect(two).to.deep.include({ deleted: [], hasMore: false, next: { ...start.next, revision: 7 } })
+        expect(await tasks.changes(ownerId, two.next, 2)).to.deep.include({ items: [], deleted: [], next: two.next })
+      })
+
+      it('leaves deletions out of a first synchronization', async () => {
+        const [removed, kept] = (await addTasks(2)) as [Task, Task]
+        await removeTask(tasks, keyOf(removed))
+        const { items, deleted, next } = await tasks.changes(ownerId, START, 1)
+        expect(snapshotsOf(items)).to.deep.equal([kept.snapshot()])
+        expect(deleted).to.deep.equal([])
+        expect(next.revision).to.equal(3)
+      })
+
+      it('rejects a position of another store, or ahead of the list, with SyncExpired', async () => {
+        const { next } = await tasks.changes(ownerId, START, 1)
+        for (const position of [
+          { ...next, epoch: 'another' },
+          { ...next, revision: next.revision + 1 },
+        ]) {
+          await expectRejection(tasks.changes(ownerId, position, 1), SyncExpired)
         }
-        const [removed] = added.splice(3, 1) as [Task]
-        await tasks.remove(keyOf(removed))
-        const newest = (added[0] as Task).snapshot().id
+      })
 
-        const position = fc.oneof(
-          fc.integer({ min: newest - 17, max: newest + 2 }).map((id) => Math.max(id, 0)),
-          fc.constantFrom(0, 2 ** 31, Number.MAX_SAFE_INTEGER - 1),
-        )
-        const range: fc.Arbitrary<TaskRange> = fc
-          .tuple(
-            fc.oneof(fc.constant({}), fc.record({ newerThan: position }), fc.record({ olderThan: position })),
-            fc.oneof(fc.nat({ max: 9 }), fc.constantFrom(2 ** 31, Number.MAX_SAFE_INTEGER)),
-            fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constant(201)),
-          )
-          .map(([side, skip, limit]) => ({ ...side, skip, limit }))
-
-        await fc.assert(
-          fc.asyncProperty(range, async (range) => {
-            expect(idsOf(await tasks.list(ownerId, range))).to.deep.equal(rangeOf(idsOf(added), range))
-          }),
-        )
+      it('keeps a replica equal while writers work', async () => {
+        const replica = new Map<number, TaskSnapshot>()
+        let position: SyncPosition | undefined
+        const pull = async () => {
+          for (let more = true; more; ) {
+            const page = await tasks.changes(ownerId, position, 3)
+            for (const task of snapshotsOf(page.items)) replica.set(task.id, task)
+            for (const { id } of page.deleted) replica.delete(id)
+            position = page.next
+            more = page.hasMore
+          }
+        }
+        let writing = true
+        const reader = (async () => {
+          while (writing) await pull()
+        })()
+        const writer = async (index: number) => {
+          const kept = keyOf(await addTask({ title: `kept ${index}` }))
+          const removed = keyOf(await addTask({ title: `removed ${index}` }))
+          await editTask(tasks, kept, (task) => task.edit({ completed: true }, NOW))
+          await removeTask(tasks, removed)
+        }
+        for (let round = 0; round < 5; round++)
+          await Promise.all(Array.from({ length: 8 }, (_, index) => writer(index)))
+        writing = false
+        await reader
+        await pull()
+        const byId = (one: TaskSnapshot, other: TaskSnapshot) => other.id - one.id
+        expect([...replica.values()].sort(byId)).to.deep.equal(snapshotsOf(await listTasks(tasks, ownerId)))
+        expect(replica.size).to.equal(40)
       })
     })
 
     describe('removing a task', () => {
       it('removes that task and no other', async () => {
         const [kept, removed] = (await addTasks(2)) as [Task, Task]
-        await tasks.remove(keyOf(removed))
+        await removeTask(tasks, keyOf(removed))
         await expectRejection(tasks.get(keyOf(removed)), TaskNotFound)
-        await expectRejection(tasks.remove(keyOf(removed)), TaskNotFound)
+        await expectRejection(removeTask(tasks, keyOf(removed)), TaskNotFound)
         await expectRejection(
-          tasks.update(keyOf(removed), (task) => task.edit({ title: 'back' }, NOW)),
+          editTask(tasks, keyOf(removed), (task) => task.edit({ title: 'back' }, NOW)),
           TaskNotFound,
         )
-        expect(idsOf(await tasks.list(ownerId, everything))).to.deep.equal([kept.snapshot().id])
+        expect(idsOf(await listTasks(tasks, ownerId))).to.deep.equal([kept.snapshot().id])
       })
 
       it('rejects with TaskNotFound for a missing or another owner’s task', async () => {
         const added = await addTask()
-        for (const id of UNASSIGNED_IDS) await expectRejection(tasks.remove({ id, ownerId }), TaskNotFound)
-        for (const other of [await anOwner(repositories), ...UNASSIGNED_IDS]) {
-          await expectRejection(tasks.remove({ ...keyOf(added), ownerId: other }), TaskNotFound)
-        }
+        for (const id of UNASSIGNED_IDS) await expectRejection(removeTask(tasks, { id, ownerId }), TaskNotFound)
+        const other = { ...keyOf(added), ownerId: await anOwner(repositories) }
+        await expectRejection(removeTask(tasks, other), TaskNotFound)
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
       it('succeeds for one of twenty concurrent calls', async () => {
         const key = keyOf(await addTask())
-        const { succeeded, reasons } = await outcomes(Array.from({ length: 20 }, () => tasks.remove(key)))
+        const { succeeded, reasons } = await outcomes(Array.from({ length: 20 }, () => removeTask(tasks, key)))
         expect(succeeded).to.equal(1)
         for (const reason of reasons) expect(reason).to.be.an.instanceOf(TaskNotFound)
       })
@@ -296,36 +428,68 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
       const url = await databaseUrl()
       const repositories = await openRepositories(url)
       const ownerId = await anOwner(repositories)
-      const added = await repositories.tasks.add(aTaskDraft({ ownerId }))
-      const other = await repositories.tasks.add(aTaskDraft({ ownerId: await anOwner(repositories) }))
+      const added = await storeTask(repositories.tasks, aTaskDraft({ ownerId }))
+      const other = await storeTask(repositories.tasks, aTaskDraft({ ownerId: await anOwner(repositories) }))
       await deleteUser(url, ownerId)
       await expectRejection(repositories.tasks.get(keyOf(added)), TaskNotFound)
-      await expectRejection(repositories.tasks.add(aTaskDraft({ ownerId })), InvalidToken)
+      for (const missing of [ownerId, ...UNASSIGNED_IDS]) {
+        const key = { ...keyOf(added), ownerId: missing }
+        await expectRejection(storeTask(repositories.tasks, aTaskDraft({ ownerId: missing })), InvalidToken)
+        await expectRejection(
+          editTask(repositories.tasks, key, () => undefined),
+          InvalidToken,
+        )
+        await expectRejection(removeTask(repositories.tasks, key), InvalidToken)
+        const twoDrafts = () => [{ add: aTaskDraft({ ownerId: missing }) }, { add: aTaskDraft({ ownerId: missing }) }]
+        await expectRejection(repositories.tasks.write(missing, [], twoDrafts), InvalidToken)
+      }
       expect((await repositories.tasks.get(keyOf(other))).snapshot()).to.deep.equal(other.snapshot())
       await repositories.close()
     })
 
+    it('rejects a write that leaves more tasks than an owner may have, and stores none of it', async () => {
+      const database = await openDatabase(targetOf(await databaseUrl()) as PersistentTarget, undefined, undefined, 3)
+      await database.migrate()
+      const { tasks } = database
+      const ownerId = await anOwner(database)
+      const draft = { add: aTaskDraft({ ownerId }) }
+      const attempts = Array.from({ length: 5 }, (_, index) =>
+        tasks.write(ownerId, [], () => Array(1 + (index % 2)).fill(draft)),
+      )
+      const { reasons } = await outcomes(attempts)
+      for (const reason of reasons) expect(reason).to.be.an.instanceOf(TaskLimitReached)
+      expect(await listTasks(tasks, ownerId)).to.have.lengthOf(3)
+
+      const before = await tasks.head(ownerId)
+      await expectRejection(storeTask(tasks, draft.add), TaskLimitReached)
+      await expectRejection(
+        tasks.write(ownerId, [], () => [draft, draft]),
+        TaskLimitReached,
+      )
+      expect(await tasks.head(ownerId)).to.deep.equal(before)
+      const [task] = (await listTasks(tasks, ownerId)) as [Task]
+      await tasks.write(ownerId, [keyOf(task).id], (found) => [
+        draft,
+        ...Array.from(found.values(), (remove) => ({ remove, deletedAt: NOW })),
+      ])
+      expect(await listTasks(tasks, ownerId)).to.have.lengthOf(3)
+      await removeTask(tasks, keyOf((await listTasks(tasks, ownerId))[0] as Task))
+      await storeTask(tasks, draft.add)
+      await database.close()
+    })
+
     it('rejects with StoreUnavailable after its database was closed', async () => {
       const closed = await openRepositories(await databaseUrl())
-      const key = keyOf(await closed.tasks.add(aTaskDraft({ ownerId: await anOwner(closed) })))
+      const key = keyOf(await storeTask(closed.tasks, aTaskDraft({ ownerId: await anOwner(closed) })))
       await closed.close()
-      await expectRejection(closed.tasks.add(aTaskDraft(key)), StoreUnavailable)
+      await expectRejection(storeTask(closed.tasks, aTaskDraft(key)), StoreUnavailable)
       await expectRejection(closed.tasks.get(key), StoreUnavailable)
       await expectRejection(
-        closed.tasks.update(key, (task) => task.edit({ title: 'late' }, NOW)),
+        editTask(closed.tasks, key, (task) => task.edit({ title: 'late' }, NOW)),
         StoreUnavailable,
       )
-      await expectRejection(closed.tasks.list(key.ownerId, everything), StoreUnavailable)
-      await expectRejection(closed.tasks.remove(key), StoreUnavailable)
+      await expectRejection(listTasks(closed.tasks, key.ownerId), StoreUnavailable)
+      await expectRejection(removeTask(closed.tasks, key), StoreUnavailable)
     })
   })
-}
-
-/** The range as the port defines it, in the simplest code. */
-function rangeOf(newestFirst: readonly number[], { newerThan, olderThan, skip, limit }: TaskRange): number[] {
-  if (newerThan !== undefined) {
-    const nearestFirst = newestFirst.filter((id) => id > newerThan).reverse()
-    return nearestFirst.slice(skip, skip + limit).reverse()
-  }
-  return newestFirst.filter((id) => id < (olderThan ?? Number.POSITIVE_INFINITY)).slice(skip, skip + limit)
 }

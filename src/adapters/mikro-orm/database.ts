@@ -60,6 +60,7 @@ export async function openDatabase(
   target: PersistentTarget,
   poolOptions = COMMAND_LINE,
   log: FileLog = noLog,
+  maxTasksPerUser = Number.MAX_SAFE_INTEGER,
 ): Promise<Database> {
   const unavailable = (done: string) => (cause: unknown) => {
     throw new DatabaseUnavailable(`The ${describeTarget(target)} cannot be ${done}: ${reasonOf(cause)}`, { cause })
@@ -70,7 +71,7 @@ export async function openDatabase(
   const store = connections.store(schema === undefined ? kysely : kysely.withSchema(schema))
   const ping = connections.pingOf(store)
   return {
-    tasks: new MikroOrmTaskRepository(store),
+    tasks: new MikroOrmTaskRepository(store, { maxTasks: maxTasksPerUser }),
     users: new MikroOrmUserRepository(store),
     pool: connections.pool,
     schema,
@@ -118,15 +119,19 @@ function connectionsOf(target: PersistentTarget, poolOptions: PoolOptions, log: 
   return target.kind === 'sqlite' ? sqliteConnections(target.path, log) : postgresqlConnections(target, poolOptions)
 }
 
+/** A second group of long reads need not wait for the first. */
+const STEPPERS = 2
+
 function sqliteConnections(path: string, log: FileLog): Connections {
   const migrator = openSqlite(path)
   const writer = openSqliteWriter(path)
   const reader = openSqliteReader(path)
+  const steppers = Array.from({ length: STEPPERS }, () => openSqliteReader(path))
   const files = new OpenFiles(resolve(path), log)
   return {
     dialect: new ImmediateTransactionDialect(migrator),
     pool: undefined,
-    store: (kysely) => sqliteStore(kysely, writer, reader, files),
+    store: (kysely) => sqliteStore(kysely, { writer, reader, steppers }, files),
     pingOf(store) {
       const anyUser = preparedQuery(() => store.kysely.selectFrom('users').select('id').limit(1))
       return () => store.read(anyUser({}))
@@ -134,7 +139,7 @@ function sqliteConnections(path: string, log: FileLog): Connections {
     check: async () => undefined,
     async close() {
       files.close()
-      for (const each of [reader, writer, migrator]) each.close()
+      for (const each of [...steppers, reader, writer, own]) each.close()
     },
   }
 }

@@ -9,7 +9,14 @@ import { MigrationGenerator } from './migration-generator.ts'
 import { type PoolOptions, postgresqlPool } from './postgresql/postgresql-connections.ts'
 import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
 import { PostgresqlServers } from './postgresql/postgresql-servers.ts'
-import { MIGRATIONS_TABLE, RATE_LIMITS_TABLE, TaskListRecord, TaskRecord, UserRecord } from './records.ts'
+import {
+  MIGRATIONS_TABLE,
+  RATE_LIMITS_TABLE,
+  TaskListRecord,
+  TaskRecord,
+  TombstoneRecord,
+  UserRecord,
+} from './records.ts'
 import { ImmediateTransactionDialect } from './sqlite/sqlite-dialect.ts'
 import { openSqlite } from './sqlite/sqlite-store.ts'
 
@@ -30,7 +37,7 @@ export function mikroOrmOptions(
   return {
     ...driverOf(target),
     driverOptions: dialect,
-    entities: [UserRecord, TaskRecord, TaskListRecord],
+    entities: [UserRecord, TaskRecord, TaskListRecord, TombstoneRecord],
     extensions: [Migrator],
     // The operator creates the database.
     ensureDatabase: false,

@@ -2,11 +2,14 @@
  * The tables, separate from the aggregates: a change to a Task reaches the store only if a repository saves it. A new column is
  * added in this file and in a migration; this file does not compile until every mapping has the column.
  */
-import { defineEntity, p } from '@mikro-orm/core'
+import { defineEntity, type EntityProperty, IntegerType, type Platform, p } from '@mikro-orm/core'
+import { PostgreSqlPlatform } from '@mikro-orm/postgresql'
 import type { InferKyselyTable } from '@mikro-orm/sqlite'
 import type { ColumnType, Insertable, InsertType, Selection, SelectType, UpdateType } from 'kysely'
 import { User, type UserDraft } from '../../domain/accounts/user.ts'
-import { Task, type TaskDraft } from '../../domain/tasks/task.ts'
+import { parseDue } from '../../domain/tasks/due.ts'
+import { PRIORITIES, type Priority, Task, type TaskDraft } from '../../domain/tasks/task.ts'
+import { searchText } from '../../domain/tasks/task-filter.ts'
 import type { Store } from './store.ts'
 import type { Constraint } from './store-errors.ts'
 
@@ -14,11 +17,6 @@ export const USERS_EMAIL_UNIQUE: Constraint = {
   name: 'users_email_unique',
   sqlite: 'UNIQUE constraint failed: users.email',
 }
-
-/** SQLite does not tell which foreign key is violated; all of them name the owner. */
-const FOREIGN_KEY = 'FOREIGN KEY constraint failed'
-export const TASKS_OWNER_FOREIGN: Constraint = { name: 'tasks_owner_id_foreign', sqlite: FOREIGN_KEY }
-export const TASK_LISTS_OWNER_FOREIGN: Constraint = { name: 'task_lists_owner_id_foreign', sqlite: FOREIGN_KEY }
 
 export const UserRecord = defineEntity({
   name: 'UserRecord',
@@ -32,19 +30,45 @@ export const UserRecord = defineEntity({
   uniques: [{ name: USERS_EMAIL_UNIQUE.name, properties: ['email'] }],
 })
 
+/** 64 bits on both databases: SQLite's integers always have them, and it counts no other type up. */
+class Id extends IntegerType {
+  override getColumnType(property: EntityProperty, platform: Platform): string {
+    return platform instanceof PostgreSqlPlatform
+      ? platform.getBigIntTypeDeclarationSQL(property)
+      : super.getColumnType(property, platform)
+  }
+}
+
 export const TaskRecord = defineEntity({
   name: 'TaskRecord',
   tableName: 'tasks',
   properties: {
-    id: p.integer().primary().autoincrement(),
+    id: p.type(Id).primary().autoincrement(),
     title: p.string().columnType('varchar(255)'),
     description: p.text().nullable(),
     completed: p.boolean().columnType('boolean').default(false),
-    owner: () => p.manyToOne(UserRecord).deleteRule('cascade').index(false).foreignKeyName(TASKS_OWNER_FOREIGN.name),
+    owner: () => p.manyToOne(UserRecord).deleteRule('cascade').index(false).foreignKeyName('tasks_owner_id_foreign'),
     createdAt: p.datetime(3),
     updatedAt: p.datetime(3),
+    completedAt: p.datetime(3).nullable(),
+    due: p.string().columnType('varchar(40)').nullable(),
+    /** NO_DUE without a due date, so that one index serves the order in which it comes last. */
+    dueMoment: p.bigint('number').columnType('bigint'),
+    dueAllDay: p.boolean().columnType('boolean'),
+    priority: p.smallint().columnType('smallint'),
+    /** JSON with a line for each tag, so that a search for a line finds exactly that tag. */
+    tags: p.text(),
+    revision: p.bigint('number').columnType('bigint'),
+    /** The folded texts. */
+    search: p.text(),
   },
-  indexes: [{ name: 'tasks_owner_id_id_index', properties: ['owner', 'id'] }],
+  indexes: [
+    { name: 'tasks_owner_id_id_index', properties: ['owner', 'id'] },
+    { name: 'tasks_owner_id_completed_id_index', properties: ['owner', 'completed', 'id'] },
+    { name: 'tasks_owner_id_due_moment_id_index', properties: ['owner', 'dueMoment', 'id'] },
+    { name: 'tasks_owner_id_completed_due_moment_id_index', properties: ['owner', 'completed', 'dueMoment', 'id'] },
+  ],
+  uniques: [{ name: 'tasks_owner_id_revision_unique', properties: ['owner', 'revision'] }],
 })
 
 /**
@@ -62,8 +86,32 @@ export const TaskListRecord = defineEntity({
         .index(false)
         .deleteRule('cascade')
         .updateRule('no action')
-        .foreignKeyName(TASK_LISTS_OWNER_FOREIGN.name),
+        .index(false)
+        .foreignKeyName('task_lists_owner_id_foreign'),
     revision: p.bigint('number').columnType('bigint').defaultRaw('0'),
+    /** Number of tasks. */
+    size: p.integer().columnType('integer').defaultRaw('0'),
+    epoch: p.string().columnType('varchar(8)'),
+    /** Tombstones up to this revision are purged. */
+    forgotten: p.bigint('number').columnType('bigint').defaultRaw('0'),
+  },
+})
+
+export const TombstoneRecord = defineEntity({
+  name: 'TombstoneRecord',
+  tableName: 'tombstones',
+  properties: {
+    owner: () =>
+      p
+        .manyToOne(UserRecord)
+        .primary()
+        .deleteRule('cascade')
+        .updateRule('no action')
+        .index(false)
+        .foreignKeyName('tombstones_owner_id_foreign'),
+    revision: p.bigint('number').columnType('bigint').primary(),
+    id: p.bigint('number').columnType('bigint'),
+    deletedAt: p.datetime(3),
   },
 })
 
@@ -85,6 +133,7 @@ export interface Tables {
   users: Columns<InferKyselyTable<typeof UserRecord>>
   tasks: Columns<InferKyselyTable<typeof TaskRecord>>
   task_lists: Columns<InferKyselyTable<typeof TaskListRecord>>
+  tombstones: Columns<InferKyselyTable<typeof TombstoneRecord>>
 }
 
 /** Every column except the key, including those with a default and nullable ones. */
@@ -119,29 +168,73 @@ export const toUserColumns = (user: UserDraft): NewRow<'users'> => ({
   created_at: user.createdAt,
 })
 
+/** Stands for the due moment of a task without one. */
+export const NO_DUE = Number.MAX_SAFE_INTEGER
+
 export const taskColumns = (milliseconds: Milliseconds) =>
   [
-    ...(['id', 'title', 'description', 'completed', 'owner_id'] as const),
+    ...(['id', 'title', 'description', 'completed', 'due', 'priority', 'tags', 'owner_id', 'revision'] as const),
+    time(milliseconds, 'completed_at'),
     time(milliseconds, 'created_at'),
     time(milliseconds, 'updated_at'),
   ] as const
 
-export const toTask = (row: Row<'tasks', typeof taskColumns>): Task =>
+export type TaskRow = Row<'tasks', typeof taskColumns>
+
+export const toTask = (row: TaskRow): Task =>
   Task.restore({
     id: row.id,
     title: row.title,
     description: row.description,
     completed: Boolean(row.completed),
+    due: row.due,
+    priority: PRIORITIES[row.priority] as Priority,
+    tags: JSON.parse(row.tags),
     ownerId: row.owner_id,
+    revision: row.revision,
+    completedAt: row.completed_at === null ? null : new Date(row.completed_at),
     createdAt: new Date(row.created_at),
     updatedAt: new Date(row.updated_at),
   })
 
-export const toTaskColumns = (task: TaskDraft): NewRow<'tasks'> => ({
-  title: task.title,
-  description: task.description,
-  completed: task.completed,
-  owner_id: task.ownerId,
-  created_at: task.createdAt,
-  updated_at: task.updatedAt,
-})
+/** What a write sets. The store assigns the id, and the list the revision. */
+export type TaskColumns = Omit<NewRow<'tasks'>, 'revision'>
+
+/** The SQL type of each column that a write sets: PostgreSQL infers none for the values of `insert … select`. */
+export const taskColumnTypes: Readonly<Record<keyof TaskColumns, string>> = {
+  title: 'text',
+  description: 'text',
+  completed: 'boolean',
+  due: 'text',
+  due_moment: 'bigint',
+  due_all_day: 'boolean',
+  priority: 'smallint',
+  tags: 'text',
+  search: 'text',
+  owner_id: 'bigint',
+  completed_at: 'timestamptz',
+  created_at: 'timestamptz',
+  updated_at: 'timestamptz',
+}
+
+export function toTaskColumns(task: TaskDraft): TaskColumns {
+  const due = task.due === null ? undefined : parseDue(task.due)
+  return {
+    title: task.title,
+    description: task.description,
+    completed: task.completed,
+    due: task.due,
+    due_moment: due?.moment ?? NO_DUE,
+    due_all_day: due?.allDay ?? false,
+    priority: PRIORITIES.indexOf(task.priority),
+    tags: JSON.stringify(task.tags, null, 1),
+    search: searchText(task),
+    owner_id: task.ownerId,
+    completed_at: task.completedAt,
+    created_at: task.createdAt,
+    updated_at: task.updatedAt,
+  }
+}
+
+/** The part of a task's `tags` that it has with this tag only: a line. */
+export const tagLine = (tag: string): string => `\n ${JSON.stringify(tag)}`

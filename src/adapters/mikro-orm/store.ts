@@ -17,15 +17,25 @@ export interface Transaction<Seen extends object, Result> {
    * Returns the statements to run, or throws to write nothing. Must be synchronous and without side effects, because it may run
    * several times.
    *
-   * @param revision the counter of the list; undefined without a lock
+   * @param list undefined without a lock, and when the owner no longer exists
    */
-  decide(seen: { readonly [Name in keyof Seen]: readonly Seen[Name][] }, revision?: number): Decision<Result>
+  decide(seen: { readonly [Name in keyof Seen]: readonly Seen[Name][] }, list?: ListState): Decision<Result>
 }
+
+/** What a transaction on a list counts. */
+export interface ListState {
+  readonly revision: number
+  /** Number of tasks. */
+  readonly size: number
+}
+
+/** Reads by one statement after the other. */
+export type Steps<Result> = (run: <Row>(query: Statement<Row>) => Promise<Row[]>) => Promise<Result>
 
 export interface Decision<Result> {
   readonly writes: readonly Statement[]
-  /** The new counter of the list. */
-  readonly revision?: number
+  /** The list from now on. */
+  readonly list?: ListState
   /** Called after the commit with the rows that each statement returned. */
   result(rows: readonly (readonly unknown[])[]): Result
 }
@@ -48,9 +58,15 @@ export interface Store {
   readonly writableWith: boolean
   /** Selects a time as milliseconds since 1970, which do not depend on session settings. */
   milliseconds(column: string): RawBuilder<number>
-  /** Runs one statement that reads committed data. */
+  /** Orders and compares a text by code point. */
+  byCodePoint(column: string): RawBuilder<string>
+  contains(column: string, part: unknown): RawBuilder<boolean>
+  isAnyOf(column: string, ids: readonly number[]): RawBuilder<boolean>
+  /** Runs a statement that reads committed data. */
   read<Row>(query: Statement<Row>): Promise<Row[]>
-  /** Resolves after the commit. Transactions of one owner run one after the other, each seeing the writes before it. */
+  /** Reads one snapshot in steps, between which others read; absent where no statement occupies this process. */
+  readInSteps?<Result>(steps: Steps<Result>): Promise<Result>
+  /** Committed when the promise resolves. Concurrent transactions of one owner see each other's writes. */
   transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>): Promise<Result>
   pending(): Pending
 }

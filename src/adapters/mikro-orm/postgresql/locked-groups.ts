@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Admission, rejected, type Settled } from '../group-commit.ts'
 import type { Statement } from '../prepared-query.ts'
+import type { ListState } from '../store.ts'
 import { isTimeout } from '../store-errors.ts'
 import type { listGroupQueries } from '../task-lists.ts'
 import type { Connection, SharedConnections } from './postgresql-connections.ts'
@@ -22,12 +23,13 @@ import {
 
 type Lists = ReturnType<typeof listGroupQueries>
 type Seen = Record<string, unknown[]>
+type LockedList = ListState & { readonly owner_id: number }
 
 /** What a group read under its locks. */
 interface View {
   readonly seen: ReadonlyMap<Job, Seen>
-  /** The counters of the locked lists, by owner. */
-  readonly revisions: ReadonlyMap<number, number>
+  /** Those that are locked, by owner. */
+  readonly lists: ReadonlyMap<number, ListState>
 }
 
 /** `lock_timeout` ended the wait for the lists of a group. The server does not report which list was locked. */
@@ -72,30 +74,18 @@ export class LockedGroups {
   async #attempt(connection: Connection, jobs: readonly Job[]): Promise<Attempt> {
     const held = ownersOf(jobs).find((owner) => this.#held.has(owner))
     if (held !== undefined) return this.#runUnheld(connection, jobs, this.#held.get(held))
-    const view = await this.#view(connection, jobs)
+    const view = await lockAndRead(connection, this.#lists.lock({ owners: ownersOf(jobs) }), jobs)
     if (view instanceof ListsHeld) return this.#runUnheld(connection, jobs, view.reason)
     return view instanceof Refusal ? view : writeAndCommit(connection, this.#lists, jobs, view)
-  }
-
-  /** Locks and reads; creates missing lists first, because users who registered with the previous release have none. */
-  async #view(connection: Connection, jobs: readonly Job[]): Promise<View | Refusal | ListsHeld> {
-    const owners = ownersOf(jobs)
-    const lock = this.#lists.lock({ owners })
-    const view = await lockAndRead(connection, lock, jobs)
-    if (!('revisions' in view) || view.revisions.size === owners.length) return view
-    rollBack(connection)
-    await connection.run(this.#lists.create({ owners }))
-    return lockAndRead(connection, lock, jobs)
   }
 
   /** Refuses the jobs of lists that another session holds, and runs the others. */
   async #runUnheld(connection: Connection, jobs: readonly Job[], reason: unknown): Promise<Attempt> {
     const owners = ownersOf(jobs)
-    await connection.run(this.#lists.create({ owners }))
     const view = await this.#probe(connection, jobs)
-    if (!('revisions' in view)) return view
+    if (!('lists' in view)) return view
     for (const owner of owners) {
-      if (view.revisions.has(owner)) this.#held.delete(owner)
+      if (view.lists.has(owner)) this.#held.delete(owner)
       else this.#held.set(owner, reason)
     }
     const isHeld = ({ transaction: { owner } }: Job) => owner !== undefined && this.#held.has(owner)
@@ -118,7 +108,7 @@ export class LockedGroups {
       const view = await lockAndRead(connection, lock, jobs)
       if (view instanceof ListsHeld) throw view.reason
       if (view instanceof Refusal) return view
-      const locked = owners.filter((owner) => !view.revisions.has(owner))
+      const locked = owners.filter((owner) => !view.lists.has(owner))
       held = held.filter((owner) => locked.includes(owner))
       const decided = locked.length === held.length && (held.length === 0 || probe >= PROBES.min)
       if (decided || probe === PROBES.max) return view
@@ -135,7 +125,7 @@ const ownersOf = (jobs: readonly Job[]): number[] => [
 /** Begins, locks and reads in one packet. Nothing is written yet, so a failure needs only a rollback. */
 async function lockAndRead(
   connection: Connection,
-  lock: Statement<{ owner_id: number; revision: number }>,
+  lock: Statement<LockedList>,
   jobs: readonly Job[],
 ): Promise<View | Refusal | ListsHeld> {
   const reads = jobs.flatMap((job) =>
@@ -153,14 +143,14 @@ async function lockAndRead(
     if (isTimeout(locked.reason)) return new ListsHeld(locked.reason)
     throw locked.reason
   }
-  if (failed >= 0) return new Refusal(reads[failed]?.job as Job, (results[failed] as PromiseRejectedResult).reason)
-  const lists = locked.value.rows as { owner_id: number; revision: number }[]
+  if (failed >= 0) return new Refusal(reads[failed]?.job as Job, (answers[failed] as PromiseRejectedResult).reason)
+  const lists = locked.value.rows as LockedList[]
   const seen = new Map<Job, Seen>(jobs.map((job) => [job, {}]))
   for (const [index, { job, name }] of reads.entries()) {
     const { value } = results[index] as PromiseFulfilledResult<{ rows: unknown[] }>
     ;(seen.get(job) as Seen)[name] = value.rows
   }
-  return { seen, revisions: new Map(lists.map(({ owner_id, revision }) => [owner_id, revision])) }
+  return { seen, lists: new Map(lists.map(({ owner_id, ...list }) => [owner_id, list])) }
 }
 
 /** Rolls back a group that writes nothing, because row locks would make its commit wait for the disk. */
@@ -168,18 +158,23 @@ async function writeAndCommit(
   connection: Connection,
   lists: Lists,
   jobs: readonly Job[],
-  { seen, revisions }: View,
+  { seen, lists: locked }: View,
 ): Promise<Attempt> {
-  const plan = planOf(jobs, (job) => seen.get(job) as Seen, revisions)
+  const plan = planOf(jobs, (job) => seen.get(job) as Seen, locked)
   if (plan.writes.length === 0) {
     rollBack(connection)
     return outcomesOf(plan, { outcomes: [] })
   }
-  const raised = { owners: [...plan.revisions.keys()], revisions: [...plan.revisions.values()] }
   const sent: Sent[] = [...plan.writes]
-  if (plan.revisions.size > 0) sent.push({ statement: lists.setRevisions(raised) })
+  if (plan.lists.size > 0) sent.push({ statement: lists.set(columnsOf(plan.lists)) })
   return outcomesOf(plan, await commit(connection, sent))
 }
+
+const columnsOf = (lists: ReadonlyMap<number, ListState>) => ({
+  owners: [...lists.keys()],
+  revisions: Array.from(lists.values(), ({ revision }) => revision),
+  sizes: Array.from(lists.values(), ({ size }) => size),
+})
 
 /**
  * Admits one group at a time for each owner, because a second would wait on the server for the lock of the first. Within a

@@ -3,7 +3,7 @@ import type { AsyncResource } from 'node:async_hooks'
 import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
 import { fulfilled, type RunGroup, rejected, type Settled } from '../group-commit.ts'
 import { type Statement, statement } from '../prepared-query.ts'
-import type { AnyTransaction, Committed, Decision } from '../store.ts'
+import type { AnyTransaction, Committed, Decision, ListState } from '../store.ts'
 import {
   endsConnection,
   isConflict,
@@ -93,27 +93,27 @@ export interface Plan {
   /** Jobs whose decision threw. */
   readonly refused: ReadonlyMap<Job, Settled>
   readonly writes: readonly Required<Sent>[]
-  /** The new counters of the owners' lists. */
-  readonly revisions: ReadonlyMap<number, number>
+  /** The owners' lists from now on. */
+  readonly lists: ReadonlyMap<number, ListState>
 }
 
-/** @param locked counters of the locked lists; a later job of an owner sees the counter that the earlier one set */
+/** @param locked the lists that are locked; of two jobs of one owner, the second sees what the first made of it */
 export function planOf(
   jobs: readonly Job[],
   seenBy: (job: Job) => Record<string, unknown[]>,
-  locked: ReadonlyMap<number, number> = new Map(),
+  locked: ReadonlyMap<number, ListState> = new Map(),
 ): Plan {
   const decisions = new Map<Job, Decision<unknown>>()
   const refused = new Map<Job, Settled>()
-  const revisions = new Map<number, number>()
+  const lists = new Map<number, ListState>()
   for (const job of jobs) {
     const { request, transaction } = job
     const { owner } = transaction
-    const revision = owner === undefined ? undefined : (revisions.get(owner) ?? locked.get(owner))
+    const list = owner === undefined ? undefined : (lists.get(owner) ?? locked.get(owner))
     try {
-      const decision = request.runInAsyncScope(() => transaction.decide(seenBy(job), revision))
+      const decision = request.runInAsyncScope(() => transaction.decide(seenBy(job), list))
       decisions.set(job, decision)
-      if (owner !== undefined && decision.revision !== undefined) revisions.set(owner, decision.revision)
+      if (owner !== undefined && decision.list !== undefined) lists.set(owner, decision.list)
     } catch (error) {
       refused.set(job, rejected(error))
     }
@@ -121,7 +121,7 @@ export function planOf(
   const writes = Array.from(decisions).flatMap(([job, decision]) =>
     decision.writes.map((statement) => ({ job, statement })),
   )
-  return { decisions, refused, writes, revisions }
+  return { decisions, refused, writes, lists }
 }
 
 export type Outcome = PromiseSettledResult<Result<unknown>>

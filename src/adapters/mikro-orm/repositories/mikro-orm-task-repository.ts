@@ -1,116 +1,231 @@
-import { InvalidToken, TaskNotFound } from '../../../domain/errors.ts'
-import type { TaskKey, TaskRange, TaskRepository } from '../../../domain/tasks/ports.ts'
-import type { Task, TaskDraft, TaskSnapshot } from '../../../domain/tasks/task.ts'
+import { sql } from 'kysely'
+import { InvalidToken, TaskLimitReached, TaskNotFound } from '../../../domain/errors.ts'
+import {
+  type ChangePage,
+  checkPosition,
+  type ListHead,
+  type SyncPosition,
+  type Tombstone,
+} from '../../../domain/tasks/change-feed.ts'
+import type { Decide, TaskKey, TaskRepository, TaskWrite } from '../../../domain/tasks/ports.ts'
+import { Task, type TaskDraft } from '../../../domain/tasks/task.ts'
+import type { TaskQuery, TaskRows } from '../../../domain/tasks/task-query.ts'
 import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
-import { TASK_LISTS_OWNER_FOREIGN, TASKS_OWNER_FOREIGN, taskColumns, toTask, toTaskColumns } from '../records.ts'
-import { type Store, writing } from '../store.ts'
-import { violates } from '../store-errors.ts'
-import { raiseList } from '../task-lists.ts'
+import { type TaskColumns, type TaskRow, taskColumns, taskColumnTypes, toTask, toTaskColumns } from '../records.ts'
+import { type Decision, type ListState, type Store, writing } from '../store.ts'
+import { changesQuery, toChangePage } from './change-feed-query.ts'
+import { isIndexed, TaskListQueries, toTaskRows } from './task-list-query.ts'
+import { TaskScan } from './task-scan.ts'
 
-interface Page {
-  readonly ownerId: number
-  readonly from: number
-  readonly skip: number
-  readonly limit: number
-}
+type Stored = TaskColumns & { readonly id: number; readonly revision: number }
+type Created = TaskColumns & { readonly maxTasks: number }
 
-const ABOVE_EVERY_ID = Number.MAX_SAFE_INTEGER
+const COLUMNS = Object.keys(taskColumnTypes) as readonly (keyof TaskColumns)[]
 
-function taskQueries({ kysely, milliseconds, writableWith }: Store) {
-  const columns = taskColumns(milliseconds)
-  const raise = ({ ownerId }: TaskDraft) => raiseList(kysely, ownerId)
-  const raiseInWith = (draft: TaskDraft) => kysely.with('raised', () => raise(draft))
-  const insert = (draft: TaskDraft, queries: Pick<Store['kysely'], 'insertInto'>) =>
-    queries.insertInto('tasks').values(toTaskColumns(draft)).returning(columns)
+/** Each column of a row of placeholders, which has no members of its own. */
+const columnsOf = (row: TaskColumns) =>
+  Object.fromEntries(COLUMNS.map((name) => [name, row[name]])) as unknown as TaskColumns
+
+function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
   const tasksOf = (ownerId: number) =>
-    kysely.selectFrom('tasks').select(columns).where('owner_id', '=', bigint(ownerId))
-  const taskOf = ({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', bigint(id))
+    kysely.selectFrom('tasks').select(taskColumns(milliseconds)).where('owner_id', '=', bigint(ownerId))
+  const raiseList = ({ owner_id, maxTasks }: Created) =>
+    kysely
+      .updateTable('task_lists')
+      .set({ revision: sql`revision + 1`, size: sql`size + 1` })
+      .where('owner_id', '=', bigint(owner_id))
+      .where('size', '<', bigint(maxTasks))
+  const casts = (row: TaskColumns) =>
+    COLUMNS.map((name) => sql<never>`cast(${row[name]} as ${sql.raw(taskColumnTypes[name])})`.as(name))
+  const insertion = (queries: Pick<Store['kysely'], 'insertInto'>) =>
+    queries.insertInto('tasks').columns([...COLUMNS, 'revision'])
+  const createInWith = (row: Created) =>
+    insertion(kysely.with('raised', () => raiseList(row).returning('revision'))).expression(
+      kysely.selectFrom(sql<ListState>`raised`.as('list')).select([...casts(row), 'revision']),
+    )
+  /** The list is raised afterwards, under the same condition. */
+  const createBeforeRaise = (row: Created) =>
+    insertion(kysely).expression(
+      kysely
+        .selectFrom('task_lists')
+        .select([...casts(row), sql<number>`revision + 1`.as('revision')])
+        .where('owner_id', '=', bigint(row.owner_id))
+        .where('size', '<', bigint(row.maxTasks)),
+    )
   return {
-    add: preparedQuery((draft: TaskDraft) => insert(draft, writableWith ? raiseInWith(draft) : kysely)),
-    raise: writableWith ? [] : [preparedQuery(raise)],
-    get: preparedQuery(taskOf),
-    save: preparedQuery((task: TaskSnapshot) =>
+    create: preparedQuery((row: Created) =>
+      (writableWith ? createInWith(row) : createBeforeRaise(row)).returning(['id', 'revision']),
+    ),
+    raiseList: writableWith ? [] : [preparedQuery(raiseList)],
+    insert: preparedQuery((row: Omit<Stored, 'id'>) =>
+      kysely
+        .insertInto('tasks')
+        .values({ ...columnsOf(row), revision: row.revision })
+        .returning('id'),
+    ),
+    update: preparedQuery((row: Stored) =>
       kysely
         .updateTable('tasks')
-        .set(toTaskColumns(task))
-        .where('id', '=', bigint(task.id))
-        .where('owner_id', '=', bigint(task.ownerId)),
-    ),
-    older: preparedQuery(({ ownerId, from, skip, limit }: Page) =>
-      tasksOf(ownerId).where('id', '<', bigint(from)).orderBy('id', 'desc').limit(bigint(limit)).offset(bigint(skip)),
-    ),
-    newer: preparedQuery(({ ownerId, from, skip, limit }: Page) =>
-      tasksOf(ownerId).where('id', '>', bigint(from)).orderBy('id', 'asc').limit(bigint(limit)).offset(bigint(skip)),
+        .set({ ...columnsOf(row), revision: row.revision })
+        .where('id', '=', bigint(row.id))
+        .where('owner_id', '=', bigint(row.owner_id)),
     ),
     remove: preparedQuery(({ id, ownerId }: TaskKey) =>
       kysely.deleteFrom('tasks').where('id', '=', bigint(id)).where('owner_id', '=', bigint(ownerId)),
     ),
+    bury: preparedQuery(({ ownerId, id, revision, deletedAt }: TaskKey & Tombstone) =>
+      kysely.insertInto('tombstones').values({ owner_id: ownerId, id, revision, deleted_at: deletedAt }),
+    ),
+    get: preparedQuery(({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', bigint(id))),
+    anyOf: preparedQuery(({ ids, ownerId }: { ids: readonly number[]; ownerId: number }) =>
+      tasksOf(ownerId).where(isAnyOf('id', ids)),
+    ),
+    head: preparedQuery(({ ownerId }: { ownerId: number }) =>
+      kysely
+        .selectFrom('task_lists')
+        .select(['epoch', 'revision', 'forgotten'])
+        .where('owner_id', '=', bigint(ownerId)),
+    ),
   }
 }
+
+export interface TaskLimits {
+  /** Of each owner. */
+  readonly maxTasks?: number
+  /** That a read examines in one turn of the event loop. */
+  readonly rowsPerStep?: number
+}
+
+const ROWS_PER_STEP = 5_000
+
+/** Of an owner who does not exist. */
+const NO_LIST: ListHead = { epoch: '', revision: 0, forgotten: 0 }
 
 export class MikroOrmTaskRepository implements TaskRepository {
   readonly #store: Store
   readonly #queries: ReturnType<typeof taskQueries>
+  readonly #listQueries: TaskListQueries
+  readonly #scan: TaskScan
+  readonly #changes: ReturnType<typeof changesQuery>
+  readonly #maxTasks: number
 
-  constructor(store: Store) {
+  constructor(store: Store, { maxTasks = Number.MAX_SAFE_INTEGER, rowsPerStep = ROWS_PER_STEP }: TaskLimits = {}) {
     this.#store = store
     this.#queries = taskQueries(store)
-  }
-
-  /** @throws InvalidToken when the owner was deleted after the token was verified */
-  async add(draft: TaskDraft): Promise<Task> {
-    const { add, raise } = this.#queries
-    const addition = writing(add(draft), ...raise.map((query) => query(draft)))
-    try {
-      return toTask(rowOrNotFound(await this.#store.transact({ ...addition, owner: draft.ownerId })))
-    } catch (error) {
-      const ownerIsGone = [TASKS_OWNER_FOREIGN, TASK_LISTS_OWNER_FOREIGN].some((key) => violates(error, key))
-      throw ownerIsGone ? new InvalidToken() : error
-    }
+    this.#listQueries = new TaskListQueries(store)
+    this.#scan = new TaskScan(store, this.#listQueries, rowsPerStep)
+    this.#changes = changesQuery(store)
+    this.#maxTasks = maxTasks
   }
 
   async get(key: TaskKey): Promise<Task> {
-    return toTask(rowOrNotFound(await this.#store.read(this.#queries.get(key))))
+    const [row] = await this.#store.read(this.#queries.get(key))
+    if (row === undefined) throw new TaskNotFound()
+    return toTask(row)
   }
 
-  update(key: TaskKey, change: (task: Task) => void): Promise<Task> {
-    return this.#write(key, (task) => {
-      const before = task.snapshot()
-      change(task)
-      const after = task.snapshot()
-      return after === before ? undefined : this.#queries.save(after)
-    })
+  async list(ownerId: number, query: TaskQuery): Promise<TaskRows> {
+    const { readInSteps } = this.#store
+    if (readInSteps && !isIndexed(query)) return readInSteps((run) => this.#scan.read(run, ownerId, query))
+    return toTaskRows(await this.#store.read(this.#listQueries.page(ownerId, query)), query)
   }
 
-  async list(ownerId: number, { newerThan, olderThan = ABOVE_EVERY_ID, skip, limit }: TaskRange): Promise<Task[]> {
-    const { newer, older } = this.#queries
-    if (newerThan === undefined) {
-      return (await this.#store.read(older({ ownerId, from: olderThan, skip, limit }))).map(toTask)
+  async head(ownerId: number): Promise<ListHead> {
+    const [head = NO_LIST] = await this.#store.read(this.#queries.head({ ownerId }))
+    return head
+  }
+
+  async changes(ownerId: number, since: SyncPosition | undefined, limit: number): Promise<ChangePage> {
+    const rows = await this.#store.read(this.#changes({ ownerId, since: since?.revision ?? 0, limit: limit + 1 }))
+    const [first] = rows
+    const head = first ? { ...first, revision: first.list_revision } : NO_LIST
+    if (since) checkPosition(since, head)
+    return toChangePage(rows, head, since, limit)
+  }
+
+  async write(ownerId: number, ids: readonly number[], decide: Decide): Promise<readonly (Task | undefined)[]> {
+    if (ids.length === 0) {
+      const [write, another] = decide(new Map())
+      if (write !== undefined && another === undefined && 'add' in write) return [await this.#create(write.add)]
     }
-    return (await this.#store.read(newer({ ownerId, from: newerThan, skip, limit }))).reverse().map(toTask)
-  }
-
-  async remove(key: TaskKey): Promise<void> {
-    await this.#write(key, () => this.#queries.remove(key))
-  }
-
-  /** @param statementFor returns the statement that writes the task, if there is anything to write */
-  #write(key: TaskKey, statementFor: (task: Task) => Statement | undefined): Promise<Task> {
+    const [id, anotherId] = ids
+    const single = id !== undefined && anotherId === undefined
     return this.#store.transact({
-      owner: key.ownerId,
-      keys: [key.id],
-      reads: { tasks: this.#queries.get(key) },
-      decide({ tasks }, revision = 0) {
-        const task = toTask(rowOrNotFound(tasks))
-        const write = statementFor(task)
-        const result = () => task
-        return write ? { writes: [write], revision: revision + 1, result } : { writes: [], result }
-      },
+      owner: ownerId,
+      keys: ids,
+      reads: { tasks: single ? this.#queries.get({ id, ownerId }) : this.#queries.anyOf({ ids, ownerId }) },
+      decide: ({ tasks }, list) => this.#decide(decide, tasks, list),
     })
+  }
+
+  /** Reads nothing, so that it takes one round trip. */
+  async #create(draft: TaskDraft): Promise<Task> {
+    const { create, raiseList, head } = this.#queries
+    const row = { ...toTaskColumns(draft), maxTasks: this.#maxTasks }
+    const creation = writing(create(row), ...raiseList.map((query) => query(row)))
+    const [created] = await this.#store.transact({ ...creation, owner: draft.ownerId })
+    if (created) return Task.restore({ ...draft, ...created })
+    const [list] = await this.#store.read(head(draft))
+    throw list ? new TaskLimitReached(this.#maxTasks) : new InvalidToken()
+  }
+
+  #decide(decide: Decide, rows: readonly TaskRow[], list: ListState | undefined): Decision<(Task | undefined)[]> {
+    if (list === undefined) throw new InvalidToken()
+    const tasks = new Map(rows.map((row) => [row.id, toTask(row)]))
+    const stored = new Map(Array.from(tasks, ([id, task]) => [id, task.snapshot()]))
+    const writer = new TaskWriter(this.#queries, list)
+    const results = decide(tasks).map((write) =>
+      'save' in write && write.save.snapshot() === stored.get(write.save.snapshot().id)
+        ? () => write.save
+        : writer.add(write),
+    )
+    const { statements, revision, size } = writer
+    if (size > list.size && size > this.#maxTasks) throw new TaskLimitReached(this.#maxTasks)
+    return {
+      writes: statements,
+      ...(statements.length > 0 && { list: { revision, size } }),
+      result: (written) => results.map((result) => result(written)),
+    }
   }
 }
 
-function rowOrNotFound<Row>([row]: readonly Row[]): Row {
-  if (row === undefined) throw new TaskNotFound()
-  return row
+/** The rows that each statement returned. */
+type Written = readonly (readonly unknown[])[]
+
+/** Collects the statements of a transaction, each written task under a revision of its own. */
+class TaskWriter {
+  readonly statements: Statement[] = []
+  revision: number
+  size: number
+  readonly #queries: ReturnType<typeof taskQueries>
+
+  constructor(queries: ReturnType<typeof taskQueries>, { revision, size }: ListState) {
+    this.#queries = queries
+    this.revision = revision
+    this.size = size
+  }
+
+  /** @returns what tells the stored task after the commit */
+  add(write: TaskWrite): (written: Written) => Task | undefined {
+    const { insert, update, remove, bury } = this.#queries
+    const revision = ++this.revision
+    if ('add' in write) {
+      this.size++
+      const index = this.statements.push(insert({ ...toTaskColumns(write.add), revision })) - 1
+      return (written) => {
+        const [row] = written[index] as readonly [{ readonly id: number }]
+        return Task.restore({ ...write.add, id: row.id, revision })
+      }
+    }
+    if ('remove' in write) {
+      this.size--
+      const { id, ownerId } = write.remove.snapshot()
+      const { deletedAt } = write
+      this.statements.push(remove({ id, ownerId }), bury({ id, ownerId, revision, deletedAt }))
+      return () => undefined
+    }
+    const task = { ...write.save.snapshot(), revision }
+    this.statements.push(update({ ...toTaskColumns(task), id: task.id, revision }))
+    return () => Task.restore(task)
+  }
 }

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import type { UserRepository } from '../../../domain/accounts/ports.ts'
 import type { User, UserDraft, UserSnapshot } from '../../../domain/accounts/user.ts'
 import { EmailAlreadyTaken } from '../../../domain/errors.ts'
@@ -5,6 +6,7 @@ import { bigint, preparedQuery } from '../prepared-query.ts'
 import { toUser, toUserColumns, USERS_EMAIL_UNIQUE, userColumns } from '../records.ts'
 import { type Store, writing } from '../store.ts'
 import { violates } from '../store-errors.ts'
+import { newEpoch } from '../task-lists.ts'
 
 type HashReplacement = Pick<UserSnapshot, 'id' | 'hashedPassword'> & { readonly hash: string }
 
@@ -15,11 +17,16 @@ function userQueries({ kysely, milliseconds }: Store) {
     add: preparedQuery((draft: UserDraft) =>
       kysely.insertInto('users').values(toUserColumns(draft)).returning(columns),
     ),
-    addList: preparedQuery(({ email }: { email: string }) =>
+    makeList: preparedQuery(({ email, epoch }: { email: string; epoch: string }) =>
       kysely
         .insertInto('task_lists')
-        .columns(['owner_id'])
-        .expression(kysely.selectFrom('users').select('id').where('email', '=', email)),
+        .columns(['owner_id', 'epoch'])
+        .expression(
+          kysely
+            .selectFrom('users')
+            .select(['id', sql`cast(${epoch} as text)`.as('epoch')])
+            .where('email', '=', email),
+        ),
     ),
     replaceHash: preparedQuery(({ id, hashedPassword, hash }: HashReplacement) =>
       kysely
@@ -44,8 +51,10 @@ export class MikroOrmUserRepository implements UserRepository {
 
   async add(draft: UserDraft): Promise<User> {
     try {
-      const { add, addList } = this.#queries
-      const [user] = (await this.#store.transact(writing(add(draft), addList(draft)))).map(toUser)
+      const { add, makeList } = this.#queries
+      const [user] = (await this.#store.transact(writing(add(draft), makeList({ ...draft, epoch: newEpoch() })))).map(
+        toUser,
+      )
       return user as User
     } catch (error) {
       throw violates(error, USERS_EMAIL_UNIQUE) ? new EmailAlreadyTaken() : error

@@ -2,10 +2,8 @@ import cluster from 'node:cluster'
 import { setTimeout as delay } from 'node:timers/promises'
 import BetterSqlite3 from 'better-sqlite3'
 import { type Kysely, sql } from 'kysely'
-import { LRUCache } from 'lru-cache'
 import { OutcomeUnknown, StoreUnavailable } from '../../../domain/errors.ts'
 import { Batcher, fulfilled, type RunGroup, rejected, type Settled } from '../group-commit.ts'
-import type { Statement } from '../prepared-query.ts'
 import type { Tables } from '../records.ts'
 import {
   type AnyTransaction,
@@ -18,6 +16,8 @@ import {
 import { codeOf } from '../store-errors.ts'
 import { singleListQueries } from '../task-lists.ts'
 import { BUSY_TIMEOUT, type OpenFiles, refuseForeign } from './sqlite-file.ts'
+import { type Run, runner } from './sqlite-run.ts'
+import { readInTurns } from './stepped-reads.ts'
 
 /** Milliseconds between two attempts to take the write lock. */
 const RETRY_DELAY = 1
@@ -55,22 +55,31 @@ export function openSqliteReader(path: string): BetterSqlite3.Database {
 /** A connection for writes. It never waits in SQLite, because waiting would block the event loop and all readers. */
 export const openSqliteWriter = (path: string) => openSqlite(path, 0)
 
-export type Run = <Row>(query: Statement<Row>) => Row[]
 export type Job = (run: Run) => unknown
 
-/** A store with one connection for writes and one for reads. Nothing waits within a transaction. */
+export interface SqliteConnections {
+  readonly writer: BetterSqlite3.Database
+  readonly reader: BetterSqlite3.Database
+  /** Each keeps a snapshot while others read. */
+  readonly steppers: readonly BetterSqlite3.Database[]
+}
+
+/** One connection writes to the file while others read from it. Nothing waits within a transaction that writes. */
 export function sqliteStore(
   kysely: Kysely<Tables>,
-  writer: BetterSqlite3.Database,
-  reader: BetterSqlite3.Database,
+  { writer, reader, steppers }: SqliteConnections,
   files: OpenFiles,
 ): Store {
   const reads = new Batcher(readInPlace(files, readInOneSnapshot(reader)))
+  const longReads = new Batcher(readInPlace(files, readInTurns(steppers)), steppers.length)
   const writes = new Batcher(writeInPlace(files, runInOneTransaction(writer)))
   const lists = singleListQueries(kysely)
   return {
     kysely,
     milliseconds: (column) => sql.ref(column),
+    byCodePoint: (column) => sql.ref(column),
+    contains: (column, part) => sql`instr(${sql.ref(column)}, ${part}) > 0`,
+    isAnyOf: (column, ids) => sql`${sql.ref(column)} in (select value from json_each(${ids}))`,
     writableWith: false,
     read: (query) => withStoreErrors(reads.add((run) => run(query))),
     async transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>) {
@@ -78,22 +87,23 @@ export function sqliteStore(
       const { rows, result } = await withStoreErrors<Committed>(writes.add(job))
       return result(rows) as Result
     },
-    pending: () => ({ reads: reads.pending, writes: writes.pending }),
+    readInSteps: (steps) => withStoreErrors(longReads.add(steps)),
+    pending: () => ({ reads: reads.unanswered + longReads.unanswered, writes: writes.unanswered }),
   }
 }
 
 function perform(transaction: AnyTransaction, run: Run, lists: ReturnType<typeof singleListQueries>): Committed {
   const { owner, reads } = transaction
   const locks = owner !== undefined && !readsNothing(transaction)
-  const revision = locks ? (run(lists.revision({ owner }))[0]?.revision ?? 0) : undefined
+  const [list] = locks ? run(lists.read({ owner })) : []
   const seen = Object.fromEntries(Object.entries(reads).map(([name, query]) => [name, run(query)]))
-  const { writes, revision: next, result } = transaction.decide(seen, revision)
+  const { writes, list: next, result } = transaction.decide(seen, list)
   const rows = writes.map(run)
-  if (locks && next !== undefined) run(lists.setRevision({ owner, revision: next }))
+  if (locks && next !== undefined) run(lists.set({ owner, ...next }))
   return { rows, result }
 }
 
-function readInPlace(files: OpenFiles, run: RunGroup<Job>): RunGroup<Job> {
+function readInPlace<Job>(files: OpenFiles, run: RunGroup<Job>): RunGroup<Job> {
   return (jobs) => {
     if (!files.inPlace) throw new StoreUnavailable(undefined)
     return run(jobs)
@@ -199,24 +209,3 @@ async function retryWhileLocked<Result>(work: () => Result): Promise<Result> {
 const mayHaveCommitted = (error: unknown) => /^SQLITE_IOERR(?!_WRITE)/.test(codeOf(error) ?? '')
 
 const isLocked = (error: unknown) => codeOf(error)?.startsWith('SQLITE_BUSY')
-
-/** Exceeds the number of queries in the repositories. */
-const MAX_STATEMENTS = 500
-
-/** Caches prepared statements, because compiling a statement costs more than running it. */
-function runner(database: BetterSqlite3.Database): Run {
-  const statements = new LRUCache<string, BetterSqlite3.Statement<unknown[]>>({
-    max: MAX_STATEMENTS,
-    memoMethod: (sql) => database.prepare(sql),
-  })
-  return <Row>({ sql, parameters }: Statement<Row>) => {
-    const statement = statements.memo(sql)
-    const values = parameters.map(encode)
-    if (statement.reader) return statement.all(values) as Row[]
-    statement.run(values)
-    return []
-  }
-}
-
-/** Stores dates as milliseconds and booleans as 0 or 1, because SQLite has neither type. */
-const encode = (value: unknown) => (value instanceof Date || typeof value === 'boolean' ? Number(value) : value)

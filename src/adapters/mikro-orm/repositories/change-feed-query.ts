@@ -1,0 +1,87 @@
+import { sql } from 'kysely'
+import type { ChangePage, ListHead, SyncPosition, Tombstone } from '../../../domain/tasks/change-feed.ts'
+import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
+import { type TaskColumns, type TaskRow, taskColumns, taskColumnTypes, toTask } from '../records.ts'
+import type { Store } from '../store.ts'
+
+interface Range {
+  readonly ownerId: number
+  readonly since: number
+  /** Of tasks, and of tombstones. */
+  readonly limit: number
+}
+
+/** A task, or a tombstone, which has `deleted_at`. A list without a change is one row without an id. */
+export type ChangeRow = TaskRow & {
+  readonly deleted_at: number | null
+  readonly epoch: string
+  readonly list_revision: number
+  readonly forgotten: number
+}
+
+/** Times are read as numbers. */
+const readType = (name: string) => (name.endsWith('_at') ? 'bigint' : taskColumnTypes[name as keyof TaskColumns])
+
+/** One statement, because two could see two states of the list. Each half has an index in the order of revisions. */
+export function changesQuery({ kysely, milliseconds }: Store): (range: Range) => Statement<ChangeRow> {
+  const none = (name: string) => sql<never>`cast(null as ${sql.raw(readType(name))})`.as(name)
+  const query = preparedQuery(({ ownerId, since, limit }: Range) => {
+    const tasks = kysely
+      .selectFrom('tasks')
+      .select(taskColumns(milliseconds))
+      .select(none('deleted_at'))
+      .where('owner_id', '=', bigint(ownerId))
+      .where('revision', '>', bigint(since))
+      .orderBy('revision')
+      .limit(bigint(limit))
+    const tombstones = kysely
+      .selectFrom('tombstones')
+      .select('id')
+      .select(['title', 'description', 'completed', 'due', 'priority', 'tags', 'owner_id'].map(none))
+      .select('revision')
+      .select(['completed_at', 'created_at', 'updated_at'].map(none))
+      .select(milliseconds('deleted_at').as('deleted_at'))
+      .where('owner_id', '=', bigint(ownerId))
+      .where('revision', '>', bigint(since))
+      .orderBy('revision')
+      .limit(bigint(limit))
+    const changes = kysely
+      .selectFrom(tasks.as('item'))
+      .selectAll()
+      .unionAll(kysely.selectFrom(tombstones.as('deletion')).selectAll() as never)
+    return kysely
+      .selectFrom('task_lists as list')
+      .leftJoin(changes.as('change'), (join) => join.onTrue())
+      .where('list.owner_id', '=', bigint(ownerId))
+      .selectAll('change')
+      .select(['list.epoch', 'list.forgotten', 'list.revision as list_revision'])
+  })
+  return query as unknown as (range: Range) => Statement<ChangeRow>
+}
+
+/** @param since absent for a first synchronization, which needs no deletions */
+export function toChangePage(
+  rows: readonly ChangeRow[],
+  head: ListHead,
+  since: SyncPosition | undefined,
+  limit: number,
+): ChangePage {
+  const changes = rows
+    .filter(({ id, deleted_at }) => id !== null && (since !== undefined || deleted_at === null))
+    .sort((one, other) => one.revision - other.revision)
+  const page = changes.slice(0, limit)
+  const hasMore = changes.length > limit
+  const revision = hasMore ? (page.at(-1) as ChangeRow).revision : head.revision
+  return {
+    items: page.filter(({ deleted_at }) => deleted_at === null).map(toTask),
+    deleted: page.filter(({ deleted_at }) => deleted_at !== null).map(toTombstone),
+    next: { epoch: head.epoch, revision },
+    hasMore,
+  }
+}
+
+const toTombstone = ({ id, revision, deleted_at }: ChangeRow): Tombstone => ({
+  id,
+  revision,
+  deletedAt: new Date(deleted_at as number),
+})

@@ -1,0 +1,166 @@
+/** Evaluates a query in steps of a bounded number of rows, where one statement would occupy the process for too long. */
+import { sql } from 'kysely'
+import { comparePlaces, type Place, totalOrder } from '../../../domain/tasks/task-order.ts'
+import { isEdge, type TaskQuery, type TaskRows } from '../../../domain/tasks/task-query.ts'
+import { bigint, preparedQuery } from '../prepared-query.ts'
+import { taskColumns, toTask } from '../records.ts'
+import type { Steps, Store } from '../store.ts'
+import { type MatchRow, placeOfPosition, type TaskListQueries, toTaskRows } from './task-list-query.ts'
+
+type Run = Parameters<Steps<unknown>>[0]
+
+interface Step {
+  readonly ownerId: number
+  /** The first id. */
+  readonly from: number
+  readonly rows: number
+}
+
+function scanQueries({ kysely, milliseconds, isAnyOf }: Store) {
+  const idsOf = (ownerId: number) => kysely.selectFrom('tasks').select('id').where('owner_id', '=', bigint(ownerId))
+  return {
+    list: preparedQuery(({ ownerId }: { ownerId: number }) =>
+      kysely.selectFrom('task_lists').select(['revision', 'size']).where('owner_id', '=', bigint(ownerId)),
+    ),
+    /** The last id of a step; null beyond the last task. */
+    upwards: preparedQuery(({ ownerId, from, rows }: Step) =>
+      kysely
+        .selectFrom(idsOf(ownerId).where('id', '>=', bigint(from)).orderBy('id').limit(bigint(rows)).as('step'))
+        .select(sql<number | null>`max(id)`.as('last')),
+    ),
+    downwards: preparedQuery(({ ownerId, from, rows }: Step) =>
+      kysely
+        .selectFrom(idsOf(ownerId).where('id', '<=', bigint(from)).orderBy('id', 'desc').limit(bigint(rows)).as('step'))
+        .select(sql<number | null>`min(id)`.as('last')),
+    ),
+    tasks: preparedQuery(({ ownerId, ids }: { ownerId: number; ids: readonly number[] }) =>
+      kysely
+        .selectFrom('tasks')
+        .select(taskColumns(milliseconds))
+        .where('owner_id', '=', bigint(ownerId))
+        .where(isAnyOf('id', ids)),
+    ),
+  }
+}
+
+/** A task that meets the conditions. */
+interface Match {
+  readonly id: number
+  readonly place: Place
+}
+
+/** Collects the matches nearest to a position. */
+class Collected {
+  readonly #query: TaskQuery
+  readonly #place: Place
+  readonly #forward: boolean
+  readonly #wanted: number
+  nearest: Match[] = []
+  /** On the other side of the position. */
+  others = 0
+  total = 0
+
+  constructor(query: TaskQuery) {
+    this.#query = query
+    this.#place = placeOfPosition(query)
+    this.#forward = 'after' in query.position
+    this.#wanted = query.skip + query.limit + 1
+  }
+
+  get isFull(): boolean {
+    return this.nearest.length >= this.#wanted
+  }
+
+  add(matches: readonly Match[]): void {
+    const beyond = matches.filter(({ place }) => isEdge(this.#place) || this.#order(place, this.#place) > 0)
+    this.total += matches.length
+    this.others += matches.length - beyond.length
+    this.nearest.push(...beyond)
+    this.nearest.sort((one, other) => this.#order(one.place, other.place))
+    if (this.isFull) this.nearest.length = this.#wanted
+  }
+
+  #order(one: Place, other: Place): number {
+    return comparePlaces(one, other, this.#query.sort) * (this.#forward ? 1 : -1)
+  }
+}
+
+export class TaskScan {
+  readonly #queries: ReturnType<typeof scanQueries>
+  readonly #listQueries: TaskListQueries
+  readonly #rowsPerStep: number
+
+  constructor(store: Store, listQueries: TaskListQueries, rowsPerStep: number) {
+    this.#queries = scanQueries(store)
+    this.#listQueries = listQueries
+    this.#rowsPerStep = rowsPerStep
+  }
+
+  /** A list of few tasks takes one step anyway. */
+  async read(run: Run, ownerId: number, query: TaskQuery): Promise<TaskRows> {
+    const [list] = await run(this.#queries.list({ ownerId }))
+    if (list === undefined || list.size <= this.#rowsPerStep) {
+      return toTaskRows(await run(this.#listQueries.page(ownerId, query)), query)
+    }
+    const collected = await this.#collect(run, ownerId, query)
+    const { skip, limit, count, position } = query
+    const { nearest, others, total } = collected
+    const forward = 'after' in position
+    const page = nearest.slice(skip, skip + limit)
+    const ids = page.map(({ id }) => id)
+    const tasks = new Map((await run(this.#queries.tasks({ ownerId, ids }))).map((row) => [row.id, toTask(row)]))
+    const nearer = others > 0 || (skip > 0 && nearest.length > 0)
+    const further = nearest.length > skip + limit
+    const found = (forward ? ids : ids.reverse()).flatMap((id) => tasks.get(id) ?? [])
+    return {
+      tasks: found,
+      hasPrevious: forward ? nearer : further,
+      hasNext: forward ? further : nearer,
+      revision: list.revision,
+      ...(count && { total }),
+    }
+  }
+
+  /** In the order of creation it begins at the position and goes both ways, because either can end early. */
+  async #collect(run: Run, ownerId: number, query: TaskQuery): Promise<Collected> {
+    const { sort, position, count, skip } = query
+    const collected = new Collected(query)
+    const place = placeOfPosition(query)
+    const [key] = totalOrder(sort)
+    const byId = key?.field === 'createdAt'
+    const upwards = byId && key.descending !== 'after' in position
+    const ends = upwards ? [0, LAST_ID] : [LAST_ID, 0]
+    const start = byId && !isEdge(place) ? (place[0] as number) : ends[0]
+    for await (const matches of this.#steps(run, ownerId, query, start as number, upwards)) {
+      collected.add(matches)
+      if (byId && !count && collected.isFull) break
+    }
+    const nearerIsKnown = () => !count && (collected.others > 0 || (skip > 0 && collected.nearest.length > 0))
+    if (start === ends[0] || nearerIsKnown()) return collected
+    for await (const matches of this.#steps(run, ownerId, query, (start as number) + (upwards ? -1 : 1), !upwards)) {
+      collected.add(matches)
+      if (nearerIsKnown()) break
+    }
+    return collected
+  }
+
+  /** The matches of one step after the other. */
+  async *#steps(run: Run, ownerId: number, query: TaskQuery, start: number, upwards: boolean): AsyncGenerator<Match[]> {
+    const lastOf = upwards ? this.#queries.upwards : this.#queries.downwards
+    for (let from = start; ; ) {
+      const [step] = await run(lastOf({ ownerId, from, rows: this.#rowsPerStep }))
+      const last = step?.last
+      if (last === null || last === undefined) return
+      const [low, high] = upwards ? [from, last] : [last, from]
+      const rows = await run(this.#listQueries.matches(ownerId, query, low, high))
+      yield rows.map(toMatch)
+      from = last + (upwards ? 1 : -1)
+    }
+  }
+}
+
+const LAST_ID = Number.MAX_SAFE_INTEGER
+
+function toMatch({ id, ...values }: MatchRow): Match {
+  return { id, place: Object.values(values) }
+}
