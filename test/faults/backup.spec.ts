@@ -33,8 +33,15 @@ async function createDatabase(name: string): Promise<void> {
   const database = await openDatabase({ kind: 'sqlite', path: join(folder, name) })
   await database.migrate()
   await database.close()
-  edit(name, "insert into users (email, hashed_password, created_at) values ('jane@example.com', '', 0)")
+  edit(
+    name,
+    `insert into users (email, hashed_password, created_at) values ('jane@example.com', '', 0);
+    insert into task_lists (owner_id, epoch) values (1, '00000000')`,
+  )
 }
+
+const insertTasks = (values: string) => `insert into tasks
+  (title, description, owner_id, created_at, updated_at, due_moment, due_all_day, priority, tags, search, revision) ${values}`
 
 function edit(name: string, sql: string): void {
   const database = new BetterSqlite3(join(folder, name), { fileMustExist: true })
@@ -43,7 +50,11 @@ function edit(name: string, sql: string): void {
 }
 
 const addTask = (name: string, title: string) =>
-  edit(name, `insert into tasks (title, owner_id, created_at, updated_at) values ('${title}', 1, 0, 0)`)
+  edit(
+    name,
+    `update task_lists set revision = revision + 1, size = size + 1;
+    ${insertTasks(`select '${title}', null, 1, 0, 0, 0, false, 0, '[]', '', revision from task_lists`)}`,
+  )
 
 function titlesIn(name: string): unknown[] {
   const database = new BetterSqlite3(join(folder, name), { fileMustExist: true })
@@ -59,8 +70,8 @@ const fill = (name: string) =>
   edit(
     name,
     `with recursive number (value) as (select 1 union all select value + 1 from number where value < 10000)
-    insert into tasks (title, description, owner_id, created_at, updated_at)
-    select 'Task ' || value, hex(zeroblob(2000)), 1, 0, 0 from number`,
+    ${insertTasks(`select 'Task ' || value, hex(zeroblob(2000)), 1, 0, 0, 0, false, 0, '[]', '', 1000 + value from number`)};
+    update task_lists set revision = 11000, size = 10000`,
   )
 
 /** Runs the work beside a service, then stops the service. */

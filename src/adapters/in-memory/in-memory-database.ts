@@ -12,6 +12,8 @@ export function inMemoryDatabase(maxTasksPerUser: number) {
     ping: async () => {},
     migrate: async () => [],
     upToDate: async () => true,
+    forgetDeletions: async () => {},
+    raiseCounters: async () => {},
     close: async () => {},
   }
 }

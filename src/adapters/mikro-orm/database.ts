@@ -8,11 +8,13 @@ import type { UserRepository } from '../../domain/accounts/ports.ts'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository } from '../../domain/tasks/ports.ts'
 import { OperatorError } from '../../operator-error.ts'
+import { forgetDeletions } from './forget-deletions.ts'
 import { COMMAND_LINE, mikroOrmOptions } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql/postgresql-connections.ts'
 import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
 import { PostgresqlServers, ReadOnlyServer } from './postgresql/postgresql-servers.ts'
 import { postgresqlStore } from './postgresql/postgresql-store.ts'
+import { raiseCounters } from './postgresql/raise-counters.ts'
 import { preparedQuery, statement } from './prepared-query.ts'
 import { MIGRATIONS_TABLE, type Tables } from './records.ts'
 import { MikroOrmTaskRepository } from './repositories/mikro-orm-task-repository.ts'
@@ -47,6 +49,13 @@ export interface Database {
   migrate(): Promise<string[]>
   /** Whether all migrations are applied. Writes nothing. @throws DatabaseUnavailable */
   upToDate(): Promise<boolean>
+  /** Purges the deletions of tasks before a time; a replica that has not seen them starts again. @throws StoreUnavailable */
+  forgetDeletions(before: Date): Promise<void>
+  /**
+   * For PostgreSQL after a restore or a failover that may have lost writes: no id, revision or position of them is given
+   * again. SQLite's restore does so by itself. @throws DatabaseUnavailable
+   */
+  raiseCounters(): Promise<void>
   close(): Promise<void>
 }
 
@@ -83,6 +92,12 @@ export async function openDatabase(
     },
     migrate: () => migrate(orm, target).catch(unavailable('migrated')),
     upToDate: () => upToDate(orm, schema).catch(unavailable('read')),
+    forgetDeletions: (before) => forgetDeletions(store, before),
+    async raiseCounters() {
+      if (schema === undefined) return
+      const raised = orm.em.fork().transactional((em) => raiseCounters((sql) => em.execute(sql), schema))
+      await raised.catch(unavailable('written'))
+    },
     async close() {
       await orm.close()
       await connections.close()

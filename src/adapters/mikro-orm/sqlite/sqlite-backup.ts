@@ -58,6 +58,7 @@ export function restoreSqlite(database: string, file: string, now: Date, progres
     try {
       return await withCopy(file, `${target}.restoring`, progress, (copy) => {
         const idsUnknown = raiseIds(copy, present)
+        raiseRevisions(copy)
         return { replaced: putInPlace(copy, target, replacedPath), idsUnknown }
       })
     } finally {
@@ -194,6 +195,21 @@ function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): bo
       if (update.run(counter, name).changes === 0) insert.run(counter, name)
     }
     return !known
+  } finally {
+    database.close()
+  }
+}
+
+/** No revision given since the backup is given again, and a new epoch ends every position in a change feed. */
+function raiseRevisions(copy: string): void {
+  const database = new BetterSqlite3(copy)
+  try {
+    // The migration of a backup without revisions draws the epochs.
+    const columns = database.pragma('table_info(task_lists)') as { readonly name: string }[]
+    if (!columns.some(({ name }) => name === 'epoch')) return
+    database
+      .prepare('update task_lists set revision = revision + ?, epoch = lower(hex(randomblob(4)))')
+      .run(UNKNOWN_IDS)
   } finally {
     database.close()
   }

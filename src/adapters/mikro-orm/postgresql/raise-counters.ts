@@ -1,0 +1,20 @@
+type Execute = (sql: string) => Promise<unknown>
+
+/** More than were given since a backup. */
+const UNKNOWN = 1_000_000
+
+/**
+ * Keeps ids and revisions that a restore or a failover has lost from being given again, and ends every position in a
+ * change feed.
+ *
+ * @param schema of the tables
+ */
+export async function raiseCounters(execute: Execute, schema: string): Promise<void> {
+  const table = (name: string) => `"${schema.replaceAll('"', '""')}"."${name}"`
+  await execute(`update ${table('task_lists')} set revision = revision + ${UNKNOWN},
+    epoch = substr(md5(cast(random() as text)), 1, 8)`)
+  for (const name of ['users', 'tasks']) {
+    const sequence = `pg_get_serial_sequence('${table(name).replaceAll("'", "''")}', 'id')`
+    await execute(`select setval(${sequence}, nextval(${sequence}) + ${UNKNOWN})`)
+  }
+}

@@ -1,0 +1,123 @@
+import { expect } from 'chai'
+import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { backupSqlite, restoreSqlite } from '#src/adapters/mikro-orm/sqlite/sqlite-backup.ts'
+import type { PersistentTarget } from '#src/database-target.ts'
+import { SyncExpired } from '#src/domain/errors.ts'
+import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
+import type { Task } from '#src/domain/tasks/task.ts'
+import { persistentSets } from '#test/adapter-sets.ts'
+import { aTaskDraft } from '#test/builders.ts'
+import {
+  anOwner,
+  editTask,
+  expectRejection,
+  listTasks,
+  removeTask,
+  storeTask,
+  targetOf,
+} from '#test/contracts/repositories.ts'
+import { query } from '#test/query.ts'
+
+const NOW = new Date('2026-02-01T12:00:00.000Z')
+
+interface Backup {
+  /** Replaces the database as it is now. */
+  restore(): Promise<void>
+}
+
+/** While no instance has the database open. */
+const backUp: Readonly<Record<string, (url: string) => Promise<Backup>>> = {
+  async SQLite(url) {
+    const path = url.slice('sqlite:///'.length)
+    await backupSqlite(path, `${path}.backup`, () => {})
+    return {
+      async restore() {
+        await restoreSqlite(path, `${path}.backup`, NOW, () => {})
+      },
+    }
+  },
+  async PostgreSQL(url) {
+    const name = new URL(url).pathname.slice(1)
+    const maintenance = new URL(url)
+    maintenance.pathname = '/postgres'
+    await query(maintenance.href, `create database ${name}_backup template ${name}`)
+    return {
+      async restore() {
+        await query(maintenance.href, `drop database ${name}`)
+        await query(maintenance.href, `create database ${name} template ${name}_backup`)
+        const database = await openDatabase(targetOf(url) as PersistentTarget)
+        await database.raiseCounters()
+        await database.close()
+      },
+    }
+  },
+}
+
+for (const { name, databaseUrl } of persistentSets) {
+  describe(`A replica (${name})`, () => {
+    let url: string
+    let database: Database
+    let ownerId: number
+    const open = async () => {
+      database = await openDatabase(targetOf(url) as PersistentTarget)
+      await database.migrate()
+    }
+
+    beforeEach(async () => {
+      url = await databaseUrl()
+      await open()
+      ownerId = await anOwner(database)
+    })
+
+    afterEach(() => database.close())
+
+    const addTask = (title: string) => storeTask(database.tasks, aTaskDraft({ ownerId, title }))
+    const changesSince = (since: SyncPosition | undefined) => database.tasks.changes(ownerId, since, 100)
+    const snapshots = (tasks: readonly Task[]) => tasks.map((task) => task.snapshot())
+
+    it('starts again after a restore, and meets no id and no revision twice', async () => {
+      const kept = await addTask('kept')
+      const { next: backedUp } = await changesSince(undefined)
+      await database.close()
+      const backup = await (backUp[name] as (url: string) => Promise<Backup>)(url)
+      await open()
+      await addTask('lost')
+      const lostTask = await addTask('lost')
+      await editTask(database.tasks, kept.snapshot(), (task) => task.edit({ title: 'lost edit' }, NOW))
+      const { next: lost } = await changesSince(undefined)
+      await database.close()
+
+      await backup.restore()
+      await open()
+      const added = await addTask('after')
+      expect(added.snapshot().id).to.be.above(lostTask.snapshot().id)
+      expect(added.snapshot().revision).to.be.above(lost.revision)
+      for (const position of [backedUp, lost]) await expectRejection(changesSince(position), SyncExpired)
+      const { items, deleted, next } = await changesSince(undefined)
+      expect(snapshots(items)).to.deep.equal([kept.snapshot(), added.snapshot()])
+      expect(snapshots(items).reverse()).to.deep.equal(snapshots(await listTasks(database.tasks, ownerId)))
+      expect(deleted).to.deep.equal([])
+      expect(await changesSince(next)).to.deep.equal({ items: [], deleted: [], next, hasMore: false })
+    })
+
+    it('starts again when deletions that it has not seen are forgotten', async () => {
+      const days = (count: number) => new Date(NOW.getTime() + count * 86_400_000)
+      const positions: SyncPosition[] = []
+      for (const deletedAt of [days(0), days(1), days(2)]) {
+        const task = await addTask('deleted')
+        positions.push((await changesSince(undefined)).next)
+        await removeTask(database.tasks, task.snapshot(), deletedAt)
+      }
+      const other = await anOwner(database)
+      await database.forgetDeletions(days(2))
+      const [first, second, third] = positions as [SyncPosition, SyncPosition, SyncPosition]
+      for (const position of [first, second]) await expectRejection(changesSince(position), SyncExpired)
+      expect((await changesSince(third)).deleted.map(({ deletedAt }) => deletedAt)).to.deep.equal([days(2)])
+      expect((await database.tasks.head(ownerId)).forgotten).to.equal(4)
+      expect((await database.tasks.head(other)).forgotten).to.equal(0)
+      await database.forgetDeletions(days(2))
+      expect((await database.tasks.head(ownerId)).forgotten).to.equal(4)
+      expect((await changesSince(undefined)).items).to.deep.equal([])
+    })
+  })
+}
