@@ -98,6 +98,7 @@ export const variablesSchema = (production: boolean) =>
     RATE_LIMIT_REGISTER: wholeNumber(30, 1),
     RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
     MAX_TASKS_PER_USER: wholeNumber(100_000, 1),
+    MAX_STREAMS_PER_USER: wholeNumber(10, 1),
     TRUST_PROXY: wholeNumber(0, 0, 100),
     HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
     REQUEST_TIMEOUT: wholeNumber(30, 1, 3_600),
@@ -187,6 +188,8 @@ export interface HttpConfig {
   readonly corsOrigins: readonly string[]
   /** Number of proxies in front that append to X-Forwarded-For. */
   readonly trustedProxies: number
+  /** Event streams and long polls in this process; one more ends the oldest. */
+  readonly maxStreamsPerUser: number
 }
 
 /** The listener and its limits. Times are in seconds. */
@@ -302,6 +305,7 @@ export function readConfig(environment: Environment): Config {
       environment: output.ENVIRONMENT,
       corsOrigins: output.BACKEND_CORS_ORIGINS,
       trustedProxies: output.TRUST_PROXY,
+      maxStreamsPerUser: output.MAX_STREAMS_PER_USER,
     },
     server: {
       host: output.HOST,

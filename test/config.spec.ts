@@ -50,6 +50,7 @@ describe('The configuration', () => {
         environment: 'development',
         corsOrigins: ['http://localhost:3000', 'http://localhost:8000'],
         trustedProxies: 0,
+        maxStreamsPerUser: 10,
       },
       server: {
         host: '127.0.0.1',
@@ -244,6 +245,7 @@ describe('The configuration', () => {
     RATE_LIMIT_LOGIN: ['0', '20.5'],
     RATE_LIMIT_REGISTER: ['0', 'x'],
     RATE_LIMIT_FAILED_LOGINS: ['0', '١٠'],
+    MAX_STREAMS_PER_USER: ['0', '-1'],
     MAX_TASKS_PER_USER: ['0', '-1', '1e5'],
     METRICS_PORT: ['0', '65536', 'yes', '-1'],
     LOG_LEVEL: ['INFO', 'verbose', 'warning', '30'],

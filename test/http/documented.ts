@@ -66,7 +66,17 @@ const UNDOCUMENTED = new Set([400, 404, 405, 422, 500])
 
 /** Headers that a response may have only if the document lists them. */
 const DOCUMENTED_HEADERS = [
-  ...['ETag', 'Location', 'Link', 'X-Total-Count', 'WWW-Authenticate', 'Retry-After', 'RateLimit', 'RateLimit-Policy'],
+  ...[
+    'X-Accel-Buffering',
+    'ETag',
+    'Location',
+    'Link',
+    'X-Total-Count',
+    'WWW-Authenticate',
+    'Retry-After',
+    'RateLimit',
+    'RateLimit-Policy',
+  ],
   ...['Accept', 'Accept-Patch', 'Accept-Encoding'],
 ]
 

@@ -1,7 +1,6 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Readable } from 'node:stream'
 import Router from '@koa/router'
 import { expect } from 'chai'
 import Koa from 'koa'
@@ -12,9 +11,11 @@ import { JSON_TYPE } from '#src/adapters/http/endpoint/body.ts'
 import { type Endpoint, endpoint } from '#src/adapters/http/endpoint/endpoint.ts'
 import type { LimitName } from '#src/adapters/http/endpoint/limits.ts'
 import { mount } from '#src/adapters/http/endpoint/mount.ts'
+import type { Stream } from '#src/adapters/http/endpoint/stream.ts'
 import { bodyOf, numeral } from '#src/adapters/http/endpoint/validation.ts'
 import { logSendErrors, reportProblems } from '#src/adapters/http/middleware.ts'
 import { ManageAccounts } from '#src/domain/accounts/manage-accounts.ts'
+import { TaskNotFound } from '#src/domain/errors.ts'
 
 const unused = {} as ConstructorParameters<typeof ManageAccounts>[0]
 
@@ -192,52 +193,101 @@ describe('An endpoint', () => {
   })
 
   describe('with a stream', () => {
-    const streaming = (stream: () => Readable) =>
+    const streaming = (stream: Stream) =>
       endpoint({
-        ...base,
-        responses: { 200: { description: 'Events.', mediaType: 'text/event-stream' } },
-        handle: async () => ({ status: 200, stream: stream() }),
+        ...made,
+        responses: { 200: { description: 'Events.', mediaType: 'text/event-stream', example: 'data: 1\n\n' } },
+        handle: async () => ({ status: 200, stream }),
       })
 
-    it('sends the stream with its media type', async () => {
-      const response = await fetch(await serve(streaming(() => Readable.from(['data: 1\n\n', 'data: 2\n\n']))))
+    it('sends what it writes under its media type, and ends when it resolves', async () => {
+      const response = await fetch(
+        await serve(
+          streaming(async ({ write }) => {
+            write('data: 1\n\n')
+            write('data: 2\n\n')
+          }),
+        ),
+      )
       expect(response.headers.get('content-type')).to.equal('text/event-stream')
       expect(await response.text()).to.equal('data: 1\n\ndata: 2\n\n')
     })
 
-    it('documents its media type', () => {
-      const { 200: response } = operationOf(streaming(() => Readable.from([]))).responses as Record<string, object>
-      expect(response).to.deep.include({ content: { 'text/event-stream': { schema: { type: 'string' } } } })
+    it('documents its media type and an example', () => {
+      const { 200: response } = operationOf(streaming(async () => {})).responses as Record<string, object>
+      const media = { schema: { type: 'string' }, example: 'data: 1\n\n' }
+      expect(response).to.deep.include({ content: { 'text/event-stream': media } })
     })
 
-    it('ends the connection when the stream fails', async () => {
-      const failing = Readable.from(
-        (async function* () {
-          yield 'data: 1\n\n'
-          throw new Error('lost')
-        })(),
-      )
-      const response = await fetch(await serve(streaming(() => failing)))
+    const failing = (error: Error) =>
+      streaming(async ({ write }) => {
+        write('data: 1\n\n')
+        throw error
+      })
+
+    it('ends the response after an error of the domain', async () => {
+      const response = await fetch(await serve(failing(new TaskNotFound())))
+      expect(await response.text()).to.equal('data: 1\n\n')
+      expect(logged).to.deep.equal([])
+    })
+
+    it('ends the connection after any other error, and logs it', async () => {
+      const response = await fetch(await serve(failing(new TypeError('lost'))))
       expect(await response.text().catch(() => 'cut off')).to.equal('cut off')
-      expect(logged).to.deep.equal(['error'])
+      expect(logged[0]).to.equal('error')
     })
 
-    const closed = (stream: Readable) => new Promise((resolve) => stream.once('close', resolve))
-
-    it('destroys the stream when the client leaves, and on HEAD', async () => {
-      let stream = new Readable({ read() {} })
-      const url = await serve(streaming(() => stream))
+    it('can write after the client has left', async () => {
+      const left = Promise.withResolvers<void>()
+      const written = Promise.withResolvers<void>()
+      const url = await serve(
+        streaming(async ({ write, drained }) => {
+          write('data: 1\n\n')
+          await left.promise
+          write('data: 2\n\n')
+          await drained(AbortSignal.timeout(1))
+          written.resolve()
+        }),
+      )
       const leaving = new AbortController()
-      stream.push('data: 1\n\n')
       await fetch(url, { signal: leaving.signal })
       leaving.abort()
-      await closed(stream)
-      expect(logged).to.include('debug').and.not.include('error')
+      left.resolve()
+      await written.promise
+      expect(logged).to.not.include('error')
+    })
 
-      stream = new Readable({ read() {} })
-      const destroyed = closed(stream)
-      expect((await fetch(url, { method: 'HEAD' })).status).to.equal(200)
-      await destroyed
+    it('drops a reader that leaves more than 256 KiB unread', async () => {
+      const dropped = Promise.withResolvers<void>()
+      const url = await serve(
+        streaming(async ({ write, drained }) => {
+          const whole = 'x'.repeat(262_144)
+          while (!leaving.signal.aborted) {
+            write(whole)
+            write('x')
+            await drained(AbortSignal.timeout(1))
+            await new Promise(setImmediate)
+          }
+          dropped.resolve()
+        }),
+      )
+      const leaving = new AbortController()
+      const response = await fetch(url)
+      expect(await response.text().catch(() => 'cut off')).to.equal('cut off')
+      leaving.abort()
+      await dropped.promise
+    })
+
+    it('is not started for HEAD', async () => {
+      let started = false
+      const url = await serve(
+        streaming(async () => {
+          started = true
+        }),
+      )
+      const response = await fetch(url, { method: 'HEAD' })
+      expect([response.status, response.headers.get('content-type')]).to.deep.equal([200, 'text/event-stream'])
+      expect(started).to.equal(false)
     })
   })
 

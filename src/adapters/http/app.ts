@@ -9,6 +9,7 @@ import { openApiEndpoint } from './docs/openapi.ts'
 import { mountDocs } from './docs/pages.ts'
 import type { Limits } from './endpoint/limits.ts'
 import { mount, refuseShadowed } from './endpoint/mount.ts'
+import { OpenStreams } from './endpoint/open-streams.ts'
 import {
   allowOrigins,
   closeConnections,
@@ -24,6 +25,7 @@ import { accountEndpoints } from './routes/accounts.ts'
 import { probeEndpoints } from './routes/probes.ts'
 import { taskBatchEndpoint } from './routes/task-batch.ts'
 import { taskChangesEndpoint } from './routes/task-changes.ts'
+import { taskEventsEndpoint } from './routes/task-events.ts'
 import { taskEndpoints } from './routes/tasks.ts'
 
 export interface AppOptions extends HttpConfig {
@@ -58,14 +60,16 @@ export function createApp(options: AppOptions, dependencies: AppDependencies): K
 }
 
 function createRouter(
-  { projectName, version, apiPrefix, rootPath, environment }: AppOptions,
+  { projectName, version, apiPrefix, rootPath, environment, maxStreamsPerUser }: AppOptions,
   { accounts, tasks, sync, readiness, limits }: AppDependencies,
 ): Router {
+  const streams = new OpenStreams(maxStreamsPerUser, readiness.shutdown)
   const endpoints = [
     ...probeEndpoints(environment, () => readiness.check()),
     ...accountEndpoints(apiPrefix, accounts),
     taskBatchEndpoint(apiPrefix, tasks),
-    taskChangesEndpoint(apiPrefix, sync, readiness.shutdown),
+    taskChangesEndpoint(apiPrefix, sync, streams),
+    taskEventsEndpoint(apiPrefix, sync, streams),
     ...taskEndpoints(apiPrefix, tasks, rootPath),
   ]
   const about = { title: projectName, version, loginPath: `${apiPrefix}/auth/login` }

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { Readable } from 'node:stream'
 import cors from '@koa/cors'
 import type { Context, Middleware, Next } from 'koa'
 import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
@@ -168,12 +167,7 @@ export function refuseUnmatched(
 /** Logs responses that could not be sent, at `debug` if the client left, because the access log shows that. */
 export function logSendErrors(log: Log): (error: NodeJS.ErrnoException, ctx: Context) => void {
   return (error, ctx) => {
-    // Koa reports a failed stream twice: for the stream and for the connection that the stream ended.
-    if (ctx.state.sendError === error) return
-    ctx.state.sendError = error
-    const streamFailed = ctx.body instanceof Readable && ctx.body.errored === error
-    const clientLeft =
-      error.code === 'ERR_STREAM_PREMATURE_CLOSE' || (error === ctx.req.socket.errored && !streamFailed)
+    const clientLeft = error.code === 'ERR_STREAM_PREMATURE_CLOSE' || error === ctx.req.socket.errored
     const details = { requestId: ctx.state.requestId, err: redactError(error, ctx) }
     log[clientLeft ? 'debug' : 'error'](details, 'Response could not be sent')
   }

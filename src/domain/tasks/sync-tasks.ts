@@ -1,5 +1,5 @@
 import { enforce, wholeNumber } from '../rules.ts'
-import type { ChangePage, SyncPosition } from './change-feed.ts'
+import { type ChangePage, checkPosition, type SyncPosition } from './change-feed.ts'
 import type { ChangeSignal, TaskRepository } from './ports.ts'
 
 export const CHANGES_LIMIT = { min: 1, max: 1_000, default: 200 }
@@ -31,6 +31,40 @@ export class SyncTasks {
   async changes(ownerId: number, since?: SyncPosition, limit = CHANGES_LIMIT.default): Promise<ChangePage> {
     enforce({ limit: wholeNumber(CHANGES_LIMIT.min, CHANGES_LIMIT.max) }, { limit })
     return this.#ports.tasks.changes(ownerId, since, limit)
+  }
+
+  /**
+   * The position to start from: the given one, or that of the last change.
+   *
+   * @throws SyncExpired
+   */
+  async position(ownerId: number, since?: SyncPosition): Promise<SyncPosition> {
+    const head = await this.#ports.tasks.head(ownerId)
+    if (since) checkPosition(since, head)
+    return since ?? { epoch: head.epoch, revision: head.revision }
+  }
+
+  /**
+   * The changes after a position, as they come, until the signal aborts.
+   *
+   * @throws InvalidInput
+   * @throws SyncExpired
+   */
+  async *follow(
+    ownerId: number,
+    since: SyncPosition,
+    { signal }: Wait,
+    limit?: number,
+  ): AsyncGenerator<ChangePage, void, void> {
+    // Subscribing first loses no change between the read and the wait.
+    using subscription = this.#ports.changeSignal.subscribe(ownerId)
+    let position = since
+    while (!signal.aborted) {
+      const page = await this.changes(ownerId, position, limit)
+      position = page.next
+      if (page.items.length + page.deleted.length > 0) yield page
+      if (!page.hasMore) await subscription.changed(signal)
+    }
   }
 
   /**

@@ -255,9 +255,9 @@ function successes(endpoint: Endpoint, components: Components): Json {
 
 type SuccessResponse = BodyResponse | StreamResponse | EmptyResponse
 
-function responseContent({ schema, mediaType }: SuccessResponse, components: Components): Json {
+function responseContent({ schema, mediaType, example }: SuccessResponse, components: Components): Json {
   if (schema) return { content: content(['application/json'], schema, components) }
-  return mediaType ? { content: { [mediaType]: { schema: text } } } : {}
+  return mediaType ? { content: { [mediaType]: { schema: text, example } } } : {}
 }
 
 /** The declared errors of an endpoint, and those that follow from its access, limit, parameters and body. */

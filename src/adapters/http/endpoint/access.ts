@@ -40,11 +40,21 @@ export const signedInUser: Access<UserSnapshot> = {
   limitKey: ({ id }) => String(id),
 }
 
-/** As `signedInUser`, for requests that wait: the signal aborts when the client leaves. */
-export const waitingUser: Access<UserSnapshot & Pick<Requester, 'signal'>> = {
+/** A user whose request waits or streams. */
+export interface WaitingUser extends UserSnapshot {
+  /** Aborts when the client leaves. */
+  readonly signal: AbortSignal
+  /** @throws InvalidToken once the token has expired or the user is gone */
+  reauthorize(): Promise<void>
+}
+
+export const waitingUser: Access<WaitingUser> = {
   ...signedInUser,
   async authorize(ctx, accounts) {
-    return { ...(await signedInUser.authorize(ctx, accounts)), signal: requesterOf(ctx).signal }
+    const reauthorize = async () => {
+      await signedInUser.authorize(ctx, accounts)
+    }
+    return { ...(await signedInUser.authorize(ctx, accounts)), signal: requesterOf(ctx).signal, reauthorize }
   },
 }
 

@@ -1,5 +1,5 @@
-import type { Readable } from 'node:stream'
 import type { Context } from 'koa'
+import { type Stream, startStream } from './stream.ts'
 import type { Schema } from './validation.ts'
 
 interface Described {
@@ -8,7 +8,8 @@ interface Described {
   readonly headers?: Readonly<Record<string, { readonly description: string; readonly example: string }>>
 }
 
-export interface BodyResponse<Body = unknown> extends Described {
+export interface BodyResponse<Answer = unknown> extends Described {
+  readonly example?: never
   /** An allow-list: presenters declare its output type, so that no other member compiles. */
   readonly schema: Schema<Body>
   readonly mediaType?: never
@@ -16,10 +17,12 @@ export interface BodyResponse<Body = unknown> extends Described {
 
 export interface StreamResponse extends Described {
   readonly mediaType: string
+  readonly example: string
   readonly schema?: never
 }
 
 export interface EmptyResponse extends Described {
+  readonly example?: never
   readonly schema?: never
   readonly mediaType?: never
 }
@@ -39,7 +42,7 @@ type HeadersOf<Response> = Response extends { readonly headers: infer Headers }
 type ContentOf<Response> = Response extends { readonly schema: Schema<infer Body> }
   ? { readonly body: Body }
   : Response extends { readonly mediaType: string }
-    ? { readonly stream: Readable }
+    ? { readonly stream: Stream }
     : { readonly body?: never; readonly stream?: never }
 
 /** What `handle` may return: one of the declared responses, with the declared headers. */
@@ -55,7 +58,7 @@ interface Reply {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
   readonly body?: unknown
-  readonly stream?: Readable
+  readonly stream?: Stream
 }
 
 /** For a response that clients may keep and revalidate: each user has another one. */
@@ -68,5 +71,6 @@ export function send(ctx: Context, responses: Responses, { status, headers, body
   if (responses[304]) ctx.set(REVALIDATED)
   if (headers) ctx.set(headers)
   if (type) ctx.res.setHeader('Content-Type', type)
-  ctx.body = stream ?? body
+  if (!stream) ctx.body = body
+  else if (ctx.method !== 'HEAD') startStream(ctx, stream)
 }

@@ -3,6 +3,7 @@ import type { ChangePage, SyncPosition, Tombstone } from '../../../domain/tasks/
 import { CHANGES_LIMIT, type SyncTasks } from '../../../domain/tasks/sync-tasks.ts'
 import { waitingUser } from '../endpoint/access.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import type { OpenStreams } from '../endpoint/open-streams.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { numeral, ruleSchema } from '../endpoint/validation.ts'
 import { present, TASK_EXAMPLE, taskSchema } from './tasks.ts'
@@ -12,7 +13,7 @@ const MAX_WAIT = 30
 
 const POSITION = /^([\da-z]{8})-(0|[1-9]\d{0,15})$/i
 
-const EXAMPLE_POSITION: SyncPosition = { epoch: 'k3v9x2qa', revision: 42 }
+export const EXAMPLE_POSITION: SyncPosition = { epoch: 'k3v9x2qa', revision: 42 }
 
 /** A position as a text that is opaque to clients. */
 export const formatPosition = ({ epoch, revision }: SyncPosition): string => `${epoch}-${revision}`
@@ -23,19 +24,20 @@ function parsePosition(text: string): SyncPosition | undefined {
   return Number.isSafeInteger(revision) ? { epoch, revision } : undefined
 }
 
-const since = ruleSchema<SyncPosition>(
-  (position) =>
-    position === undefined ? { code: 'not_a_position', detail: 'must be a next_since of this API' } : undefined,
-  {
-    type: 'string',
-    description: 'Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks.',
-    examples: [formatPosition(EXAMPLE_POSITION)],
-  },
-  (text) => parsePosition(String(text)),
-)
+export const positionSchema = (description: string) =>
+  ruleSchema<SyncPosition>(
+    (position) =>
+      position === undefined ? { code: 'not_a_position', detail: 'must be a position that this API gave' } : undefined,
+    { type: 'string', description, examples: [formatPosition(EXAMPLE_POSITION)] },
+    (text) => parsePosition(String(text)),
+  )
 
 const parameters = v.strictObject({
-  since: v.exactOptional(since),
+  since: v.exactOptional(
+    positionSchema(
+      'Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks.',
+    ),
+  ),
   limit: v.exactOptional(
     numeral(CHANGES_LIMIT.min, CHANGES_LIMIT.max, {
       default: CHANGES_LIMIT.default,
@@ -78,7 +80,7 @@ const changes = v.pipe(
   }),
 )
 
-const presentDeletion = ({ id, revision, deletedAt }: Tombstone) => ({
+export const presentDeletion = ({ id, revision, deletedAt }: Tombstone) => ({
   id,
   revision,
   deleted_at: toTimestamp(deletedAt),
@@ -91,8 +93,7 @@ const presentChanges = ({ items, deleted, next, hasMore }: ChangePage) => ({
   has_more: hasMore,
 })
 
-/** @param stopping ends every wait when the service shuts down */
-export function taskChangesEndpoint(prefix: string, sync: SyncTasks, stopping: AbortSignal): Endpoint {
+export function taskChangesEndpoint(prefix: string, sync: SyncTasks, streams: OpenStreams): Endpoint {
   return endpoint({
     method: 'GET',
     path: `${prefix}/tasks/changes`,
@@ -108,7 +109,8 @@ export function taskChangesEndpoint(prefix: string, sync: SyncTasks, stopping: A
     async handle({ caller, query: { since, limit, wait = 0 } }) {
       if (since === undefined || wait === 0)
         return { status: 200, body: presentChanges(await sync.changes(caller.id, since, limit)) }
-      const signal = AbortSignal.any([AbortSignal.timeout(wait * 1_000), caller.signal, stopping])
+      using stream = streams.open(caller.id, caller.signal)
+      const signal = AbortSignal.any([AbortSignal.timeout(wait * 1_000), stream.signal])
       return { status: 200, body: presentChanges(await sync.nextChanges(caller.id, since, { signal }, limit)) }
     },
   })

@@ -1,0 +1,84 @@
+import * as v from 'valibot'
+import type { ChangePage, SyncPosition } from '../../../domain/tasks/change-feed.ts'
+import type { SyncTasks } from '../../../domain/tasks/sync-tasks.ts'
+import { waitingUser } from '../endpoint/access.ts'
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import type { OpenStreams } from '../endpoint/open-streams.ts'
+import { EXAMPLE_POSITION, formatPosition, positionSchema, presentDeletion } from './task-changes.ts'
+import { present, TASK_EXAMPLE } from './tasks.ts'
+
+/** Milliseconds between two comments that keep proxies from closing an idle stream, and between two checks of the token. */
+const HEARTBEAT_INTERVAL = 15_000
+const HEARTBEAT = ':\n\n'
+/** Milliseconds after which a client connects again. */
+const RETRY = 3_000
+/** Changes of the largest size that stay within what a reader may leave unread. */
+const PAGE = 10
+
+const eventText = (event: string, position: SyncPosition, data: object) =>
+  `event: ${event}\nid: ${formatPosition(position)}\ndata: ${JSON.stringify(data)}\n\n`
+
+const opening = (position: SyncPosition) =>
+  `retry: ${RETRY}\n\n${eventText('position', position, { since: formatPosition(position) })}`
+
+/** In the order of the changes, so that a client can resume after each. */
+function eventsOf({ items, deleted, next: { epoch } }: ChangePage): readonly string[] {
+  const tasks = items.map(present).map((data) => ({ event: 'task', revision: data.revision, data }))
+  const deletions = deleted.map(presentDeletion).map((data) => ({ event: 'deleted', revision: data.revision, data }))
+  return [...tasks, ...deletions]
+    .sort((one, other) => one.revision - other.revision)
+    .map(({ event, revision, data }) => eventText(event, { epoch, revision }, data))
+}
+
+const headers = v.object({
+  'last-event-id': v.exactOptional(
+    positionSchema('The `id` of the last event that you have; the stream continues after it.'),
+  ),
+})
+
+export function taskEventsEndpoint(prefix: string, sync: SyncTasks, streams: OpenStreams): Endpoint {
+  return endpoint({
+    method: 'GET',
+    path: `${prefix}/tasks/events`,
+    operationId: 'followTasks',
+    tag: 'Tasks',
+    summary: 'Follow your tasks as they change',
+    description:
+      'Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when the token expires, and at the latest of too many streams of one user.',
+    access: waitingUser,
+    headers,
+    responses: {
+      200: {
+        description: 'Events, until the client leaves.',
+        mediaType: 'text/event-stream',
+        example: opening(EXAMPLE_POSITION) + eventText('task', { ...EXAMPLE_POSITION, revision: 43 }, TASK_EXAMPLE),
+        headers: { 'X-Accel-Buffering': { description: 'Asks proxies not to buffer the stream.', example: 'no' } },
+      },
+    },
+    errors: ['sync_expired'],
+    async handle({ caller, headers: { 'last-event-id': lastEvent } }) {
+      const position = await sync.position(caller.id, lastEvent)
+      return {
+        status: 200,
+        headers: { 'X-Accel-Buffering': 'no' },
+        async stream({ write, drained }) {
+          using stream = streams.open(caller.id, caller.signal)
+          const heartbeat = setInterval(() => {
+            write(HEARTBEAT)
+            caller.reauthorize().catch(() => stream.end())
+          }, HEARTBEAT_INTERVAL)
+          try {
+            write(opening(position))
+            for await (const page of sync.follow(caller.id, position, stream, PAGE)) {
+              await caller.reauthorize()
+              for (const event of eventsOf(page)) write(event)
+              if (page.hasMore) await drained(stream.signal)
+            }
+          } finally {
+            clearInterval(heartbeat)
+          }
+        },
+      }
+    },
+  })
+}
