@@ -164,6 +164,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/tasks/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow your tasks as they change
+         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when the token expires, and at the latest of too many streams of one user.
+         */
+        get: operations["followTasks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tasks": {
         parameters: {
             query?: never;
@@ -1295,6 +1315,56 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Changes"];
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            410: components["responses"]["SyncExpired"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
+        };
+    };
+    followTasks: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `id` of the last event that you have; the stream continues after it. */
+                "last-event-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events, until the client leaves. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description Asks proxies not to buffer the stream.
+                     * @example no
+                     */
+                    "X-Accel-Buffering"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example retry: 3000
+                     *
+                     *     event: position
+                     *     id: k3v9x2qa-42
+                     *     data: {"since":"k3v9x2qa-42"}
+                     *
+                     *     event: task
+                     *     id: k3v9x2qa-43
+                     *     data: {"id":1,"title":"Ship the release","description":null,"completed":false,"completed_at":null,"due":"2026-02-02","priority":"high","tags":["release","work"],"owner_id":1,"created_at":"2026-01-31T09:30:00.000Z","updated_at":"2026-01-31T09:30:00.000Z","revision":1}
+                     */
+                    "text/event-stream": string;
                 };
             };
             400: components["responses"]["MalformedHost"];
