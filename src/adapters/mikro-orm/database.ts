@@ -154,7 +154,7 @@ function sqliteConnections(path: string, log: FileLog): Connections {
     check: async () => undefined,
     async close() {
       files.close()
-      for (const each of [...steppers, reader, writer, own]) each.close()
+      for (const each of [...steppers, reader, writer, migrator]) each.close()
     },
   }
 }

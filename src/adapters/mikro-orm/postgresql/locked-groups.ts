@@ -28,7 +28,7 @@ type LockedList = ListState & { readonly owner_id: number }
 /** What a group read under its locks. */
 interface View {
   readonly seen: ReadonlyMap<Job, Seen>
-  /** Those that are locked, by owner. */
+  /** The locked lists, by owner. */
   readonly lists: ReadonlyMap<number, ListState>
 }
 

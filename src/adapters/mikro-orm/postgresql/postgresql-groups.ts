@@ -97,7 +97,7 @@ export interface Plan {
   readonly lists: ReadonlyMap<number, ListState>
 }
 
-/** @param locked the lists that are locked; of two jobs of one owner, the second sees what the first made of it */
+/** @param locked the locked lists; a later job of an owner sees the list that the earlier one left */
 export function planOf(
   jobs: readonly Job[],
   seenBy: (job: Job) => Record<string, unknown[]>,

@@ -61,10 +61,10 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
   return {
     kysely,
     writableWith: true,
-    // The text of a timestamp depends on DateStyle and TimeZone, that of a float on extra_float_digits.
     byCodePoint: (column) => sql`${sql.ref(column)} collate "C"`,
     contains: (column, part) => sql`strpos(${sql.ref(column)}, ${part}) > 0`,
     isAnyOf: (column, ids) => sql`${sql.ref(column)} = any(cast(${ids} as bigint[]))`,
+    // The text of a timestamp depends on DateStyle and TimeZone, and the text of a float on extra_float_digits.
     milliseconds: (column) => sql`cast(date_part('epoch', ${sql.ref(column)}) * 1000 as bigint)`,
     read: (query) => withStoreErrors(read(query)),
     async transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>) {
