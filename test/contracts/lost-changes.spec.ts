@@ -5,7 +5,7 @@ import type { PersistentTarget } from '#src/database-target.ts'
 import { SyncExpired } from '#src/domain/errors.ts'
 import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
-import { persistentSets } from '#test/adapter-sets.ts'
+import { persistentSets, postgresql, sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import {
   anOwner,
@@ -16,6 +16,7 @@ import {
   storeTask,
   targetOf,
 } from '#test/contracts/repositories.ts'
+import { allowProcesses, Process } from '#test/process.ts'
 import { query } from '#test/query.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
@@ -52,6 +53,41 @@ const backUp: Readonly<Record<string, (url: string) => Promise<Backup>>> = {
     }
   },
 }
+
+describe('The restored command', () => {
+  allowProcesses()
+
+  const restored = (databaseUrl: string) =>
+    new Process('src/adapters/cli/restored.ts', { ENVIRONMENT: 'test', DATABASE_URL: databaseUrl })
+
+  it('raises ids and revisions by a million and ends sync positions (PostgreSQL)', async () => {
+    const url = await postgresql.databaseUrl()
+    const target = targetOf(url) as PersistentTarget
+    const before = await openDatabase(target)
+    await before.migrate()
+    const ownerId = await anOwner(before)
+    const task = (await storeTask(before.tasks, aTaskDraft({ ownerId }))).snapshot()
+    const { epoch } = await before.tasks.head(ownerId)
+    await before.close()
+    const command = restored(url)
+    expect(await command.exit(), command.output).to.equal(0)
+    const after = await openDatabase(target)
+    const next = (await storeTask(after.tasks, aTaskDraft({ ownerId }))).snapshot()
+    expect([next.id - task.id, next.revision - task.revision].map((raise) => raise >= 1_000_000)).to.deep.equal([
+      true,
+      true,
+    ])
+    expect((await after.tasks.head(ownerId)).epoch).to.not.equal(epoch)
+    expect((await anOwner(after)) - ownerId).to.be.above(1_000_000)
+    await after.close()
+  })
+
+  it('refuses a database that is not PostgreSQL, in one line', async () => {
+    for (const url of [await sqlite.databaseUrl(), 'memory:']) {
+      expect(await restored(url).refusal()).to.match(/^DATABASE_URL does not name a PostgreSQL database; .*$/)
+    }
+  })
+})
 
 for (const { name, databaseUrl } of persistentSets) {
   describe(`A replica (${name})`, () => {

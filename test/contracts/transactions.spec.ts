@@ -5,8 +5,10 @@ import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import { TaskNotFound } from '#src/domain/errors.ts'
+import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
-import type { Task } from '#src/domain/tasks/task.ts'
+import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
+import { taskQuery } from '#src/domain/tasks/task-query.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import {
@@ -114,6 +116,49 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       await Promise.all(times(50, (index) => editTask(tasksOf(index), keys[index % 10] as TaskKey, increment)))
       expect(await Promise.all(owners.map(revision))).to.deep.equal(times(10, () => 6))
       expect(await titles(keys)).to.deep.equal(times(10, () => '5'))
+    })
+
+    it('commit in the order of their revisions, so that a reader who polls misses none', async () => {
+      const replica = new Map<number, TaskSnapshot>()
+      let position: SyncPosition | undefined
+      const pull = async (index: number) => {
+        const { items, deleted, next } = await tasksOf(index).changes(ownerId, position, 7)
+        const since = position?.revision ?? 0
+        for (const { revision } of [...items.map((task) => task.snapshot()), ...deleted]) {
+          expect(revision).to.be.above(since).and.at.most(next.revision)
+        }
+        for (const task of items) replica.set(task.snapshot().id, task.snapshot())
+        for (const { id } of deleted) replica.delete(id)
+        position = next
+      }
+      let writing = true
+      const polling = (async () => {
+        for (let index = 0; writing; index++) await pull(index)
+      })()
+      const write = async (index: number) => {
+        const tasks = tasksOf(index)
+        const kept = await storeTask(tasks, aTaskDraft({ ownerId, title: '0' }))
+        const removed = await storeTask(tasksOf(index + 1), aTaskDraft({ ownerId }))
+        const addition = tasks.write(ownerId, [], () => [
+          { add: aTaskDraft({ ownerId, title: 'one' }) },
+          { add: aTaskDraft({ ownerId, title: 'another' }) },
+        ])
+        await Promise.all([
+          addition,
+          editTask(tasks, kept.snapshot(), increment),
+          removeTask(tasksOf(index + 1), removed.snapshot()),
+        ])
+      }
+      for (let round = 0; round < 10; round++) await Promise.all(times(6, write))
+      writing = false
+      await polling
+      const head = await tasksOf(0).head(ownerId)
+      while (position?.revision !== head.revision) await pull(0)
+      const { tasks, total } = await tasksOf(1).list(ownerId, { ...taskQuery({ count: true }), limit: 1_000 })
+      const stored = tasks.map((task) => task.snapshot())
+      expect([...replica.values()].sort((one, other) => other.id - one.id)).to.deep.equal(stored)
+      expect(new Set(stored.map(({ revision }) => revision)).size).to.equal(180)
+      expect([total, head.revision]).to.deep.equal([180, 360])
     })
 
     it('raise the counter for each write and for nothing else', async () => {
