@@ -7,15 +7,7 @@ import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { persistentSets, postgresql, sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
-import {
-  anOwner,
-  editTask,
-  expectRejection,
-  listTasks,
-  removeTask,
-  storeTask,
-  targetOf,
-} from '#test/contracts/repositories.ts'
+import { anOwner, editTask, expectRejection, listTasks, storeTask, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
 import { query } from '#test/query.ts'
 
@@ -134,26 +126,6 @@ for (const { name, databaseUrl } of persistentSets) {
       expect(snapshots(items).reverse()).to.deep.equal(snapshots(await listTasks(database.tasks, ownerId)))
       expect(deleted).to.deep.equal([])
       expect(await changesSince(next)).to.deep.equal({ items: [], deleted: [], next, hasMore: false })
-    })
-
-    it('starts again when deletions that it has not seen are forgotten', async () => {
-      const days = (count: number) => new Date(NOW.getTime() + count * 86_400_000)
-      const positions: SyncPosition[] = []
-      for (const deletedAt of [days(0), days(1), days(2)]) {
-        const task = await addTask('deleted')
-        positions.push((await changesSince(undefined)).next)
-        await removeTask(database.tasks, task.snapshot(), deletedAt)
-      }
-      const other = await anOwner(database)
-      await database.forgetDeletions(days(2))
-      const [first, second, third] = positions as [SyncPosition, SyncPosition, SyncPosition]
-      for (const position of [first, second]) await expectRejection(changesSince(position), SyncExpired)
-      expect((await changesSince(third)).deleted.map(({ deletedAt }) => deletedAt)).to.deep.equal([days(2)])
-      expect((await database.tasks.head(ownerId)).forgotten).to.equal(4)
-      expect((await database.tasks.head(other)).forgotten).to.equal(0)
-      await database.forgetDeletions(days(2))
-      expect((await database.tasks.head(ownerId)).forgotten).to.equal(4)
-      expect((await changesSince(undefined)).items).to.deep.equal([])
     })
   })
 }

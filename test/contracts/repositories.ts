@@ -14,6 +14,8 @@ import { aUserDraft } from '#test/builders.ts'
 export interface Repositories {
   readonly tasks: TaskRepository
   readonly users: UserRepository
+  /** Purges the deletions of tasks before a time. */
+  forgetDeletions(before: Date): Promise<void>
   close(): Promise<void>
 }
 

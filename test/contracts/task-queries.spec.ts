@@ -31,6 +31,7 @@ async function openStepping(): Promise<Repositories> {
   return {
     tasks: new MikroOrmTaskRepository(store, { rowsPerStep: ROWS_PER_STEP }),
     users: database.users,
+    forgetDeletions: (before) => database.forgetDeletions(before),
     async close() {
       files.close()
       for (const connection of [writer, reader, stepper]) connection.close()

@@ -358,6 +358,28 @@ for (const { name, databaseUrl } of adapterSets) {
         }
       })
 
+      it('rejects a position before a purged deletion with SyncExpired', async () => {
+        const days = (count: number) => new Date(NOW.getTime() + count * 86_400_000)
+        const positions: SyncPosition[] = []
+        for (const deletedAt of [days(0), days(1), days(2)]) {
+          const task = await addTask()
+          positions.push((await tasks.changes(ownerId, START, 9)).next)
+          await removeTask(tasks, keyOf(task), deletedAt)
+        }
+        const other = await anOwner(repositories)
+        await repositories.forgetDeletions(days(2))
+        const [first, second, third] = positions as [SyncPosition, SyncPosition, SyncPosition]
+        for (const position of [first, second]) await expectRejection(tasks.changes(ownerId, position, 9), SyncExpired)
+        expect((await tasks.changes(ownerId, third, 9)).deleted.map(({ deletedAt }) => deletedAt)).to.deep.equal([
+          days(2),
+        ])
+        expect((await tasks.head(ownerId)).forgotten).to.equal(4)
+        expect((await tasks.head(other)).forgotten).to.equal(0)
+        await repositories.forgetDeletions(days(2))
+        expect((await tasks.head(ownerId)).forgotten).to.equal(4)
+        expect((await tasks.changes(ownerId, START, 9)).items).to.deep.equal([])
+      })
+
       it('keeps a replica equal while writers work', async () => {
         const replica = new Map<number, TaskSnapshot>()
         let position: SyncPosition | undefined

@@ -3,8 +3,9 @@ import { InMemoryUserRepository } from './in-memory-user-repository.ts'
 
 /** A database without a schema or a connection pool; its operations never fail. */
 export function inMemoryDatabase(maxTasksPerUser: number) {
+  const tasks = new InMemoryTaskRepository(maxTasksPerUser)
   return {
-    tasks: new InMemoryTaskRepository(maxTasksPerUser),
+    tasks,
     users: new InMemoryUserRepository(),
     pool: undefined,
     schema: undefined,
@@ -12,7 +13,7 @@ export function inMemoryDatabase(maxTasksPerUser: number) {
     ping: async () => {},
     migrate: async () => [],
     upToDate: async () => true,
-    forgetDeletions: async () => {},
+    forgetDeletions: (before: Date) => tasks.forgetDeletions(before),
     raiseCounters: async () => {},
     close: async () => {},
   }

@@ -17,7 +17,9 @@ interface TaskList {
   /** In ascending order of id: a new task has the highest id, so appending keeps the order. */
   readonly tasks: TaskSnapshot[]
   /** In ascending order of revision. */
-  readonly tombstones: Tombstone[]
+  tombstones: Tombstone[]
+  /** Tombstones up to this revision are purged. */
+  forgotten: number
 }
 
 /** Keeps tasks for the life of the process. It does not check that the owner exists. */
@@ -44,7 +46,8 @@ export class InMemoryTaskRepository implements TaskRepository {
   }
 
   async head(ownerId: number): Promise<ListHead> {
-    return { epoch: this.#epoch, revision: this.#listOf(ownerId).revision, forgotten: 0 }
+    const { revision, forgotten } = this.#listOf(ownerId)
+    return { epoch: this.#epoch, revision, forgotten }
   }
 
   async changes(ownerId: number, since: SyncPosition | undefined, limit: number): Promise<ChangePage> {
@@ -75,6 +78,15 @@ export class InMemoryTaskRepository implements TaskRepository {
     return writes.map((write) => this.#store(list, write))
   }
 
+  /** Purges the deletions of tasks before a time. */
+  async forgetDeletions(before: Date): Promise<void> {
+    for (const list of this.#lists.values()) {
+      const last = list.tombstones.findLast(({ deletedAt }) => deletedAt < before)
+      list.forgotten = last?.revision ?? list.forgotten
+      list.tombstones = list.tombstones.filter(({ revision }) => revision > list.forgotten)
+    }
+  }
+
   #store(list: TaskList, write: TaskWrite): Task | undefined {
     const { tasks } = list
     if ('add' in write) {
@@ -94,7 +106,7 @@ export class InMemoryTaskRepository implements TaskRepository {
   }
 
   #listOf(ownerId: number): TaskList {
-    return this.#lists.get(ownerId) ?? { revision: 0, tasks: [], tombstones: [] }
+    return this.#lists.get(ownerId) ?? { revision: 0, tasks: [], tombstones: [], forgotten: 0 }
   }
 }
 
