@@ -3,6 +3,7 @@ import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { NO_DUE } from '#src/adapters/mikro-orm/records.ts'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
 import { databaseTarget, type PersistentTarget } from '#src/database-target.ts'
 import { startPostgresql } from '#test/embedded-postgresql.ts'
@@ -44,9 +45,14 @@ const passwordHash = new BcryptPasswordHasher(BCRYPT_ROUNDS).hash(PASSWORD)
 
 const INSERT_USERS = `insert into users (email, hashed_password, created_at)
   select value, $hash, $time from $emails`
-const INSERT_LISTS = 'insert into task_lists (owner_id) select id from users'
-const INSERT_TASKS = `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
-  select 'Task ' || i, case when i % 2 = 0 then $description end, false, value, $time, $time from $owners order by i`
+const INSERT_TASKS = `insert into tasks (title, description, completed, owner_id, created_at, updated_at,
+    due_moment, due_all_day, priority, tags, revision, search)
+  select 'Task ' || i, case when i % 2 = 0 then $description end, false, value, $time, $time,
+    ${NO_DUE}, false, 0, '[]', i, upper('Task ' || i || case when i % 2 = 0 then 'x' || $description else '' end)
+  from $owners order by i`
+const INSERT_LISTS = `insert into task_lists (owner_id, epoch, revision, size)
+  select users.id, '00000000', coalesce(max(tasks.revision), 0), count(tasks.id)
+  from users left join tasks on tasks.owner_id = users.id group by users.id`
 
 /** The SQL that seeds a database. The databases differ only in their values for time and lists. */
 function seeding(content: Content, hash: string, time: string, list: (json: string, type: string) => string): string[] {
@@ -60,7 +66,7 @@ function seeding(content: Content, hash: string, time: string, list: (json: stri
     owners: list(text(JSON.stringify(ids(content.tasks).map(content.owner))), 'integer'),
   }
   // A function, because `$`, which a bcrypt hash contains, is special in a replacement string.
-  return [INSERT_USERS, INSERT_LISTS, INSERT_TASKS].map((sql) =>
+  return [INSERT_USERS, INSERT_TASKS, INSERT_LISTS].map((sql) =>
     sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''),
   )
 }

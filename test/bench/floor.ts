@@ -1,7 +1,8 @@
 /**
  * The floor: the same routes written by hand for speed, on `node:http` with prepared statements. Each request checks the
- * token, loads the user, validates, and touches only that owner's rows, as in the product, but there are no other headers,
- * no `Link` and no problem documents, and each write is its own commit.
+ * token, loads the user, validates, and touches only that owner's rows, as in the product, and each write raises the
+ * revision of the owner's list. But there are no other headers, no `Link` and no problem documents, and each write is its own
+ * commit.
  */
 import { createSecretKey } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -18,6 +19,11 @@ interface Row {
   readonly owner_id: number
   readonly created_at: Date | number
   readonly updated_at: Date | number
+  readonly completed_at: Date | number | null
+  readonly due: string | null
+  readonly priority: number
+  readonly tags: string
+  readonly revision: number
 }
 
 interface Changes {
@@ -36,7 +42,14 @@ interface Store {
   edit(id: number, ownerId: number, changes: Changes): Found | Promise<Found>
 }
 
-const COLUMNS = 'id, title, description, completed, owner_id, created_at, updated_at'
+const COLUMNS =
+  'id, title, description, completed, owner_id, created_at, updated_at, completed_at, due, priority, tags, revision'
+const NO_DUE = Number.MAX_SAFE_INTEGER
+const PRIORITIES = ['none', 'low', 'medium', 'high', 'urgent']
+
+const fold = (text: string) => text.normalize('NFC').toUpperCase().normalize('NFC')
+const searchText = (title: string, description: string | null) =>
+  description === null ? fold(title) : `${fold(title)}x${fold(description)}`
 
 function sqliteStore(path: string): Store {
   const database = new BetterSqlite3(path)
@@ -51,12 +64,16 @@ function sqliteStore(path: string): Store {
     `select ${COLUMNS} from tasks where owner_id = ? order by id desc limit ?`,
   )
   const add = database.prepare<unknown[], Row>(
-    `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
-     values (?, ?, ?, ?, ?, ?) returning ${COLUMNS}`,
+    `insert into tasks (title, description, completed, owner_id, created_at, updated_at, completed_at, search, revision,
+       due_moment, due_all_day, priority, tags)
+     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ${NO_DUE}, 0, 0, '[]') returning ${COLUMNS}`,
+  )
+  const raise = database.prepare<unknown[], { revision: number }>(
+    'update task_lists set revision = revision + 1, size = size + ? where owner_id = ? returning revision',
   )
   const edit = database.prepare<unknown[], Row>(
-    `update tasks set title = coalesce(?, title), description = iif(?, ?, description),
-     completed = coalesce(?, completed), updated_at = ? where id = ? and owner_id = ? returning ${COLUMNS}`,
+    `update tasks set title = ?, description = ?, completed = ?, completed_at = ?, updated_at = ?, search = ?, revision = ?
+     where id = ? and owner_id = ? returning ${COLUMNS}`,
   )
   const bit = (value: boolean | undefined) => (value === undefined ? null : Number(value))
   return {
@@ -64,12 +81,23 @@ function sqliteStore(path: string): Store {
     get: (id, ownerId) => get.get(id, ownerId),
     list: (ownerId, limit) => list.all(ownerId, limit),
     // `.get()` would leave the statement open, so that the write-ahead log keeps growing.
-    add: ({ title, description, completed }, ownerId) =>
-      add.all(title, description, bit(completed), ownerId, Date.now(), Date.now())[0],
-    edit: (id, ownerId, { title, description, completed }) => {
-      const describes = bit(description !== undefined)
-      return edit.all(title ?? null, describes, description ?? null, bit(completed), Date.now(), id, ownerId)[0]
-    },
+    add: database.transaction(({ title, description, completed }: Required<Changes>, ownerId: number) => {
+      const now = Date.now()
+      const [list] = raise.all(1, ownerId)
+      const search = searchText(title, description)
+      const completedAt = completed ? now : null
+      return add.all(title, description, bit(completed), ownerId, now, now, completedAt, search, list?.revision)[0]
+    }).immediate,
+    edit: database.transaction((id: number, ownerId: number, changes: Changes) => {
+      const [row] = get.all(id, ownerId)
+      if (!row) return undefined
+      const [list] = raise.all(0, ownerId)
+      const { title, description, completed } = { ...row, ...changes }
+      const now = Date.now()
+      const completedAt = completed ? (row.completed_at ?? now) : null
+      const search = searchText(title, description)
+      return edit.all(title, description, Number(completed), completedAt, now, search, list?.revision, id, ownerId)[0]
+    }).immediate,
   }
 }
 
@@ -84,20 +112,28 @@ function postgresqlStore(url: string): Store {
   const list = named<Row>('list', `select ${COLUMNS} from tasks where owner_id = $1 order by id desc limit $2`)
   const add = named<Row>(
     'add',
-    `insert into tasks (title, description, completed, owner_id, created_at, updated_at)
-     values ($1, $2, $3, $4, $5, $5) returning ${COLUMNS}`,
+    `with list as (update task_lists set revision = revision + 1, size = size + 1 where owner_id = $4 returning revision)
+     insert into tasks (title, description, completed, owner_id, created_at, updated_at, completed_at, search, revision,
+       due_moment, due_all_day, priority, tags)
+     select $1, $2, $3::boolean, $4, $5::timestamptz, $5, case when $3 then $5 end, $6, list.revision, ${NO_DUE}, false, 0, '[]'
+     from list returning ${COLUMNS}`,
   )
   const edit = named<Row>(
     'edit',
-    `update tasks set title = coalesce($1, title), description = case when $2 then $3 else description end,
-     completed = coalesce($4, completed), updated_at = $5 where id = $6 and owner_id = $7 returning ${COLUMNS}`,
+    `with list as (update task_lists set revision = revision + 1 where owner_id = $7 returning revision)
+     update tasks set title = coalesce($1, title), description = case when $2 then $3 else description end,
+       completed = coalesce($4, completed), updated_at = $5, revision = list.revision,
+       completed_at = case when coalesce($4, completed) then coalesce(completed_at, $5) end,
+       search = upper(coalesce($1, title) || coalesce('x' || case when $2 then $3 else description end, ''))
+     from list where id = $6 and owner_id = $7
+     returning ${COLUMNS.replace('revision', 'tasks.revision')}`,
   )
   return {
     user: async (id) => (await user(id))[0],
     get: async (id, ownerId) => (await get(id, ownerId))[0],
     list,
     add: async ({ title, description, completed }, ownerId) =>
-      (await add(title, description, completed, ownerId, new Date()))[0],
+      (await add(title, description, completed, ownerId, new Date(), searchText(title, description)))[0],
     edit: async (id, ownerId, { title, description, completed }) =>
       (await edit(title, description !== undefined, description, completed, new Date(), id, ownerId))[0],
   }
@@ -163,13 +199,18 @@ function bodyOf(request: IncomingMessage): Promise<string> {
 }
 
 const present = (row: Row) => ({
-  id: row.id,
+  id: Number(row.id),
   title: row.title,
   description: row.description,
   completed: Boolean(row.completed),
   owner_id: row.owner_id,
   created_at: new Date(row.created_at).toISOString(),
   updated_at: new Date(row.updated_at).toISOString(),
+  completed_at: row.completed_at === null ? null : new Date(row.completed_at).toISOString(),
+  due: row.due,
+  priority: PRIORITIES[row.priority],
+  tags: JSON.parse(row.tags),
+  revision: Number(row.revision),
 })
 
 function answerTask(response: ServerResponse, status: number, row: Found): void {
