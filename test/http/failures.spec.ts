@@ -150,6 +150,7 @@ describe('A store that does not confirm a write', () => {
     expect(documented).to.have.members([
       `post ${REGISTER}`,
       `post ${TASKS}`,
+      `post ${TASKS}/batch`,
       `patch ${TASKS}/{id}`,
       `delete ${TASKS}/{id}`,
     ])
