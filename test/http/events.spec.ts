@@ -1,9 +1,12 @@
+import { mock } from 'node:test'
 import { expect } from 'chai'
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
-import { Api, codeOf, describeApi, mistakes, TASKS, type User } from './api.ts'
+import { FakeClock } from '#test/use-cases/fakes.ts'
+import { Api, codeOf, describeApi, LOGIN, mistakes, PASSWORD, TASKS, User } from './api.ts'
 
 const EVENTS = `${TASKS}/events`
+const HEARTBEAT_INTERVAL = 15_000
 
 interface ServerEvent {
   readonly event: string
@@ -206,13 +209,56 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
       expect(await events.next()).to.deep.include({ event: 'task', data: body })
     })
 
-    it('ends when its user is gone', async function () {
-      this.timeout(30_000)
+    it('ends with its user, at the next heartbeat', async () => {
       const jane = await one.signUp()
-      await using events = await EventReader.open(one, jane)
-      await events.next()
-      await deleteUser(url, jane.id)
-      expect(await events.next()).to.equal(undefined)
+      mock.timers.enable({ apis: ['setInterval'] })
+      try {
+        await using events = await EventReader.open(one, jane)
+        await events.next()
+        await deleteUser(url, jane.id)
+        mock.timers.tick(HEARTBEAT_INTERVAL)
+        expect(await events.next()).to.equal(undefined)
+      } finally {
+        mock.timers.reset()
+      }
     })
   })
 }
+
+describe('An idle event stream', () => {
+  const api = new Api()
+  const clock = new FakeClock()
+  before(() => api.start({ DATABASE_URL: 'memory:' }, { clock: () => clock }))
+  after(() => api.stop())
+  beforeEach(() => mock.timers.enable({ apis: ['setInterval'] }))
+  afterEach(() => mock.timers.reset())
+
+  it('has a comment every 15 seconds', async () => {
+    await using events = await EventReader.open(api, await api.signUp())
+    await events.next()
+    for (let beat = 0; beat < 3; beat++) {
+      mock.timers.tick(HEARTBEAT_INTERVAL)
+      expect(await events.nextBlock()).to.equal(':')
+    }
+  })
+
+  it('ends with its token, before a change is sent or at the next heartbeat', async () => {
+    const jane = await api.signUp()
+    await using active = await EventReader.open(api, jane)
+    await active.next()
+    clock.move(3_599)
+    const task = await jane.createTask()
+    expect(await active.next()).to.deep.include({ data: task })
+    const login = await api.post(LOGIN).send({ username: jane.email, password: PASSWORD }).expect(200)
+    const again = new User(api, jane.id, jane.email, login.body.access_token)
+    await using idle = await EventReader.open(api, again)
+    await idle.next()
+    clock.move(1)
+    await again.createTask()
+    expect(await active.next()).to.equal(undefined)
+    expect(await idle.next()).to.include({ event: 'task' })
+    clock.move(3_600)
+    mock.timers.tick(HEARTBEAT_INTERVAL)
+    expect(await idle.next()).to.equal(undefined)
+  })
+})
