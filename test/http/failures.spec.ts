@@ -27,6 +27,10 @@ const requests: Readonly<Record<string, (jane: User) => ReturnType<User['get']>>
   'reading a task': (jane) => jane.get(`${TASKS}/1`),
   'changing a task': (jane) => jane.patch(`${TASKS}/1`).send({ title: 'Ship' }),
   'deleting a task': (jane) => jane.delete(`${TASKS}/1`),
+  'carrying out a batch': (jane) => jane.post(`${TASKS}/batch`).send({ operations: [{ op: 'delete', id: 1 }] }),
+  'reading changes': (jane) => jane.get(`${TASKS}/changes`),
+  'waiting for changes': (jane) => jane.get(`${TASKS}/changes?since=aaaaaaaa-1&wait=30`),
+  'opening an event stream': (jane) => jane.get(`${TASKS}/events`),
 }
 
 describe('An unexpected error', () => {
@@ -126,7 +130,7 @@ describe('A store that does not confirm a write', () => {
   })
   after(() => api.stop())
 
-  for (const what of ['creating a task', 'changing a task', 'deleting a task']) {
+  for (const what of ['creating a task', 'changing a task', 'deleting a task', 'carrying out a batch']) {
     it(`while ${what} is a 503 without Retry-After, with the cause in the log only`, async () => {
       const requestId = `unknown-while-${what.replaceAll(' ', '-')}`
       const request = requests[what] as (jane: User) => ReturnType<User['get']>

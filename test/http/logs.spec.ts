@@ -358,7 +358,8 @@ describe('Secrets', function () {
     const pair = { username: PAIR.email, email: PAIR.email, password, client_secret: password, title: 'Ship' }
     const json = { 'content-type': 'application/json' }
     const form = { 'content-type': 'application/x-www-form-urlencoded' }
-    const signed = { authorization: `Bearer ${token}` }
+    // A malformed Last-Event-ID keeps the event stream from opening.
+    const signed = { authorization: `Bearer ${token}`, 'last-event-id': token }
     const body = JSON.stringify(pair)
     const request = (given: Partial<RawRequest>): RawRequest => ({
       method,

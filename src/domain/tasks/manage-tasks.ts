@@ -7,7 +7,7 @@ import { pageOf, type TaskPage, type TaskQuery, taskQuery } from './task-query.t
 
 interface Needs {
   readonly tasks: TaskRepository
-  readonly changeSignal: ChangeSignal
+  readonly changeSignal: Pick<ChangeSignal, 'raise'>
   readonly clock: Clock
 }
 
