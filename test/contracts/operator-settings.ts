@@ -105,7 +105,7 @@ export async function expectContract({ tasks, users }: Repositories): Promise<vo
 /** Expects that concurrent edits of one task through several instances succeed. */
 export async function expectConcurrentEdits(instances: readonly Repositories[]): Promise<void> {
   const [{ tasks, users }] = instances as [Repositories]
-  const ownerId = (await users.add(aUserDraft({ email: `person-${people++}@example.com` }))).snapshot().id
+  const ownerId = (await users.add(aUserDraft({ email: `person-${userCount++}@example.com` }))).snapshot().id
   const task = (await storeTask(tasks, aTaskDraft({ ownerId }))).snapshot()
   const edits = Array.from({ length: 32 }, (_, index) => {
     const { tasks } = instances[index % instances.length] as Repositories

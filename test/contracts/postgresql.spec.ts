@@ -429,13 +429,13 @@ describe('The store on PostgreSQL', () => {
 
     await proxy.cut()
     for (let index = 0; index < 12; index++) {
-      await expectRejection(editTask(far.tasks, task, retitle), StoreUnavailable)
-      await expectRejection(far.tasks.get(task), StoreUnavailable)
-      await expectRejection(far.users.findById(ownerId), StoreUnavailable)
+      await expectRejection(editTask(proxied.tasks, task, retitle), StoreUnavailable)
+      await expectRejection(proxied.tasks.get(task), StoreUnavailable)
+      await expectRejection(proxied.users.findById(ownerId), StoreUnavailable)
     }
-    await proxy.mend()
-    expect((await editTask(far.tasks, task, retitle)).snapshot().title).to.equal('new')
-    await far.close()
+    await proxy.restore()
+    expect((await editTask(proxied.tasks, task, retitle)).snapshot().title).to.equal('new')
+    await proxied.close()
     await proxy.cut()
   })
 
@@ -443,25 +443,25 @@ describe('The store on PostgreSQL', () => {
     const proxy = await startProxy(new URL(url))
     const proxied = observed(proxy.url.href)
     const edited = (await addTask()).snapshot()
-    await storeTask(far.tasks, aTaskDraft({ ownerId, title: 'connected' }))
+    await storeTask(proxied.tasks, aTaskDraft({ ownerId, title: 'connected' }))
     const untilStored = async (count: number) => {
       const stored = () => store.sql("select 1 from tasks where title in ('one', 'two', 'alone')")
       for (let asked = 0; (await stored()).length < count; asked++) expect(asked).to.be.below(1_000)
     }
 
-    proxy.swallowAnswers()
-    const group = ['one', 'two'].map((title) => storeTask(far.tasks, aTaskDraft({ ownerId, title })))
+    proxy.dropResponses()
+    const group = ['one', 'two'].map((title) => storeTask(proxied.tasks, aTaskDraft({ ownerId, title })))
     const unknown = Promise.all(group.map((write) => expectRejection(write, OutcomeUnknown)))
     await untilStored(2)
     await proxy.cut()
     await unknown
-    await expectRejection(storeTask(far.tasks, aTaskDraft({ ownerId })), StoreUnavailable)
+    await expectRejection(storeTask(proxied.tasks, aTaskDraft({ ownerId })), StoreUnavailable)
 
-    await proxy.mend()
-    await far.tasks.get(edited)
-    await storeTask(far.tasks, aTaskDraft({ ownerId, title: 'connected' }))
-    proxy.swallowAnswers()
-    const alone = expectRejection(storeTask(far.tasks, aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
+    await proxy.restore()
+    await proxied.tasks.get(edited)
+    await storeTask(proxied.tasks, aTaskDraft({ ownerId, title: 'connected' }))
+    proxy.dropResponses()
+    const alone = expectRejection(storeTask(proxied.tasks, aTaskDraft({ ownerId, title: 'alone' })), OutcomeUnknown)
     await untilStored(3)
     await proxy.cut()
     await alone
@@ -472,8 +472,8 @@ describe('The store on PostgreSQL', () => {
     const proxy = await startProxy(new URL(url))
     const proxied = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
-    const edit = editTask(far.tasks, task, (each) => {
-      proxy.swallowAnswers()
+    const edit = editTask(proxied.tasks, task, (each) => {
+      proxy.dropResponses()
       retitle(each)
     })
     const unknown = expectRejection(edit, OutcomeUnknown)
@@ -488,7 +488,7 @@ describe('The store on PostgreSQL', () => {
     const proxied = observed(proxy.url.href)
     const task = (await addTask()).snapshot()
     let decided = 0
-    const edit = editTask(far.tasks, task, (each) => {
+    const edit = editTask(proxied.tasks, task, (each) => {
       // On another connection, the server would commit each statement separately.
       void proxy.cut()
       decided++
@@ -499,9 +499,9 @@ describe('The store on PostgreSQL', () => {
       .that.is.oneOf(UNAVAILABLE)
     expect(decided).to.equal(1)
     expect((await store.tasks.get(task)).snapshot()).to.deep.equal(task)
-    await proxy.mend()
-    expect((await editTask(far.tasks, task, retitle)).snapshot().title).to.equal('new')
-    await far.close()
+    await proxy.restore()
+    expect((await editTask(proxied.tasks, task, retitle)).snapshot().title).to.equal('new')
+    await proxied.close()
     await proxy.cut()
   })
 
@@ -511,7 +511,7 @@ describe('The store on PostgreSQL', () => {
     const titles = { stored: [] as string[], refused: [] as string[], unknown: [] as string[] }
     const add = async (title: string) => {
       try {
-        await storeTask(far.tasks, aTaskDraft({ ownerId, title }))
+        await storeTask(proxied.tasks, aTaskDraft({ ownerId, title }))
         titles.stored.push(title)
       } catch (error) {
         titles[error instanceof OutcomeUnknown ? 'unknown' : 'refused'].push(title)
@@ -550,17 +550,17 @@ describe('The store on PostgreSQL', () => {
     const task = (await addTask()).snapshot()
     await openEach(proxied, task)
     const others = [task, await taskOfAnother()]
-    await Promise.all(others.map((each) => editTask(far.tasks, each, retitle)))
+    await Promise.all(others.map((each) => editTask(proxied.tasks, each, retitle)))
 
     proxy.silence()
-    const answers: Promise<unknown>[] = [expectUnavailable(editTask(far.tasks, task, retitle))]
+    const answers: Promise<unknown>[] = [expectUnavailable(editTask(proxied.tasks, task, retitle))]
     for (let turn = 0; turn < 10; turn++) {
       answers.push(expectUnavailable(proxied.tasks.get(task)))
       await nextTurn()
     }
     await Promise.all(answers)
-    for (let index = 0; index < 12; index++) await editTask(far.tasks, task, retitle)
-    await far.close()
+    for (let index = 0; index < 12; index++) await editTask(proxied.tasks, task, retitle)
+    await proxied.close()
     await proxy.cut()
   })
 

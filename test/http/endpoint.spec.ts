@@ -195,7 +195,7 @@ describe('An endpoint', () => {
   describe('with a stream', () => {
     const streaming = (stream: Stream) =>
       endpoint({
-        ...made,
+        ...base,
         responses: { 200: { description: 'Events.', mediaType: 'text/event-stream', example: 'data: 1\n\n' } },
         handle: async () => ({ status: 200, stream }),
       })

@@ -11,7 +11,7 @@ interface Described {
 export interface BodyResponse<Answer = unknown> extends Described {
   readonly example?: never
   /** An allow-list: presenters declare its output type, so that no other member compiles. */
-  readonly schema: Schema<Body>
+  readonly schema: Schema<Answer>
   readonly mediaType?: never
 }
 

@@ -143,7 +143,7 @@ async function lockAndRead(
     if (isTimeout(locked.reason)) return new ListsHeld(locked.reason)
     throw locked.reason
   }
-  if (failed >= 0) return new Refusal(reads[failed]?.job as Job, (answers[failed] as PromiseRejectedResult).reason)
+  if (failed >= 0) return new Refusal(reads[failed]?.job as Job, (results[failed] as PromiseRejectedResult).reason)
   const lists = locked.value.rows as LockedList[]
   const seen = new Map<Job, Seen>(jobs.map((job) => [job, {}]))
   for (const [index, { job, name }] of reads.entries()) {

@@ -88,7 +88,7 @@ export function sqliteStore(
       return result(rows) as Result
     },
     readInSteps: (steps) => withStoreErrors(longReads.add(steps)),
-    pending: () => ({ reads: reads.unanswered + longReads.unanswered, writes: writes.unanswered }),
+    pending: () => ({ reads: reads.pending + longReads.pending, writes: writes.pending }),
   }
 }
 
