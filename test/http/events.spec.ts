@@ -1,8 +1,9 @@
 import { mock } from 'node:test'
 import { expect } from 'chai'
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
+import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
-import { FakeClock } from '#test/use-cases/fakes.ts'
+import { FakeChangeSignal, FakeClock } from '#test/use-cases/fakes.ts'
 import { Api, codeOf, describeApi, LOGIN, mistakes, PASSWORD, TASKS, User } from './api.ts'
 
 const EVENTS = `${TASKS}/events`
@@ -260,5 +261,34 @@ describe('An idle event stream', () => {
     clock.move(3_600)
     mock.timers.tick(HEARTBEAT_INTERVAL)
     expect(await idle.next()).to.equal(undefined)
+  })
+})
+
+describe('An event stream whose client leaves while its user is looked up', () => {
+  const api = new Api()
+  const changeSignal = new FakeChangeSignal()
+  const users = new InMemoryUserRepository()
+  const { findById } = users
+  before(() => api.start({ DATABASE_URL: 'memory:' }, { changeSignal: () => changeSignal, users: () => users }))
+  after(() => api.stop())
+
+  it('ends its subscription', async () => {
+    const jane = await api.signUp()
+    const [asked, answered] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    users.findById = async (id) => {
+      asked.resolve()
+      await answered.promise
+      return findById.call(users, id)
+    }
+    const leaving = new AbortController()
+    const headers = { Authorization: `Bearer ${jane.token}` }
+    const opened = fetch(api.url + EVENTS, { headers, signal: leaving.signal }).catch(() => 'left')
+    await asked.promise
+    leaving.abort()
+    expect(await opened).to.equal('left')
+    while (!api.log.some((line) => line.includes('"status":499'))) await new Promise(setImmediate)
+    answered.resolve()
+    for (let turn = 0; turn < 100 && changeSignal.ended === 0; turn++) await new Promise(setImmediate)
+    expect([changeSignal.subscribed, changeSignal.ended]).to.deep.equal([[jane.id], 1])
   })
 })

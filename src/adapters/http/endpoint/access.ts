@@ -51,10 +51,12 @@ export interface WaitingUser extends UserSnapshot {
 export const waitingUser: Access<WaitingUser> = {
   ...signedInUser,
   async authorize(ctx, accounts) {
+    // Before the lookup, during which the client may leave.
+    const { signal } = requesterOf(ctx)
     const reauthorize = async () => {
       await signedInUser.authorize(ctx, accounts)
     }
-    return { ...(await signedInUser.authorize(ctx, accounts)), signal: requesterOf(ctx).signal, reauthorize }
+    return { ...(await signedInUser.authorize(ctx, accounts)), signal, reauthorize }
   },
 }
 
