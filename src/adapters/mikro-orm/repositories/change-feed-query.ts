@@ -20,11 +20,15 @@ export type ChangeRow = TaskRow & {
 }
 
 /** Times are read as numbers. */
-const readType = (name: string) => (name.endsWith('_at') ? 'bigint' : taskColumnTypes[name as keyof TaskColumns])
+function readType(name: string): string {
+  const type = taskColumnTypes[name as keyof TaskColumns]
+  return type === undefined || type === 'timestamptz' ? 'bigint' : type
+}
 
 /** One statement, because two could see two states of the list. Each half has an index in the order of revisions. */
 export function changesQuery({ kysely, milliseconds }: Store): (range: Range) => Statement<ChangeRow> {
   const none = (name: string) => sql<never>`cast(null as ${sql.raw(readType(name))})`.as(name)
+  const names = taskColumns(milliseconds).map((column) => String(typeof column === 'string' ? column : column.alias))
   const query = preparedQuery(({ ownerId, since, limit }: Range) => {
     const tasks = kysely
       .selectFrom('tasks')
@@ -36,10 +40,7 @@ export function changesQuery({ kysely, milliseconds }: Store): (range: Range) =>
       .limit(bigint(limit))
     const tombstones = kysely
       .selectFrom('tombstones')
-      .select('id')
-      .select(['title', 'description', 'completed', 'due', 'priority', 'tags', 'owner_id'].map(none))
-      .select('revision')
-      .select(['completed_at', 'created_at', 'updated_at'].map(none))
+      .select(names.map((name) => (name === 'id' || name === 'revision' ? name : none(name))))
       .select(milliseconds('deleted_at').as('deleted_at'))
       .where('owner_id', '=', bigint(ownerId))
       .where('revision', '>', bigint(since))

@@ -77,7 +77,7 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
       kysely.insertInto('tombstones').values({ owner_id: ownerId, id, revision, deleted_at: deletedAt }),
     ),
     get: preparedQuery(({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', bigint(id))),
-    anyOf: preparedQuery(({ ids, ownerId }: { ids: readonly number[]; ownerId: number }) =>
+    anyOf: preparedQuery(({ ids, ownerId }: { readonly ids: readonly number[]; readonly ownerId: number }) =>
       tasksOf(ownerId).where(isAnyOf('id', ids)),
     ),
     head: preparedQuery(({ ownerId }: { ownerId: number }) =>
@@ -113,7 +113,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     this.#store = store
     this.#queries = taskQueries(store)
     this.#listQueries = new TaskListQueries(store)
-    this.#scan = new TaskScan(store, this.#listQueries, rowsPerStep)
+    this.#scan = new TaskScan(store, this.#listQueries, this.#queries.anyOf, rowsPerStep)
     this.#changes = changesQuery(store)
     this.#maxTasks = maxTasks
   }

@@ -2,12 +2,15 @@
 import { sql } from 'kysely'
 import { comparePlaces, type Place, totalOrder } from '../../../domain/tasks/task-order.ts'
 import { isEdge, type TaskQuery, type TaskRows } from '../../../domain/tasks/task-query.ts'
-import { bigint, preparedQuery } from '../prepared-query.ts'
-import { taskColumns, toTask } from '../records.ts'
+import { bigint, type PreparedQuery, preparedQuery } from '../prepared-query.ts'
+import { type TaskRow, toTask } from '../records.ts'
 import type { Steps, Store } from '../store.ts'
+import { singleListQueries } from '../task-lists.ts'
 import { type MatchRow, placeOfPosition, type TaskListQueries, toTaskRows } from './task-list-query.ts'
 
 type Run = Parameters<Steps<unknown>>[0]
+
+export type TasksById = PreparedQuery<{ readonly ownerId: number; readonly ids: readonly number[] }, TaskRow>
 
 interface Step {
   readonly ownerId: number
@@ -16,12 +19,10 @@ interface Step {
   readonly rows: number
 }
 
-function scanQueries({ kysely, milliseconds, isAnyOf }: Store) {
+function scanQueries(kysely: Store['kysely']) {
   const idsOf = (ownerId: number) => kysely.selectFrom('tasks').select('id').where('owner_id', '=', bigint(ownerId))
   return {
-    list: preparedQuery(({ ownerId }: { ownerId: number }) =>
-      kysely.selectFrom('task_lists').select(['revision', 'size']).where('owner_id', '=', bigint(ownerId)),
-    ),
+    list: singleListQueries(kysely).read,
     /** The last id of a step; null beyond the last task. */
     upwards: preparedQuery(({ ownerId, from, rows }: Step) =>
       kysely
@@ -32,13 +33,6 @@ function scanQueries({ kysely, milliseconds, isAnyOf }: Store) {
       kysely
         .selectFrom(idsOf(ownerId).where('id', '<=', bigint(from)).orderBy('id', 'desc').limit(bigint(rows)).as('step'))
         .select(sql<number | null>`min(id)`.as('last')),
-    ),
-    tasks: preparedQuery(({ ownerId, ids }: { ownerId: number; ids: readonly number[] }) =>
-      kysely
-        .selectFrom('tasks')
-        .select(taskColumns(milliseconds))
-        .where('owner_id', '=', bigint(ownerId))
-        .where(isAnyOf('id', ids)),
     ),
   }
 }
@@ -88,17 +82,19 @@ class Collected {
 export class TaskScan {
   readonly #queries: ReturnType<typeof scanQueries>
   readonly #listQueries: TaskListQueries
+  readonly #anyOf: TasksById
   readonly #rowsPerStep: number
 
-  constructor(store: Store, listQueries: TaskListQueries, rowsPerStep: number) {
-    this.#queries = scanQueries(store)
+  constructor({ kysely }: Store, listQueries: TaskListQueries, anyOf: TasksById, rowsPerStep: number) {
+    this.#queries = scanQueries(kysely)
     this.#listQueries = listQueries
+    this.#anyOf = anyOf
     this.#rowsPerStep = rowsPerStep
   }
 
   /** A list of few tasks takes one step anyway. */
   async read(run: Run, ownerId: number, query: TaskQuery): Promise<TaskRows> {
-    const [list] = await run(this.#queries.list({ ownerId }))
+    const [list] = await run(this.#queries.list({ owner: ownerId }))
     if (list === undefined || list.size <= this.#rowsPerStep) {
       return toTaskRows(await run(this.#listQueries.page(ownerId, query)), query)
     }
@@ -108,7 +104,7 @@ export class TaskScan {
     const forward = 'after' in position
     const page = nearest.slice(skip, skip + limit)
     const ids = page.map(({ id }) => id)
-    const tasks = new Map((await run(this.#queries.tasks({ ownerId, ids }))).map((row) => [row.id, toTask(row)]))
+    const tasks = new Map((await run(this.#anyOf({ ownerId, ids }))).map((row) => [row.id, toTask(row)]))
     const nearer = others > 0 || (skip > 0 && nearest.length > 0)
     const further = nearest.length > skip + limit
     const found = (forward ? ids : ids.reverse()).flatMap((id) => tasks.get(id) ?? [])
