@@ -1,10 +1,12 @@
 import { execFile } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect } from 'chai'
-import createClient from 'openapi-fetch'
-import { allowProcesses, Service } from '../process.ts'
+import createClient, { type Client } from 'openapi-fetch'
+import { freePort } from '../free-port.ts'
+import { allowProcesses, Process, Service, testEnds } from '../process.ts'
+import { waitUntil } from '../wait-until.ts'
 import type { Problem } from './generated/hey-api/index.ts'
 import type { components, paths } from './openapi.ts'
 
@@ -32,6 +34,10 @@ describe('A generated client', function () {
     expect(stderr).to.equal('')
     mkdirSync(join(HERE, 'generated'), { recursive: true })
     writeFileSync(join(HERE, 'generated/openapi.json'), stdout)
+    const page = readFileSync(join(HERE, '../../.github/API.md'), 'utf8')
+    const [, sample = ''] = /^## Sync a client\n.*?^```ts\n(.*?)^```/ms.exec(page) ?? []
+    writeFileSync(join(HERE, 'generated/sync.ts'), sample)
+    copyFileSync(join(HERE, 'openapi.ts'), join(HERE, 'generated/openapi.ts'))
   })
 
   // Both generators print warnings to stderr.
@@ -110,4 +116,73 @@ describe('A generated client', function () {
     if (problem?.code === 'no_such_code') expect.fail()
     expect(problem).to.include({ status: 404, code: 'task_not_found', instance: '/api/v1/tasks/1' })
   })
+
+  it('of openapi-fetch, as API.md shows it, keeps a replica equal to the list across a restart and a restored backup', async () => {
+    const { sync } = await import('./generated/sync.ts')
+    const environment = { DATABASE_URL: 'sqlite:///tasks.db', PORT: String(await freePort()) }
+    let service = new Service(environment)
+    const baseUrl = await service.url()
+    const anonymous = createClient<paths>({ baseUrl })
+    await anonymous.POST('/api/v1/auth/register', { body: { email: EMAIL, password: PASSWORD } })
+    const credentials = { username: EMAIL, password: PASSWORD }
+    const { data: login } = await anonymous.POST('/api/v1/auth/login', { body: credentials })
+    const token = login?.access_token ?? ''
+    const api = createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${token}` } })
+    const runCommand = async (name: string) => {
+      const command = new Process(`src/adapters/cli/${name}.ts`, environment, { words: ['backup.db'] })
+      expect(await command.exit(), command.output).to.equal(0)
+    }
+    const start = async () => {
+      service = new Service(environment)
+      await service.url()
+    }
+
+    const first = await createTask(api, 'First')
+    const operations = Array.from({ length: 100 }, (_, index) => ({
+      op: 'create' as const,
+      task: { title: `Task ${index}` },
+    }))
+    for (const _ of [1, 2, 3]) await api.POST('/api/v1/tasks/batch', { body: { operations } })
+    const replica: Parameters<typeof sync>[2] = { tasks: new Map() }
+    sync(baseUrl, token, replica, testEnds)
+    const expectEqual = async () => {
+      const latest = await createTask(api, 'Latest')
+      await waitUntil(() => replica.tasks.has(latest))
+      expect([...replica.tasks.values()].sort((one, other) => other.id - one.id)).to.deep.equal(await listTasks(api))
+    }
+
+    await expectEqual()
+    await api.PATCH('/api/v1/tasks/{id}', { params: { path: { id: first } }, body: { title: '1\u2028\n\nid: x 🙂' } })
+    await api.DELETE('/api/v1/tasks/{id}', { params: { path: { id: first + 1 } } })
+    await expectEqual()
+
+    await runCommand('backup')
+    await service.stop()
+    await start()
+    await api.DELETE('/api/v1/tasks/{id}', { params: { path: { id: first + 2 } } })
+    await expectEqual()
+
+    const lost = await createTask(api, 'Lost')
+    await waitUntil(() => replica.tasks.has(lost))
+    await service.stop()
+    await runCommand('restore')
+    await start()
+    await expectEqual()
+    expect(replica.tasks.has(lost)).to.equal(false)
+    expect(replica.tasks.has(first + 2)).to.equal(true)
+  })
 })
+
+async function createTask(api: Client<paths>, title: string): Promise<number> {
+  const { data } = await api.POST('/api/v1/tasks', { body: { title } })
+  return data?.id ?? expect.fail('no task')
+}
+
+async function listTasks(api: Client<paths>) {
+  const tasks: components['schemas']['Task'][] = []
+  for (let skip = 0; ; skip += 200) {
+    const { data } = await api.GET('/api/v1/tasks', { params: { query: { skip, limit: 200 } } })
+    if (!data?.length) return tasks
+    tasks.push(...data)
+  }
+}
