@@ -11,6 +11,7 @@ import { inMemoryDatabase } from './adapters/in-memory/in-memory-database.ts'
 import { Metrics, publishMetrics } from './adapters/metrics/prometheus.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
 import { ensureSchema } from './adapters/mikro-orm/ensure-schema.ts'
+import { forgetRegularly } from './adapters/mikro-orm/forget-deletions.ts'
 import { loginThrottle, requestLimiters } from './adapters/rate-limits/rate-limits.ts'
 import { SharedCounts } from './adapters/rate-limits/shared-counts.ts'
 import { passwordHasher } from './adapters/security/bounded-password-hasher.ts'
@@ -60,7 +61,7 @@ function compose(adapters: AdapterSet): DependencyContainer {
  * @throws DatabaseUnavailable
  */
 export async function openPersistence(
-  { target, pool, maxTasksPerUser }: Omit<DatabaseConfig, 'migrateOnStart'>,
+  { target, pool, maxTasksPerUser }: Omit<DatabaseConfig, 'migrateOnStart' | 'tombstoneDays'>,
   log?: Log,
 ): Promise<Database> {
   return target.kind === 'memory' ? inMemoryDatabase(maxTasksPerUser) : openDatabase(target, pool, log, maxTasksPerUser)
@@ -84,6 +85,8 @@ export async function startService(
     resources.defer(() => database.close())
     // The primary process ensures the schema before it starts workers.
     if (cluster.isPrimary) await ensureSchema(database, databaseConfig, log)
+
+    resources.use(forgetRegularly(database, databaseConfig.tombstoneDays, log))
 
     const hasher = passwordHasher(passwords, process.concurrency)
     const warnOfLocalCounts = (err: unknown) =>

@@ -98,6 +98,7 @@ export const variablesSchema = (production: boolean) =>
     RATE_LIMIT_REGISTER: wholeNumber(30, 1),
     RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
     MAX_TASKS_PER_USER: wholeNumber(100_000, 1),
+    TOMBSTONE_DAYS: wholeNumber(90, 1, 36_500),
     MAX_STREAMS_PER_USER: wholeNumber(10, 1),
     TRUST_PROXY: wholeNumber(0, 0, 100),
     HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
@@ -218,6 +219,8 @@ export interface DatabaseConfig {
   readonly migrateOnStart: boolean
   readonly pool: DatabasePool
   readonly maxTasksPerUser: number
+  /** For which deletions of tasks are kept, so that clients can synchronize. */
+  readonly tombstoneDays: number
 }
 
 /** Connections to PostgreSQL. */
@@ -323,6 +326,7 @@ export function readConfig(environment: Environment): Config {
       migrateOnStart: output.MIGRATE_ON_START,
       pool: { size: output.DATABASE_POOL_SIZE, preparedStatements: output.DATABASE_PREPARED_STATEMENTS },
       maxTasksPerUser: output.MAX_TASKS_PER_USER,
+      tombstoneDays: output.TOMBSTONE_DAYS,
     },
     tokens: {
       secretKey: output.SECRET_KEY ?? randomBytes(48).toString('base64'),

@@ -68,6 +68,7 @@ describe('The configuration', () => {
         migrateOnStart: true,
         pool: { size: 10, preparedStatements: true },
         maxTasksPerUser: 100_000,
+        tombstoneDays: 90,
       },
       passwords: { bcryptRounds: 12, queueLimit: 100 },
       limits: undefined,
@@ -247,6 +248,7 @@ describe('The configuration', () => {
     RATE_LIMIT_FAILED_LOGINS: ['0', '١٠'],
     MAX_STREAMS_PER_USER: ['0', '-1'],
     MAX_TASKS_PER_USER: ['0', '-1', '1e5'],
+    TOMBSTONE_DAYS: ['0', '-1', '36501'],
     METRICS_PORT: ['0', '65536', 'yes', '-1'],
     LOG_LEVEL: ['INFO', 'verbose', 'warning', '30'],
   }
