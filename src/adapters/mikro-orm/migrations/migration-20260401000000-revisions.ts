@@ -64,7 +64,7 @@ export class Revisions extends Migration {
     }
   }
 
-  /** Also for users whom the release before has registered without a list. */
+  /** Also for users whom the previous release registered without a list. */
   async #makeLists(time: string): Promise<void> {
     const owner = (table: string) =>
       `constraint "${table}_owner_id_foreign" foreign key ("owner_id") references "users" ("id") on delete cascade`
@@ -136,7 +136,7 @@ const demandValues = (): readonly string[] => [
 ]
 
 /**
- * SQLite adds no column without a default to a table with rows, and a default would let instances of the release before
+ * SQLite adds no column without a default to a table with rows, and a default would let instances of the previous release
  * write tasks without a revision.
  */
 function rebuildTasks(types: Readonly<Record<(typeof ADDED)[number], string>>): readonly string[] {

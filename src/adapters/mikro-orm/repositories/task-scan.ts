@@ -92,7 +92,7 @@ export class TaskScan {
     this.#rowsPerStep = rowsPerStep
   }
 
-  /** A list of few tasks takes one step anyway. */
+  /** A short list is read in one statement. */
   async read(run: Run, ownerId: number, query: TaskQuery): Promise<TaskRows> {
     const [list] = await run(this.#queries.list({ owner: ownerId }))
     if (list === undefined || list.size <= this.#rowsPerStep) {
