@@ -5,6 +5,7 @@ import { waitUntil } from '#test/wait-until.ts'
 export interface Task {
   readonly id: number
   readonly title: string
+  readonly revision: number
 }
 
 /** Milliseconds; less than the timeout of a test, so that a hanging request fails before its test does. */
@@ -51,10 +52,11 @@ export class Client {
     return new Client(url, this.token)
   }
 
-  send(method: string, path: string, body?: object): Promise<Response> {
+  send(method: string, path: string, body?: object, headers: Readonly<Record<string, string>> = {}): Promise<Response> {
+    const authorization = `Bearer ${this.token}`
     return fetch(this.url + path, {
       method,
-      headers: { authorization: `Bearer ${this.token}`, ...(body && { 'content-type': 'application/json' }) },
+      headers: { authorization, ...(body && { 'content-type': 'application/json' }), ...headers },
       ...(body && { body: JSON.stringify(body) }),
       signal: AbortSignal.timeout(TIMEOUT),
     })

@@ -2,6 +2,7 @@ import { expect } from 'chai'
 import { allowProcesses, Service } from '#test/process.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import { Client, WriteLoad } from './client.ts'
+import { EditHistory, EditLoad } from './edit-load.ts'
 import { ReplicatedPostgresql } from './replicated-postgresql.ts'
 
 const WRITERS = 16
@@ -17,13 +18,17 @@ describe('Failover to a PostgreSQL standby', () => {
   let servers: ReplicatedPostgresql
   let client: Client
   let load: WriteLoad
+  let history: EditHistory
+  let edits: EditLoad
 
   beforeEach(async () => {
     servers = await ReplicatedPostgresql.start()
     const service = new Service({ DATABASE_URL: servers.url, RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_USER: '1000000' })
     client = await Client.signUp(await service.url())
+    history = new EditHistory()
+    edits = new EditLoad(history, [client, client, client, client], await EditLoad.createTasks(client, history))
     load = new WriteLoad(client, WRITERS)
-    await load.waitForAcknowledged(200)
+    await Promise.all([load.waitForAcknowledged(200), edits.waitForAcknowledged(20)])
   })
   afterEach(() => servers.remove())
 
@@ -41,8 +46,8 @@ describe('Failover to a PostgreSQL standby', () => {
   }
 
   async function expectNothingLost(): Promise<void> {
-    await load.waitForAcknowledged(200)
-    await load.stop()
+    await Promise.all([load.waitForAcknowledged(200), edits.waitForAcknowledged(20)])
+    await Promise.all([load.stop(), edits.stop()])
     for (const { status, code, retryAfter } of load.refusals) {
       expect(status).to.equal(503)
       if (code === 'outcome_unknown') expect(retryAfter).to.equal(null)
@@ -52,9 +57,10 @@ describe('Failover to a PostgreSQL standby', () => {
       }
     }
     expect(await client.findLost(load.acknowledged)).to.deep.equal([])
+    expect(history.violations(await client.listTasks())).to.deep.equal([])
   }
 
-  it('loses no acknowledged task when the primary is killed', async () => {
+  it('loses no acknowledged task or edit when the primary is killed', async () => {
     const before = load.refusals.length
     await servers.killPrimary()
     await waitUntil(() => load.refusals.length > before + 100)

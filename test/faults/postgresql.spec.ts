@@ -8,6 +8,7 @@ import { allowProcesses, Service } from '#test/process.ts'
 import { query } from '#test/query.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import { Client, WriteLoad } from './client.ts'
+import { EditHistory, EditLoad } from './edit-load.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 
 /** Limits that are never reached, so that the counters in PostgreSQL are used. */
@@ -31,11 +32,14 @@ describe('A PostgreSQL restart under load', () => {
   })
   after(() => server.remove())
 
-  it('causes 503 until the server is back, and loses no acknowledged task', async () => {
+  it('causes 503 until the server is back, and loses no acknowledged task or edit', async () => {
     const service = new Service({ DATABASE_URL: server.url, ...LIMITS })
     const client = await Client.signUp(await service.url())
     const ready = async () => (await client.send('GET', '/readyz')).status
+    const history = new EditHistory()
+    const edited = await EditLoad.createTasks(client, history)
     const load = new WriteLoad(client, 16)
+    const edits = new EditLoad(history, [client, client, client, client], edited)
     for (let round = 0; round < 2; round++) {
       await load.waitForAcknowledged(200)
       expect(await ready()).to.equal(200)
@@ -54,7 +58,7 @@ describe('A PostgreSQL restart under load', () => {
       await load.waitForAcknowledged(200)
       expect((await Client.logIn(client.url)).token).to.be.a('string')
     }
-    await load.stop()
+    await Promise.all([load.stop(), edits.stop()])
     const stored = new Set((await client.listTasks()).map(({ title }) => title))
     for (const { status, code, retryAfter, title } of load.refusals) {
       expect(status).to.equal(503)
@@ -64,6 +68,7 @@ describe('A PostgreSQL restart under load', () => {
       expect(String(retryAfter)).to.match(code === 'store_unavailable' ? /^\d+$/ : /^null$/)
     }
     expect(await client.findLost(load.acknowledged)).to.deep.equal([])
+    expect(history.violations(await client.listTasks())).to.deep.equal([])
     expect(service.alive).to.equal(true)
   })
 

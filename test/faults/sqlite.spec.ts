@@ -6,6 +6,7 @@ import { expect } from 'chai'
 import { allowProcesses, folder, Service } from '#test/process.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import { Client, type Task, WriteLoad } from './client.ts'
+import { EditHistory, EditLoad } from './edit-load.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
 const CONNECTIONS = 32
@@ -22,22 +23,27 @@ function integrityOf(path: string): unknown {
 describe('SIGKILL during writes to SQLite', () => {
   allowProcesses()
 
-  it('loses no acknowledged task and leaves a sound database', async () => {
+  it('loses no acknowledged task or edit and leaves a sound database', async () => {
     let service = new Service({ DATABASE_URL })
     const client = await Client.signUp(await service.url())
     const acknowledged: Task[] = []
+    const history = new EditHistory()
+    const edited = await EditLoad.createTasks(client, history)
     for (const round of [1, 2]) {
-      const load = new WriteLoad(client.at(await service.url()), CONNECTIONS)
-      await load.waitForAcknowledged(300 * round)
+      const current = client.at(await service.url())
+      const load = new WriteLoad(current, CONNECTIONS)
+      const edits = new EditLoad(history, [current, current, current, current], edited)
+      await Promise.all([load.waitForAcknowledged(300 * round), edits.waitForAcknowledged(20)])
       service.signal('SIGKILL')
       expect(await service.exit()).to.equal(null)
-      await load.disconnected()
+      await Promise.all([load.disconnected(), edits.stop()])
       acknowledged.push(...load.acknowledged)
       expect(load.refusals).to.deep.equal([])
       expect(integrityOf(join(folder, 'tasks.db'))).to.equal('ok')
       service = new Service({ DATABASE_URL })
       expect(await client.at(await service.url()).findLost(acknowledged)).to.deep.equal([])
     }
+    expect(history.violations(await client.at(await service.url()).listTasks())).to.deep.equal([])
   })
 })
 

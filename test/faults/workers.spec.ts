@@ -6,6 +6,7 @@ import { freePort } from '#test/free-port.ts'
 import { allowProcesses, folder, Service, testEnds } from '#test/process.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import { Client, refusesConnections, type Task, TIMEOUT, WriteLoad } from './client.ts'
+import { EditHistory, EditLoad } from './edit-load.ts'
 import { PostgresqlServer } from './postgresql-server.ts'
 import { finishRequest, startRequests } from './requests-in-flight.ts'
 
@@ -138,8 +139,11 @@ describe('WEB_CONCURRENCY=2', () => {
         client = await Client.signUp(await service.url())
       })
 
-      it('replaces a killed worker, keeps serving, and loses no acknowledged task', async () => {
+      it('replaces a killed worker, keeps serving, and loses no acknowledged task or edit', async () => {
         const acknowledged: Task[] = []
+        const history = new EditHistory()
+        const edited = await EditLoad.createTasks(client, history)
+        const edits = new EditLoad(history, [client, client, client, client], edited)
         const others = new NewConnectionLoad(client.url)
         for (const round of [1, 2]) {
           const [first = 0, second = 0] = workersOf(service)
@@ -155,8 +159,9 @@ describe('WEB_CONCURRENCY=2', () => {
           await load.stop()
           acknowledged.push(...load.acknowledged)
         }
-        await others.stop()
+        await Promise.all([others.stop(), edits.stop()])
         expect(await client.findLost(acknowledged)).to.deep.equal([])
+        expect(history.violations(await client.listTasks())).to.deep.equal([])
         expect(service.alive).to.equal(true)
       })
 
