@@ -4,7 +4,7 @@ import { PollingChangeSignal } from '#src/adapters/change-signal/polling-change-
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
 import type { ChangeSignal } from '#src/domain/tasks/ports.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
-import { Api, codeOf, describeApi, mistakes, TASKS, type User } from './api.ts'
+import { Api, codeOf, describeApi, mistakes, TASKS, User } from './api.ts'
 
 const CHANGES = `${TASKS}/changes`
 
@@ -46,6 +46,43 @@ class Replica {
       if (!has_more) return count
     }
   }
+}
+
+/** Creates, edits, deletes and batches, on tasks of its own and on a shared one. */
+async function writeAll(user: User, shared: number): Promise<void> {
+  for (let round = 0; round < 5; round++) {
+    const { id } = await user.createTask()
+    await user.editTask(id, { completed: true })
+    await user.editTask(shared, { title: `Edit ${id}` })
+    const edit = { op: 'update', id: round % 2 ? id : shared, task: { priority: 'high' } }
+    const operations = [{ op: 'create', task: { title: 'One' } }, edit, { op: 'create', task: { title: 'Two' } }]
+    const { body } = await user.post(`${TASKS}/batch`).send({ operations }).expect(200)
+    await user.deleteTask(body.results[0].id)
+    const deletions = [id, body.results[2].id].map((each) => ({ op: 'delete', id: each }))
+    if (round % 3 === 0) await user.post(`${TASKS}/batch`).send({ operations: deletions }).expect(200)
+  }
+}
+
+/** Lets replicas sync while clients write, and compares them with the list. */
+async function expectNoGap(clients: readonly User[]): Promise<void> {
+  const [first] = clients as readonly [User]
+  const shared = await first.createTask()
+  let writing = true
+  const syncing = ['limit=3', 'limit=200', 'limit=50&wait=1'].flatMap((query) =>
+    clients.map(async (client) => {
+      const replica = new Replica(client)
+      while (writing) await replica.sync(query)
+      await replica.sync()
+      return replica.tasks
+    }),
+  )
+  const writers = Array.from({ length: 6 }, (_, writer) => clients[writer % clients.length] as User)
+  await Promise.all(writers.map((client) => writeAll(client, shared.id)))
+  writing = false
+  const replicas = await Promise.all(syncing)
+  const list = (await first.get(`${TASKS}?limit=200`).expect(200)).body
+  expect(list.length).to.be.within(30, 199)
+  for (const tasks of replicas) expect(tasks).to.deep.equal(list)
 }
 
 describeApi('The change feed', (api) => {
@@ -115,28 +152,7 @@ describeApi('The change feed', (api) => {
     )
   })
 
-  it('has no gap while writers work', async () => {
-    const replica = new Replica(jane)
-    let writing = true
-    const write = async (writer: number) => {
-      for (let round = 0; round < 12; round++) {
-        const task = await jane.createTask({ title: `Task ${writer}.${round}` })
-        await jane.editTask(task.id, { completed: true })
-        if (round % 3 === 0) await jane.deleteTask(task.id)
-      }
-    }
-    const readers = [3, 200].map(async (limit) => {
-      const each = new Replica(jane)
-      while (writing) await each.sync(`limit=${limit}`)
-      await each.sync()
-      return each.tasks
-    })
-    await Promise.all(Array.from({ length: 6 }, (_, writer) => write(writer)))
-    writing = false
-    await replica.sync()
-    const list = (await jane.get(`${TASKS}?limit=200`).expect(200)).body
-    for (const tasks of [replica.tasks, ...(await Promise.all(readers))]) expect(tasks).to.deep.equal(list)
-  })
+  it('has no gap while clients write', () => expectNoGap([jane]))
 
   it('returns 410 for a position of another store or beyond the last change', async () => {
     await jane.createTask()
@@ -312,7 +328,7 @@ for (const { name, databaseUrl } of adapterSets) {
 }
 
 for (const { name, databaseUrl } of persistentSets) {
-  describe(`A long poll of one instance (${name})`, () => {
+  describe(`The change feed of two instances (${name})`, () => {
     const [one, other] = [new Api(), new Api()]
     before(async () => {
       const environment = { DATABASE_URL: await databaseUrl() }
@@ -321,7 +337,12 @@ for (const { name, databaseUrl } of persistentSets) {
     })
     after(() => Promise.all([one.stop(), other.stop()]))
 
-    it('returns a change that another instance has made', async () => {
+    it('has no gap while clients write to both', async () => {
+      const jane = await one.signUp()
+      await expectNoGap([jane, new User(other, jane.id, jane.email, jane.token)])
+    })
+
+    it('returns a change that another instance has made to a long poll', async () => {
       const jane = await one.signUp()
       const { next_since } = await changesOf(jane)
       const poll = changesOf(jane, `since=${next_since}&wait=30`)
