@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { expect } from 'chai'
+import { freePort } from '#test/free-port.ts'
 import { allowProcesses, Service } from '#test/process.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import { Client, refusesConnections } from './client.ts'
@@ -8,6 +9,15 @@ import { finishRequest, startRequests } from './requests-in-flight.ts'
 
 /** Seconds, longer than a test lasts. */
 const NEVER = '3600'
+
+const CHANGES = '/api/v1/tasks/changes'
+
+/** The number of requests that all workers are answering. */
+async function activeRequests(metricsPort: string): Promise<number> {
+  const metrics = await (await fetch(`http://127.0.0.1:${metricsPort}/metrics`)).text()
+  const values = metrics.matchAll(/^http_server_active_requests(?:\{.*\})? (\d+)$/gm)
+  return Array.from(values, ([, value]) => Number(value)).reduce((sum, value) => sum + value, 0)
+}
 
 describe('Stopping', () => {
   allowProcesses()
@@ -26,6 +36,32 @@ describe('Stopping', () => {
 
       const again = new Service({ DATABASE_URL: 'sqlite:///tasks.db' })
       expect(await client.at(await again.url()).findLost(acknowledged)).to.deep.equal([])
+    })
+  }
+
+  for (const { name, environment } of [
+    { name: 'one process', environment: {} },
+    { name: 'workers', environment: { WEB_CONCURRENCY: '2' } },
+  ]) {
+    it(`ends event streams and answers long polls at once, and exits with 0 (${name})`, async () => {
+      const METRICS_PORT = String(await freePort())
+      const usual = { DATABASE_URL: 'sqlite:///tasks.db', SHUTDOWN_TIMEOUT: NEVER, METRICS_PORT }
+      const service = new Service({ ...usual, ...environment })
+      const client = await Client.signUp(await service.url())
+      const { next_since: since } = (await (await client.send('GET', CHANGES)).json()) as { next_since: string }
+      const streams = await Promise.all([1, 2, 3, 4].map(() => client.send('GET', '/api/v1/tasks/events')))
+      const readers = streams.map(({ body }) => (body as ReadableStream<Uint8Array>).getReader())
+      for (const reader of readers) expect((await reader.read()).done).to.equal(false)
+      const polls = [1, 2, 3, 4].map(() => client.send('GET', `${CHANGES}?since=${since}&wait=30`))
+      await waitUntil(async () => (await activeRequests(METRICS_PORT)) === streams.length + polls.length)
+
+      service.signal('SIGTERM')
+      for (const answer of await Promise.all(polls)) {
+        expect(answer.status).to.equal(200)
+        expect(await answer.json()).to.deep.equal({ items: [], deleted: [], next_since: since, has_more: false })
+      }
+      for (const reader of readers) expect((await reader.read()).done).to.equal(true)
+      expect(await service.exit()).to.equal(0)
     })
   }
 
