@@ -20,6 +20,8 @@ export const errorKinds = {
   task_not_found: 'not-found',
   email_taken: 'conflict',
   task_limit_reached: 'conflict',
+  idempotency_key_reused: 'invalid',
+  idempotency_key_in_use: 'conflict',
   revision_mismatch: 'precondition-failed',
   sync_expired: 'gone',
   too_many_requests: 'too-many',
@@ -97,6 +99,24 @@ export class RevisionMismatch extends DomainError {
   constructor(revision: number) {
     super('The task was changed meanwhile; read it again.')
     this.revision = revision
+  }
+}
+
+/** An earlier request with the same key had another input. */
+export class IdempotencyKeyReused extends DomainError {
+  readonly code = 'idempotency_key_reused'
+
+  constructor() {
+    super('Another request was made with this idempotency key; use a new key for each request.')
+  }
+}
+
+/** An earlier request with the same key has not ended yet. */
+export class IdempotencyKeyInUse extends DomainError {
+  readonly code = 'idempotency_key_in_use'
+
+  constructor() {
+    super('A request with this idempotency key is still running; try again later.')
   }
 }
 

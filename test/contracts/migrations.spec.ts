@@ -179,13 +179,13 @@ describe('The tables on PostgreSQL', () => {
       select c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || case when a.attnotnull then ' not null' else '' end as "column"
       from pg_attribute a join pg_class c on c.oid = a.attrelid
-      where c.relname in ('users', 'tasks', 'task_lists', 'tombstones') and c.relkind = 'r' and a.attnum > 0
+      where c.relname in ('users', 'tasks', 'task_lists', 'tombstones', 'idempotency_keys') and c.relkind = 'r' and a.attnum > 0
       order by c.relname desc, a.attnum`)
     const constraints = await execute(`
       select conname || ' ' || pg_get_constraintdef(oid) as "constraint" from pg_constraint
-      where conrelid in ('users'::regclass, 'tasks'::regclass, 'task_lists'::regclass, 'tombstones'::regclass) and contype <> 'n' order by conname`)
+      where conrelid in ('users'::regclass, 'tasks'::regclass, 'task_lists'::regclass, 'tombstones'::regclass, 'idempotency_keys'::regclass) and contype <> 'n' order by conname`)
     const indexes = await execute(
-      `select indexname from pg_indexes where tablename in ('users', 'tasks', 'task_lists', 'tombstones') order by 1`,
+      `select indexname from pg_indexes where tablename in ('users', 'tasks', 'task_lists', 'tombstones', 'idempotency_keys') order by 1`,
     )
     await orm.close()
     expect(columns.map(({ column }) => column)).to.include.members([
@@ -217,8 +217,17 @@ describe('The tables on PostgreSQL', () => {
       'tombstones.revision bigint not null',
       'tombstones.id bigint not null',
       'tombstones.deleted_at timestamp(3) with time zone not null',
+      'idempotency_keys.owner_id integer not null',
+      'idempotency_keys.scope character varying(255) not null',
+      'idempotency_keys.key character varying(255) not null',
+      'idempotency_keys.fingerprint character varying(64) not null',
+      'idempotency_keys.result text not null',
+      'idempotency_keys.new_ids text not null',
+      'idempotency_keys.created_at timestamp(3) with time zone not null',
     ])
     expect(constraints.map(({ constraint }) => constraint)).to.include.members([
+      'idempotency_keys_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
+      'idempotency_keys_pkey PRIMARY KEY (owner_id, scope, key)',
       'task_lists_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
       'task_lists_pkey PRIMARY KEY (owner_id)',
       'tasks_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
@@ -228,6 +237,8 @@ describe('The tables on PostgreSQL', () => {
       'users_pkey PRIMARY KEY (id)',
     ])
     expect(indexes.map(({ indexname }) => indexname)).to.include.members([
+      'idempotency_keys_created_at_index',
+      'idempotency_keys_pkey',
       'task_lists_pkey',
       'tasks_owner_id_completed_due_moment_id_index',
       'tasks_owner_id_completed_id_index',

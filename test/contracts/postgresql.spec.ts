@@ -483,6 +483,35 @@ describe('The store on PostgreSQL', () => {
     await proxied.close()
   })
 
+  it('makes a write with an idempotency key once although the response to its commit was lost', async () => {
+    const proxy = await startProxy(new URL(url))
+    const proxied = observed(proxy.url.href)
+    const key = { scope: 'POST /tasks', key: 'lost response', fingerprint: 'of the body' }
+    const stored = () => store.sql("select 1 from tasks where title = 'lost response'")
+    const write = (drop: () => void) => {
+      const add = aTaskDraft({ ownerId, title: 'lost response' })
+      const decide = () => {
+        drop()
+        return [{ add }]
+      }
+      return proxied.tasks.writeOnce(ownerId, [], decide, key, add.createdAt)
+    }
+    const unknown = expectRejection(
+      write(() => proxy.dropResponses()),
+      OutcomeUnknown,
+    )
+    while ((await stored()).length === 0);
+    await proxy.cut()
+    await unknown
+    await proxy.restore()
+    await proxied.tasks.head(ownerId)
+    const { replayed } = await write(() => expect.fail('decided again'))
+    expect(replayed).to.equal(true)
+    expect(await stored()).to.have.lengthOf(1)
+    await proxied.close()
+    await proxy.cut()
+  })
+
   it('writes nothing if the connection breaks between the lock and the writes', async () => {
     const proxy = await startProxy(new URL(url))
     const proxied = observed(proxy.url.href)

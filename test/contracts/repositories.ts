@@ -16,6 +16,8 @@ export interface Repositories {
   readonly users: UserRepository
   /** Purges the deletions of tasks before a time. */
   forgetDeletions(before: Date): Promise<void>
+  /** Purges the results of writes with a key before a time. */
+  forgetKeys(before: Date): Promise<void>
   close(): Promise<void>
 }
 

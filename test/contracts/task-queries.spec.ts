@@ -32,6 +32,7 @@ async function openStepping(): Promise<Repositories> {
     tasks: new MikroOrmTaskRepository(store, { rowsPerStep: ROWS_PER_STEP }),
     users: database.users,
     forgetDeletions: (before) => database.forgetDeletions(before),
+    forgetKeys: (before) => database.forgetKeys(before),
     async close() {
       files.close()
       for (const connection of [writer, reader, stepper]) connection.close()

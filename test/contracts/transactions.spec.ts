@@ -192,19 +192,23 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       await fresh.migrate()
       const ran = await recorded(async () => {
         const owner = await anOwner(fresh)
-        const key = (await storeTask(fresh.tasks, aTaskDraft({ ownerId: owner, title: '0' }))).snapshot()
-        await editTask(fresh.tasks, key, increment)
+        const task = (await storeTask(fresh.tasks, aTaskDraft({ ownerId: owner, title: '0' }))).snapshot()
+        await editTask(fresh.tasks, task, increment)
         for (const query of fc.sample(taskQueries(SCENES[0] as Scene, 9), 100)) await fresh.tasks.list(owner, query)
-        await fresh.tasks.get(key)
+        await fresh.tasks.get(task)
         await fresh.tasks.changes(owner, await fresh.tasks.head(owner), 9)
-        await fresh.tasks.write(owner, [key.id, key.id + 1], (found) => [
+        await fresh.tasks.write(owner, [task.id, task.id + 1], (found) => [
           ...Array.from(found.values(), (remove) => ({ remove, deletedAt: NOW })),
           { add: aTaskDraft({ ownerId: owner }) },
           { add: aTaskDraft({ ownerId: owner }) },
         ])
+        const key = { scope: 'POST /tasks', key: 'a', fingerprint: 'b' }
+        for (let attempt = 0; attempt < 2; attempt++) {
+          await fresh.tasks.writeOnce(owner, [], () => [{ add: aTaskDraft({ ownerId: owner }) }], key, NOW)
+        }
         await fresh.close()
       })
-      const rows = /\b(?:from|into|update|join) (?:"\w+"\.)?"(?:tasks|task_lists|tombstones)"/g
+      const rows = /\b(?:from|into|update|join) (?:"\w+"\.)?"(?:tasks|task_lists|tombstones|idempotency_keys)"/g
       const named = /"owner_id"(?: =| in|,|\))/g
       const count = (text: string, pattern: RegExp) => text.match(pattern)?.length ?? 0
       const onRows = ran.filter((text) => count(text, rows) > 0)

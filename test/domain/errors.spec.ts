@@ -2,6 +2,8 @@ import { expect } from 'chai'
 import {
   type DomainError,
   EmailAlreadyTaken,
+  IdempotencyKeyInUse,
+  IdempotencyKeyReused,
   InvalidCredentials,
   InvalidInput,
   InvalidToken,
@@ -15,6 +17,8 @@ import {
 const errors: readonly (readonly [DomainError, string, string])[] = [
   [new InvalidInput([]), 'invalid', 'invalid_input'],
   [new TaskNotFound(), 'not-found', 'task_not_found'],
+  [new IdempotencyKeyReused(), 'invalid', 'idempotency_key_reused'],
+  [new IdempotencyKeyInUse(), 'conflict', 'idempotency_key_in_use'],
   [new EmailAlreadyTaken(), 'conflict', 'email_taken'],
   [new InvalidCredentials(), 'unauthenticated', 'invalid_credentials'],
   [new InvalidToken(), 'unauthenticated', 'invalid_token'],

@@ -14,6 +14,7 @@ export function inMemoryDatabase(maxTasksPerUser: number) {
     migrate: async () => [],
     upToDate: async () => true,
     forgetDeletions: (before: Date) => tasks.forgetDeletions(before),
+    forgetKeys: (before: Date) => tasks.forgetKeys(before),
     raiseCounters: async () => {},
     close: async () => {},
   }

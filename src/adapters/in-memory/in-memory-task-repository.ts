@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { TaskLimitReached, TaskNotFound } from '../../domain/errors.ts'
+import { IdempotencyKeyReused, TaskLimitReached, TaskNotFound } from '../../domain/errors.ts'
 import {
   type ChangePage,
   checkPosition,
@@ -7,7 +7,8 @@ import {
   type SyncPosition,
   type Tombstone,
 } from '../../domain/tasks/change-feed.ts'
-import type { Decide, TaskKey, TaskRepository, TaskWrite } from '../../domain/tasks/ports.ts'
+import { type IdempotencyKey, KEY_LIFETIME, type Repeatable } from '../../domain/tasks/idempotency.ts'
+import type { Decide, TaskKey, TaskRepository, TaskWrite, Written } from '../../domain/tasks/ports.ts'
 import { Task, type TaskSnapshot } from '../../domain/tasks/task.ts'
 import type { TaskQuery, TaskRows } from '../../domain/tasks/task-query.ts'
 import { firstIndex, selectTasks } from './select-tasks.ts'
@@ -20,6 +21,14 @@ interface TaskList {
   tombstones: Tombstone[]
   /** Tombstones up to this revision are purged. */
   forgotten: number
+  readonly keptResults: Map<string, KeptResult>
+}
+
+/** The result of a write with a key. */
+interface KeptResult {
+  readonly fingerprint: string
+  readonly createdAt: Date
+  readonly tasks: readonly (TaskSnapshot | undefined)[]
 }
 
 /** Keeps tasks for the life of the process. It does not check that the owner exists. */
@@ -66,16 +75,35 @@ export class InMemoryTaskRepository implements TaskRepository {
     }
   }
 
-  async write(ownerId: number, ids: readonly number[], decide: Decide): Promise<readonly (Task | undefined)[]> {
-    const list = this.#listOf(ownerId)
-    const seen = ids.map((id) => find(list.tasks, id)).filter((task) => task !== undefined)
-    const writes = decide(new Map(seen.map((task) => [task.id, Task.restore(task)])))
-    const added = writes.filter((write) => 'add' in write).length
-    const removed = writes.filter((write) => 'remove' in write).length
-    if (added > removed && list.tasks.length + added - removed > this.#maxTasks)
-      throw new TaskLimitReached(this.#maxTasks)
-    this.#lists.set(ownerId, list)
-    return writes.map((write) => this.#store(list, write))
+  async write(ownerId: number, ids: readonly number[], decide: Decide): Promise<Written> {
+    return this.#write(ownerId, ids, decide)
+  }
+
+  async writeOnce(
+    ownerId: number,
+    ids: readonly number[],
+    decide: Decide,
+    { scope, key, fingerprint }: IdempotencyKey,
+    now: Date,
+  ): Promise<Repeatable<Written>> {
+    const { keptResults } = this.#listOf(ownerId)
+    const id = `${scope} ${key}`
+    const kept = keptResults.get(id)
+    if (kept && kept.createdAt.getTime() > now.getTime() - KEY_LIFETIME) {
+      if (kept.fingerprint !== fingerprint) throw new IdempotencyKeyReused()
+      return { result: kept.tasks.map((task) => task && Task.restore(task)), replayed: true }
+    }
+    const result = this.#write(ownerId, ids, decide)
+    const tasks = result.map((task) => task?.snapshot())
+    this.#listOf(ownerId).keptResults.set(id, { fingerprint, createdAt: now, tasks })
+    return { result, replayed: false }
+  }
+
+  /** Purges the results of writes with a key before a time. */
+  async forgetKeys(before: Date): Promise<void> {
+    for (const { keptResults } of this.#lists.values()) {
+      for (const [id, { createdAt }] of keptResults) if (createdAt < before) keptResults.delete(id)
+    }
   }
 
   /** Purges the deletions of tasks before a time. */
@@ -85,6 +113,18 @@ export class InMemoryTaskRepository implements TaskRepository {
       list.forgotten = last?.revision ?? list.forgotten
       list.tombstones = list.tombstones.filter(({ revision }) => revision > list.forgotten)
     }
+  }
+
+  #write(ownerId: number, ids: readonly number[], decide: Decide): Written {
+    const list = this.#listOf(ownerId)
+    const seen = ids.map((id) => find(list.tasks, id)).filter((task) => task !== undefined)
+    const writes = decide(new Map(seen.map((task) => [task.id, Task.restore(task)])))
+    const added = writes.filter((write) => 'add' in write).length
+    const removed = writes.filter((write) => 'remove' in write).length
+    if (added > removed && list.tasks.length + added - removed > this.#maxTasks)
+      throw new TaskLimitReached(this.#maxTasks)
+    this.#lists.set(ownerId, list)
+    return writes.map((write) => this.#store(list, write))
   }
 
   #store(list: TaskList, write: TaskWrite): Task | undefined {
@@ -106,7 +146,7 @@ export class InMemoryTaskRepository implements TaskRepository {
   }
 
   #listOf(ownerId: number): TaskList {
-    return this.#lists.get(ownerId) ?? { revision: 0, tasks: [], tombstones: [], forgotten: 0 }
+    return this.#lists.get(ownerId) ?? { revision: 0, tasks: [], tombstones: [], forgotten: 0, keptResults: new Map() }
   }
 }
 

@@ -9,6 +9,7 @@ import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository } from '../../domain/tasks/ports.ts'
 import { OperatorError } from '../../operator-error.ts'
 import { forgetDeletions } from './forget-deletions.ts'
+import { forgetKeys } from './forget-keys.ts'
 import { COMMAND_LINE, mikroOrmOptions } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql/postgresql-connections.ts'
 import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
@@ -51,6 +52,8 @@ export interface Database {
   upToDate(): Promise<boolean>
   /** Purges the deletions of tasks before a time; a replica that has not seen them starts again. @throws StoreUnavailable */
   forgetDeletions(before: Date): Promise<void>
+  /** Purges the results of requests with an idempotency key before a time. @throws StoreUnavailable */
+  forgetKeys(before: Date): Promise<void>
   /**
    * For PostgreSQL after a restore or a failover that may have lost writes: no id, revision or position of them is given
    * again. SQLite's restore does so by itself. @throws DatabaseUnavailable
@@ -93,6 +96,7 @@ export async function openDatabase(
     migrate: () => migrate(orm, target).catch(unavailable('migrated')),
     upToDate: () => upToDate(orm, schema).catch(unavailable('read')),
     forgetDeletions: (before) => forgetDeletions(store, before),
+    forgetKeys: (before) => forgetKeys(store, before),
     async raiseCounters() {
       if (schema === undefined) return
       const raised = orm.em.fork().transactional((em) => raiseCounters((sql) => em.execute(sql), schema))

@@ -39,23 +39,6 @@ function forgetQueries({ kysely }: Store) {
   }
 }
 
-const DAY = 86_400_000
-const HOUR = 3_600_000
-
-/** Purges the deletions of tasks that are older than some days, every hour. */
-export function forgetRegularly(
-  database: { forgetDeletions(before: Date): Promise<void> },
-  days: number,
-  log: { warn(details: object, message: string): void },
-): Disposable {
-  const forget = () =>
-    database
-      .forgetDeletions(new Date(Date.now() - days * DAY))
-      .catch((err: unknown) => log.warn({ err }, 'Cannot purge old deletions of tasks; trying again later'))
-  const timer = setInterval(forget, HOUR).unref()
-  return { [Symbol.dispose]: () => clearInterval(timer) }
-}
-
 /** Purges tombstones; a replica that has not seen them has to start again. */
 export async function forgetDeletions(store: Store, before: Date): Promise<void> {
   const { owners, raise, purge } = forgetQueries(store)

@@ -10,6 +10,7 @@ import { type PoolOptions, postgresqlPool } from './postgresql/postgresql-connec
 import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
 import { PostgresqlServers } from './postgresql/postgresql-servers.ts'
 import {
+  IdempotencyKeyRecord,
   MIGRATIONS_TABLE,
   RATE_LIMITS_TABLE,
   TaskListRecord,
@@ -37,7 +38,7 @@ export function mikroOrmOptions(
   return {
     ...driverOf(target),
     driverOptions: dialect,
-    entities: [UserRecord, TaskRecord, TaskListRecord, TombstoneRecord],
+    entities: [UserRecord, TaskRecord, TaskListRecord, TombstoneRecord, IdempotencyKeyRecord],
     extensions: [Migrator],
     // The operator creates the database.
     ensureDatabase: false,

@@ -115,6 +115,31 @@ export const TombstoneRecord = defineEntity({
   },
 })
 
+/** The result of a request with an idempotency key, for requests that repeat it. */
+export const IdempotencyKeyRecord = defineEntity({
+  name: 'IdempotencyKeyRecord',
+  tableName: 'idempotency_keys',
+  properties: {
+    owner: () =>
+      p
+        .manyToOne(UserRecord)
+        .primary()
+        .deleteRule('cascade')
+        .updateRule('no action')
+        .index(false)
+        .foreignKeyName('idempotency_keys_owner_id_foreign'),
+    scope: p.string().columnType('varchar(255)').primary(),
+    key: p.string().columnType('varchar(255)').primary(),
+    fingerprint: p.string().columnType('varchar(64)'),
+    /** JSON: for each write the stored row, without the id of a new task, or null for a removed task. */
+    result: p.text(),
+    /** The ids of new tasks in order, separated by commas. */
+    newIds: p.text(),
+    createdAt: p.datetime(3),
+  },
+  indexes: [{ name: 'idempotency_keys_created_at_index', properties: ['createdAt'] }],
+})
+
 /** The table in which MikroORM keeps the names of applied migrations. */
 export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
 /** Marks a SQLite file as this service's: never rename it. */
@@ -134,6 +159,7 @@ export interface Tables {
   tasks: Columns<InferKyselyTable<typeof TaskRecord>>
   task_lists: Columns<InferKyselyTable<typeof TaskListRecord>>
   tombstones: Columns<InferKyselyTable<typeof TombstoneRecord>>
+  idempotency_keys: Columns<InferKyselyTable<typeof IdempotencyKeyRecord>>
 }
 
 /** Every column except the key, including those with a default and nullable ones. */

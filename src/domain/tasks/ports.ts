@@ -1,4 +1,5 @@
 import type { ChangePage, ListHead, SyncPosition } from './change-feed.ts'
+import type { IdempotencyKey, Repeatable } from './idempotency.ts'
 import type { Task, TaskDraft, TaskSnapshot } from './task.ts'
 import type { TaskQuery, TaskRows } from './task-query.ts'
 
@@ -16,6 +17,9 @@ export type TaskWrite =
  * result, because it may run several times, each time on the current tasks.
  */
 export type Decide = (tasks: ReadonlyMap<number, Task>) => readonly TaskWrite[]
+
+/** For each write the stored task, or `undefined` where it was removed. */
+export type Written = readonly (Task | undefined)[]
 
 /**
  * Every method throws StoreUnavailable when the store is unreachable or out of space; nothing was done then. `write`
@@ -43,11 +47,23 @@ export interface TaskRepository {
    * and is never reused. Of two concurrent writes, the second sees the result of the first. Revisions ascend in the order
    * of commits. When `decide` throws, nothing is stored.
    *
-   * @returns for each write the stored task, or `undefined` where it was removed
    * @throws InvalidToken when the owner no longer exists
    * @throws TaskLimitReached when the owner would have too many tasks
    */
-  write(ownerId: number, ids: readonly number[], decide: Decide): Promise<readonly (Task | undefined)[]>
+  write(ownerId: number, ids: readonly number[], decide: Decide): Promise<Written>
+  /**
+   * As `write`, but at most once for each key: keeps the result in the same transaction, and returns it to a later call
+   * with the same key within KEY_LIFETIME, however the tasks have changed meanwhile.
+   *
+   * @throws IdempotencyKeyReused when the earlier call had another fingerprint
+   */
+  writeOnce(
+    ownerId: number,
+    ids: readonly number[],
+    decide: Decide,
+    key: IdempotencyKey,
+    now: Date,
+  ): Promise<Repeatable<Written>>
 }
 
 /** Tells that an owner's list has changed, also when another instance wrote it. */

@@ -5,6 +5,8 @@ import {
   type DomainError,
   EmailAlreadyTaken,
   type ErrorCode,
+  IdempotencyKeyInUse,
+  IdempotencyKeyReused,
   InvalidCredentials,
   InvalidToken,
   OutcomeUnknown,
@@ -124,7 +126,7 @@ const commonHeaders = {
     example: 'gzip, deflate, br',
   },
   'Retry-After': {
-    description: 'Seconds to wait before trying again. Absent with `outcome_unknown`.',
+    description: 'Seconds to wait before trying again. Absent with `outcome_unknown` and `task_limit_reached`.',
     schema: { type: 'integer' },
     example: 5,
   },
@@ -282,7 +284,7 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
     const name = codes.map((code) => componentName(code, endpoint)).join('Or')
     responses[name] ??= {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
-      headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...(headersOfStatus[status] ?? [])]),
+      headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...errorHeaders(status, codes)]),
       content: {
         'application/problem+json': {
           schema: { $ref: '#/components/schemas/Problem' },
@@ -294,6 +296,9 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
   })
   return Object.fromEntries(references)
 }
+
+const errorHeaders = (status: number, codes: readonly ProblemCode[]) =>
+  codes.includes('idempotency_key_in_use') ? (['Retry-After'] as const) : (headersOfStatus[status] ?? [])
 
 /** `invalid_input` has two components, because a violation is in the body or in a parameter. */
 function componentName(code: ProblemCode, { body }: Endpoint): string {
@@ -308,6 +313,8 @@ const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainE
   task_not_found: new TaskNotFound(),
   email_taken: new EmailAlreadyTaken(),
   task_limit_reached: new TaskLimitReached(100_000),
+  idempotency_key_reused: new IdempotencyKeyReused(),
+  idempotency_key_in_use: new IdempotencyKeyInUse(),
   revision_mismatch: new RevisionMismatch(42),
   sync_expired: new SyncExpired(),
   too_many_requests: new TooManyRequests(5),

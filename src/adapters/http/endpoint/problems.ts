@@ -111,6 +111,7 @@ const headersOf: { readonly [code in ProblemCode]?: Headers } = {
   not_authenticated: { 'WWW-Authenticate': 'Bearer' },
   invalid_credentials: { 'WWW-Authenticate': 'Bearer' },
   invalid_token: { 'WWW-Authenticate': 'Bearer error="invalid_token"' },
+  idempotency_key_in_use: { 'Retry-After': RETRY_AFTER },
   store_unavailable: { 'Retry-After': RETRY_AFTER },
   store_too_slow: { 'Retry-After': RETRY_AFTER },
   shutting_down: { 'Retry-After': RETRY_AFTER },

@@ -7,13 +7,15 @@ import {
   type SyncPosition,
   type Tombstone,
 } from '../../../domain/tasks/change-feed.ts'
-import type { Decide, TaskKey, TaskRepository, TaskWrite } from '../../../domain/tasks/ports.ts'
+import { type IdempotencyKey, KEY_LIFETIME, type Repeatable } from '../../../domain/tasks/idempotency.ts'
+import type { Decide, TaskKey, TaskRepository, TaskWrite, Written } from '../../../domain/tasks/ports.ts'
 import { Task, type TaskDraft } from '../../../domain/tasks/task.ts'
 import type { TaskQuery, TaskRows } from '../../../domain/tasks/task-query.ts'
 import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
 import { type TaskColumns, type TaskRow, taskColumns, taskColumnTypes, toTask, toTaskColumns } from '../records.ts'
 import { type Decision, type ListState, type Store, writing } from '../store.ts'
 import { changesQuery, toChangePage } from './change-feed-query.ts'
+import { keptResultQueries, toKeptResult, toWritten, type WrittenTask } from './kept-results.ts'
 import { isIndexed, TaskListQueries, toTaskRows } from './task-list-query.ts'
 import { TaskScan } from './task-scan.ts'
 
@@ -107,6 +109,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
   readonly #listQueries: TaskListQueries
   readonly #scan: TaskScan
   readonly #changes: ReturnType<typeof changesQuery>
+  readonly #keptResults: ReturnType<typeof keptResultQueries>
   readonly #maxTasks: number
 
   constructor(store: Store, { maxTasks = Number.MAX_SAFE_INTEGER, rowsPerStep = ROWS_PER_STEP }: TaskLimits = {}) {
@@ -115,6 +118,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     this.#listQueries = new TaskListQueries(store)
     this.#scan = new TaskScan(store, this.#listQueries, this.#queries.anyOf, rowsPerStep)
     this.#changes = changesQuery(store)
+    this.#keptResults = keptResultQueries(store)
     this.#maxTasks = maxTasks
   }
 
@@ -143,19 +147,51 @@ export class MikroOrmTaskRepository implements TaskRepository {
     return toChangePage(rows, head, since, limit)
   }
 
-  async write(ownerId: number, ids: readonly number[], decide: Decide): Promise<readonly (Task | undefined)[]> {
+  async write(ownerId: number, ids: readonly number[], decide: Decide): Promise<Written> {
     if (ids.length === 0) {
       const [write, another] = decide(new Map())
       if (write !== undefined && another === undefined && 'add' in write) return [await this.#create(write.add)]
     }
-    const [id, anotherId] = ids
-    const single = id !== undefined && anotherId === undefined
     return this.#store.transact({
       owner: ownerId,
       keys: ids,
-      reads: { tasks: single ? this.#queries.get({ id, ownerId }) : this.#queries.anyOf({ ids, ownerId }) },
-      decide: ({ tasks }, list) => this.#decide(decide, tasks, list),
+      reads: { tasks: this.#tasksWith(ids, ownerId) },
+      decide: ({ tasks }, list) => this.#decide(decide, tasks, list).decision,
     })
+  }
+
+  async writeOnce(
+    ownerId: number,
+    ids: readonly number[],
+    decide: Decide,
+    key: IdempotencyKey,
+    now: Date,
+  ): Promise<Repeatable<Written>> {
+    const { read, keep } = this.#keptResults
+    const since = new Date(now.getTime() - KEY_LIFETIME)
+    return this.#store.transact({
+      owner: ownerId,
+      keys: [...ids, `${key.scope} ${key.key}`],
+      reads: { tasks: this.#tasksWith(ids, ownerId), kept: read({ ...key, ownerId, since }) },
+      decide: ({ tasks, kept: [kept] }, list): Decision<Repeatable<Written>> => {
+        if (kept) {
+          const result = toWritten(kept, key)
+          return { writes: [], result: () => ({ result, replayed: true }) }
+        }
+        const { decision, written } = this.#decide(decide, tasks, list)
+        return {
+          ...decision,
+          writes: [...decision.writes, keep({ ...key, ...toKeptResult(written), ownerId, now })],
+          result: (rows) => ({ result: decision.result(rows), replayed: false }),
+        }
+      },
+    })
+  }
+
+  #tasksWith(ids: readonly number[], ownerId: number): Statement<TaskRow> {
+    const [id, anotherId] = ids
+    const single = id !== undefined && anotherId === undefined
+    return single ? this.#queries.get({ id, ownerId }) : this.#queries.anyOf({ ids, ownerId })
   }
 
   /** Reads nothing, so that it takes one round trip. */
@@ -169,28 +205,35 @@ export class MikroOrmTaskRepository implements TaskRepository {
     throw list ? new TaskLimitReached(this.#maxTasks) : new InvalidToken()
   }
 
-  #decide(decide: Decide, rows: readonly TaskRow[], list: ListState | undefined): Decision<(Task | undefined)[]> {
+  #decide(decide: Decide, rows: readonly TaskRow[], list: ListState | undefined) {
     if (list === undefined) throw new InvalidToken()
     const tasks = new Map(rows.map((row) => [row.id, toTask(row)]))
     const stored = new Map(Array.from(tasks, ([id, task]) => [id, task.snapshot()]))
     const writer = new TaskWriter(this.#queries, list)
     const results = decide(tasks).map((write) =>
       'save' in write && write.save.snapshot() === stored.get(write.save.snapshot().id)
-        ? () => write.save
+        ? { task: write.save.snapshot(), stored: () => write.save }
         : writer.add(write),
     )
     const { statements, revision, size } = writer
     if (size > list.size && size > this.#maxTasks) throw new TaskLimitReached(this.#maxTasks)
-    return {
+    const decision: Decision<Written> = {
       writes: statements,
       ...(statements.length > 0 && { list: { revision, size } }),
-      result: (written) => results.map((result) => result(written)),
+      result: (rows) => results.map(({ stored }) => stored(rows)),
     }
+    return { decision, written: results.map(({ task }) => task) }
   }
 }
 
 /** The rows that each statement returned. */
-type Written = readonly (readonly unknown[])[]
+type Returned = readonly (readonly unknown[])[]
+
+interface WriteResult {
+  readonly task: WrittenTask
+  /** The stored task, known after the commit. */
+  stored(returned: Returned): Task | undefined
+}
 
 /** Collects the statements of a transaction, each written task under a revision of its own. */
 class TaskWriter {
@@ -205,27 +248,25 @@ class TaskWriter {
     this.size = size
   }
 
-  /** @returns what tells the stored task after the commit */
-  add(write: TaskWrite): (written: Written) => Task | undefined {
+  add(write: TaskWrite): WriteResult {
     const { insert, update, remove, bury } = this.#queries
     const revision = ++this.revision
     if ('add' in write) {
       this.size++
-      const index = this.statements.push(insert({ ...toTaskColumns(write.add), revision })) - 1
-      return (written) => {
-        const [row] = written[index] as readonly [{ readonly id: number }]
-        return Task.restore({ ...write.add, id: row.id, revision })
-      }
+      const task = { ...write.add, revision }
+      const index = this.statements.push(insert({ ...toTaskColumns(task), revision })) - 1
+      const idIn = (returned: Returned) => (returned[index] as readonly [{ readonly id: number }])[0].id
+      return { task, stored: (returned) => Task.restore({ ...task, id: idIn(returned) }) }
     }
     if ('remove' in write) {
       this.size--
       const { id, ownerId } = write.remove.snapshot()
       const { deletedAt } = write
       this.statements.push(remove({ id, ownerId }), bury({ id, ownerId, revision, deletedAt }))
-      return () => undefined
+      return { task: null, stored: () => undefined }
     }
     const task = { ...write.save.snapshot(), revision }
     this.statements.push(update({ ...toTaskColumns(task), id: task.id, revision }))
-    return () => Task.restore(task)
+    return { task, stored: () => Task.restore(task) }
   }
 }

@@ -1,11 +1,11 @@
 import { mock } from 'node:test'
 import { expect } from 'chai'
-import { forgetRegularly } from '#src/adapters/mikro-orm/forget-deletions.ts'
+import { forgetRegularly } from '#src/adapters/mikro-orm/forget-regularly.ts'
 
 const HOUR = 3_600_000
 const NOW = new Date('2026-05-01T12:00:00.000Z')
 
-describe('Purging old deletions', () => {
+describe('Purging old deletions and idempotency keys', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setInterval', 'Date'], now: NOW }))
 
   afterEach(() => mock.timers.reset())
@@ -18,6 +18,9 @@ describe('Purging old deletions', () => {
         purged.push(before.toISOString())
         throw new Error('unavailable')
       },
+      async forgetKeys(before: Date) {
+        purged.push(before.toISOString())
+      },
     }
     const purging = forgetRegularly(database, 90, { warn: (_, message) => warnings.push(message) })
     mock.timers.tick(HOUR)
@@ -25,7 +28,12 @@ describe('Purging old deletions', () => {
     purging[Symbol.dispose]()
     mock.timers.tick(HOUR)
     await Promise.resolve()
-    expect(purged).to.deep.equal(['2026-01-31T13:00:00.000Z', '2026-01-31T14:00:00.000Z'])
-    expect(warnings).to.deep.equal(Array(2).fill('Cannot purge old deletions of tasks; trying again later'))
+    expect(purged).to.deep.equal([
+      '2026-01-31T13:00:00.000Z',
+      '2026-04-30T13:00:00.000Z',
+      '2026-01-31T14:00:00.000Z',
+      '2026-04-30T14:00:00.000Z',
+    ])
+    expect(warnings).to.deep.equal(Array(2).fill('Cannot purge old deletions and idempotency keys; trying again later'))
   })
 })
