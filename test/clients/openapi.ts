@@ -254,7 +254,7 @@ export interface components {
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
+            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
             /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
             errors?: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
@@ -831,12 +831,13 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Conflict: `task_limit_reached`. */
-        TaskLimitReached: {
+        /** @description Conflict: `task_limit_reached`, `idempotency_key_in_use`. */
+        TaskLimitReachedOrIdempotencyKeyInUse: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 RateLimit: components["headers"]["RateLimit"];
                 "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "Retry-After": components["headers"]["Retry-After"];
                 [name: string]: unknown;
             };
             content: {
@@ -850,6 +851,18 @@ export interface components {
                 RateLimit: components["headers"]["RateLimit"];
                 "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 ETag: components["headers"]["ETag"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Unprocessable Entity: `idempotency_key_reused`, `invalid_input`. */
+        IdempotencyKeyReusedOrInvalidBody: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 [name: string]: unknown;
             };
             content: {
@@ -903,7 +916,7 @@ export interface components {
          */
         "Accept-Encoding": string;
         /**
-         * @description Seconds to wait before trying again. Absent with `outcome_unknown`.
+         * @description Seconds to wait before trying again. Absent with `outcome_unknown` and `task_limit_reached`.
          * @example 5
          */
         "Retry-After": number;
@@ -1156,7 +1169,10 @@ export interface operations {
     batchTasks: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Another request with this key and the same body within 24 hours has the same answer, and no further effect. */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -1196,6 +1212,11 @@ export interface operations {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description Present if this answer was given before.
+                     * @example true
+                     */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1246,11 +1267,11 @@ export interface operations {
             400: components["responses"]["MalformedBodyOrMalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
             404: components["responses"]["TaskNotFound"];
-            409: components["responses"]["TaskLimitReached"];
+            409: components["responses"]["TaskLimitReachedOrIdempotencyKeyInUse"];
             412: components["responses"]["RevisionMismatch"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            422: components["responses"]["InvalidBody"];
+            422: components["responses"]["IdempotencyKeyReusedOrInvalidBody"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];
@@ -1493,7 +1514,10 @@ export interface operations {
     createTask: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Another request with this key and the same body within 24 hours has the same answer, and no further effect. */
+                "idempotency-key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -1532,6 +1556,11 @@ export interface operations {
                      * @example /api/v1/tasks/1
                      */
                     Location?: string;
+                    /**
+                     * @description Present if this answer was given before.
+                     * @example true
+                     */
+                    "Idempotency-Replayed"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1559,10 +1588,10 @@ export interface operations {
             };
             400: components["responses"]["MalformedBodyOrMalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
-            409: components["responses"]["TaskLimitReached"];
+            409: components["responses"]["TaskLimitReachedOrIdempotencyKeyInUse"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            422: components["responses"]["InvalidBody"];
+            422: components["responses"]["IdempotencyKeyReusedOrInvalidBody"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];

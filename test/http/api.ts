@@ -158,10 +158,10 @@ export class Api {
     expect(headers, what).to.not.have.property('x-powered-by')
     if (answer.status < 400) return
     expect(headers['cache-control'], what).to.equal('no-store')
-    let unknown = false
+    let code = ''
     if (method !== 'HEAD') {
-      const { status, title, detail, instance, code } = JSON.parse(answer.text)
-      unknown = code === 'outcome_unknown'
+      const { status, title, detail, instance, ...problem } = JSON.parse(answer.text)
+      code = problem.code
       expect({ status, instance }, what).to.deep.equal({
         status: answer.status,
         instance: target.startsWith('/') ? target.split('?')[0] : '',
@@ -170,7 +170,8 @@ export class Api {
     }
     expect(headers['www-authenticate'] !== undefined, `${what}: WWW-Authenticate`).to.equal(answer.status === 401)
     expect(headers.allow !== undefined, `${what}: Allow`).to.equal(answer.status === 405)
-    const mayRetry = [429, 503].includes(answer.status) && !unknown
+    const mayRetry =
+      code === 'idempotency_key_in_use' || ([429, 503].includes(answer.status) && code !== 'outcome_unknown')
     expect(headers['retry-after'] !== undefined, `${what}: Retry-After`).to.equal(mayRetry)
   }
 }

@@ -69,6 +69,7 @@ const DOCUMENTED_HEADERS = [
   ...[
     'X-Accel-Buffering',
     'ETag',
+    'Idempotency-Replayed',
     'Location',
     'Link',
     'X-Total-Count',

@@ -16,7 +16,7 @@ function failing<Port>(methods: readonly (keyof Port)[], error: () => unknown): 
 }
 
 const failingTasks = (error: () => unknown) =>
-  failing<TaskRepository>(['get', 'list', 'head', 'changes', 'write'], error)
+  failing<TaskRepository>(['get', 'list', 'head', 'changes', 'write', 'writeOnce'], error)
 const failingUsers = (error: () => unknown) =>
   failing<UserRepository>(['add', 'findById', 'findByEmail', 'replaceHash'], error)
 

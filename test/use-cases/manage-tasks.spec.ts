@@ -23,7 +23,7 @@ describe('Managing tasks', () => {
   })
 
   const create = async (ownerId: number, fields: unknown = { title: 'Ship' }) =>
-    (await manage.create(ownerId, fields as NewTask)).snapshot()
+    (await manage.create(ownerId, fields as NewTask)).result.snapshot()
   const get = async (id: number, ownerId = JANE) => (await manage.get({ id, ownerId })).snapshot()
   const edit = async (id: number, changes: unknown, ownerId = JANE) =>
     (await manage.edit({ id, ownerId }, changes as TaskChanges)).snapshot()

@@ -23,7 +23,7 @@ describe('Syncing tasks', () => {
     sync = new SyncTasks({ tasks, changeSignal })
   })
 
-  const create = (ownerId = JANE) => manage.create(ownerId, { title: 'Ship' })
+  const create = async (ownerId = JANE) => (await manage.create(ownerId, { title: 'Ship' })).result
   const idsOf = ({ items }: ChangePage) => items.map((task) => task.snapshot().id)
   const wait = (ms?: number) => ({ signal: ms === undefined ? new AbortController().signal : AbortSignal.timeout(ms) })
 

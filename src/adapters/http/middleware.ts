@@ -70,6 +70,7 @@ export function allowOrigins(origins: readonly string[]): Middleware {
     ],
     exposeHeaders: [
       'ETag',
+      'Idempotency-Replayed',
       'Location',
       'Link',
       'X-Total-Count',

@@ -1,6 +1,7 @@
 import type { Clock } from '../clock.ts'
+import { type IdempotencyKey, KeysInFlight, type Repeatable } from './idempotency.ts'
 import { checkOperations, eachOperation, idsOf, type Operation, prepareOperation } from './operation.ts'
-import type { ChangeSignal, Decide, TaskKey, TaskRepository } from './ports.ts'
+import type { ChangeSignal, Decide, TaskKey, TaskRepository, Written } from './ports.ts'
 import type { NewTask, Precondition, Task, TaskChanges } from './task.ts'
 import { type Condition, conditionsOf, type TaskFilter } from './task-filter.ts'
 import { pageOf, type TaskPage, type TaskQuery, taskQuery } from './task-query.ts'
@@ -14,17 +15,23 @@ interface Needs {
 /** Every method names the owner, alone or in the key, and touches only that owner's tasks. */
 export class ManageTasks {
   readonly #ports: Needs
+  readonly #keysInFlight = new KeysInFlight()
 
   constructor(ports: Needs) {
     this.#ports = ports
   }
 
   /**
+   * With a key, a repeated call creates nothing and returns the task as it was created.
+   *
    * @throws InvalidInput
    * @throws TaskLimitReached
+   * @throws IdempotencyKeyReused
+   * @throws IdempotencyKeyInUse
    */
-  async create(ownerId: number, task: NewTask): Promise<Task> {
-    return (await this.#perform(ownerId, { op: 'create', task })) as Task
+  async create(ownerId: number, task: NewTask, key?: IdempotencyKey): Promise<Repeatable<Task>> {
+    const { result, replayed } = await this.#perform(ownerId, { op: 'create', task }, key)
+    return { result: result as Task, replayed }
   }
 
   /**
@@ -62,7 +69,7 @@ export class ManageTasks {
    * @throws InvalidInput
    */
   async edit({ id, ownerId }: TaskKey, task: TaskChanges, precondition?: Precondition): Promise<Task> {
-    return (await this.#perform(ownerId, { op: 'update', id, task, precondition })) as Task
+    return (await this.#perform(ownerId, { op: 'update', id, task, precondition })).result as Task
   }
 
   /**
@@ -74,30 +81,41 @@ export class ManageTasks {
   }
 
   /**
-   * Carries out all operations, or none. An error names the operation in `operation`.
+   * Carries out all operations, or none. An error names the operation in `operation`. With a key, a repeated call writes
+   * nothing and returns the tasks as they were stored.
    *
    * @returns for each operation the stored task; `undefined` for a deletion
    * @throws InvalidInput
    * @throws TaskNotFound
    * @throws RevisionMismatch
    * @throws TaskLimitReached
+   * @throws IdempotencyKeyReused
+   * @throws IdempotencyKeyInUse
    */
-  async batch(ownerId: number, operations: readonly Operation[]): Promise<readonly (Task | undefined)[]> {
+  async batch(ownerId: number, operations: readonly Operation[], key?: IdempotencyKey): Promise<Repeatable<Written>> {
     checkOperations(operations)
     const now = this.#ports.clock.now()
     const prepared = eachOperation(operations, (operation) => prepareOperation(operation, ownerId, now))
-    return this.#write(ownerId, operations, (found) => eachOperation(prepared, (decide) => decide(found)))
+    return this.#write(ownerId, operations, (found) => eachOperation(prepared, (decide) => decide(found)), key)
   }
 
-  async #perform(ownerId: number, operation: Operation): Promise<Task | undefined> {
+  async #perform(ownerId: number, operation: Operation, key?: IdempotencyKey): Promise<Repeatable<Task | undefined>> {
     const decide = prepareOperation(operation, ownerId, this.#ports.clock.now())
-    const [task] = await this.#write(ownerId, [operation], (found) => [decide(found)])
-    return task
+    const { result, replayed } = await this.#write(ownerId, [operation], (found) => [decide(found)], key)
+    return { result: result[0], replayed }
   }
 
-  async #write(ownerId: number, operations: readonly Operation[], decide: Decide) {
-    const stored = await this.#ports.tasks.write(ownerId, idsOf(operations), decide)
-    this.#ports.changeSignal.raise(ownerId)
-    return stored
+  async #write(ownerId: number, operations: readonly Operation[], decide: Decide, key?: IdempotencyKey) {
+    const ids = idsOf(operations)
+    const written = key
+      ? await this.#writeOnce(ownerId, ids, decide, key)
+      : { result: await this.#ports.tasks.write(ownerId, ids, decide), replayed: false }
+    if (!written.replayed) this.#ports.changeSignal.raise(ownerId)
+    return written
+  }
+
+  #writeOnce(ownerId: number, ids: readonly number[], decide: Decide, key: IdempotencyKey) {
+    const { tasks, clock } = this.#ports
+    return this.#keysInFlight.run(ownerId, key, () => tasks.writeOnce(ownerId, ids, decide, key, clock.now()))
   }
 }

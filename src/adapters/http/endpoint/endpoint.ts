@@ -19,6 +19,8 @@ export interface Request<Caller, Params, Query, Headers, Body> {
   readonly query: Query
   readonly headers: Headers
   readonly body: Body
+  /** The bytes of the body after decompression. */
+  readonly rawBody: Buffer
 }
 
 /** A route: its handler, its validation and its documentation. */

@@ -1,6 +1,6 @@
 import type { Context } from 'koa'
 import * as v from 'valibot'
-import { bodyReader } from './body.ts'
+import { bodyReader, rawBodyOf } from './body.ts'
 import type { Endpoint, Request } from './endpoint.ts'
 import {
   type Input,
@@ -31,7 +31,13 @@ export function requestParser({ method, ...endpoint }: Endpoint): (ctx: RoutedCo
     const headers = readHeaders(ctx)
     const body = readBody ? await readBody(ctx) : noInput
     throwIfInvalid([params, query, headers, body])
-    return { params: params.value, query: query.value, headers: headers.value, body: body.value }
+    return {
+      params: params.value,
+      query: query.value,
+      headers: headers.value,
+      body: body.value,
+      rawBody: rawBodyOf(ctx),
+    }
   }
 }
 

@@ -26,6 +26,13 @@ import {
   weakTag,
 } from '../endpoint/conditional.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import {
+  idempotencyErrors,
+  idempotencyKeyHeader,
+  idempotencyKeyOf,
+  replayedHeader,
+  replayedHeaders,
+} from '../endpoint/idempotency.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, numeral, ruleSchema } from '../endpoint/validation.ts'
 import { linkHeader, listParameters, listTag } from './task-list.ts'
@@ -186,21 +193,32 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       summary: 'Create a task',
       description: 'Only `title` is required.',
       access: signedInUser,
+      headers: idempotencyKeyHeader,
       body: { types: [JSON_TYPE], schema: newTask },
       responses: {
         201: {
           description: 'The created task.',
           schema: taskSchema,
-          headers: { ...etagHeader, Location: { description: 'Path of the task.', example: `${collection}/1` } },
+          headers: {
+            ...etagHeader,
+            Location: { description: 'Path of the task.', example: `${collection}/1` },
+            ...replayedHeader,
+          },
         },
       },
-      errors: ['task_limit_reached', 'outcome_unknown'],
-      async handle({ caller, body }) {
-        const task = present(await tasks.create(caller.id, body))
+      errors: ['task_limit_reached', ...idempotencyErrors, 'outcome_unknown'],
+      async handle({ caller, headers, body, rawBody }) {
+        const key = idempotencyKeyOf(`POST ${collection}`, headers, rawBody)
+        const { result, replayed } = await tasks.create(caller.id, body, key)
+        const task = present(result)
         return {
           status: 201,
           body: task,
-          headers: { ETag: strongTag(task.revision), Location: `${publicPath}/${task.id}` },
+          headers: {
+            ETag: strongTag(task.revision),
+            Location: `${publicPath}/${task.id}`,
+            ...replayedHeaders(replayed),
+          },
         }
       },
     }),
