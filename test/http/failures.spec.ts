@@ -2,6 +2,8 @@ import { expect } from 'chai'
 import type { UserRepository } from '#src/domain/accounts/ports.ts'
 import { OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import type { TaskRepository } from '#src/domain/tasks/ports.ts'
+import { postgresql } from '#test/adapter-sets.ts'
+import { query } from '#test/query.ts'
 import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
 import { signed } from './tokens.ts'
 
@@ -19,6 +21,11 @@ const failingTasks = (error: () => unknown) =>
   failing<TaskRepository>(['get', 'list', 'head', 'changes', 'write', 'writeOnce'], error)
 const failingUsers = (error: () => unknown) =>
   failing<UserRepository>(['add', 'findById', 'findByEmail', 'replaceHash'], error)
+
+/** The lines about the cause of a failed request. */
+function logged(api: Api, requestId: string): readonly { readonly err: unknown }[] {
+  return api.log.map((line) => JSON.parse(line)).filter((line) => line.requestId === requestId && 'err' in line)
+}
 
 /** A request to each task route. */
 const requests: Readonly<Record<string, (jane: User) => ReturnType<User['get']>>> = {
@@ -77,6 +84,71 @@ describe('An unexpected error', () => {
       } finally {
         await other.stop()
       }
+    }
+  })
+
+  const unusual: Readonly<Record<string, () => unknown>> = {
+    'has a name of its own': () => Object.assign(new Error(CAUSE), { name: 'error' }),
+    'cannot be read': () =>
+      Object.defineProperty(new Error(CAUSE), 'detail', {
+        enumerable: true,
+        get() {
+          throw new Error('unreadable')
+        },
+      }),
+  }
+  for (const [what, error] of Object.entries(unusual)) {
+    it(`is a problem document with all headers, and logged, even if it ${what}`, async () => {
+      const other = new Api()
+      await other.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(error) })
+      try {
+        const john = await other.signUp()
+        const answer = await john.get(TASKS).set('X-Request-Id', 'unusual-error').expect(500)
+        expect(codeOf(answer)).to.equal('internal_error')
+        expect(answer.headers).to.include({ 'x-request-id': 'unusual-error', 'x-content-type-options': 'nosniff' })
+        expect(JSON.stringify(logged(other, 'unusual-error'))).to.include('ECONNREFUSED 10.0.0.7:5432')
+      } finally {
+        await other.stop()
+      }
+    })
+  }
+
+  it('is a problem document with all headers even if the log fails', async () => {
+    const other = new Api()
+    const ignore = () => {}
+    const log = {
+      debug: ignore,
+      info: ignore,
+      warn: ignore,
+      error(_: object, message: string) {
+        if (message === 'Request failed') throw new Error('no log')
+      },
+    }
+    await other.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(() => new Error(CAUSE)) }, log)
+    try {
+      const john = await other.signUp()
+      const answer = await john.get(TASKS).set('X-Request-Id', 'log-fails').expect(500)
+      expect(codeOf(answer)).to.equal('internal_error')
+      expect(answer.headers).to.include({ 'x-request-id': 'log-fails', 'x-content-type-options': 'nosniff' })
+    } finally {
+      await other.stop()
+    }
+  })
+
+  it('of PostgreSQL is a problem document, with its cause in the log', async () => {
+    const other = new Api()
+    const databaseUrl = await postgresql.databaseUrl()
+    await other.start({ DATABASE_URL: databaseUrl })
+    try {
+      const john = await other.signUp()
+      await query(databaseUrl, 'alter table tasks rename column title to heading')
+      const answer = await john.get(TASKS).set('X-Request-Id', 'renamed-column').expect(500)
+      expect(codeOf(answer)).to.equal('internal_error')
+      expect(answer.headers).to.include({ 'x-request-id': 'renamed-column', 'x-content-type-options': 'nosniff' })
+      const [line] = logged(other, 'renamed-column')
+      expect(line?.err).to.include({ type: 'DatabaseError', code: '42703' })
+    } finally {
+      await other.stop()
     }
   })
 

@@ -100,7 +100,7 @@ export function closeConnections(readiness: Readiness): Middleware {
 
 /** Responds to each error with its problem document, and logs the faults of the service and of the store. */
 export function reportProblems(log: Log): Middleware {
-  const logStoreFault = storeFaultLogger(log)
+  const logFault = faultLogger(log)
   return async (ctx, next) => {
     let instance = ''
     try {
@@ -111,16 +111,28 @@ export function reportProblems(log: Log): Middleware {
     } catch (error) {
       if (error instanceof ClientLeft) return
       const { problem, headers } = toProblem(error, instance)
-      const { requestId } = ctx.state
-      if (problem.status === 500) log.error({ requestId, err: redactError(error, ctx) }, 'Request failed')
-      // An error without a cause was already logged.
-      if ((error instanceof StoreUnavailable || error instanceof OutcomeUnknown) && error.cause !== undefined)
-        logStoreFault(requestId, redactError(error, ctx) as Error)
       ctx.status = problem.status
       ctx.set(headers)
       ctx.type = 'application/problem+json'
       ctx.body = problem
+      try {
+        logFault(error, problem.status, ctx)
+      } catch {
+        // Koa would replace the response by a text without headers.
+      }
     }
+  }
+}
+
+/** Logs the cause of a fault of the service or of the store. */
+function faultLogger(log: Log): (error: unknown, status: number, ctx: Context) => void {
+  const logStoreFault = storeFaultLogger(log)
+  return (error, status, ctx) => {
+    const { requestId } = ctx.state
+    if (status === 500) log.error({ requestId, err: redactError(error, ctx) }, 'Request failed')
+    // An error without a cause was already logged.
+    if ((error instanceof StoreUnavailable || error instanceof OutcomeUnknown) && error.cause !== undefined)
+      logStoreFault(requestId, redactError(error, ctx) as Error)
   }
 }
 

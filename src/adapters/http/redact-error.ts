@@ -24,8 +24,16 @@ function remover(secrets: readonly string[]): (text: string) => string {
 }
 
 function redact(error: unknown, clean: (text: string) => string): unknown {
-  if (!(error instanceof Error)) return clean(inspect(error))
-  const { type, ...members } = stdSerializers.err(error)
+  try {
+    if (error instanceof Error) return redactMembers(error, clean)
+  } catch {
+    // The error is frozen, or one of its getters throws.
+  }
+  return clean(inspect(error, { depth: 0, customInspect: false }))
+}
+
+function redactMembers(error: Error, clean: (text: string) => string): object {
+  const { type, name: _, ...members } = stdSerializers.err(error)
   // Without a constructor, pino takes the type from `name`.
   const redacted = Object.create(null, { name: { value: type } })
   for (const [name, value] of Object.entries(members)) {
