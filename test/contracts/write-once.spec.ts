@@ -133,6 +133,13 @@ for (const { name, databaseUrl } of adapterSets) {
       expect(await write({ key: 'later' }, later)).to.include({ replayed: true })
       expect(await write({}, later)).to.include({ replayed: false })
     })
+
+    it('leaves any number of results to be purged', async () => {
+      const keys = Array.from({ length: 1_100 }, (_, index) => `${index}`)
+      await Promise.all(keys.map((key) => write({ key })))
+      await repositories.forgetKeys(new Date(NOW.getTime() + 1))
+      for (const key of ['0', '1099']) expect(await write({ key })).to.include({ replayed: false })
+    })
   })
 }
 

@@ -17,6 +17,8 @@ class TaskList {
   tasks: readonly TaskBody[] = []
   /** Of the last write. */
   revision = 0
+  /** The first request with each idempotency key, and its answer. */
+  readonly answers = new Map<string, { readonly request: string; readonly text: string }>()
   readonly replica = new Map<number, TaskBody>()
   since = ''
 
@@ -117,6 +119,28 @@ const create = command('create', newTasks, async (list, user, fields) => {
   const { body, headers } = await user.post(TASKS).send(fields).expect(201)
   expect(headers).to.include({ etag: `"${body.revision}"`, location: `${TASKS}/${body.id}` })
   list.added(body, fields)
+})
+
+/** Few keys and titles, so that keys occur again with the same task and with another. */
+const keyedTasks = fc.record({ key: fc.constantFrom('a', 'b'), title: fc.constantFrom('a', 'a', 'A') })
+
+const createOnce = command('create once', keyedTasks, async (list, user, { key, title }) => {
+  const request = JSON.stringify({ title })
+  const first = list.answers.get(key)
+  const status = first && first.request !== request ? 422 : 201
+  const { body, headers, text } = await user.post(TASKS).set('Idempotency-Key', key).send({ title }).expect(status)
+  if (status === 422) {
+    expect(body.code).to.equal('idempotency_key_reused')
+    return
+  }
+  expect(headers['idempotency-replayed']).to.equal(first && 'true')
+  expect(headers).to.include({ etag: `"${body.revision}"`, location: `${TASKS}/${body.id}` })
+  if (first) {
+    expect(text).to.equal(first.text)
+    return
+  }
+  list.answers.set(key, { request, text })
+  list.added(body, { title })
 })
 
 const get = command('get', fc.record({ index: indexes, expected: expectations }), async (list, user, given) => {
@@ -297,7 +321,10 @@ const sync = command('sync', fc.integer({ min: 1, max: 4 }), async (model, user,
 export const checkModel = (api: Api, numRuns: number): Promise<void> =>
   fc.assert(
     fc.asyncProperty(
-      fc.commands([create, create, create, get, edit, remove, batch, list, sync], { maxCommands: 60, size: 'max' }),
+      fc.commands([create, create, create, createOnce, get, edit, remove, batch, list, sync], {
+        maxCommands: 60,
+        size: 'max',
+      }),
       async (commands) => {
         const real = await api.signUp()
         await fc.asyncModelRun(() => ({ model: new TaskList(), real }), commands)
