@@ -3,14 +3,14 @@ import { KEY_LIFETIME } from '../../domain/tasks/idempotency.ts'
 const DAY = 86_400_000
 const HOUR = 3_600_000
 
-interface Forgetful {
+interface Purgeable {
   forgetDeletions(before: Date): Promise<void>
   forgetKeys(before: Date): Promise<void>
 }
 
 /** Purges deletions of tasks that are older than some days, and expired idempotency keys, every hour. */
 export function forgetRegularly(
-  database: Forgetful,
+  database: Purgeable,
   days: number,
   log: { warn(details: object, message: string): void },
 ): Disposable {
