@@ -58,7 +58,8 @@ export function createLog(
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .map((text): ConfiguredSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
   const streamWrite = (line: string) => format(redact(line, configuredSecrets))
-  return pino({ level: logLevel, hooks: { streamWrite } }, batchedDestination(writer))
+  const formatters = { level: (level: string) => ({ level }) }
+  return pino({ level: logLevel, formatters, hooks: { streamWrite } }, batchedDestination(writer))
 }
 
 const unchanged = (line: string) => line
@@ -77,7 +78,7 @@ function readable(line: string): string {
 /** A line in pino's format. */
 function lostLinesNotice(lost: number): string {
   const msg = 'Some log lines could not be written; `lost` is how many'
-  return `${JSON.stringify({ level: 40, time: Date.now(), pid: process.pid, hostname: hostname(), lost, msg })}\n`
+  return `${JSON.stringify({ level: 'warn', time: Date.now(), pid: process.pid, hostname: hostname(), lost, msg })}\n`
 }
 
 /** A secret from the configuration. */

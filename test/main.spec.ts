@@ -118,7 +118,7 @@ describe('The process in production', function () {
       .split('\n')
       .map((line) => JSON.parse(line))
     const [request, ...others] = lines.filter(({ msg }) => msg === 'request')
-    expect(request).to.include({ level: 30, method: 'GET', route: '/openapi.json', status: 200 })
+    expect(request).to.include({ level: 'info', method: 'GET', route: '/openapi.json', status: 200 })
     expect(others).to.deep.equal([])
     expect(main.output).to.not.include(SECRET)
   })

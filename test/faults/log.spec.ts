@@ -79,10 +79,10 @@ describe('A log that cannot be written', () => {
     const lines = log()
       .trim()
       .split('\n')
-      .map((line) => JSON.parse(line) as { readonly msg: string; readonly level: number; readonly lost?: number })
+      .map((line) => JSON.parse(line) as { readonly msg: string; readonly level: string; readonly lost?: number })
     const notices = lines.filter(({ lost }) => lost !== undefined)
     expect(notices).to.have.lengthOf(1)
-    expect(notices[0]).to.include({ level: 40 })
+    expect(notices[0]).to.include({ level: 'warn' })
     const answered = lines.filter(({ msg }) => msg === 'request').length
     expect(answered + (notices[0]?.lost as number)).to.equal(requests + 15)
   })

@@ -154,9 +154,9 @@ describe('The SQLite file of a running service', () => {
     service.output
       .trim()
       .split('\n')
-      .map((line) => JSON.parse(line) as { readonly level: number; readonly msg: string; readonly err?: object })
+      .map((line) => JSON.parse(line) as { readonly level: string; readonly msg: string; readonly err?: object })
 
-  const problems = (service: Service) => lines(service).filter(({ level, msg }) => level >= 40 && msg !== 'request')
+  const problems = (service: Service) => lines(service).filter(({ level, msg }) => level !== 'info' && msg !== 'request')
 
   const damages: Readonly<Record<string, () => void>> = {
     'is removed': () => {
@@ -183,7 +183,7 @@ describe('The SQLite file of a running service', () => {
       await expectUnavailable(client)
       expect(
         problems(service).map(({ level, msg }) => [level, /tasks\.db(?:-wal|-shm)? was removed or replaced/.test(msg)]),
-      ).to.deep.equal([[50, true]])
+      ).to.deep.equal([['error', true]])
       await service.stop()
     })
   }

@@ -269,7 +269,7 @@ describe('An uncaught exception', () => {
       service.signal('SIGUSR2')
       expect(await service.exit()).to.equal(1)
       const last = JSON.parse(service.output.trim().split('\n').at(-1) as string)
-      expect(last).to.include({ level: 60, msg: 'Uncaught exception; exiting' })
+      expect(last).to.include({ level: 'fatal', msg: 'Uncaught exception; exiting' })
       expect(last.err).to.include({ message: 'uncaught' })
     })
   }
