@@ -140,7 +140,12 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['../http/observe.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pino', 'tsyringe'],
     },
     'src/adapters/cli/x.ts': {
-      allowed: ['../mikro-orm/options.ts', '../../config.ts', '../../domain/accounts/ports.ts', 'node:process'],
+      allowed: [
+        '../mikro-orm/options.ts',
+        '../../database-target.ts',
+        '../../domain/accounts/ports.ts',
+        'node:process',
+      ],
       forbidden: ['../security/jwt-token-service.ts', '../../main.ts', 'koa', '@mikro-orm/core', 'kysely', 'tsyringe'],
     },
     'src/env-file.ts': {

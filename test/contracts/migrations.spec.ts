@@ -6,7 +6,7 @@ import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
-import type { PersistentTarget } from '#src/database-target.ts'
+import { describeTarget, type PersistentTarget } from '#src/database-target.ts'
 import { fold } from '#src/domain/tasks/task-filter.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
@@ -307,6 +307,9 @@ describe('Instances that start concurrently on PostgreSQL', () => {
 describe('The migrate command', () => {
   allowProcesses()
 
+  const applied = MIGRATIONS.map((migration) => `Applied ${migration}.\n`).join('')
+  const summary = (url: string, state: string) => `The schema of the ${describeTarget(targetOf(url))} is ${state}.\n`
+
   const migrate = async (databaseUrl: string) => {
     const command = new Process('src/adapters/cli/migrate.ts', { ENVIRONMENT: 'test', DATABASE_URL: databaseUrl })
     const status = await command.exit()
@@ -318,12 +321,12 @@ describe('The migrate command', () => {
       const url = await databaseUrl()
       expect(await migrate(url)).to.deep.equal({
         status: 0,
-        stdout: `${MIGRATIONS.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
+        stdout: applied + summary(url, 'up to date'),
         stderr: '',
       })
       expect(await migrate(url)).to.deep.equal({
         status: 0,
-        stdout: 'The schema was already up to date.\n',
+        stdout: summary(url, 'already up to date'),
         stderr: '',
       })
     })
@@ -335,9 +338,9 @@ describe('The migrate command', () => {
       ({ stdout, stderr }) => stdout + stderr,
     )
     expect(outputs.sort()).to.deep.equal([
-      `${MIGRATIONS.map((migration) => `Applied ${migration}.\n`).join('')}The schema is up to date.\n`,
-      'The schema was already up to date.\n',
-      'The schema was already up to date.\n',
+      applied + summary(url, 'up to date'),
+      summary(url, 'already up to date'),
+      summary(url, 'already up to date'),
     ])
   })
 

@@ -1,5 +1,6 @@
 /** `node src/adapters/cli/migrate.ts` brings the schema up to date, for deployments with MIGRATE_ON_START=false. */
 import { readDatabaseTarget, readEnvironment } from '../../config.ts'
+import { describeTarget } from '../../database-target.ts'
 import { exitWith } from '../../operator-error.ts'
 import { openDatabase } from '../mikro-orm/database.ts'
 
@@ -11,7 +12,8 @@ try {
     try {
       const applied = await database.migrate()
       for (const name of applied) console.log(`Applied ${name}.`)
-      console.log(applied.length === 0 ? 'The schema was already up to date.' : 'The schema is up to date.')
+      const already = applied.length === 0 ? 'already ' : ''
+      console.log(`The schema of the ${describeTarget(target)} is ${already}up to date.`)
     } finally {
       await database.close()
     }
