@@ -234,7 +234,8 @@ export interface DatabasePool {
 export interface TokenConfig {
   /** Random if SECRET_KEY is not set. */
   readonly secretKey: string
-  readonly secretKeyIsRandom: boolean
+  /** Where it comes from; anyone can read the placeholder in `.env.example`. */
+  readonly secretKeySource: 'operator' | 'random' | 'placeholder'
   readonly algorithm: 'HS256' | 'HS384' | 'HS512'
   /** Seconds. */
   readonly expiresIn: number
@@ -294,6 +295,11 @@ export function readDatabaseTarget(environment: Environment): DatabaseTarget {
   return output.DATABASE_URL
 }
 
+function sourceOfKey(key: string | undefined): TokenConfig['secretKeySource'] {
+  if (key === undefined) return 'random'
+  return key === PLACEHOLDER_SECRET ? 'placeholder' : 'operator'
+}
+
 /** @throws ConfigError */
 export function readConfig(environment: Environment): Config {
   const variables = withoutEmpty(environment)
@@ -330,7 +336,7 @@ export function readConfig(environment: Environment): Config {
     },
     tokens: {
       secretKey: output.SECRET_KEY ?? randomBytes(48).toString('base64'),
-      secretKeyIsRandom: output.SECRET_KEY === undefined,
+      secretKeySource: sourceOfKey(output.SECRET_KEY),
       algorithm: output.ALGORITHM,
       expiresIn: output.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     },

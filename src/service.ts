@@ -11,6 +11,13 @@ import { startWorkers, stopWorkers, WorkerFailed } from './workers.ts'
 /** Fraction of SHUTDOWN_TIMEOUT reserved for flushing traces. */
 const TRACES_SHARE = 0.05
 
+const KEY_WARNINGS = {
+  operator: undefined,
+  random: 'SECRET_KEY is not set; using a random one. Tokens become invalid when the process stops. To keep them valid',
+  placeholder:
+    'SECRET_KEY is the placeholder from .env.example, which is public: anyone can sign valid tokens. To prevent that',
+}
+
 let stopping = false
 
 try {
@@ -44,12 +51,8 @@ try {
 function announce(url: string, { http, database, tokens }: Config, log: Log): void {
   const addresses = `API ${url}${http.apiPrefix}, documentation ${url}/docs and ${url}/redoc`
   log.info({}, `Version ${version} is ready: ${addresses}, ${describeTarget(database.target)}`)
-  if (tokens.secretKeyIsRandom) {
-    log.warn(
-      {},
-      'SECRET_KEY is not set; using a random one. Tokens become invalid when the process stops. To keep them valid, set it to the output of `openssl rand -base64 48`.',
-    )
-  }
+  const warning = KEY_WARNINGS[tokens.secretKeySource]
+  if (warning !== undefined) log.warn({}, `${warning}, set it to the output of \`openssl rand -base64 48\`.`)
 }
 
 async function start(config: Config, log: Log): Promise<ListeningServer> {

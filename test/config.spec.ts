@@ -75,7 +75,7 @@ describe('The configuration', () => {
       process: { concurrency: 1, metricsPort: undefined, logLevel: 'info', logFormat: 'text' },
     })
     const { secretKey, ...others } = tokens
-    expect(others).to.deep.equal({ secretKeyIsRandom: true, algorithm: 'HS256', expiresIn: 3_600 })
+    expect(others).to.deep.equal({ secretKeySource: 'random', algorithm: 'HS256', expiresIn: 3_600 })
     expect(secretKey).to.have.length.of.at.least(32)
   })
 
@@ -90,7 +90,7 @@ describe('The configuration', () => {
 
   it('generates a random secret for each start if none is set', () => {
     expect(readConfig({}).tokens.secretKey).to.not.equal(readConfig({}).tokens.secretKey)
-    expect(readConfig({ ENVIRONMENT: 'test' }).tokens.secretKeyIsRandom).to.equal(true)
+    expect(readConfig({ ENVIRONMENT: 'test' }).tokens.secretKeySource).to.equal('random')
   })
 
   const good: readonly (readonly [variable: string, value: string, expected: Sections])[] = [
@@ -105,8 +105,8 @@ describe('The configuration', () => {
     ['HOST', '::1', { server: { host: '::1' } }],
     ['PORT', '0', { server: { port: 0 } }],
     ['PORT', '65535', { server: { port: 65_535 } }],
-    ['SECRET_KEY', 'short', { tokens: { secretKey: 'short', secretKeyIsRandom: false } }],
-    ['SECRET_KEY', PLACEHOLDER, { tokens: { secretKey: PLACEHOLDER, secretKeyIsRandom: false } }],
+    ['SECRET_KEY', 'short', { tokens: { secretKey: 'short', secretKeySource: 'operator' } }],
+    ['SECRET_KEY', PLACEHOLDER, { tokens: { secretKey: PLACEHOLDER, secretKeySource: 'placeholder' } }],
     ['ALGORITHM', 'HS256', { tokens: { algorithm: 'HS256' } }],
     ['ALGORITHM', 'HS384', { tokens: { algorithm: 'HS384' } }],
     ['ALGORITHM', 'HS512', { tokens: { algorithm: 'HS512' } }],
@@ -364,7 +364,7 @@ describe('The configuration of production', () => {
     for (const SECRET_KEY of ['k'.repeat(32), '🙂'.repeat(32), `${PLACEHOLDER}!`])
       expect(readConfig({ ...production, SECRET_KEY }).tokens).to.include({
         secretKey: SECRET_KEY,
-        secretKeyIsRandom: false,
+        secretKeySource: 'operator',
       })
   })
 

@@ -96,6 +96,19 @@ describe('The process in development', function () {
   })
 })
 
+describe('The process with the placeholder of .env.example as its secret', function () {
+  this.timeout(20_000)
+  allowProcesses()
+
+  it('warns once, after a successful start, that it is public', async () => {
+    const main = start({ SECRET_KEY: 'change-me-to-a-long-random-string', DATABASE_URL: 'memory:' })
+    await main.url()
+    await main.stop()
+    expect(main.output).to.match(/is ready(?:.|\n)+WARN: SECRET_KEY is the placeholder .* public.*openssl rand/)
+    expect(main.output.match(/SECRET_KEY/g)).to.have.lengthOf(1)
+  })
+})
+
 describe('The process in production', function () {
   this.timeout(20_000)
   allowProcesses('suite')
