@@ -156,7 +156,8 @@ describe('The SQLite file of a running service', () => {
       .split('\n')
       .map((line) => JSON.parse(line) as { readonly level: string; readonly msg: string; readonly err?: object })
 
-  const problems = (service: Service) => lines(service).filter(({ level, msg }) => level !== 'info' && msg !== 'request')
+  const problems = (service: Service) =>
+    lines(service).filter(({ level, msg }) => level !== 'info' && msg !== 'request')
 
   const damages: Readonly<Record<string, () => void>> = {
     'is removed': () => {

@@ -28,8 +28,9 @@ export async function sqliteCommand(
   }
 }
 
-/** Prints the progress in steps of 10 % to stderr; stdout is for the result. */
+/** Prints the progress in steps of 10 % to stderr if that is a terminal; stdout is for the result. */
 function reportTenths(): Progress {
+  if (!process.stderr.isTTY) return () => {}
   let reported = -1
   return (done) => {
     const tenths = Math.floor(done * 10)
