@@ -171,7 +171,9 @@ describe('PgBouncer in transaction mode', () => {
     }
   })
 
-  it('passes the HTTP specs of PostgreSQL', async () => {
+  it('passes the HTTP specs of PostgreSQL', async function () {
+    // Hundreds of specs, on a machine that may be busy.
+    this.timeout(180_000)
     const mocha = ['--config', 'test/processes.mocharc.json', '--no-parallel', '--fail-zero']
     const specs = ['--grep', '\\(PostgreSQL\\)', '--reporter', 'json', 'test/http/**/*.spec.ts']
     const child = spawn(process.execPath, [join(ROOT, 'node_modules/mocha/bin/mocha.js'), ...mocha, ...specs], {
