@@ -218,6 +218,12 @@ describe('The store on PostgreSQL', () => {
     expect(named).to.have.members(Array.from({ length: 100 }, (_, index) => `select $1::int + ${200 + index} as sum`))
   })
 
+  it('creates a task without an idempotency key by one statement', async () => {
+    store.ran.length = 0
+    await addTask()
+    expect(store.ran.map(({ sql }) => sql.split(' ')[0])).to.deep.equal(['with'])
+  })
+
   it('does not write a task that an update leaves unchanged', async () => {
     const key = (await addTask()).snapshot()
     store.ran.length = 0

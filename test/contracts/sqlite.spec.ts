@@ -112,6 +112,12 @@ describe('The store on SQLite', () => {
     }
   })
 
+  it('creates a task without an idempotency key by two statements', async () => {
+    store.ran.length = 0
+    await addTask()
+    expect(store.ran.map(({ sql }) => sql.split(' ')[0])).to.deep.equal(['insert', 'update'])
+  })
+
   it('does not write a task that an update leaves unchanged', async () => {
     const key = (await addTask()).snapshot()
     store.ran.length = 0
