@@ -380,6 +380,21 @@ for (const { name, databaseUrl } of adapterSets) {
         expect((await tasks.changes(ownerId, START, 9)).items).to.deep.equal([])
       })
 
+      it('reads the whole list page by page after deletions were purged', async () => {
+        const added = await addTasks(3)
+        await removeTask(tasks, keyOf(await addTask()), NOW)
+        await repositories.forgetDeletions(new Date(NOW.getTime() + 1))
+        const read: TaskSnapshot[] = []
+        let position: SyncPosition | undefined
+        for (let more = true; more; ) {
+          const page = await tasks.changes(ownerId, position, 1)
+          read.push(...snapshotsOf(page.items))
+          position = page.next
+          more = page.hasMore
+        }
+        expect(read).to.deep.equal(snapshotsOf(added))
+      })
+
       it('keeps a replica equal while writers work', async () => {
         const replica = new Map<number, TaskSnapshot>()
         let position: SyncPosition | undefined

@@ -159,7 +159,12 @@ describeApi('The change feed', (api) => {
     const { next_since } = await changesOf(jane)
     const [epoch = '', revision] = next_since.split('-')
     const other = epoch === 'aaaaaaaa' ? 'bbbbbbbb' : 'aaaaaaaa'
-    for (const since of [`${other}-${revision}`, `${epoch}-${Number(revision) + 1}`, `${epoch}-9007199254740991`]) {
+    for (const since of [
+      `${other}-${revision}`,
+      `${epoch}-${Number(revision) + 1}`,
+      `${epoch}-9007199254740991`,
+      `${epoch}-1-9007199254740991`,
+    ]) {
       for (const wait of ['', '&wait=30']) {
         const answer = await jane.get(`${CHANGES}?since=${since}${wait}`).expect(410)
         expect(codeOf(answer)).to.equal('sync_expired')
@@ -171,6 +176,8 @@ describeApi('The change feed', (api) => {
     'since=': '?since: not_a_position',
     'since=42': '?since: not_a_position',
     'since=aaaaaaaa-': '?since: not_a_position',
+    'since=aaaaaaaa-1-': '?since: not_a_position',
+    'since=aaaaaaaa-1-9007199254740992': '?since: not_a_position',
     'since=aaaaaaaa-01': '?since: not_a_position',
     'since=aaaaaaaa--1': '?since: not_a_position',
     'since=aaaaaaa-1': '?since: not_a_position',

@@ -4,6 +4,7 @@ import {
   type ChangePage,
   checkPosition,
   type ListHead,
+  positionAfter,
   type SyncPosition,
   type Tombstone,
 } from '../../domain/tasks/change-feed.ts'
@@ -70,7 +71,7 @@ export class InMemoryTaskRepository implements TaskRepository {
     return {
       items: page.flatMap((change) => (isTombstone(change) ? [] : [Task.restore(change)])),
       deleted: page.filter(isTombstone),
-      next: { epoch: head.epoch, revision: hasMore ? (page.at(-1) as Tombstone).revision : head.revision },
+      next: positionAfter(head, since, hasMore ? page.at(-1)?.revision : undefined),
       hasMore,
     }
   }

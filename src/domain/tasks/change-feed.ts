@@ -8,6 +8,8 @@ import type { Task } from './task.ts'
 export interface SyncPosition {
   readonly epoch: string
   readonly revision: number
+  /** While a first synchronization lasts, the revision of the list when it began: it needs no earlier deletion. */
+  readonly began?: number
 }
 
 /** Where an owner's list stands. */
@@ -35,6 +37,20 @@ export interface ChangePage {
 
 /** @throws SyncExpired when a replica at this position cannot be brought up to date */
 export function checkPosition(position: SyncPosition, head: ListHead): void {
-  const known = position.epoch === head.epoch && position.revision <= head.revision
-  if (!known || position.revision < head.forgotten) throw new SyncExpired()
+  const latest = Math.max(position.revision, position.began ?? 0)
+  const known = position.epoch === head.epoch && latest <= head.revision
+  if (!known || latest < head.forgotten) throw new SyncExpired()
+}
+
+/**
+ * The position after a page of changes.
+ *
+ * @param since the position before it; absent for a first synchronization
+ * @param last revision of the last change on the page, if more follow
+ */
+export function positionAfter(head: ListHead, since: SyncPosition | undefined, last?: number): SyncPosition {
+  const { epoch, revision } = head
+  if (last === undefined) return { epoch, revision }
+  const began = since === undefined ? revision : since.began
+  return { epoch, revision: last, ...(began !== undefined && { began }) }
 }

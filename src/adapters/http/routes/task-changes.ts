@@ -11,17 +11,20 @@ import { present, TASK_EXAMPLE, taskSchema } from './tasks.ts'
 /** Most seconds of a long poll: shorter than the time after which proxies give up. */
 const MAX_WAIT = 30
 
-const POSITION = /^([\da-z]{8})-(0|[1-9]\d{0,15})$/i
+const REVISION = '(0|[1-9]\\d{0,15})'
+const POSITION = new RegExp(`^([\\da-z]{8})-${REVISION}(?:-${REVISION})?$`, 'i')
 
 export const EXAMPLE_POSITION: SyncPosition = { epoch: 'k3v9x2qa', revision: 42 }
 
 /** A position as a text that is opaque to clients. */
-export const formatPosition = ({ epoch, revision }: SyncPosition): string => `${epoch}-${revision}`
+export const formatPosition = ({ epoch, revision, began }: SyncPosition): string =>
+  `${epoch}-${revision}${began === undefined ? '' : `-${began}`}`
 
 function parsePosition(text: string): SyncPosition | undefined {
-  const [, epoch = '', digits] = POSITION.exec(text) ?? []
-  const revision = Number(digits)
-  return Number.isSafeInteger(revision) ? { epoch, revision } : undefined
+  const [, epoch = '', ...digits] = POSITION.exec(text) ?? []
+  const [revision = Number.NaN, began] = digits.filter(Boolean).map(Number)
+  if (![revision, began ?? 0].every(Number.isSafeInteger)) return undefined
+  return { epoch, revision, ...(began !== undefined && { began }) }
 }
 
 export const positionSchema = (description: string) =>

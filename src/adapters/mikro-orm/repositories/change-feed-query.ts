@@ -1,5 +1,11 @@
 import { sql } from 'kysely'
-import type { ChangePage, ListHead, SyncPosition, Tombstone } from '../../../domain/tasks/change-feed.ts'
+import {
+  type ChangePage,
+  type ListHead,
+  positionAfter,
+  type SyncPosition,
+  type Tombstone,
+} from '../../../domain/tasks/change-feed.ts'
 import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
 import { type TaskColumns, type TaskRow, taskColumns, taskColumnTypes, toTask } from '../records.ts'
 import type { Store } from '../store.ts'
@@ -72,11 +78,10 @@ export function toChangePage(
     .sort((one, other) => one.revision - other.revision)
   const page = changes.slice(0, limit)
   const hasMore = changes.length > limit
-  const revision = hasMore ? (page.at(-1) as ChangeRow).revision : head.revision
   return {
     items: page.filter(({ deleted_at }) => deleted_at === null).map(toTask),
     deleted: page.filter(({ deleted_at }) => deleted_at !== null).map(toTombstone),
-    next: { epoch: head.epoch, revision },
+    next: positionAfter(head, since, hasMore ? page.at(-1)?.revision : undefined),
     hasMore,
   }
 }
