@@ -11,6 +11,27 @@ const EMAIL = 'jane@example.com'
 const PASSWORD = 'correct horse battery staple'
 const ROOT_PATH = '/tasks-api'
 
+describe('Behind nginx at the root of a host', function () {
+  this.timeout(60_000)
+
+  it('the service responds with its own paths, and rejects a body that is too large', async () => {
+    const environment = { ENVIRONMENT: 'test', PORT: '0', DATABASE_URL: 'memory:', BCRYPT_ROUNDS: '4' }
+    const service = await startService(readConfig(environment), pino({ level: 'silent' }))
+    const nginx = await Nginx.start('', service.url)
+    try {
+      expect((await fetch(`${nginx.url}/health`)).status).to.equal(200)
+      expect((await fetch(`${nginx.url}/`)).url).to.equal(`${nginx.url}/docs`)
+      const body = ' '.repeat(1_048_577)
+      const headers = { 'content-type': 'application/json' }
+      const response = await fetch(`${nginx.url}/api/v1/auth/register`, { method: 'POST', headers, body })
+      expect(await response.json()).to.include({ code: 'body_too_large' })
+    } finally {
+      await nginx.stop()
+      await service.close()
+    }
+  })
+})
+
 describe('Behind nginx at /tasks-api, in a browser', function () {
   this.timeout(60_000)
   this.slow(10_000)

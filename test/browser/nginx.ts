@@ -4,21 +4,25 @@ import { join } from 'node:path'
 import { freePort } from '#test/free-port.ts'
 import { Program } from '#test/program.ts'
 
-/** The nginx sample of OPERATING.md for a service and a port, without TLS. */
+/** The nginx samples of OPERATING.md for a service and a port, without TLS; at the root of the host if the path is empty. */
 function sampleConfiguration(path: string, service: string, port: number): string {
   const page = readFileSync(new URL('../../.github/OPERATING.md', import.meta.url), 'utf8')
-  const [, sample = ''] = /```nginx\n(.*?)```/s.exec(page) ?? []
+  const [server = '', below = ''] = [...page.matchAll(/```nginx\n(.*?)```/gs)].map(([, sample = '']) => sample)
+  const [root = ''] = /^ {4}location .*?^ {4}\}\n/ms.exec(server) ?? []
   return [
     ['127.0.0.1:8000', new URL(service).host],
     ['listen 443 ssl', `listen 127.0.0.1:${port}`],
-    ['/tasks-api/', `${path}/`],
+    [root, path === '' ? root : below],
+    ...(path === '' ? [] : [['/tasks-api/', `${path}/`]]),
   ].reduce((text, [from = '', to = '']) => {
-    if (!text.includes(from)) throw new Error(`The nginx sample of OPERATING.md does not contain "${from}"`)
-    return text.replace(from, to)
-  }, sample)
+    if (from === '' || !text.includes(from))
+      throw new Error(`The nginx samples of OPERATING.md do not contain "${from}"`)
+    // A function, because "$" has a meaning in a replacement text.
+    return text.replace(from, () => to)
+  }, server)
 }
 
-/** An nginx that publishes a service below a path and strips it, configured as OPERATING.md says. */
+/** An nginx that publishes a service at the root of a host, or below a path that it strips, as OPERATING.md says. */
 export class Nginx {
   readonly url: string
   readonly #folder: string
