@@ -115,12 +115,13 @@ describeApi('Documents', (api) => {
         },
         { requiredKeys: ['title'] },
       )
+      const isBlank = (text: unknown) => typeof text === 'string' && text.trim() === ''
       await fc.assert(
         fc.asyncProperty(bodies, async (body) => {
           const { status } = await jane.post(TASKS).send(body)
           // The document states these rules in prose: JSON Schema cannot express them.
           const { title, due, tags } = body
-          const blank = [title, ...(Array.isArray(tags) ? tags : [])].some((text) => String(text).trim() === '')
+          const blank = [title, ...(Array.isArray(tags) ? tags : [])].some(isBlank)
           const isDue = typeof due !== 'string' || parseDue(due) !== undefined
           const taken = api.documented.takes(TASKS, 'POST', 'application/json', body) && !blank && isDue
           expect(status).to.equal(taken ? 201 : 422)
