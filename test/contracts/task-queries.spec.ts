@@ -7,6 +7,8 @@ import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/repositories/mik
 import { ImmediateTransactionDialect } from '#src/adapters/mikro-orm/sqlite/sqlite-dialect.ts'
 import { OpenFiles } from '#src/adapters/mikro-orm/sqlite/sqlite-file.ts'
 import { openSqliteReader, openSqliteWriter, sqliteStore } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
+import { readInTurns } from '#src/adapters/mikro-orm/sqlite/stepped-reads.ts'
+import type { Steps } from '#src/adapters/mikro-orm/store.ts'
 import type { Task, TaskDraft } from '#src/domain/tasks/task.ts'
 import { totalOrder } from '#src/domain/tasks/task-order.ts'
 import { type Position, type TaskQuery, taskQuery } from '#src/domain/tasks/task-query.ts'
@@ -139,6 +141,34 @@ describe('A long query on SQLite', () => {
     expect(found).to.have.lengthOf(revision)
     expect((await tasks.list(ownerId, query)).total).to.equal(103)
     await repositories.close()
+  })
+})
+
+describe('Long reads on SQLite', () => {
+  it('run one statement in a turn of the event loop, however many there are', async () => {
+    const path = (await sqlite.databaseUrl()).slice('sqlite:///'.length)
+    openSqliteWriter(path).close()
+    const connections = [openSqliteReader(path), openSqliteReader(path)]
+    let turn = 0
+    let reading = true
+    const countTurns = () => {
+      turn++
+      if (reading) setImmediate(countTurns)
+    }
+    setImmediate(countTurns)
+    const turns: number[] = []
+    const job: Steps<unknown> = async (run) => {
+      for (let step = 0; step < 3; step++) {
+        await run({ sql: 'select 1', parameters: [] })
+        turns.push(turn)
+      }
+    }
+    const readTogether = readInTurns(connections)
+    await Promise.all([readTogether([job, job, job]), readTogether([job, job])])
+    reading = false
+    expect(turns).to.have.lengthOf(15)
+    expect(new Set(turns)).to.have.lengthOf(15)
+    for (const connection of connections) connection.close()
   })
 })
 
