@@ -2,7 +2,9 @@ import { mock } from 'node:test'
 import { expect } from 'chai'
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
 import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
-import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { adapterSets, persistentSets, postgresql } from '#test/adapter-sets.ts'
+import { postgresqlTarget } from '#test/contracts/repositories.ts'
 import { FakeChangeSignal, FakeClock } from '#test/use-cases/fakes.ts'
 import { Api, codeOf, describeApi, LOGIN, mistakes, PASSWORD, TASKS, User } from './api.ts'
 
@@ -225,6 +227,28 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
     })
   })
 }
+
+describe('An event stream of a restored database (PostgreSQL)', () => {
+  const api = new Api()
+  let url: string
+  before(async () => {
+    url = await postgresql.databaseUrl()
+    await api.start({ DATABASE_URL: url })
+  })
+  after(() => api.stop())
+
+  it('ends, and its position expires', async () => {
+    const jane = await api.signUp()
+    await using events = await EventReader.open(api, jane)
+    const opening = await events.next()
+    const database = await openDatabase(postgresqlTarget(url))
+    await database.raiseCounters()
+    await database.close()
+    expect(await events.next()).to.equal(undefined)
+    const resumed = jane.get(EVENTS).set('Last-Event-ID', String(opening?.id))
+    expect(codeOf(await resumed.expect(410))).to.equal('sync_expired')
+  })
+})
 
 describe('An idle event stream', () => {
   const api = new Api()
