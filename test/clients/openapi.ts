@@ -248,7 +248,7 @@ export interface components {
             status: number;
             /** @description What is wrong, as a sentence for people. */
             detail: string;
-            /** @description The path of the request. */
+            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
             instance: string;
             /**
              * @description What is wrong, as a stable code for programs.
@@ -257,6 +257,35 @@ export interface components {
             code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
             /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
             errors?: ({
+                /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
+                pointer?: string;
+                /** @description Name of the path or query parameter; cut after 100 characters. */
+                parameter?: string;
+                /** @description Name of the header, in lower case. */
+                header?: string;
+                /** @description Stable code of the violated rule. */
+                code: string;
+                /** @description What the value must be. */
+                detail: string;
+            } & (unknown | unknown | unknown))[];
+        };
+        /** @description Problem details (RFC 9457) with each violation in the request. */
+        InvalidInputProblem: {
+            /** @constant */
+            type: "about:blank";
+            title: string;
+            status: number;
+            /** @description What is wrong, as a sentence for people. */
+            detail: string;
+            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
+            instance: string;
+            /**
+             * @description What is wrong, as a stable code for programs.
+             * @enum {string}
+             */
+            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
+            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
+            errors: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
                 pointer?: string;
                 /** @description Name of the path or query parameter; cut after 100 characters. */
@@ -739,7 +768,7 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
-                "application/problem+json": components["schemas"]["Problem"];
+                "application/problem+json": components["schemas"]["InvalidInputProblem"];
             };
         };
         /** @description Unauthorized: `invalid_credentials`. */
@@ -803,7 +832,7 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
-                "application/problem+json": components["schemas"]["Problem"];
+                "application/problem+json": components["schemas"]["InvalidInputProblem"];
             };
         };
         /** @description Service Unavailable: `store_unavailable`, `outcome_unknown`. */

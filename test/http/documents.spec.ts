@@ -304,6 +304,15 @@ describeApi('Documents', (api) => {
       }
     })
 
+    it('requires the violations in a response that only `invalid_input` has', () => {
+      for (const [name, { content }] of Object.entries(api.document.components.responses)) {
+        const { schema = {}, examples = {} } = content?.['application/problem+json'] ?? {}
+        const { required } = resolve(schema) as { readonly required: readonly string[] }
+        const invalidOnly = Object.keys(examples).join() === 'invalid_input'
+        expect(required.includes('errors'), name).to.equal(invalidOnly)
+      }
+    })
+
     it('lists JSON first among the media types of a request body', () => {
       for (const { path, method, requestBody } of operations()) {
         if (requestBody)

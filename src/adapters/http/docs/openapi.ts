@@ -70,7 +70,10 @@ export function openApiEndpoint(about: About, endpoints: readonly Endpoint[]): E
 
 /** The OpenAPI 3.1 document of the endpoints, made from the schemas that validate their requests. */
 export function openApiDocument({ title, version, loginPath }: About, endpoints: readonly Endpoint[]): Json {
-  const components: Components = { schemas: { Problem: problemSchema }, responses: {} }
+  const components: Components = {
+    schemas: { Problem: problemSchema, InvalidInputProblem: invalidInputSchema },
+    responses: {},
+  }
   const paths: Record<string, Json> = {}
   for (const endpoint of endpoints) {
     paths[endpoint.path] ??= {}
@@ -160,7 +163,11 @@ const problemSchema = {
     title: text,
     status: { type: 'integer', minimum: 400, maximum: 599 },
     detail: { type: 'string', description: 'What is wrong, as a sentence for people.' },
-    instance: { type: 'string', description: 'The path of the request.' },
+    instance: {
+      type: 'string',
+      description:
+        'The path of the request. Operations share examples, so an example may name the path of another one.',
+    },
     code: {
       type: 'string',
       description: 'What is wrong, as a stable code for programs.',
@@ -187,6 +194,12 @@ const problemSchema = {
       },
     },
   },
+}
+
+const invalidInputSchema = {
+  ...problemSchema,
+  description: 'Problem details (RFC 9457) with each violation in the request.',
+  required: [...problemSchema.required, 'errors'],
 }
 
 function operation(endpoint: Endpoint, components: Components): Json {
@@ -282,12 +295,13 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
   const codesOfStatus = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
   const references = [...codesOfStatus].map(([status, codes]) => {
     const name = codes.map((code) => componentName(code, endpoint)).join('Or')
+    const schema = codes.every((code) => code === 'invalid_input') ? 'InvalidInputProblem' : 'Problem'
     responses[name] ??= {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
       headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...errorHeaders(status, codes)]),
       content: {
         'application/problem+json': {
-          schema: { $ref: '#/components/schemas/Problem' },
+          schema: { $ref: `#/components/schemas/${schema}` },
           examples: Object.fromEntries(codes.map((code) => [code, { value: exampleProblem(code, endpoint) }])),
         },
       },
