@@ -317,6 +317,9 @@ const sync = command('sync', fc.integer({ min: 1, max: 4 }), async (model, user,
   expect([...model.replica.values()].sort((one, other) => one.id - other.id)).to.deep.equal(model.tasks)
 })
 
+/** Milliseconds; a slow machine does fewer runs, and shrinks a failure before its test times out. */
+const MAX_RUN_TIME = 300
+
 /** Runs random commands against the API and a model, each time as a new user. */
 export const checkModel = (api: Api, numRuns: number): Promise<void> =>
   fc.assert(
@@ -330,5 +333,5 @@ export const checkModel = (api: Api, numRuns: number): Promise<void> =>
         await fc.asyncModelRun(() => ({ model: new TaskList(), real }), commands)
       },
     ),
-    { numRuns },
+    { numRuns, interruptAfterTimeLimit: numRuns * MAX_RUN_TIME },
   )
