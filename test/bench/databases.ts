@@ -3,7 +3,6 @@ import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { NO_DUE } from '#src/adapters/mikro-orm/records.ts'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
 import { databaseTarget, type PersistentTarget } from '#src/database-target.ts'
 import { startPostgresql } from '#test/embedded-postgresql.ts'
@@ -15,6 +14,8 @@ export interface Content {
   readonly users: number
   readonly tasks: number
   owner(task: number): number
+  /** Whether the task is completed; by default, none is. */
+  completed?(task: number): boolean
 }
 
 export interface Databases {
@@ -30,12 +31,17 @@ export const emailOf = (user: number) => `user-${user}@example.com`
 const TIME = '2026-01-31T09:30:00.000Z'
 const DESCRIPTION = 'Tag it, publish it, write the notes, tell the people who asked for it.'
 
+const DUE_DAYS = 19
+/** Tasks are due on one of the days from 2026-02-10 on. */
+export const dueDay = (task: number) => 10 + (task % DUE_DAYS)
+const END_OF_FIRST_DUE_DAY = Date.parse('2026-02-10T23:59:59.999Z')
+
 /** The task as the API must return it. Half of the tasks have a description. */
-export const seededTask = (id: number, { owner }: Content) => ({
+export const seededTask = (id: number, { owner, completed }: Content) => ({
   id,
   title: `Task ${id}`,
   description: id % 2 === 0 ? DESCRIPTION : null,
-  completed: false,
+  completed: completed?.(id) ?? false,
   owner_id: owner(id),
   created_at: TIME,
   updated_at: TIME,
@@ -46,10 +52,11 @@ const passwordHash = new BcryptPasswordHasher(BCRYPT_ROUNDS).hash(PASSWORD)
 const INSERT_USERS = `insert into users (email, hashed_password, created_at)
   select value, $hash, $time from $emails`
 const INSERT_TASKS = `insert into tasks (title, description, completed, owner_id, created_at, updated_at,
-    due_moment, due_all_day, priority, tags, revision, search)
+    due, due_moment, due_all_day, priority, tags, revision, search)
   select 'Task ' || i, case when i % 2 = 0 then $description end, false, value, $time, $time,
-    ${NO_DUE}, false, 0, '[]', i, upper('Task ' || i || case when i % 2 = 0 then 'x' || $description else '' end)
+    '2026-02-' || (10 + i % ${DUE_DAYS}), ${END_OF_FIRST_DUE_DAY} + i % ${DUE_DAYS} * 86400000, true, 0, '[]', i, upper('Task ' || i || case when i % 2 = 0 then 'x' || $description else '' end)
   from $owners order by i`
+const COMPLETE_TASKS = `update tasks set completed = true, completed_at = $time where id in (select value from $completed)`
 const INSERT_LISTS = `insert into task_lists (owner_id, epoch, revision, size)
   select users.id, '00000000', coalesce(max(tasks.revision), 0), count(tasks.id)
   from users left join tasks on tasks.owner_id = users.id group by users.id`
@@ -64,9 +71,10 @@ function seeding(content: Content, hash: string, time: string, list: (json: stri
     description: text(DESCRIPTION),
     emails: list(text(JSON.stringify(ids(content.users).map(emailOf))), 'text'),
     owners: list(text(JSON.stringify(ids(content.tasks).map(content.owner))), 'integer'),
+    completed: list(text(JSON.stringify(ids(content.tasks).filter((id) => content.completed?.(id)))), 'integer'),
   }
   // A function, because `$`, which a bcrypt hash contains, is special in a replacement string.
-  return [INSERT_USERS, INSERT_TASKS, INSERT_LISTS].map((sql) =>
+  return [INSERT_USERS, INSERT_TASKS, COMPLETE_TASKS, INSERT_LISTS].map((sql) =>
     sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''),
   )
 }

@@ -38,6 +38,7 @@ interface Store {
   user(id: number): { id: number } | undefined | Promise<{ id: number } | undefined>
   get(id: number, ownerId: number): Found | Promise<Found>
   list(ownerId: number, limit: number): Row[] | Promise<Row[]>
+  changes(ownerId: number, since: number, limit: number): Row[] | Promise<Row[]>
   add(task: Required<Changes>, ownerId: number): Found | Promise<Found>
   edit(id: number, ownerId: number, changes: Changes): Found | Promise<Found>
 }
@@ -63,6 +64,9 @@ function sqliteStore(path: string): Store {
   const list = database.prepare<unknown[], Row>(
     `select ${COLUMNS} from tasks where owner_id = ? order by id desc limit ?`,
   )
+  const changes = database.prepare<unknown[], Row>(
+    `select ${COLUMNS} from tasks where owner_id = ? and revision > ? order by revision limit ?`,
+  )
   const add = database.prepare<unknown[], Row>(
     `insert into tasks (title, description, completed, owner_id, created_at, updated_at, completed_at, search, revision,
        due_moment, due_all_day, priority, tags)
@@ -80,6 +84,7 @@ function sqliteStore(path: string): Store {
     user: (id) => user.get(id),
     get: (id, ownerId) => get.get(id, ownerId),
     list: (ownerId, limit) => list.all(ownerId, limit),
+    changes: (ownerId, since, limit) => changes.all(ownerId, since, limit),
     // `.get()` would leave the statement open, so that the write-ahead log keeps growing.
     add: database.transaction(({ title, description, completed }: Required<Changes>, ownerId: number) => {
       const now = Date.now()
@@ -110,6 +115,10 @@ function postgresqlStore(url: string): Store {
   const user = named<{ id: number }>('user', 'select id, email, hashed_password, created_at from users where id = $1')
   const get = named<Row>('get', `select ${COLUMNS} from tasks where id = $1 and owner_id = $2`)
   const list = named<Row>('list', `select ${COLUMNS} from tasks where owner_id = $1 order by id desc limit $2`)
+  const changes = named<Row>(
+    'changes',
+    `select ${COLUMNS} from tasks where owner_id = $1 and revision > $2 order by revision limit $3`,
+  )
   const add = named<Row>(
     'add',
     `with list as (update task_lists set revision = revision + 1, size = size + 1 where owner_id = $4 returning revision)
@@ -132,6 +141,7 @@ function postgresqlStore(url: string): Store {
     user: async (id) => (await user(id))[0],
     get: async (id, ownerId) => (await get(id, ownerId))[0],
     list,
+    changes,
     add: async ({ title, description, completed }, ownerId) =>
       (await add(title, description, completed, ownerId, new Date(), searchText(title, description)))[0],
     edit: async (id, ownerId, { title, description, completed }) =>
@@ -151,6 +161,15 @@ async function route(request: IncomingMessage, response: ServerResponse): Promis
   const user = await authenticated(request)
   if (!user) return answer(response, 401)
   const { method, url = '' } = request
+  if (method === 'GET' && url.startsWith(`${BASE}/changes?`)) {
+    const query = new URLSearchParams(url.slice(`${BASE}/changes?`.length))
+    const [epoch, since = '0'] = (query.get('since') ?? '00000000').split('-')
+    const limit = Number(query.get('limit'))
+    const rows = await store.changes(user.id, Number(since), limit + 1)
+    const items = rows.slice(0, limit).map(present)
+    const next = `${epoch}-${items.at(-1)?.revision ?? since}`
+    return answer(response, 200, { items, deleted: [], next_since: next, has_more: rows.length > limit })
+  }
   if (url.startsWith(`${BASE}/`)) {
     const id = Number(url.slice(BASE.length + 1))
     if (!Number.isSafeInteger(id)) return answer(response, 422)

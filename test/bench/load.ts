@@ -7,6 +7,8 @@ import { cpuSecondsOf, type Server } from './servers.ts'
 export interface Load {
   readonly status: number
   readonly connections: number
+  /** Requests that one response counts as: for a batch, its operations. */
+  readonly weight?: number
   /** The requests that a connection sends in order, over and over. */
   requests(connection: number): autocannon.Request[]
   /** Whether a response body is correct, given the expected status. */
@@ -96,12 +98,13 @@ function fire(server: Server, load: Load) {
     const cpuSeconds = cpuSecondsOf(server) - cpuBefore
     const own = process.cpuUsage(ownBefore)
     times.sort((a, b) => a - b)
+    const requests = times.length * (load.weight ?? 1)
     const percentile = (part: number) => times[Math.ceil(times.length * part) - 1] as number
     return {
-      requestsPerSecond: times.length / elapsed,
+      requestsPerSecond: requests / elapsed,
       p50: percentile(0.5),
       p99: percentile(0.99),
-      cpu: (cpuSeconds / times.length) * 1_000_000,
+      cpu: (cpuSeconds / requests) * 1_000_000,
       busy: cpuSeconds / elapsed,
       loadBusy: (own.user + own.system) / 1_000_000 / elapsed,
     }

@@ -1,7 +1,7 @@
 /** What is measured: scenes of servers, each with rows of the table and their goals. */
 import type { Request } from 'autocannon'
 import jwt from 'jsonwebtoken'
-import { type Content, type Databases, emailOf, PASSWORD, seededTask } from './databases.ts'
+import { type Content, type Databases, dueDay, emailOf, PASSWORD, seededTask } from './databases.ts'
 import { type Load, type Side, startLoad } from './load.ts'
 import { type Place, processesOf, SECRET_KEY, type Server, startFloor, startProduct } from './servers.ts'
 
@@ -60,14 +60,19 @@ const json = (user: number) => ({ ...headersOf(user), 'content-type': 'applicati
 const SEEDED_MEMBERS = Object.keys(seededTask(1, ROUTE_CONTENT))
 const seededMembers = (body: object) => JSON.stringify(body, SEEDED_MEMBERS)
 
-/** Expects the seeded tasks. Parses each distinct body only once, to keep the load cheap. */
-function reads(expected: readonly object[], requests: (connection: number) => Request[]): Load {
-  const seeded = new Set(expected.map(seededMembers))
+/** Checks each distinct body only once, to keep the load cheap. */
+function checkedOnce(isRight: (body: string) => boolean): Load['accepts'] {
   const right = new Set<string>()
-  const accepts = (body: string) => {
-    if (!right.has(body) && seeded.has(seededMembers(JSON.parse(body)))) right.add(body)
+  return (body) => {
+    if (!right.has(body) && isRight(body)) right.add(body)
     return right.has(body)
   }
+}
+
+/** Expects the seeded tasks. */
+function reads(expected: readonly object[], requests: (connection: number) => Request[]): Load {
+  const seeded = new Set(expected.map(seededMembers))
+  const accepts = checkedOnce((body) => seeded.has(seededMembers(JSON.parse(body))))
   return { status: 200, connections: CONNECTIONS, requests, accepts }
 }
 
@@ -91,56 +96,66 @@ const stored = (title: RegExp, completed: boolean) => (body: string) => {
   return task.id > 0 && title.test(task.title) && task.completed === completed && TIME.test(task.updated_at)
 }
 
-const create = (connections = CONNECTIONS): Load => ({
+const NEW_TASK = { title: 'Write the release notes', description: 'For people who were not there.' }
+const create = (connections = CONNECTIONS, user = userOf): Load => ({
   status: 201,
   connections,
   requests: (connection) => [
     {
       method: 'POST',
       path: TASKS,
-      headers: json(userOf(connection)),
-      body: '{"title":"Write the release notes","description":"For people who were not there."}',
+      headers: json(user(connection)),
+      body: JSON.stringify(NEW_TASK),
     },
   ],
   accepts: stored(/^Write the release notes$/, false),
 })
 
-const edit: Load = {
+const edit = (ids: (connection: number) => readonly number[], user = userOf): Load => ({
   status: 200,
   connections: CONNECTIONS,
   requests: (connection) =>
-    idsAt(connection)
-      .slice(0, 50)
-      .map((id) => ({
-        method: 'PATCH',
-        path: `${TASKS}/${id}`,
-        headers: json(userOf(connection)),
-        body: '{"completed":true}',
-      })),
+    ids(connection).map((id) => ({
+      method: 'PATCH',
+      path: `${TASKS}/${id}`,
+      headers: json(user(connection)),
+      body: '{"completed":true}',
+    })),
   accepts: stored(/^Task \d+$/, true),
+})
+
+interface Route {
+  readonly what: string
+  readonly load: Load
+  /** The goal for the ratio on each database. */
+  readonly SQLite?: number
+  readonly PostgreSQL?: number
 }
 
-const P99 = 2
 /** Each route with its goals. Reads come first, because writes change what they return. */
-const routes: Readonly<Record<string, { what: string; load: Load; SQLite?: number; PostgreSQL?: number }>> = {
+const routes: Readonly<Record<string, Route>> = {
   get: { what: 'GET /tasks/{id}', load: readOne, SQLite: 0.6, PostgreSQL: 1.2 },
   list20: { what: 'GET /tasks?limit=20', load: readPage(20), SQLite: 0.8, PostgreSQL: 1 },
   list100: { what: 'GET /tasks?limit=100', load: readPage(100), SQLite: 0.75, PostgreSQL: 0.9 },
-  patch: { what: 'PATCH /tasks/{id}', load: edit, SQLite: 3, PostgreSQL: 0.8 },
+  patch: {
+    what: 'PATCH /tasks/{id}',
+    load: edit((connection) => idsAt(connection).slice(0, 50)),
+    SQLite: 3,
+    PostgreSQL: 0.8,
+  },
   post: { what: 'POST /tasks', load: create(), SQLite: 3, PostgreSQL: 1.5 },
   single: { what: 'POST /tasks, one connection', load: create(1) },
 }
 
-const productAgainstFloor: Scene = {
+const againstFloor = (content: Content, routes: Readonly<Record<string, Route>>, p99: Goal = {}): Scene => ({
   rows: Object.keys(routes),
   place: 'server',
-  memory: true,
   async open(databases) {
-    const [productUrl = '', floorUrl = ''] = await databases.create(ROUTE_CONTENT, 2)
+    const [productUrl = '', floorUrl = ''] = await databases.create(content, 2)
     const [product, floor] = await Promise.all([startProduct(productUrl), startFloor(floorUrl)])
     const row = async (name: string): Promise<Row> => {
-      const { what, load, [databases.name]: ratio } = routes[name] as (typeof routes)[string]
-      const goal = ratio === undefined ? {} : { ratio, p99Ratio: P99 }
+      const { what, load, [databases.name]: ratio } = routes[name] as Route
+      const goal = ratio === undefined ? {} : { ratio, ...p99 }
       return {
         what,
         against: 'the floor',
@@ -153,7 +168,49 @@ const productAgainstFloor: Scene = {
     }
     return { servers: { 'the product': product, 'the floor': floor }, row }
   },
+})
+
+const productAgainstFloor: Scene = { ...againstFloor(ROUTE_CONTENT, routes, { p99Ratio: 2 }), memory: true }
+
+const ONLY_USER = 1
+const onlyUser = () => ONLY_USER
+const ofOneUser: Content = { users: 1, tasks: CONNECTIONS * 50, owner: onlyUser }
+
+const oneUser = againstFloor(ofOneUser, {
+  'one-user-post': { what: 'POST /tasks, all by one user', load: create(CONNECTIONS, onlyUser), PostgreSQL: 2 },
+  'one-user-patch': {
+    what: 'PATCH /tasks/{id}, different tasks of one user',
+    load: edit((connection) => Array.from({ length: 50 }, (_, index) => connection * 50 + index + 1), onlyUser),
+    PostgreSQL: 2,
+  },
+  'one-task-patch': { what: 'PATCH /tasks/{id}, one task', load: edit(() => [1], onlyUser), PostgreSQL: 0.5 },
+})
+
+const SYNC_TASKS = 100_000
+const SYNC_LIMIT = 1_000
+const synced: Content = { users: 1, tasks: SYNC_TASKS, owner: onlyUser }
+
+/** Pages of a first synchronization, at the positions that the seeded revisions lead to. */
+const fullSync: Load = {
+  status: 200,
+  connections: 1,
+  requests: () =>
+    Array.from({ length: SYNC_TASKS / SYNC_LIMIT }, (_, page) => {
+      const since = page === 0 ? '' : `&since=00000000-${page * SYNC_LIMIT}-${SYNC_TASKS}`
+      return { method: 'GET', path: `${TASKS}/changes?limit=${SYNC_LIMIT}${since}`, headers: headersOf(ONLY_USER) }
+    }),
+  accepts: checkedOnce((body) => {
+    const { items, deleted, has_more: hasMore } = JSON.parse(body)
+    const first = items[0].id
+    const expected = Array.from({ length: SYNC_LIMIT }, (_, index) => seededTask(first + index, synced))
+    const ended = first + SYNC_LIMIT > SYNC_TASKS
+    return seededMembers(items) === seededMembers(expected) && deleted.length === 0 && hasMore === !ended
+  }),
 }
+
+const sync = againstFloor(synced, {
+  sync: { what: 'full sync of 100,000 tasks, 1,000 a page', load: fullSync, SQLite: 0.9, PostgreSQL: 0.9 },
+})
 
 const FEW = 1
 const MANY = 2
@@ -207,6 +264,119 @@ async function followNext({ url }: Server, from: string, steps: number): Promise
   return path
 }
 
+const OPEN_OF_FEW = 100
+/** One user has 100 open tasks, the other one 1,000 open ones among 100,000. */
+const mostlyCompleted: Content = {
+  users: MANY,
+  tasks: OPEN_OF_FEW + 100_000,
+  owner: (task) => (task <= OPEN_OF_FEW ? FEW : MANY),
+  completed: (task) => task > OPEN_OF_FEW && task % 100 !== 0,
+}
+
+const openTasks = (user: number, sort?: (a: number, b: number) => number): Load => {
+  const ids = idsOf(user, mostlyCompleted).filter((id) => !mostlyCompleted.completed?.(id))
+  const page = (sort ? ids.toSorted(sort) : ids).slice(0, 100)
+  const path = `${TASKS}?completed=false&limit=100${sort ? '&sort=due' : ''}`
+  return reads([bodiesOf(page, mostlyCompleted)], () => [{ method: 'GET', path, headers: headersOf(user) }])
+}
+const byDue = (a: number, b: number) => dueDay(a) - dueDay(b) || a - b
+
+const open: Scene = {
+  rows: ['open', 'open-due'],
+  place: 'server',
+  async open(databases) {
+    const [url = ''] = await databases.create(mostlyCompleted, 1)
+    const server = await startProduct(url)
+    const row = async (name: string): Promise<Row> => {
+      const sort = name === 'open-due' ? byDue : undefined
+      return {
+        what: `first page of open tasks${sort ? ' by due' : ''}, of 100,000`,
+        against: 'of 100',
+        goal: WITHIN_A_THIRD,
+        sides: [
+          { server, load: openTasks(MANY, sort) },
+          { server, load: openTasks(FEW, sort) },
+        ],
+      }
+    }
+    return { servers: { server }, row }
+  },
+}
+
+const notModified: Scene = {
+  rows: ['list304'],
+  place: 'server',
+  async open(databases) {
+    const [url = ''] = await databases.create(ROUTE_CONTENT, 1)
+    const server = await startProduct(url)
+    const load = readPage(100)
+    const row = async (): Promise<Row> => ({
+      what: 'GET /tasks?limit=100, 304 to If-None-Match',
+      against: '200',
+      goal: { ratio: 2.5 },
+      sides: [
+        { server, load: await unchanged(server, load) },
+        { server, load },
+      ],
+    })
+    return { servers: { server }, row }
+  },
+}
+
+/** The same requests with the ETag of their answers. */
+async function unchanged({ url }: Server, load: Load): Promise<Load> {
+  const requests = await Promise.all(
+    Array.from({ length: load.connections }, (_, connection) =>
+      Promise.all(
+        load.requests(connection).map(async (request) => {
+          const headers = request.headers as Record<string, string>
+          const answer = await fetch(new URL(request.path ?? '', url), { headers })
+          return { ...request, headers: { ...headers, 'if-none-match': answer.headers.get('ETag') ?? '' } }
+        }),
+      ),
+    ),
+  )
+  return { ...load, status: 304, requests: (connection) => requests[connection] ?? [], accepts: (body) => body === '' }
+}
+
+const BATCH = 100
+const createBatch: Load = {
+  status: 200,
+  connections: 1,
+  weight: BATCH,
+  requests: () => [
+    {
+      method: 'POST',
+      path: `${TASKS}/batch`,
+      headers: json(ONLY_USER),
+      body: JSON.stringify({ operations: Array.from({ length: BATCH }, () => ({ op: 'create', task: NEW_TASK })) }),
+    },
+  ],
+  accepts: (body) => {
+    const { results } = JSON.parse(body)
+    return results.length === BATCH && results.every(({ title }: { title: string }) => title === NEW_TASK.title)
+  },
+}
+
+const batch: Scene = {
+  rows: ['batch'],
+  place: 'server',
+  async open(databases) {
+    const [url = ''] = await databases.create(ofOneUser, 1)
+    const server = await startProduct(url)
+    const row = async (): Promise<Row> => ({
+      what: `creates in batches of ${BATCH}, one connection`,
+      against: 'single creates',
+      goal: { ratio: 8 },
+      sides: [
+        { server, load: createBatch },
+        { server, load: create(1, onlyUser) },
+      ],
+    })
+    return { servers: { server }, row }
+  },
+}
+
 const LOGINS = 16
 const logIn: Load = {
   status: 200,
@@ -254,7 +424,7 @@ const cluster: Scene = {
     ])
     const row = async (name: string): Promise<Row | string> => {
       if (processesOf(two).length < 3) return 'not yet: WEB_CONCURRENCY=2 starts no workers'
-      const { what, load } = routes[name.replace('cluster-', '')] as (typeof routes)[string]
+      const { what, load } = routes[name.replace('cluster-', '')] as Route
       const sides = [
         { server: two, load },
         { server: one, load },
@@ -265,4 +435,14 @@ const cluster: Scene = {
   },
 }
 
-export const scenes: readonly Scene[] = [productAgainstFloor, pages, login, cluster]
+export const scenes: readonly Scene[] = [
+  productAgainstFloor,
+  oneUser,
+  sync,
+  notModified,
+  pages,
+  open,
+  batch,
+  login,
+  cluster,
+]

@@ -70,6 +70,7 @@ const UNREACHED = {
   RATE_LIMIT_LOGIN: '1000000000',
   RATE_LIMIT_REGISTER: '1000000000',
   RATE_LIMIT_FAILED_LOGINS: '1000000000',
+  MAX_TASKS_PER_USER: '1000000000',
 }
 
 /** Starts the product as in production, with an empty compile cache as in the image. */
