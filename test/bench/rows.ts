@@ -3,7 +3,17 @@ import type { Request } from 'autocannon'
 import jwt from 'jsonwebtoken'
 import { type Content, type Databases, dueDay, emailOf, PASSWORD, seededTask } from './databases.ts'
 import { type Load, type Side, startLoad } from './load.ts'
-import { type Place, processesOf, SECRET_KEY, type Server, startFloor, startProduct } from './servers.ts'
+import {
+  type Place,
+  processesOf,
+  SECRET_KEY,
+  type Server,
+  startBareStreams,
+  startFloor,
+  startProduct,
+} from './servers.ts'
+import { memoryOfStreams, openStreams } from './streams.ts'
+import type { Fact } from './table.ts'
 
 export interface Goal {
   /** Minimum of A's requests per second relative to B's. */
@@ -23,8 +33,8 @@ export interface Row {
 export interface Stage {
   /** The started servers by name. */
   readonly servers: Readonly<Record<string, Server>>
-  /** @returns the reason if the row cannot be measured */
-  row(name: string): Promise<Row | string>
+  /** @returns what to compare, or a fact that is measured already */
+  row(name: string): Promise<Row | Omit<Fact, 'row'>>
 }
 
 export interface Scene {
@@ -377,6 +387,44 @@ const batch: Scene = {
   },
 }
 
+const STREAMS = 1_000
+const STREAMS_MEMORY_GOAL = 2.5
+/** Each stream is another user's; the users who write have one each. */
+const streaming: Content = { ...ROUTE_CONTENT, users: STREAMS }
+const streamHeaders = () => Array.from({ length: STREAMS }, (_, index) => headersOf(index + 1))
+
+const streams: Scene = {
+  rows: ['streams-memory', 'streams-post'],
+  place: 'server',
+  async open(databases) {
+    const [url = ''] = await databases.create(streaming, 1)
+    const [server, bare] = await Promise.all([startProduct(url), startBareStreams()])
+    const row: Stage['row'] = async (name) => {
+      if (name === 'streams-memory') {
+        const each = await memoryOfStreams(server, streamHeaders())
+        const least = await memoryOfStreams(bare, streamHeaders())
+        const [kilobytes, leastKilobytes] = [each, least].map((bytes) => (bytes / 1e3).toFixed(1))
+        return {
+          what: '1,000 event streams against bare node:http',
+          value: `${(each / least).toFixed(2)} (${kilobytes} / ${leastKilobytes} kB each)`,
+          goal: `≤ ${STREAMS_MEMORY_GOAL}`,
+          met: each <= STREAMS_MEMORY_GOAL * least,
+        }
+      }
+      return {
+        what: 'POST /tasks beside 1,000 event streams',
+        against: 'without them',
+        goal: { p99Ratio: 2 },
+        sides: [
+          { server, load: create(), beside: () => openStreams(server, streamHeaders()) },
+          { server, load: create() },
+        ],
+      }
+    }
+    return { servers: { server, bare }, row }
+  },
+}
+
 const LOGINS = 16
 const logIn: Load = {
   status: 200,
@@ -422,8 +470,8 @@ const cluster: Scene = {
       startProduct(first, 'any', { WEB_CONCURRENCY: '2' }),
       startProduct(second, 'any', { WEB_CONCURRENCY: '1' }),
     ])
-    const row = async (name: string): Promise<Row | string> => {
-      if (processesOf(two).length < 3) return 'not yet: WEB_CONCURRENCY=2 starts no workers'
+    const row: Stage['row'] = async (name) => {
+      if (processesOf(two).length < 3) return { what: 'WEB_CONCURRENCY=2 starts no workers', value: '' }
       const { what, load } = routes[name.replace('cluster-', '')] as Route
       const sides = [
         { server: two, load },
@@ -443,6 +491,7 @@ export const scenes: readonly Scene[] = [
   pages,
   open,
   batch,
+  streams,
   login,
   cluster,
 ]

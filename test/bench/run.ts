@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { aloneInItsGroup } from './alone.ts'
 import { type Databases, openPostgresql, sqlite } from './databases.ts'
 import { compare, median } from './load.ts'
-import { ROUTE_CONTENT, type Row, type Scene, scenes } from './rows.ts'
+import { ROUTE_CONTENT, type Scene, type Stage, scenes } from './rows.ts'
 import { commitsReachADisk, folder, memoryOf, moveLoad, pinned, startProduct } from './servers.ts'
 import { type Fact, machine, meets, printed, type Report, type Result } from './table.ts'
 
@@ -62,9 +62,10 @@ async function play(scene: Scene, databases: Databases, kind: string): Promise<v
   await Promise.all(servers.map(([, server]) => server.stop()))
 }
 
-async function measureRow(row: string, found: Row | string) {
-  if (typeof found === 'string') {
-    facts.push({ row, what: found, value: '' })
+async function measureRow(row: string, found: Awaited<ReturnType<Stage['row']>>) {
+  if (!('sides' in found)) {
+    progress(`${row}: ${found.value}\n`)
+    facts.push({ row, ...found })
     return
   }
   const { sides, ...about } = found

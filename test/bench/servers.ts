@@ -10,6 +10,7 @@ import { freePort } from '#test/free-port.ts'
 const ROOT = resolve(import.meta.dirname, '../..')
 const PRODUCT = join(ROOT, 'src/main.ts')
 const FLOOR = join(ROOT, 'test/bench/floor.ts')
+const BARE_STREAMS = join(ROOT, 'test/bench/bare-streams.ts')
 
 /** Shared by all processes of a run, so that one token works for all. */
 export const SECRET_KEY = 'a key of the bench alone, which nothing else may use'
@@ -89,6 +90,8 @@ export const startProduct = async (databaseUrl: string, place: Place = 'server',
 
 export const startFloor = (databaseUrl: string, place: Place = 'server') =>
   start(FLOOR, place, { DATABASE_URL: databaseUrl })
+
+export const startBareStreams = () => start(BARE_STREAMS, 'server', {})
 
 let started = 0
 

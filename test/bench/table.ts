@@ -11,7 +11,7 @@ export interface Result extends Comparison {
   readonly met: boolean | undefined
 }
 
-/** A result that is not a comparison. */
+/** A result that is not a comparison of loads. */
 export interface Fact {
   readonly row: string
   readonly what: string
