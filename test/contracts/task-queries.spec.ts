@@ -144,6 +144,25 @@ describe('A long query on SQLite', () => {
   })
 })
 
+describe('A query of a short list on SQLite', () => {
+  it('does not wait for long queries', async () => {
+    const repositories = await openStepping()
+    const { tasks } = repositories
+    const [long, short] = [await anOwner(repositories), await anOwner(repositories)]
+    const drafts = (ownerId: number, length: number) => Array.from({ length }, () => ({ add: aTaskDraft({ ownerId }) }))
+    await tasks.write(long, [], () => drafts(long, 100))
+    await tasks.write(short, [], () => drafts(short, ROWS_PER_STEP))
+    const query = taskQuery({ conditions: [{ name: 'containing', value: 'SHIP' }], count: true })
+    const order: string[] = []
+    const reading = tasks.list(long, query).finally(() => order.push('long'))
+    expect((await tasks.list(short, query)).total).to.equal(ROWS_PER_STEP)
+    order.push('short')
+    await reading
+    expect(order).to.deep.equal(['short', 'long'])
+    await repositories.close()
+  })
+})
+
 describe('Long reads on SQLite', () => {
   it('run one statement in a turn of the event loop, however many there are', async () => {
     const path = (await sqlite.databaseUrl()).slice('sqlite:///'.length)

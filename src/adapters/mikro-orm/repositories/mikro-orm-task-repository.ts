@@ -14,6 +14,7 @@ import type { TaskQuery, TaskRows } from '../../../domain/tasks/task-query.ts'
 import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
 import { type TaskColumns, type TaskRow, taskColumns, taskColumnTypes, toTask, toTaskColumns } from '../records.ts'
 import { type Decision, type ListState, type Store, writing } from '../store.ts'
+import { singleListQueries } from '../task-lists.ts'
 import { changesQuery, toChangePage } from './change-feed-query.ts'
 import { keptResultQueries, toKeptResult, toWritten, type WrittenTask } from './kept-results.ts'
 import { isIndexed, TaskListQueries, toTaskRows } from './task-list-query.ts'
@@ -82,6 +83,7 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
     anyOf: preparedQuery(({ ids, ownerId }: { readonly ids: readonly number[]; readonly ownerId: number }) =>
       tasksOf(ownerId).where(isAnyOf('id', ids)),
     ),
+    list: singleListQueries(kysely).read,
     head: preparedQuery(({ ownerId }: { ownerId: number }) =>
       kysely
         .selectFrom('task_lists')
@@ -111,6 +113,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
   readonly #changes: ReturnType<typeof changesQuery>
   readonly #keptResults: ReturnType<typeof keptResultQueries>
   readonly #maxTasks: number
+  readonly #rowsPerStep: number
 
   constructor(store: Store, { maxTasks = Number.MAX_SAFE_INTEGER, rowsPerStep = ROWS_PER_STEP }: TaskLimits = {}) {
     this.#store = store
@@ -120,6 +123,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     this.#changes = changesQuery(store)
     this.#keptResults = keptResultQueries(store)
     this.#maxTasks = maxTasks
+    this.#rowsPerStep = rowsPerStep
   }
 
   async get(key: TaskKey): Promise<Task> {
@@ -130,8 +134,16 @@ export class MikroOrmTaskRepository implements TaskRepository {
 
   async list(ownerId: number, query: TaskQuery): Promise<TaskRows> {
     const { readInSteps } = this.#store
-    if (readInSteps && !isIndexed(query)) return readInSteps((run) => this.#scan.read(run, ownerId, query))
+    // A short list does not wait for the long queries of others.
+    if (readInSteps && !isIndexed(query) && (await this.#isLong(ownerId)))
+      return readInSteps((run) => this.#scan.read(run, ownerId, query))
     return toTaskRows(await this.#store.read(this.#listQueries.page(ownerId, query)), query)
+  }
+
+  /** Whether one statement that reads the whole list would occupy the process for too long. */
+  async #isLong(ownerId: number): Promise<boolean> {
+    const [list] = await this.#store.read(this.#queries.list({ owner: ownerId }))
+    return list !== undefined && list.size > this.#rowsPerStep
   }
 
   async head(ownerId: number): Promise<ListHead> {

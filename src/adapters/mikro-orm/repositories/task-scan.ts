@@ -6,7 +6,7 @@ import { bigint, type PreparedQuery, preparedQuery } from '../prepared-query.ts'
 import { type TaskRow, toTask } from '../records.ts'
 import type { Steps, Store } from '../store.ts'
 import { singleListQueries } from '../task-lists.ts'
-import { type MatchRow, placeOfPosition, type TaskListQueries, toTaskRows } from './task-list-query.ts'
+import { type MatchRow, placeOfPosition, type TaskListQueries } from './task-list-query.ts'
 
 type Run = Parameters<Steps<unknown>>[0]
 
@@ -92,12 +92,8 @@ export class TaskScan {
     this.#rowsPerStep = rowsPerStep
   }
 
-  /** A short list is read in one statement. */
   async read(run: Run, ownerId: number, query: TaskQuery): Promise<TaskRows> {
     const [list] = await run(this.#queries.list({ owner: ownerId }))
-    if (list === undefined || list.size <= this.#rowsPerStep) {
-      return toTaskRows(await run(this.#listQueries.page(ownerId, query)), query)
-    }
     const collected = await this.#collect(run, ownerId, query)
     const { skip, limit, count, position } = query
     const { nearest, others, total } = collected
@@ -112,7 +108,7 @@ export class TaskScan {
       tasks: found,
       hasPrevious: forward ? nearer : further,
       hasNext: forward ? further : nearer,
-      revision: list.revision,
+      revision: list?.revision ?? 0,
       ...(count && { total }),
     }
   }
