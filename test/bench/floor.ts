@@ -1,8 +1,8 @@
 /**
  * The floor: the same routes written by hand for speed, on `node:http` with prepared statements. Each request checks the
  * token, loads the user, validates, and touches only that owner's rows, as in the product, and each write raises the
- * revision of the owner's list. But there are no other headers, no `Link` and no problem documents, and each write is its own
- * commit.
+ * revision of the owner's list. But there are no other headers, no `Link`, no problem documents and no deletions in the
+ * change feed, and each write is its own commit.
  */
 import { createSecretKey } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'

@@ -210,11 +210,16 @@ const fullSync: Load = {
       return { method: 'GET', path: `${TASKS}/changes?limit=${SYNC_LIMIT}${since}`, headers: headersOf(ONLY_USER) }
     }),
   accepts: checkedOnce((body) => {
-    const { items, deleted, has_more: hasMore } = JSON.parse(body)
+    const { items, deleted, next_since: next, has_more: hasMore } = JSON.parse(body)
     const first = items[0].id
+    const last = first + SYNC_LIMIT - 1
     const expected = Array.from({ length: SYNC_LIMIT }, (_, index) => seededTask(first + index, synced))
-    const ended = first + SYNC_LIMIT > SYNC_TASKS
-    return seededMembers(items) === seededMembers(expected) && deleted.length === 0 && hasMore === !ended
+    return (
+      seededMembers(items) === seededMembers(expected) &&
+      deleted.length === 0 &&
+      next.startsWith(`00000000-${last}`) &&
+      hasMore === last < SYNC_TASKS
+    )
   }),
 }
 
