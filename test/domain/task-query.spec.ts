@@ -54,7 +54,7 @@ function follow(list: TaskList, from: TaskPage, side: 'previous' | 'next', query
   for (let position: Position | undefined = from[side]; position; position = pages.at(-1)?.[side]) {
     pages.push(list.page({ ...query, position }))
     expect(pages.at(-1)?.tasks, 'a page that another names').to.not.have.length(0)
-    // A page that leads nowhere new would be followed for ever.
+    // A page that leads nowhere new would be followed without end.
     expect(pages.length).to.be.at.most(list.tasks.length + 1)
   }
   return pages

@@ -44,7 +44,7 @@ export const loginRules: Readonly<Record<keyof Credentials, Rule>> = { email: we
 
 /**
  * Normalises the credentials of a login. A value longer than any account's becomes empty and matches no account, so the
- * login takes as long as any other wrong one.
+ * login takes the time of every other wrong one.
  */
 export function normalizeLogin({ email, password }: Credentials): Credentials {
   return {
