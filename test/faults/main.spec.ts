@@ -7,12 +7,12 @@ import { expect } from 'chai'
 import pg from 'pg'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { databaseTarget, type PersistentTarget } from '#src/database-target.ts'
-import { postgresql } from './adapter-sets.ts'
-import { freePort } from './free-port.ts'
-import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service } from './process.ts'
+import { postgresql } from '#test/adapter-sets.ts'
+import { freePort } from '#test/free-port.ts'
+import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service } from '#test/process.ts'
 
 const MAIN = 'src/main.ts'
-const { version, engines } = JSON.parse(readFileSync(join(import.meta.dirname, '../package.json'), 'utf8'))
+const { version, engines } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
 /** Must not appear in any message. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 const RANDOM_SECRET =
