@@ -209,7 +209,7 @@ describe('The process on PostgreSQL', function () {
 
   it('prints the host and port of a server that rejects the password', async () => {
     const url = new URL(database)
-    url.username = 'nobody'
+    url.username = 'unknown_user'
     const message = await new Service({ DATABASE_URL: url.href }).refusal()
     expect(message).to.include(url.hostname).and.include(url.port).and.not.include(SECRET)
     expect(message.split('\n')).to.have.length(1)
