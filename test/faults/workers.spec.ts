@@ -118,7 +118,10 @@ describe('WEB_CONCURRENCY=2', () => {
     const [first = 0] = workersOf(service)
     renameSync(database, `${database}-away`)
     process.kill(first, 'SIGKILL')
-    await service.printed(/The SQLite database \S+ cannot be opened/)
+    await Promise.all([
+      service.printed(/The SQLite database \S+ cannot be opened/),
+      service.printed(/tasks\.db was removed or replaced under the service/),
+    ])
     expect(existsSync(database)).to.equal(false)
     renameSync(`${database}-away`, database)
     await service.printed(/tasks\.db is back"/)
