@@ -1312,7 +1312,7 @@ export interface operations {
             query?: {
                 /** @description Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks. */
                 since?: string;
-                /** @description Maximum number of tasks and deletions together. */
+                /** @description Maximum number of tasks and deletions together. An answer ends earlier, with `has_more`, once the texts of its tasks take 1 MiB. */
                 limit?: number;
                 /** @description Seconds to wait for a change if there is none after `since`. */
                 wait?: number;

@@ -339,6 +339,40 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(await tasks.changes(ownerId, two.next, 2)).to.deep.include({ items: [], deleted: [], next: two.next })
       })
 
+      it('ends a page once its texts take 1 MiB', async () => {
+        const [, gone] = await tasks.write(ownerId, [], () => Array(2).fill({ add: aTaskDraft({ ownerId }) }))
+        const start = (await tasks.changes(ownerId, START, 9)).next
+        await removeTask(tasks, keyOf(gone as Task), NOW)
+        const largest = (character: string) =>
+          aTaskDraft({
+            ownerId,
+            title: character.repeat(255),
+            description: character.repeat(2_000),
+            tags: Array.from({ length: 20 }, (_, index) => character.repeat(48) + String(index + 10)),
+          })
+        const add = (character: string) => Array(60).fill({ add: largest(character) })
+        const added = await tasks.write(ownerId, [], () => [...add('\u0001'), ...add('😀')])
+        const read: TaskSnapshot[] = []
+        const sizes: number[] = []
+        let position = start
+        for (let more = true; more; ) {
+          const page = await tasks.changes(ownerId, position, 1_000)
+          expect(page.deleted).to.have.lengthOf(sizes.length === 0 ? 1 : 0)
+          read.push(...snapshotsOf(page.items))
+          sizes.push(Buffer.byteLength(JSON.stringify(page.items)))
+          position = page.next
+          more = page.hasMore
+        }
+        expect(read).to.deep.equal(added.map((task) => task?.snapshot()))
+        expect(sizes).to.have.lengthOf(2)
+        for (const size of sizes.slice(0, -1)) expect(size).to.be.within(2 ** 20, 1.1 * 2 ** 20)
+        expect(await tasks.changes(ownerId, position, 1_000)).to.deep.include({
+          items: [],
+          deleted: [],
+          next: position,
+        })
+      })
+
       it('leaves deletions out of a first synchronization', async () => {
         const [removed, kept] = (await addTasks(2)) as [Task, Task]
         await removeTask(tasks, keyOf(removed))

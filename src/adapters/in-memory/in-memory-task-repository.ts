@@ -4,7 +4,7 @@ import {
   type ChangePage,
   checkPosition,
   type ListHead,
-  positionAfter,
+  pageOfChanges,
   type SyncPosition,
   type Tombstone,
 } from '../../domain/tasks/change-feed.ts'
@@ -66,14 +66,13 @@ export class InMemoryTaskRepository implements TaskRepository {
     const { tasks, tombstones } = this.#listOf(ownerId)
     const isAfter = ({ revision }: { readonly revision: number }) => revision > (since?.revision ?? 0)
     const changes = [...tasks, ...(since ? tombstones : [])].filter(isAfter).sort(byRevision)
-    const page = changes.slice(0, limit)
-    const hasMore = page.length < changes.length
-    return {
-      items: page.flatMap((change) => (isTombstone(change) ? [] : [Task.restore(change)])),
-      deleted: page.filter(isTombstone),
-      next: positionAfter(head, since, hasMore ? page.at(-1)?.revision : undefined),
-      hasMore,
-    }
+    const next = changes.slice(0, limit + 1)
+    return pageOfChanges(
+      next.map((change) => ('deletedAt' in change ? change : Task.restore(change))),
+      head,
+      since,
+      limit,
+    )
   }
 
   async write(ownerId: number, ids: readonly number[], decide: Decide): Promise<Written> {
@@ -155,8 +154,6 @@ function find(tasks: readonly TaskSnapshot[], id: number): TaskSnapshot | undefi
   const task = tasks[indexOf(tasks, id)]
   return task?.id === id ? task : undefined
 }
-
-const isTombstone = (change: TaskSnapshot | Tombstone): change is Tombstone => 'deletedAt' in change
 
 const byRevision = (one: { readonly revision: number }, other: { readonly revision: number }) =>
   one.revision - other.revision

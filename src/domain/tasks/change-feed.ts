@@ -26,7 +26,7 @@ export interface Tombstone {
   readonly deletedAt: Date
 }
 
-/** The changes after a position. Both lists ascend by revision, and no revision after the position is missing. */
+/** Some of the changes after a position. Both lists ascend by revision, and no revision after the position is missing. */
 export interface ChangePage {
   readonly items: readonly Task[]
   readonly deleted: readonly Tombstone[]
@@ -42,13 +42,55 @@ export function checkPosition(position: SyncPosition, head: ListHead): void {
   if (!known || latest < head.forgotten) throw new SyncExpired()
 }
 
+/** Bytes of text after which a page ends, because making the answer of a longer one would keep other requests waiting. */
+const PAGE_SIZE = 2 ** 20
+
+/**
+ * Takes changes up to the limit, or up to the one with which their texts take PAGE_SIZE bytes.
+ *
+ * @param changes those after the position by ascending revision; where there are more than `limit`, at least one more
+ * @param since absent for a first synchronization
+ */
+export function pageOfChanges(
+  changes: readonly (Task | Tombstone)[],
+  head: ListHead,
+  since: SyncPosition | undefined,
+  limit: number,
+): ChangePage {
+  const items: Task[] = []
+  const deleted: Tombstone[] = []
+  let last = 0
+  let size = 0
+  for (const change of changes) {
+    if (items.length + deleted.length === limit || size >= PAGE_SIZE) {
+      return { items, deleted, next: positionAfter(head, since, last), hasMore: true }
+    }
+    if ('deletedAt' in change) {
+      deleted.push(change)
+      last = change.revision
+    } else {
+      items.push(change)
+      last = change.snapshot().revision
+      size += sizeOf(change)
+    }
+  }
+  return { items, deleted, next: positionAfter(head, since), hasMore: false }
+}
+
+const utf8 = new TextEncoder()
+
+/** Bytes of the texts as JSON, in which a control character takes six. */
+function sizeOf(task: Task): number {
+  const { title, description, tags } = task.snapshot()
+  return utf8.encode(JSON.stringify([title, description, tags])).length
+}
+
 /**
  * The position after a page of changes.
  *
- * @param since the position before it; absent for a first synchronization
  * @param last revision of the last change on the page, if more follow
  */
-export function positionAfter(head: ListHead, since: SyncPosition | undefined, last?: number): SyncPosition {
+function positionAfter(head: ListHead, since: SyncPosition | undefined, last?: number): SyncPosition {
   const { epoch, revision } = head
   if (last === undefined) return { epoch, revision }
   const began = since === undefined ? revision : since.began

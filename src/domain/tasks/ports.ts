@@ -37,7 +37,9 @@ export interface TaskRepository {
   head(ownerId: number): Promise<ListHead>
   /**
    * Tasks and deletions after a position, read together and by ascending revision; without a position, all tasks.
+   * `pageOfChanges` ends the page.
    *
+   * @param limit of tasks and deletions together
    * @throws SyncExpired
    */
   changes(ownerId: number, since: SyncPosition | undefined, limit: number): Promise<ChangePage>

@@ -44,7 +44,8 @@ const parameters = v.strictObject({
   limit: v.exactOptional(
     numeral(CHANGES_LIMIT.min, CHANGES_LIMIT.max, {
       default: CHANGES_LIMIT.default,
-      description: 'Maximum number of tasks and deletions together.',
+      description:
+        'Maximum number of tasks and deletions together. An answer ends earlier, with `has_more`, once the texts of its tasks take 1 MiB.',
       examples: [500],
     }),
   ),

@@ -2,10 +2,11 @@ import { sql } from 'kysely'
 import {
   type ChangePage,
   type ListHead,
-  positionAfter,
+  pageOfChanges,
   type SyncPosition,
   type Tombstone,
 } from '../../../domain/tasks/change-feed.ts'
+import type { Task } from '../../../domain/tasks/task.ts'
 import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
 import { type TaskColumns, type TaskRow, taskColumns, taskColumnTypes, toTask } from '../records.ts'
 import type { Store } from '../store.ts'
@@ -76,18 +77,8 @@ export function toChangePage(
   const changes = rows
     .filter(({ id, deleted_at }) => id !== null && (since !== undefined || deleted_at === null))
     .sort((one, other) => one.revision - other.revision)
-  const page = changes.slice(0, limit)
-  const hasMore = changes.length > limit
-  return {
-    items: page.filter(({ deleted_at }) => deleted_at === null).map(toTask),
-    deleted: page.filter(({ deleted_at }) => deleted_at !== null).map(toTombstone),
-    next: positionAfter(head, since, hasMore ? page.at(-1)?.revision : undefined),
-    hasMore,
-  }
+  return pageOfChanges(changes.map(toChange), head, since, limit)
 }
 
-const toTombstone = ({ id, revision, deleted_at }: ChangeRow): Tombstone => ({
-  id,
-  revision,
-  deletedAt: new Date(deleted_at as number),
-})
+const toChange = (row: ChangeRow): Task | Tombstone =>
+  row.deleted_at === null ? toTask(row) : { id: row.id, revision: row.revision, deletedAt: new Date(row.deleted_at) }
