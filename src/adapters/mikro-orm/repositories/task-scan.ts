@@ -6,6 +6,7 @@ import { bigint, type PreparedQuery, preparedQuery } from '../prepared-query.ts'
 import { type TaskRow, toTask } from '../records.ts'
 import type { Steps, Store } from '../store.ts'
 import { singleListQueries } from '../task-lists.ts'
+import { BoundedHeap } from './bounded-heap.ts'
 import { type MatchRow, placeOfPosition, type TaskListQueries } from './task-list-query.ts'
 
 type Run = Parameters<Steps<unknown>>[0]
@@ -45,37 +46,30 @@ interface Match {
 
 /** Collects the matches nearest to a position. */
 class Collected {
+  readonly nearest: BoundedHeap<Match>
   readonly #query: TaskQuery
   readonly #place: Place
-  readonly #forward: boolean
-  readonly #wanted: number
-  nearest: Match[] = []
   /** On the other side of the position. */
   others = 0
   total = 0
 
   constructor(query: TaskQuery) {
+    const { skip, limit } = query
     this.#query = query
     this.#place = placeOfPosition(query)
-    this.#forward = 'after' in query.position
-    this.#wanted = query.skip + query.limit + 1
-  }
-
-  get isFull(): boolean {
-    return this.nearest.length >= this.#wanted
+    this.nearest = new BoundedHeap(skip + limit + 1, (one, other) => this.#order(one.place, other.place))
   }
 
   add(matches: readonly Match[]): void {
-    const beyond = matches.filter(({ place }) => isEdge(this.#place) || this.#order(place, this.#place) > 0)
     this.total += matches.length
-    this.others += matches.length - beyond.length
-    this.nearest.push(...beyond)
-    this.nearest.sort((one, other) => this.#order(one.place, other.place))
-    if (this.isFull) this.nearest.length = this.#wanted
+    for (const match of matches) {
+      if (isEdge(this.#place) || this.#order(match.place, this.#place) > 0) this.nearest.add(match)
+      else this.others++
+    }
   }
 
   #order(one: Place, other: Place): number {
-    return comparePlaces(one, other, this.#query.sort) * (this.#forward ? 1 : -1)
+    return comparePlaces(one, other, this.#query.sort) * ('after' in this.#query.position ? 1 : -1)
   }
 }
 
@@ -98,11 +92,14 @@ export class TaskScan {
     const { skip, limit, count, position } = query
     const { nearest, others, total } = collected
     const forward = 'after' in position
-    const page = nearest.slice(skip, skip + limit)
-    const ids = page.map(({ id }) => id)
+    const nearer = others > 0 || (skip > 0 && nearest.size > 0)
+    const further = nearest.isFull
+    const afterSkipped = Array.from({ length: Math.max(nearest.size - skip, 0) }, () => nearest.takeLast() as Match)
+    const ids = afterSkipped
+      .reverse()
+      .slice(0, limit)
+      .map(({ id }) => id)
     const tasks = new Map((await run(this.#anyOf({ ownerId, ids }))).map((row) => [row.id, toTask(row)]))
-    const nearer = others > 0 || (skip > 0 && nearest.length > 0)
-    const further = nearest.length > skip + limit
     const found = (forward ? ids : ids.reverse()).flatMap((id) => tasks.get(id) ?? [])
     return {
       tasks: found,
@@ -125,9 +122,9 @@ export class TaskScan {
     const start = byId && !isEdge(place) ? (place[0] as number) : ends[0]
     for await (const matches of this.#steps(run, ownerId, query, start as number, upwards)) {
       collected.add(matches)
-      if (byId && !count && collected.isFull) break
+      if (byId && !count && collected.nearest.isFull) break
     }
-    const nearerIsKnown = () => !count && (collected.others > 0 || (skip > 0 && collected.nearest.length > 0))
+    const nearerIsKnown = () => !count && (collected.others > 0 || (skip > 0 && collected.nearest.size > 0))
     if (start === ends[0] || nearerIsKnown()) return collected
     for await (const matches of this.#steps(run, ownerId, query, (start as number) + (upwards ? -1 : 1), !upwards)) {
       collected.add(matches)
