@@ -1,20 +1,21 @@
+import type BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { Kysely } from 'kysely'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-task-repository.ts'
+import { LongReads } from '#src/adapters/mikro-orm/sqlite/long-reads.ts'
 import { ImmediateTransactionDialect } from '#src/adapters/mikro-orm/sqlite/sqlite-dialect.ts'
 import { OpenFiles } from '#src/adapters/mikro-orm/sqlite/sqlite-file.ts'
 import { openSqliteReader, openSqliteWriter, sqliteStore } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
-import { readInTurns } from '#src/adapters/mikro-orm/sqlite/stepped-reads.ts'
 import type { Steps } from '#src/adapters/mikro-orm/store.ts'
 import type { Task, TaskDraft } from '#src/domain/tasks/task.ts'
 import { totalOrder } from '#src/domain/tasks/task-order.ts'
 import { type Position, type TaskQuery, taskQuery } from '#src/domain/tasks/task-query.ts'
 import { adapterSets, sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
-import { anOwner, openRepositories, type Repositories } from '#test/contracts/repositories.ts'
+import { anOwner, expectRejection, openRepositories, type Repositories } from '#test/contracts/repositories.ts'
 import { readPlainly } from '#test/domain/plain-task-list.ts'
 import { SCENES, taskDrafts, taskQueries } from '#test/domain/random-tasks.ts'
 
@@ -163,11 +164,50 @@ describe('A query of a short list on SQLite', () => {
   })
 })
 
+describe('Long queries of several owners on SQLite', () => {
+  it('take turns by owner, however many each has', async () => {
+    const repositories = await openStepping()
+    const { tasks } = repositories
+    const [many, few] = [await anOwner(repositories), await anOwner(repositories)]
+    for (const ownerId of [many, few])
+      await tasks.write(ownerId, [], () => Array(20).fill({ add: aTaskDraft({ ownerId }) }))
+    const order: string[] = []
+    const count = async (ownerId: number, name: string) => {
+      const query = taskQuery({ conditions: [{ name: 'containing', value: 'SHIP' }], count: true })
+      expect((await tasks.list(ownerId, query)).total).to.equal(20)
+      order.push(name)
+    }
+    const first = count(many, 'many')
+    const others = Array.from({ length: 9 }, () => count(many, 'many'))
+    await first
+    await Promise.all([count(few, 'few'), ...others])
+    expect(order.indexOf('few')).to.be.at.most(2)
+    await repositories.close()
+  })
+})
+
 describe('Long reads on SQLite', () => {
-  it('run one statement in a turn of the event loop, however many there are', async () => {
+  let database: BetterSqlite3.Database[]
+  before(async () => {
     const path = (await sqlite.databaseUrl()).slice('sqlite:///'.length)
     openSqliteWriter(path).close()
-    const connections = [openSqliteReader(path), openSqliteReader(path)]
+    database = [openSqliteReader(path), openSqliteReader(path)]
+  })
+  after(() => {
+    for (const connection of database) connection.close()
+  })
+
+  /** Notes each statement by a name. */
+  const noting =
+    (note: () => void): Steps<unknown> =>
+    async (run) => {
+      for (let step = 0; step < 3; step++) {
+        await run({ sql: 'select 1', parameters: [] })
+        note()
+      }
+    }
+
+  it('run one statement in a turn of the event loop, however many there are', async () => {
     let turn = 0
     let reading = true
     const countTurns = () => {
@@ -176,18 +216,45 @@ describe('Long reads on SQLite', () => {
     }
     setImmediate(countTurns)
     const turns: number[] = []
-    const job: Steps<unknown> = async (run) => {
-      for (let step = 0; step < 3; step++) {
-        await run({ sql: 'select 1', parameters: [] })
-        turns.push(turn)
-      }
-    }
-    const readTogether = readInTurns(connections)
-    await Promise.all([readTogether([job, job, job]), readTogether([job, job])])
+    const reads = new LongReads(database)
+    const owners = [1, 1, 1, 2, 3]
+    await Promise.all(
+      owners.map((owner) =>
+        reads.add(
+          owner,
+          noting(() => turns.push(turn)),
+        ),
+      ),
+    )
     reading = false
     expect(turns).to.have.lengthOf(15)
     expect(new Set(turns)).to.have.lengthOf(15)
-    for (const connection of connections) connection.close()
+  })
+
+  it('of two owners alternate, and those of one owner follow each other', async () => {
+    const reads = new LongReads(database)
+    const statements: string[] = []
+    const add = (owner: number, name: string) =>
+      reads.add(
+        owner,
+        noting(() => statements.push(name)),
+      )
+    await Promise.all([add(1, 'a'), add(1, 'b'), add(2, 'x')])
+    expect(statements.join('')).to.equal('axaxaxbbb')
+  })
+
+  it('go on after one that fails', async () => {
+    const reads = new LongReads(database)
+    const failed = reads.add(1, () => Promise.reject(new RangeError('no')))
+    const statements: string[] = []
+    const next = reads.add(
+      1,
+      noting(() => statements.push('a')),
+    )
+    await expectRejection(failed, RangeError)
+    await next
+    expect(statements).to.have.lengthOf(3)
+    expect(reads.pending).to.equal(0)
   })
 })
 

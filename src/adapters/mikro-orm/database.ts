@@ -138,8 +138,8 @@ function connectionsOf(target: PersistentTarget, poolOptions: PoolOptions, log: 
   return target.kind === 'sqlite' ? sqliteConnections(target.path, log) : postgresqlConnections(target, poolOptions)
 }
 
-/** A second group of long reads need not wait for the first. */
-const STEPPERS = 2
+/** Long reads that run concurrently, so that the shorter of them need not wait for the longest. */
+const STEPPERS = 4
 
 function sqliteConnections(path: string, log: FileLog): Connections {
   const migrator = openSqlite(path)

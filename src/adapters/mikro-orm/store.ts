@@ -64,8 +64,11 @@ export interface Store {
   isAnyOf(column: string, ids: readonly number[]): RawBuilder<boolean>
   /** Runs a statement that reads committed data. */
   read<Row>(query: Statement<Row>): Promise<Row[]>
-  /** Reads one snapshot in steps, between which others read; absent where no statement occupies this process. */
-  readInSteps?<Result>(steps: Steps<Result>): Promise<Result>
+  /**
+   * Reads one snapshot in steps, between which others read and write; owners take turns. Absent where no statement occupies
+   * this process.
+   */
+  readInSteps?<Result>(owner: number, steps: Steps<Result>): Promise<Result>
   /** Committed when the promise resolves. Concurrent transactions of one owner see each other's writes. */
   transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>): Promise<Result>
   pending(): Pending

@@ -136,7 +136,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     const { readInSteps } = this.#store
     // A short list does not wait for the long queries of others.
     if (readInSteps && !isIndexed(query) && (await this.#isLong(ownerId)))
-      return readInSteps((run) => this.#scan.read(run, ownerId, query))
+      return readInSteps(ownerId, (run) => this.#scan.read(run, ownerId, query))
     return toTaskRows(await this.#store.read(this.#listQueries.page(ownerId, query)), query)
   }
 

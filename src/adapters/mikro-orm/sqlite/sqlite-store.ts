@@ -9,15 +9,16 @@ import {
   type AnyTransaction,
   type Committed,
   readsNothing,
+  type Steps,
   type Store,
   type Transaction,
   withStoreErrors,
 } from '../store.ts'
 import { codeOf } from '../store-errors.ts'
 import { singleListQueries } from '../task-lists.ts'
+import { LongReads } from './long-reads.ts'
 import { BUSY_TIMEOUT, type OpenFiles, refuseForeign } from './sqlite-file.ts'
 import { type Run, runner } from './sqlite-run.ts'
-import { readInTurns } from './stepped-reads.ts'
 
 /** Milliseconds between two attempts to take the write lock. */
 const RETRY_DELAY = 1
@@ -71,7 +72,7 @@ export function sqliteStore(
   files: OpenFiles,
 ): Store {
   const reads = new Batcher(readInPlace(files, readInOneSnapshot(reader)))
-  const longReads = new Batcher(readInPlace(files, readInTurns(steppers)), steppers.length)
+  const longReads = new LongReads(steppers)
   const writes = new Batcher(writeInPlace(files, runInOneTransaction(writer)))
   const lists = singleListQueries(kysely)
   return {
@@ -87,7 +88,7 @@ export function sqliteStore(
       const { rows, result } = await withStoreErrors<Committed>(writes.add(job))
       return result(rows) as Result
     },
-    readInSteps: (steps) => withStoreErrors(longReads.add(steps)),
+    readInSteps: (owner, steps) => withStoreErrors(longReads.add(owner, whileInPlace(files, steps))),
     pending: () => ({ reads: reads.pending + longReads.pending, writes: writes.pending }),
   }
 }
@@ -109,6 +110,13 @@ function readInPlace<Job>(files: OpenFiles, run: RunGroup<Job>): RunGroup<Job> {
     return run(jobs)
   }
 }
+
+const whileInPlace =
+  <Result>(files: OpenFiles, steps: Steps<Result>): Steps<Result> =>
+  async (run) => {
+    if (!files.inPlace) throw new StoreUnavailable(undefined)
+    return steps(run)
+  }
 
 /** Checks the files before a group of writes and again before the group is acknowledged. */
 function writeInPlace(files: OpenFiles, run: RunGroup<Job>): RunGroup<Job> {
