@@ -47,6 +47,7 @@ describe('A batcher', () => {
   /** The groups that began, each with a function that ends it. */
   let begun: { readonly size: number; readonly end: () => void }[]
   let batcher: Batcher<string>
+  let expectsMore: boolean
 
   beforeEach(() => {
     begun = []
@@ -54,7 +55,8 @@ describe('A batcher', () => {
       await new Promise<void>((end) => begun.push({ size: jobs.length, end }))
       return jobs.map(fulfilled)
     }
-    batcher = new Batcher(run, 2)
+    expectsMore = false
+    batcher = new Batcher(run, { maxGroups: 2, expectsMore: () => expectsMore })
   })
 
   const sizes = () => begun.map(({ size }) => size)
@@ -69,6 +71,18 @@ describe('A batcher', () => {
     expect(sizes()).to.deep.equal([3])
     begun[0]?.end()
     expect(await Promise.all(all)).to.deep.equal(['one', 'two', 'three'])
+  })
+
+  it('waits one turn for expected jobs, and no longer', async () => {
+    expectsMore = true
+    const all = [batcher.add('one')]
+    await nextTurn()
+    expect(sizes()).to.deep.equal([])
+    all.push(batcher.add('two'))
+    await nextTurn()
+    expect(sizes()).to.deep.equal([2])
+    begun[0]?.end()
+    await Promise.all(all)
   })
 
   it('runs at most the allowed number of groups at a time', async () => {

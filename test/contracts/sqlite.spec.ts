@@ -118,6 +118,15 @@ describe('The store on SQLite', () => {
     expect(store.ran.map(({ sql }) => sql.split(' ')[0])).to.deep.equal(['insert', 'update'])
   })
 
+  it('commits a write together with the write of a request that reads first', async () => {
+    const key = (await addTask()).snapshot()
+    const first = addTask()
+    const second = store.tasks.get(key).then(() => addTask())
+    await first
+    expect(await store.sql('select count(*) as tasks from tasks')).to.deep.equal([{ tasks: 3 }])
+    await second
+  })
+
   it('does not write a task that an update leaves unchanged', async () => {
     const key = (await addTask()).snapshot()
     store.ran.length = 0

@@ -9,6 +9,14 @@ export type Settled = PromiseSettledResult<unknown>
 /** Returns a predicate that decides, for each waiting job in order, whether it may join the next group. */
 export type Admission<Job> = (inFlight: readonly Job[]) => (job: Job) => boolean
 
+export interface GroupOptions<Job> {
+  /** How many groups run at a time; 1 by default. */
+  readonly maxGroups?: number
+  readonly admission?: Admission<Job>
+  /** Whether more jobs are likely to be added within the turn, for which a group then waits. */
+  readonly expectsMore?: () => boolean
+}
+
 interface Waiting<Job> {
   readonly job: Job
   readonly resolve: (result: unknown) => void
@@ -29,13 +37,16 @@ export class Batcher<Job> {
   #waiting: Waiting<Job>[] = []
   readonly #maxGroups: number
   readonly #admission: Admission<Job> | undefined
+  readonly #expectsMore: () => boolean
   readonly #groups = new Set<readonly Waiting<Job>[]>()
   #pending = 0
+  #hasWaited = false
 
-  constructor(run: RunGroup<Job>, maxGroups = 1, admission?: Admission<Job>) {
+  constructor(run: RunGroup<Job>, { maxGroups = 1, admission, expectsMore = () => false }: GroupOptions<Job> = {}) {
     this.#run = run
     this.#maxGroups = maxGroups
     this.#admission = admission
+    this.#expectsMore = expectsMore
   }
 
   /** The number of jobs that wait or run. */
@@ -60,7 +71,12 @@ export class Batcher<Job> {
     if (this.#groups.size < this.#maxGroups && this.#waiting.length > 0) this.#scheduleStart()
   }
 
-  readonly #scheduleStart = oncePerTurn(() => this.#start())
+  readonly #scheduleStart = oncePerTurn(() => {
+    // At most one turn: more jobs could be expected in every turn.
+    this.#hasWaited = !this.#hasWaited && this.#expectsMore()
+    if (this.#hasWaited) this.#scheduleStart()
+    else void this.#start()
+  })
 
   async #start(): Promise<void> {
     const group = this.#take()

@@ -29,9 +29,9 @@ export interface StoreConnections {
 }
 
 export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, readers }: StoreConnections): Store {
-  const writeOnly = new Batcher(runWrites(writer), GROUPS_IN_FLIGHT)
+  const writeOnly = new Batcher(runWrites(writer), { maxGroups: GROUPS_IN_FLIGHT })
   const locked = new LockedGroups(deciders, listGroupQueries(kysely))
-  const deciding = new Batcher(locked.run, deciders.length, oneGroupPerOwner)
+  const deciding = new Batcher(locked.run, { maxGroups: deciders.length, admission: oneGroupPerOwner })
   let retrying = 0
   const retry = async (conflict: unknown, run: () => Promise<unknown>) => {
     retrying++
