@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import Router from '@koa/router'
 import { expect } from 'chai'
 import Koa from 'koa'
@@ -276,6 +276,37 @@ describe('An endpoint', () => {
       expect(await response.text().catch(() => 'cut off')).to.equal('cut off')
       leaving.abort()
       await dropped.promise
+    })
+
+    it('drops a reader that takes nothing, also while the stream waits for it', async () => {
+      const dropped = new AbortController()
+      const url = await serve(
+        streaming(async ({ write, drained }) => {
+          while (!dropped.signal.aborted) {
+            write('x'.repeat(65_536))
+            await drained(dropped.signal)
+            await new Promise(setImmediate)
+          }
+        }),
+      )
+      for (const server of servers) {
+        server.on('connection', (socket) => socket.once('close', () => dropped.abort()))
+      }
+      const reader = connect(Number(new URL(url).port), '127.0.0.1')
+      reader.write(`GET ${base.path} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+      await once(dropped.signal, 'abort')
+      reader.destroy()
+    })
+
+    it('sends any amount to a reader that takes it', async () => {
+      const chunk = 'x'.repeat(200_000)
+      const stream = streaming(async ({ write, drained }) => {
+        for (let count = 0; count < 40; count++) {
+          write(chunk)
+          await drained(new AbortController().signal)
+        }
+      })
+      expect(await (await fetch(await serve(stream))).text()).to.have.lengthOf(40 * chunk.length)
     })
 
     it('is not started for HEAD', async () => {
