@@ -35,7 +35,9 @@ export const ifNoneMatch = v.pipe(
   v.transform((list) => parseTags(list, true)),
 )
 
-export const includesTag = (tags: EntityTags, tag: string): boolean => tags === 'any' || tags.includes(tag)
+/** @param tag absent for a representation without one, which only `*` includes */
+export const includesTag = (tags: EntityTags, tag: string | undefined): boolean =>
+  tags === 'any' || (tag !== undefined && tags.includes(tag))
 
 export const strongTag = (tag: string | number): string => `"${tag}"`
 export const weakTag = (tag: string): string => `W/"${tag}"`

@@ -254,9 +254,9 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
         const { filter, page } = query
         const conditions = tasks.conditions(filter)
         const tagAt = listTag(query, conditions, representation)
-        if (known && tagAt) {
-          const tag = tagAt(await tasks.revision(caller.id))
-          if (includesTag(known, tag)) return { status: 304, headers: { ETag: weakTag(tag) } }
+        if (known) {
+          const tag = tagAt?.(await tasks.revision(caller.id))
+          if (includesTag(known, tag)) return { status: 304, headers: { ...(tag && { ETag: weakTag(tag) }) } }
         }
         const { revision, total, ...found } = await tasks.list(caller.id, { ...page, conditions })
         return {
