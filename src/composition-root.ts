@@ -100,7 +100,10 @@ export async function startService(
       loginThrottle: () => loginThrottle(limits, counts),
       tokens: (container) => new JwtTokenService(tokens, container.resolve('clock')),
       clock: () => ({ now: () => new Date() }),
-      health: () => database,
+      health: () => ({
+        ping: () => database.ping(),
+        ...(!databaseConfig.migrateOnStart && { upToDate: () => database.upToDate() }),
+      }),
       ...overrides,
     })
     const readiness = new Readiness(container.resolve<HealthCheck>('health'))

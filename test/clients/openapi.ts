@@ -254,7 +254,7 @@ export interface components {
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
+            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
             /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
             errors?: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
@@ -283,7 +283,7 @@ export interface components {
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "shutting_down" | "internal_error";
+            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
             /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
             errors: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
@@ -669,8 +669,8 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Service Unavailable: `store_unavailable`, `store_too_slow`, `shutting_down`. */
-        StoreUnavailableOrStoreTooSlowOrShuttingDown: {
+        /** @description Service Unavailable: `store_unavailable`, `store_too_slow`, `schema_outdated`, `shutting_down`. */
+        StoreUnavailableOrStoreTooSlowOrSchemaOutdatedOrShuttingDown: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 RateLimit: components["headers"]["RateLimit"];
@@ -1050,7 +1050,7 @@ export interface operations {
             400: components["responses"]["MalformedHost"];
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];
-            503: components["responses"]["StoreUnavailableOrStoreTooSlowOrShuttingDown"];
+            503: components["responses"]["StoreUnavailableOrStoreTooSlowOrSchemaOutdatedOrShuttingDown"];
         };
     };
     register: {

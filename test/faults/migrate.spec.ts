@@ -1,10 +1,33 @@
 import { MikroORM } from '@mikro-orm/core'
 import { expect } from 'chai'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
-import { describeTarget } from '#src/database-target.ts'
+import { describeTarget, type PersistentTarget } from '#src/database-target.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { MIGRATIONS, postgresqlTarget, targetOf } from '#test/contracts/repositories.ts'
-import { allowProcesses, Process } from '#test/process.ts'
+import { allowProcesses, Process, Service } from '#test/process.ts'
+import { waitUntil } from '#test/wait-until.ts'
+
+describe('A service with MIGRATE_ON_START=false', () => {
+  allowProcesses()
+
+  for (const { name, databaseUrl } of [sqlite, postgresql]) {
+    it(`is ready once the schema is migrated (${name})`, async () => {
+      const url = await databaseUrl()
+      const orm = await MikroORM.init(mikroOrmOptions(targetOf(url) as PersistentTarget))
+      await orm.migrator.up({ to: MIGRATIONS.at(-2) as string })
+      await orm.close()
+      const service = new Service({ DATABASE_URL: url, MIGRATE_ON_START: 'false', WEB_CONCURRENCY: '2' })
+      const probe = async () => fetch(`${await service.url()}/readyz`)
+      const outdated = await probe()
+      expect([outdated.status, outdated.headers.get('retry-after')]).to.deep.equal([503, '5'])
+      expect(await outdated.json()).to.include({ code: 'schema_outdated' })
+      const command = new Process('src/adapters/cli/migrate.ts', { ENVIRONMENT: 'test', DATABASE_URL: url })
+      expect(await command.exit(), command.output).to.equal(0)
+      await waitUntil(async () => (await probe()).status === 200)
+      await service.stop()
+    })
+  }
+})
 
 describe('The migrate command', () => {
   allowProcesses()

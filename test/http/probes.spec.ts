@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import { expect } from 'chai'
 import { toProblem } from '#src/adapters/http/endpoint/problems.ts'
 import { type HealthCheck, Readiness } from '#src/adapters/http/readiness.ts'
@@ -78,6 +79,40 @@ describe('Readiness', () => {
 
   it('fails with store_too_slow after its timeout', async () => {
     expect(await codeOfFailure(new Readiness(hanging, 1))).to.equal('store_too_slow')
+  })
+
+  describe('with MIGRATE_ON_START=false', () => {
+    beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }))
+    afterEach(() => mock.timers.reset())
+
+    it('fails with schema_outdated until the schema is current, which it checks every five seconds at most', async () => {
+      const answers = [false, true]
+      let checks = 0
+      const readiness = new Readiness({ ...reachable, upToDate: async () => answers[checks++] as boolean })
+      for (let probe = 0; probe < 3; probe++) expect(await codeOfFailure(readiness)).to.equal('schema_outdated')
+      mock.timers.tick(4_999)
+      expect(await codeOfFailure(readiness)).to.equal('schema_outdated')
+      expect(checks).to.equal(1)
+      mock.timers.tick(1)
+      for (let probe = 0; probe < 3; probe++) {
+        expect(await codeOfFailure(readiness)).to.equal(undefined)
+        mock.timers.tick(60_000)
+      }
+      expect(checks).to.equal(2)
+    })
+
+    it('passes while the schema cannot be checked, and checks it again', async () => {
+      let checks = 0
+      const upToDate = async () => {
+        if (checks++ === 0) throw new Error('permission denied')
+        return false
+      }
+      const readiness = new Readiness({ ...reachable, upToDate })
+      expect(await codeOfFailure(readiness)).to.equal(undefined)
+      mock.timers.tick(5_000)
+      expect(await codeOfFailure(readiness)).to.equal('schema_outdated')
+      expect(await codeOfFailure(new Readiness({ ...failing, upToDate }))).to.equal('schema_outdated')
+    })
   })
 
   it('fails with shutting_down without asking the store once it is stopped', async () => {

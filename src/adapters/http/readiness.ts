@@ -5,13 +5,19 @@ import { HttpError } from './endpoint/problems.ts'
 export interface HealthCheck {
   /** @throws StoreUnavailable when the store does not respond */
   ping(): Promise<void>
+  /** Whether the schema has what this release needs; absent if the service has migrated it. Rejects if that cannot be checked. */
+  upToDate?(): Promise<boolean>
 }
 
-/** Whether the instance can serve requests: the store responds, and shutdown has not begun. */
+/** Milliseconds between two checks of the schema. */
+const SCHEMA_INTERVAL = 5_000
+
+/** Whether the instance can serve requests: the store responds, its schema is current, and shutdown has not begun. */
 export class Readiness {
   readonly #health: HealthCheck
   readonly #deadline: number
   readonly #shutdown = new AbortController()
+  #schemaCheck: Promise<boolean> | undefined
 
   /** @param deadline milliseconds for the store to respond */
   constructor(health: HealthCheck, deadline = 2_000) {
@@ -34,16 +40,33 @@ export class Readiness {
 
   /**
    * @throws StoreUnavailable
-   * @throws HttpError `store_too_slow` or `shutting_down`
+   * @throws HttpError `store_too_slow`, `schema_outdated` or `shutting_down`
    */
   async check(): Promise<void> {
     if (this.stopping) throw new HttpError('shutting_down')
     const deadline = new AbortController()
     const late = delay(this.#deadline, true, { signal: deadline.signal }).catch(() => false)
     try {
-      if (await Promise.race([this.#health.ping().then(() => false), late])) throw new HttpError('store_too_slow')
+      if (await Promise.race([this.#checkStore(), late])) throw new HttpError('store_too_slow')
     } finally {
       deadline.abort()
     }
+  }
+
+  async #checkStore(): Promise<void> {
+    this.#schemaCheck ??= this.#checkSchema()
+    if (!(await this.#schemaCheck)) throw new HttpError('schema_outdated')
+    await this.#health.ping()
+  }
+
+  /** A current schema is not checked again. One that cannot be checked passes: the role may lack the permission. */
+  async #checkSchema(): Promise<boolean> {
+    if (!this.#health.upToDate) return true
+    const current = await this.#health.upToDate().catch(() => undefined)
+    if (current !== true)
+      setTimeout(() => {
+        this.#schemaCheck = undefined
+      }, SCHEMA_INTERVAL).unref()
+    return current !== false
   }
 }

@@ -45,6 +45,7 @@ const httpErrors = {
   },
   unsupported_transfer_coding: { status: 501, detail: 'The only supported transfer coding is chunked.' },
   store_too_slow: { status: 503, detail: 'The database did not respond in time.' },
+  schema_outdated: { status: 503, detail: 'The schema of the database is older than this release needs.' },
   shutting_down: { status: 503, detail: 'This instance is shutting down.' },
   internal_error: { status: 500, detail: 'The service failed; its log has the cause under the X-Request-Id.' },
 } as const
@@ -114,6 +115,7 @@ const headersOf: { readonly [code in ProblemCode]?: Headers } = {
   idempotency_key_in_use: { 'Retry-After': RETRY_AFTER },
   store_unavailable: { 'Retry-After': RETRY_AFTER },
   store_too_slow: { 'Retry-After': RETRY_AFTER },
+  schema_outdated: { 'Retry-After': RETRY_AFTER },
   shutting_down: { 'Retry-After': RETRY_AFTER },
   overloaded: { 'Retry-After': RETRY_AFTER },
 }

@@ -59,7 +59,7 @@ export function probeEndpoints(environment: string, checkReadiness: () => Promis
       access: anyone,
       ignoresQuery: true,
       responses: { 200: { description: 'Ready.', schema: probeSchema } },
-      errors: ['store_unavailable', 'store_too_slow', 'shutting_down'],
+      errors: ['store_unavailable', 'store_too_slow', 'schema_outdated', 'shutting_down'],
       async handle() {
         await checkReadiness()
         return { status: 200, body: { status: 'ok' } }
