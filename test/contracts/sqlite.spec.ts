@@ -17,6 +17,7 @@ import {
   sqliteStore,
 } from '#src/adapters/mikro-orm/sqlite/sqlite-store.ts'
 import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
+import type { TaskChanges } from '#src/domain/tasks/task.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
 import { indexedReads, makeLongList } from '#test/contracts/indexed-reads.ts'
@@ -134,6 +135,21 @@ describe('The store on SQLite', () => {
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.deep.equal([])
     await editTask(store.tasks, key, (task) => task.edit({ title: 'new' }, NOW))
     expect(store.ran.filter(({ sql }) => sql.startsWith('update'))).to.have.lengthOf(1)
+  })
+
+  it('sets only the columns that an update changes, because it would rewrite the indexes on all others', async () => {
+    const key = (await addTask({ description: 'kept', due: '2026-02-28' })).snapshot()
+    const columnsSetBy = async (changes: TaskChanges) => {
+      store.ran.length = 0
+      await editTask(store.tasks, key, (task) => task.edit(changes, NOW))
+      const [, set = ''] = /^update "tasks" set (.+) where/.exec(store.ran.at(-1)?.sql ?? '') ?? []
+      return Array.from(set.matchAll(/"(\w+)" =/g), ([, name]) => name)
+    }
+    expect(await columnsSetBy({ description: 'kept' })).to.have.members(['updated_at', 'revision'])
+    expect(await columnsSetBy({ title: 'new' })).to.have.members(['title', 'search', 'updated_at', 'revision'])
+    expect(await columnsSetBy({ completed: true, due: null })).to.have.members([
+      ...['completed', 'completed_at', 'due', 'due_moment', 'due_all_day', 'updated_at', 'revision'],
+    ])
   })
 
   it('lets no other process write between the read and the write of an update', async () => {

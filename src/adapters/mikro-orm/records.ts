@@ -262,5 +262,12 @@ export function toTaskColumns(task: TaskDraft): TaskColumns {
   }
 }
 
+/** The columns in which a changed task differs from the stored one. */
+export function changedColumns(stored: TaskDraft, changed: TaskDraft): Partial<TaskColumns> {
+  const before = toTaskColumns(stored)
+  const after = Object.entries(toTaskColumns(changed)) as [keyof TaskColumns, unknown][]
+  return Object.fromEntries(after.filter(([name, value]) => value !== before[name]))
+}
+
 /** The part of a task's `tags` that it has with this tag only: a line. */
 export const tagLine = (tag: string): string => `\n ${JSON.stringify(tag)}`

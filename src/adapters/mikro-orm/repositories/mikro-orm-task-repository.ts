@@ -1,4 +1,5 @@
 import { sql } from 'kysely'
+import { LRUCache } from 'lru-cache'
 import { InvalidToken, TaskLimitReached, TaskNotFound } from '../../../domain/errors.ts'
 import {
   type ChangePage,
@@ -9,10 +10,18 @@ import {
 } from '../../../domain/tasks/change-feed.ts'
 import { type IdempotencyKey, KEY_LIFETIME, type Repeatable } from '../../../domain/tasks/idempotency.ts'
 import type { Decide, TaskKey, TaskRepository, TaskWrite, Written } from '../../../domain/tasks/ports.ts'
-import { Task, type TaskDraft } from '../../../domain/tasks/task.ts'
+import { Task, type TaskDraft, type TaskSnapshot } from '../../../domain/tasks/task.ts'
 import type { TaskQuery, TaskRows } from '../../../domain/tasks/task-query.ts'
-import { bigint, preparedQuery, type Statement } from '../prepared-query.ts'
-import { type TaskColumns, type TaskRow, taskColumns, taskColumnTypes, toTask, toTaskColumns } from '../records.ts'
+import { bigint, type PreparedQuery, preparedQuery, type Statement } from '../prepared-query.ts'
+import {
+  changedColumns,
+  type TaskColumns,
+  type TaskRow,
+  taskColumns,
+  taskColumnTypes,
+  toTask,
+  toTaskColumns,
+} from '../records.ts'
 import { type Decision, type ListState, type Store, writing } from '../store.ts'
 import { singleListQueries } from '../task-lists.ts'
 import { changesQuery, toChangePage } from './change-feed-query.ts'
@@ -20,14 +29,18 @@ import { keptResultQueries, toKeptResult, toWritten, type WrittenTask } from './
 import { isIndexed, TaskListQueries, toTaskRows } from './task-list-query.ts'
 import { TaskScan } from './task-scan.ts'
 
-type Stored = TaskColumns & { readonly id: number; readonly revision: number }
+type Revised<Columns> = Columns & { readonly revision: number }
+type Changes = Revised<Partial<TaskColumns>>
 type Created = TaskColumns & { readonly maxTasks: number }
 
 const COLUMNS = Object.keys(taskColumnTypes) as readonly (keyof TaskColumns)[]
 
-/** Each column of a row of placeholders, which has no members of its own. */
-const columnsOf = (row: TaskColumns) =>
-  Object.fromEntries(COLUMNS.map((name) => [name, row[name]])) as unknown as TaskColumns
+/** Columns of a row of placeholders, which has no members of its own. */
+const pick = <Row extends object, Name extends keyof Row>(row: Row, names: readonly Name[]) =>
+  Object.fromEntries(names.map((name) => [name, row[name]])) as Pick<Row, Name>
+
+/** Every set of columns that clients change often, and a bound for the others. */
+const MAX_UPDATES = 100
 
 function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
   const tasksOf = (ownerId: number) =>
@@ -55,24 +68,31 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
         .where('owner_id', '=', bigint(row.owner_id))
         .where('size', '<', bigint(row.maxTasks)),
     )
+  const updates = new LRUCache<string, PreparedQuery<Changes & TaskKey, unknown>>({
+    max: MAX_UPDATES,
+    memoMethod: (names) =>
+      preparedQuery((row) =>
+        kysely
+          .updateTable('tasks')
+          .set(pick(row, names.split(',') as (keyof Changes)[]))
+          .where('id', '=', bigint(row.id))
+          .where('owner_id', '=', bigint(row.ownerId)),
+      ),
+  })
   return {
     create: preparedQuery((row: Created) =>
       (writableWith ? createInWith(row) : createBeforeRaise(row)).returning(['id', 'revision']),
     ),
     raiseList: writableWith ? [] : [preparedQuery(raiseList)],
-    insert: preparedQuery((row: Omit<Stored, 'id'>) =>
+    insert: preparedQuery((row: Revised<TaskColumns>) =>
       kysely
         .insertInto('tasks')
-        .values({ ...columnsOf(row), revision: row.revision })
+        .values(pick(row, [...COLUMNS, 'revision']))
         .returning('id'),
     ),
-    update: preparedQuery((row: Stored) =>
-      kysely
-        .updateTable('tasks')
-        .set({ ...columnsOf(row), revision: row.revision })
-        .where('id', '=', bigint(row.id))
-        .where('owner_id', '=', bigint(row.owner_id)),
-    ),
+    /** SQLite rewrites each index on a column that is set, so only those that change are. */
+    update: (changes: Changes, { id, ownerId }: TaskKey) =>
+      updates.memo(Object.keys(changes).join())({ ...changes, id, ownerId }),
     remove: preparedQuery(({ id, ownerId }: TaskKey) =>
       kysely.deleteFrom('tasks').where('id', '=', bigint(id)).where('owner_id', '=', bigint(ownerId)),
     ),
@@ -221,7 +241,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
     if (list === undefined) throw new InvalidToken()
     const tasks = new Map(rows.map((row) => [row.id, toTask(row)]))
     const stored = new Map(Array.from(tasks, ([id, task]) => [id, task.snapshot()]))
-    const writer = new TaskWriter(this.#queries, list)
+    const writer = new TaskWriter(this.#queries, list, stored)
     const results = decide(tasks).map((write) =>
       'save' in write && write.save.snapshot() === stored.get(write.save.snapshot().id)
         ? { task: write.save.snapshot(), stored: () => write.save }
@@ -253,11 +273,18 @@ class TaskWriter {
   revision: number
   size: number
   readonly #queries: ReturnType<typeof taskQueries>
+  readonly #stored: ReadonlyMap<number, TaskSnapshot>
 
-  constructor(queries: ReturnType<typeof taskQueries>, { revision, size }: ListState) {
+  /** @param stored the tasks that the transaction read */
+  constructor(
+    queries: ReturnType<typeof taskQueries>,
+    { revision, size }: ListState,
+    stored: ReadonlyMap<number, TaskSnapshot>,
+  ) {
     this.#queries = queries
     this.revision = revision
     this.size = size
+    this.#stored = stored
   }
 
   add(write: TaskWrite): WriteResult {
@@ -278,7 +305,8 @@ class TaskWriter {
       return { task: null, stored: () => undefined }
     }
     const task = { ...write.save.snapshot(), revision }
-    this.statements.push(update({ ...toTaskColumns(task), id: task.id, revision }))
+    const changes = changedColumns(this.#stored.get(task.id) as TaskSnapshot, task)
+    this.statements.push(update({ ...changes, revision }, task))
     return { task, stored: () => Task.restore(task) }
   }
 }
