@@ -76,6 +76,10 @@ describe('The store on SQLite', () => {
     expect(await store.sql('pragma synchronous')).to.deep.equal([{ synchronous: 2 }])
   })
 
+  it('merges the log into the database after 4,000 pages', async () => {
+    expect(await store.sql('pragma wal_autocheckpoint')).to.deep.equal([{ wal_autocheckpoint: 4_000 }])
+  })
+
   it('does not report a duplicate id as a taken address', async () => {
     await store.sql(`create trigger twice before insert on users begin
       insert into users (id, email, hashed_password, created_at) values (1, 'other@example.com', 'x', 0); end`)
