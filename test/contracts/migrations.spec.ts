@@ -245,6 +245,7 @@ describe('The tables on PostgreSQL', () => {
       'tasks_owner_id_id_index',
       'tasks_owner_id_revision_unique',
       'tasks_pkey',
+      'tombstones_deleted_at_index',
       'tombstones_pkey',
       'users_email_unique',
       'users_pkey',

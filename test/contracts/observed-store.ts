@@ -30,6 +30,7 @@ export function observedStore(store: Store, { sql, close }: DirectAccess) {
       }),
   }
   return {
+    store: observed,
     tasks: new MikroOrmTaskRepository(observed),
     users: new MikroOrmUserRepository(observed),
     write: <Row>(query: Statement<Row>) => observed.transact(writing(query)),

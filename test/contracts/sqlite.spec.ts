@@ -6,7 +6,10 @@ import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { CompiledQuery, Kysely } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { forgetDeletions } from '#src/adapters/mikro-orm/forget-deletions.ts'
+import { forgetKeys } from '#src/adapters/mikro-orm/forget-keys.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
+import type { Statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { ImmediateTransactionDialect } from '#src/adapters/mikro-orm/sqlite/sqlite-dialect.ts'
 import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite/sqlite-file.ts'
@@ -71,6 +74,15 @@ describe('The store on SQLite', () => {
 
   const addTask = (given = {}) => storeTask(store.tasks, aTaskDraft({ ownerId, ...given }))
 
+  async function planOf({ sql, parameters }: Statement): Promise<string> {
+    const bound = parameters.map((value) =>
+      typeof value === 'object' || typeof value === 'boolean' ? Number(value) : value,
+    )
+    return (await store.sql<{ detail: string }>(`explain query plan ${sql}`, bound))
+      .map(({ detail }) => detail)
+      .join('\n')
+  }
+
   it('uses a write-ahead log that is synced at each commit, and so survives a power cut', async () => {
     expect(await store.sql('pragma journal_mode')).to.deep.equal([{ journal_mode: 'wal' }])
     expect(await store.sql('pragma synchronous')).to.deep.equal([{ synchronous: 2 }])
@@ -109,12 +121,39 @@ describe('The store on SQLite', () => {
     const task = await makeLongList(store.tasks, ownerId)
     for (const [name, read] of Object.entries(indexedReads(store.tasks, task))) {
       await read()
-      const { sql, parameters } = store.ran.at(-1) as { sql: string; parameters: readonly unknown[] }
-      const bound = parameters.map((value) => (typeof value === 'boolean' ? Number(value) : value))
-      const plan = (await store.sql<{ detail: string }>(`explain query plan ${sql}`, bound)).map(({ detail }) => detail)
-      expect(plan.join('\n'), name).not.to.match(/TEMP B-TREE|SCAN (?:tasks|tombstones|list)/)
-      expect(plan.join('\n'), name).to.match(/SEARCH \w+ USING (?:INTEGER PRIMARY KEY|INDEX)/)
+      const plan = await planOf(store.ran.at(-1) as Statement)
+      expect(plan, name).not.to.match(/TEMP B-TREE|SCAN (?:tasks|tombstones|list)/)
+      expect(plan, name).to.match(/SEARCH \w+ USING (?:INTEGER PRIMARY KEY|INDEX)/)
     }
+  })
+
+  it('purges old deletions and idempotency keys in portions of 500 rows, which an index finds', async () => {
+    const other = await anOwner(store)
+    const rows = `with recursive row (n) as (select 1 union all select n + 1 from row where n < 1300)
+      select iif(n % 3, ${ownerId}, ${other})`
+    await store.sql(`insert into tombstones (owner_id, revision, id, deleted_at) ${rows}, n, n, n from row`)
+    await store.sql(`insert into idempotency_keys (owner_id, scope, key, fingerprint, result, new_ids, created_at)
+      ${rows}, 'POST /tasks', n, '', '', '', n from row`)
+    const count = async () => {
+      const [{ left }] = (await store.sql(`select (select count(*) from tombstones) +
+        (select count(*) from idempotency_keys) as left`)) as [{ left: number }]
+      return left
+    }
+    const { transact } = store.store
+    store.store.transact = async (transaction) => {
+      const before = await count()
+      const result = await transact(transaction)
+      expect(before - (await count())).to.be.within(1, 500)
+      return result
+    }
+    store.ran.length = 0
+    await forgetDeletions(store.store, new Date(1_250))
+    await forgetKeys(store.store, new Date(1_250))
+    expect(await count()).to.equal(2 * 51)
+    for (const statement of new Map(store.ran.map((query) => [query.sql, query])).values()) {
+      expect(await planOf(statement), statement.sql).not.to.match(/TEMP B-TREE|SCAN (?!json_each)/)
+    }
+    expect((await store.tasks.head(ownerId)).forgotten).to.equal(1_249)
   })
 
   it('creates a task without an idempotency key by two statements', async () => {

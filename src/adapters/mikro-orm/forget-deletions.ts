@@ -1,49 +1,61 @@
-import { sql } from 'kysely'
 import { bigint, preparedQuery } from './prepared-query.ts'
 import { type Store, writing } from './store.ts'
 
-interface Deletions {
-  readonly ownerId: number
+/** Rows that one transaction deletes at most. */
+const PORTION = 500
+
+interface Before {
   readonly before: Date
 }
 
-function forgetQueries({ kysely }: Store) {
-  const forgotten = (ownerId: number) =>
-    kysely.selectFrom('task_lists').select('forgotten').where('owner_id', '=', bigint(ownerId))
+interface Deletions {
+  readonly ownerId: number
+  readonly revisions: readonly number[]
+}
+
+interface Forgotten {
+  readonly ownerId: number
+  readonly revision: number
+}
+
+function forgetQueries({ kysely, isAnyOf }: Store) {
   return {
-    owners: preparedQuery(({ before }: Pick<Deletions, 'before'>) =>
+    oldest: preparedQuery(({ before }: Before) =>
       kysely
         .selectFrom('tombstones')
-        .select('owner_id')
-        .distinct()
-        .where('deleted_at', '<', before as never),
+        .select(['owner_id', 'revision'])
+        .where('deleted_at', '<', before as never)
+        .orderBy('deleted_at')
+        .limit(PORTION),
     ),
-    raise: preparedQuery(({ ownerId, before }: Deletions) =>
+    raise: preparedQuery(({ ownerId, revision }: Forgotten) =>
       kysely
         .updateTable('task_lists')
-        .set({
-          forgotten: kysely
-            .selectFrom('tombstones')
-            .select(sql<number>`coalesce(max(revision), forgotten)`.as('revision'))
-            .where('owner_id', '=', bigint(ownerId))
-            .where('deleted_at', '<', before as never),
-        })
-        .where('owner_id', '=', bigint(ownerId)),
-    ),
-    purge: preparedQuery(({ ownerId }: Deletions) =>
-      kysely
-        .deleteFrom('tombstones')
+        .set({ forgotten: revision })
         .where('owner_id', '=', bigint(ownerId))
-        .where('revision', '<=', forgotten(ownerId)),
+        .where('forgotten', '<', bigint(revision)),
+    ),
+    purge: preparedQuery(({ ownerId, revisions }: Deletions) =>
+      kysely.deleteFrom('tombstones').where('owner_id', '=', bigint(ownerId)).where(isAnyOf('revision', revisions)),
     ),
   }
 }
 
-/** Purges tombstones; a replica that has not seen them has to start again. */
+/**
+ * Purges tombstones, in portions between which others write; a replica that has not seen them has to start again.
+ */
 export async function forgetDeletions(store: Store, before: Date): Promise<void> {
-  const { owners, raise, purge } = forgetQueries(store)
-  for (const { owner_id: ownerId } of await store.read(owners({ before }))) {
-    const deletions = { ownerId, before }
-    await store.transact({ ...writing(raise(deletions), purge(deletions)), owner: ownerId })
+  const { oldest, raise, purge } = forgetQueries(store)
+  for (;;) {
+    const found = await store.read(oldest({ before }))
+    // In the order of owners, in which all writers lock their lists.
+    const lists = [...Map.groupBy(found, ({ owner_id }) => owner_id)].sort(([one], [other]) => one - other)
+    const purges = lists.map(([ownerId, rows]) => {
+      const revisions = rows.map(({ revision }) => revision)
+      const writes = writing(raise({ ownerId, revision: Math.max(...revisions) }), purge({ ownerId, revisions }))
+      return store.transact({ ...writes, owner: ownerId })
+    })
+    await Promise.all(purges)
+    if (found.length < PORTION) return
   }
 }

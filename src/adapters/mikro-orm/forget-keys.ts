@@ -1,45 +1,53 @@
-import { bigint, preparedQuery } from './prepared-query.ts'
+import { bigint, preparedQuery, type Statement } from './prepared-query.ts'
 import { type Store, writing } from './store.ts'
+
+/** Rows that one transaction deletes at most. */
+const PORTION = 500
 
 interface Before {
   readonly before: Date
 }
 
-/** Rows that one transaction deletes. */
-const PORTION = 500
+interface OldKey extends Before {
+  readonly ownerId: number
+  readonly scope: string
+  readonly key: string
+}
 
 function forgetQueries({ kysely }: Store) {
-  const earlier = ({ before }: Before) =>
-    kysely.selectFrom('idempotency_keys').where('created_at', '<', before as never)
   return {
-    owners: preparedQuery((before: Before) => earlier(before).select('owner_id').distinct().limit(PORTION)),
-    purge: preparedQuery(({ ownerId, before }: Before & { readonly ownerId: number }) =>
+    oldest: preparedQuery(({ before }: Before) =>
+      kysely
+        .selectFrom('idempotency_keys')
+        .select(['owner_id', 'scope', 'key'])
+        .where('created_at', '<', before as never)
+        .orderBy('created_at')
+        .limit(PORTION),
+    ),
+    /** Spares a result that has replaced the old one meanwhile. */
+    purge: preparedQuery(({ ownerId, scope, key, before }: OldKey) =>
       kysely
         .deleteFrom('idempotency_keys')
         .where('owner_id', '=', bigint(ownerId))
-        .where(({ eb, refTuple }) =>
-          eb(
-            refTuple('scope', 'key'),
-            'in',
-            earlier({ before })
-              .select(['scope', 'key'])
-              .where('owner_id', '=', bigint(ownerId))
-              .limit(PORTION)
-              .$asTuple('scope', 'key'),
-          ),
-        ),
+        .where('scope', '=', scope)
+        .where('key', '=', key)
+        .where('created_at', '<', before as never),
     ),
   }
 }
 
 /** Purges the results of requests with an idempotency key, in portions between which others write. */
 export async function forgetKeys(store: Store, before: Date): Promise<void> {
-  const { owners, purge } = forgetQueries(store)
+  const { oldest, purge } = forgetQueries(store)
   for (;;) {
-    const found = await store.read(owners({ before }))
-    if (found.length === 0) return
-    for (const { owner_id: ownerId } of found) {
-      await store.transact({ ...writing(purge({ ownerId, before })), owner: ownerId })
-    }
+    const found = await store.read(oldest({ before }))
+    // In the order of owners, in which all writers lock their lists.
+    const lists = [...Map.groupBy(found, ({ owner_id }) => owner_id)].sort(([one], [other]) => one - other)
+    const purges = lists.map(([ownerId, rows]) => {
+      const [first, ...others] = rows.map(({ scope, key }) => purge({ ownerId, scope, key, before }))
+      return store.transact({ ...writing(first as Statement, ...others), owner: ownerId })
+    })
+    await Promise.all(purges)
+    if (found.length < PORTION) return
   }
 }

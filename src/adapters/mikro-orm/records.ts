@@ -113,6 +113,7 @@ export const TombstoneRecord = defineEntity({
     id: p.bigint('number').columnType('bigint'),
     deletedAt: p.datetime(3),
   },
+  indexes: [{ name: 'tombstones_deleted_at_index', properties: ['deletedAt'] }],
 })
 
 /** The result of a request with an idempotency key, for requests that repeat it. */
