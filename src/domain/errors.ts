@@ -4,7 +4,9 @@
  */
 export type ErrorKind =
   | 'invalid'
+  | 'invalid-grant'
   | 'unauthenticated'
+  | 'forbidden'
   | 'not-found'
   | 'conflict'
   | 'gone'
@@ -15,10 +17,20 @@ export type ErrorKind =
 /** Every error code that a use case reports, with its kind. Codes are stable: programs compare them. */
 export const errorKinds = {
   invalid_input: 'invalid',
+  invalid_grant: 'invalid-grant',
   invalid_credentials: 'unauthenticated',
   invalid_token: 'unauthenticated',
+  insufficient_scope: 'forbidden',
+  session_required: 'forbidden',
+  wrong_password: 'forbidden',
+  registration_disabled: 'forbidden',
   task_not_found: 'not-found',
+  session_not_found: 'not-found',
+  api_token_not_found: 'not-found',
+  user_not_found: 'not-found',
   email_taken: 'conflict',
+  last_admin: 'conflict',
+  api_token_limit_reached: 'conflict',
   task_limit_reached: 'conflict',
   idempotency_key_reused: 'invalid',
   idempotency_key_in_use: 'conflict',
@@ -146,7 +158,97 @@ export class InvalidCredentials extends DomainError {
   }
 }
 
-/** A token that is malformed, expired or forged, or whose user no longer exists. */
+/** A refresh token that is malformed, expired, used before or of a session that has ended (RFC 6749, section 5.2). */
+export class InvalidGrant extends DomainError {
+  readonly code = 'invalid_grant'
+
+  constructor() {
+    super('The refresh token is invalid, expired or already used; log in again.')
+  }
+}
+
+/** The current password, which a change of the account needs, is wrong. */
+export class WrongPassword extends DomainError {
+  readonly code = 'wrong_password'
+
+  constructor() {
+    super('The current password is wrong.')
+  }
+}
+
+/** The API token lacks the scope (RFC 6750, section 3.1). */
+export class InsufficientScope extends DomainError {
+  readonly code = 'insufficient_scope'
+  readonly scope: string
+
+  constructor(scope: string) {
+    super(`The API token needs the scope ${scope}.`)
+    this.scope = scope
+  }
+}
+
+/** The request was made with an API token, which may not do this whatever its scopes are. */
+export class SessionRequired extends DomainError {
+  readonly code = 'session_required'
+
+  constructor() {
+    super('An API token cannot do this; log in and use the access token.')
+  }
+}
+
+export class RegistrationDisabled extends DomainError {
+  readonly code = 'registration_disabled'
+
+  constructor() {
+    super('New accounts cannot be registered here.')
+  }
+}
+
+/** Also thrown for another user's session. */
+export class SessionNotFound extends DomainError {
+  readonly code = 'session_not_found'
+
+  constructor() {
+    super('There is no such session.')
+  }
+}
+
+/** Also thrown for another user's token. */
+export class ApiTokenNotFound extends DomainError {
+  readonly code = 'api_token_not_found'
+
+  constructor() {
+    super('There is no such API token.')
+  }
+}
+
+export class ApiTokenLimitReached extends DomainError {
+  readonly code = 'api_token_limit_reached'
+
+  /** @param limit number of tokens */
+  constructor(limit: number) {
+    super(`An account holds at most ${limit} API tokens; delete some first.`)
+  }
+}
+
+export class UserNotFound extends DomainError {
+  readonly code = 'user_not_found'
+
+  constructor() {
+    super('There is no such user.')
+  }
+}
+
+/** Without this user, no enabled user would have the role admin. */
+export class LastAdmin extends DomainError {
+  readonly code = 'last_admin'
+
+  constructor() {
+    super('This is the last admin; grant the role to another user first.')
+  }
+}
+
+/** A token that is malformed, expired, forged or revoked, or whose user is disabled or no longer exists. */
 export class InvalidToken extends DomainError {
   readonly code = 'invalid_token'
 

@@ -1,57 +1,176 @@
-import type { User, UserDraft, UserSnapshot } from './user.ts'
+import type { ApiToken, ApiTokenDraft, ApiTokenKey } from './api-token.ts'
+import type { Refresh, Session, SessionDraft, SessionKey } from './session.ts'
+import type { EmailAddress, User, UserDraft, UserSnapshot } from './user.ts'
+
+/** What a decision on a user writes. */
+export type UserWrite =
+  | {
+      readonly save: User
+      /** Sessions that end in the same transaction: all, or all but one. */
+      readonly endSessions?: { readonly except: number | undefined }
+    }
+  | { readonly remove: User }
 
 /**
- * Every method throws StoreUnavailable, having done nothing, when the store is unreachable or out of space. `add` throws
- * OutcomeUnknown when the store did not confirm the commit.
+ * Decides on a user. It is synchronous and has no effect but its result, because it may run several times, each time on the
+ * current user.
+ *
+ * @param otherAdmins number of other enabled users with the role admin
+ */
+export type DecideOnUser = (user: User, otherAdmins: number) => UserWrite
+
+/** A page of users, the newest first. */
+export interface UserQuery {
+  /** Only users with a lower id. */
+  readonly before: number | undefined
+  /** Only users whose address contains this text; case makes no difference. */
+  readonly containing: string | undefined
+  readonly limit: number
+}
+
+/**
+ * Every method throws StoreUnavailable, having done nothing, when the store is unreachable or out of space. `add` and `write`
+ * throw OutcomeUnknown when the store did not confirm the commit.
  */
 export interface UserRepository {
   /**
    * Stores a new user and assigns its id, which is never reused.
    *
-   * @throws EmailAlreadyTaken when the normalised address is already stored; of several concurrent calls, one succeeds
+   * @throws EmailAlreadyTaken when a user has the address or its key; of several concurrent calls, one succeeds
    */
   add(draft: UserDraft): Promise<User>
   findById(id: number): Promise<User | undefined>
+  /** The user with exactly this address; if there is none, the user with its key. */
+  findByEmail(address: EmailAddress): Promise<User | undefined>
+  list(query: UserQuery): Promise<readonly User[]>
   /** Replaces the hash, unless it was changed meanwhile or the user no longer exists. */
   replaceHash(user: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void>
-  /** @param email normalised; compared exactly. */
-  findByEmail(email: string): Promise<User | undefined>
+  /**
+   * One transaction: reads a user, lets `decide` change it, and stores what it returns. Such transactions run one after the
+   * other, whichever users they are about, so that two admins cannot both be the other one who remains. When `decide` throws,
+   * nothing is stored.
+   *
+   * A removed user and the address are gone with the commit, together with all sessions and API tokens; the tasks, which
+   * no user can reach any more, are deleted in portions afterwards.
+   *
+   * @returns the stored user; undefined for a removed one
+   * @throws UserNotFound
+   * @throws EmailAlreadyTaken
+   */
+  write(id: number, decide: DecideOnUser): Promise<User | undefined>
 }
 
-/** The client on whose behalf a password is hashed or verified. */
+/** A session and its user, read together. */
+export interface SignedIn {
+  readonly user: User
+  readonly session: Session
+}
+
+/** Every method throws StoreUnavailable, having done nothing, when the store is unreachable or out of space. */
+export interface SessionRepository {
+  /**
+   * Stores a new session, assigns its id, and ends the oldest sessions beyond MAX_SESSIONS.
+   *
+   * @param user as it was when its password was verified
+   * @returns undefined when the user has another password hash by now, is disabled or no longer exists
+   */
+  start(draft: SessionDraft, user: Pick<UserSnapshot, 'hashedPassword'>): Promise<Session | undefined>
+  /** One statement, because every request needs it. */
+  find(key: SessionKey): Promise<SignedIn | undefined>
+  /** The newest first. */
+  list(ownerId: number): Promise<readonly Session[]>
+  /**
+   * One transaction: lets `decide` judge the session, then stores it when it was rotated, and ends it when its token was
+   * reused. Of two concurrent calls, the second sees the result of the first.
+   */
+  refresh(key: SessionKey, decide: (found: SignedIn | undefined) => Refresh): Promise<Refresh>
+  /** Moves the last use forward, never back. */
+  use(key: SessionKey, now: Date): Promise<void>
+  /** @returns whether there was such a session */
+  end(key: SessionKey): Promise<boolean>
+  /** Ends all sessions of a user, or all but one. */
+  endAll(ownerId: number, except?: number): Promise<void>
+}
+
+/** An API token and its user, read together. */
+export interface TokenHolder {
+  readonly user: User
+  readonly apiToken: ApiToken
+}
+
+/** Every method throws StoreUnavailable, having done nothing, when the store is unreachable or out of space. */
+export interface ApiTokenRepository {
+  /**
+   * Stores a new token and assigns its id.
+   *
+   * @throws ApiTokenLimitReached when the owner has MAX_API_TOKENS
+   * @throws InvalidToken when the owner no longer exists
+   */
+  add(draft: ApiTokenDraft): Promise<ApiToken>
+  /** One statement, because every request needs it. */
+  find(key: ApiTokenKey): Promise<TokenHolder | undefined>
+  /** The newest first. */
+  list(ownerId: number): Promise<readonly ApiToken[]>
+  /** Moves the last use forward, never back. */
+  use(key: ApiTokenKey, now: Date): Promise<void>
+  /** @returns whether there was such a token */
+  remove(key: ApiTokenKey): Promise<boolean>
+}
+
+/** The client on whose behalf a request is made. */
 export interface Requester {
   /** An IPv4 address or an IPv6 /64. */
   readonly clientNetwork: string
+  /** As the client names itself. */
+  readonly userAgent: string | undefined
   /** Aborts when the client leaves. */
   readonly signal: AbortSignal
 }
 
+/** Whether a password fits a hash, and whether the hash should be replaced by one that is stronger or of its NFC form. */
+export type PasswordMatch = 'none' | 'current' | 'outdated'
+
 /**
- * `hash` and `verify` throw Overloaded when the queue is full, and the signal's reason when the requester's signal aborts
- * while they are queued. Once started, they run to completion.
+ * Both methods throw Overloaded when the queue is full, and the signal's reason when the requester's signal aborts while
+ * they are queued. Once started, they run to completion.
  */
 export interface PasswordHasher {
-  /** A salted hash of at most 255 characters. Every character of the password counts. */
-  hash(password: string, requester: Requester): Promise<string>
+  /** A salted hash of the NFC form, of at most 255 characters. Every character of the password counts. */
+  hash(password: string, requester: Pick<Requester, 'clientNetwork' | 'signal'>): Promise<string>
   /**
-   * Without a hash, because there is no such account, returns false. The work is the same for every hash and for none, so
-   * that the time does not reveal whether the account exists.
+   * Without a hash, because there is no such account, returns `none`. The work depends on the password alone, so that the time
+   * does not reveal whether the account exists. A hash that an earlier release made of another form than NFC fits the password
+   * in that form.
    */
-  verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean>
-  /** Whether hashing the password again would yield a stronger hash. */
-  isOutdated(hash: string): boolean
+  verify(
+    password: string,
+    hash: string | undefined,
+    requester: Pick<Requester, 'clientNetwork' | 'signal'>,
+  ): Promise<PasswordMatch>
 }
 
 /** Slows down password guessing without locking the owner out. */
 export interface LoginThrottle {
   /**
-   * Runs a login unless too many failed recently. A login fails by throwing InvalidCredentials.
+   * Runs a verification unless too many failed recently. It fails by throwing InvalidCredentials or WrongPassword.
    *
-   * @param email normalised
+   * @param emailKey of the account, whether or not it exists
    * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
-   * @throws TooManyRequests without running the login
+   * @throws TooManyRequests without running the verification
    */
-  attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result>
+  attempt<Result>(emailKey: string, clientNetwork: string, verify: () => Promise<Result>): Promise<Result>
+}
+
+/** The commonest passwords, which are the first that an attacker tries. */
+export interface CommonPasswords {
+  /** @param password in its NFC form; case makes no difference */
+  includes(password: string): boolean
+}
+
+/** Internationalised domain names. */
+export interface Idna {
+  /** The ASCII form of a domain, in lower case (UTS #46); undefined if it has none. Never an IP address. */
+  toAscii(domain: string): string | undefined
 }
 
 export interface AccessToken {
@@ -60,15 +179,93 @@ export interface AccessToken {
   readonly expiresIn: number
 }
 
-/** The claims of a valid access token. The user may no longer exist. */
+/** The claims of a valid access token. The user or the session may no longer exist. */
 export interface VerifiedToken {
   readonly userId: number
+  /** Absent from a token that was issued before there were sessions. */
+  readonly sessionId: number | undefined
   /** Rounded down to whole seconds. Every token that this service issues has one. */
   readonly issuedAt: Date | undefined
 }
 
 export interface TokenService {
-  issue(userId: number): AccessToken
-  /** @throws InvalidToken when the token is malformed, expired or not signed with the service's key */
+  issue(session: SessionKey): AccessToken
+  /** @throws InvalidToken when the token is malformed, expired or not signed with a key of the service */
   verify(token: string): VerifiedToken
+}
+
+/** The secret part of a token, and what the store keeps of it. */
+export interface Secret {
+  readonly secret: string
+  readonly hash: string
+}
+
+/** A refresh token that this service issued. Its session may no longer exist. */
+export interface PresentedRefreshToken {
+  readonly session: SessionKey
+  /** Number of rotations before it was issued. */
+  readonly counter: number
+  readonly hash: string
+  /** Derived from the presented token, so that everyone who derives it gets the same one. */
+  readonly successor: { readonly token: string; readonly hash: string }
+}
+
+/** Refresh tokens: each carries its session, its counter, a secret and a MAC, so that none can be made up. */
+export interface RefreshTokenService {
+  newSecret(): Secret
+  /** The first token of a session. */
+  issue(session: SessionKey, secret: Secret): string
+  /** @throws InvalidGrant when this service did not issue the token */
+  verify(token: string): PresentedRefreshToken
+}
+
+/** An API token as presented; it may have been made up. */
+export interface PresentedApiToken {
+  readonly key: ApiTokenKey
+  readonly hash: string
+}
+
+/** API tokens: each carries its owner, its id, a secret and a checksum. */
+export interface ApiTokenService {
+  newSecret(): Secret
+  issue(key: ApiTokenKey, secret: Secret): string
+  /** @returns undefined when the text is no API token */
+  parse(token: string): PresentedApiToken | undefined
+}
+
+export type AuditEventName =
+  | 'registered'
+  | 'logged_in'
+  | 'login_refused'
+  | 'refreshed'
+  | 'refresh_reused'
+  | 'session_ended'
+  | 'password_changed'
+  | 'email_changed'
+  | 'password_refused'
+  | 'api_token_created'
+  | 'api_token_revoked'
+  | 'role_changed'
+  | 'disabled'
+  | 'enabled'
+  | 'left'
+  | 'removed'
+
+/** Something that happened to an account: ids and the client network, never an address, a password or a token. */
+export interface AuditEvent {
+  readonly event: AuditEventName
+  /** Undefined when a login names no account. */
+  readonly userId: number | undefined
+  /** The admin who did it to another user. */
+  readonly adminId?: number
+  readonly sessionId?: number | undefined
+  readonly apiTokenId?: number
+  readonly role?: string
+  /** Undefined at the command line. */
+  readonly clientNetwork: string | undefined
+}
+
+/** A record of what happened to accounts, for operators. */
+export interface Audit {
+  record(event: AuditEvent): void
 }

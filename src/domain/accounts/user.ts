@@ -1,17 +1,19 @@
+import { LastAdmin } from '../errors.ts'
 import { all, atMostUnits, enforce, type Rule, text, wellFormed } from '../rules.ts'
+import { timeZoneRule } from '../tasks/task-filter.ts'
+import { MAX_RAW_PASSWORD, UNITS_PER_NFC_CHARACTER } from './password.ts'
+import type { Idna } from './ports.ts'
 
 export const EMAIL_LIMITS = { min: 3, max: 320 }
-export const PASSWORD_LIMITS = { min: 8, max: 128 }
 
-/** Maximum number of UTF-16 code units that NFC composes into one character: U+16126 has three parts of two units each. */
-const UNITS_PER_NFC_CHARACTER = 6
+/** Maximum number of UTF-16 code units in a code point. */
+const UNITS_PER_CHARACTER = 2
 const ROOM_FOR_BLANKS = 128
 /**
  * Maximum length of an address before normalisation, in UTF-16 code units. Normalising combining marks takes quadratic
  * time, so a longer text is refused first.
  */
 export const MAX_RAW_EMAIL = EMAIL_LIMITS.max * UNITS_PER_NFC_CHARACTER + ROOM_FOR_BLANKS
-export const MAX_RAW_PASSWORD = PASSWORD_LIMITS.max * UNITS_PER_NFC_CHARACTER
 
 /** `atext` of RFC 5322 and its extension by RFC 6531, without blanks, controls and invisible format characters. */
 const ATOM = /[a-z0-9!#$%&'*+\-/=?^_`{|}~]|[^\p{ASCII}\p{Z}\p{C}]/iu.source
@@ -24,19 +26,13 @@ const address: Rule = (value) =>
 
 const normalizedEmail = all(text(EMAIL_LIMITS), address)
 
-const email = all(atMostUnits(MAX_RAW_EMAIL, EMAIL_LIMITS.max), wellFormed, (value) =>
+export const emailRule: Rule = all(atMostUnits(MAX_RAW_EMAIL, EMAIL_LIMITS.max), wellFormed, (value) =>
   normalizedEmail(normalizeEmail(value as string)),
 )
 
 export interface Credentials {
   readonly email: string
   readonly password: string
-}
-
-/** Registration rules. */
-export const credentialRules: Readonly<Record<keyof Credentials, Rule>> = {
-  email,
-  password: text(PASSWORD_LIMITS),
 }
 
 /** Login rules: any text that a store can compare. Text that no account can have is a wrong login, not invalid input. */
@@ -47,8 +43,9 @@ export const loginRules: Readonly<Record<keyof Credentials, Rule>> = { email: we
  * login takes the time of every other wrong one.
  */
 export function normalizeLogin({ email, password }: Credentials): Credentials {
+  const normalized = email.length > MAX_RAW_EMAIL ? '' : normalizeEmail(email)
   return {
-    email: email.length > MAX_RAW_EMAIL ? '' : normalizeEmail(email),
+    email: normalized.length > UNITS_PER_CHARACTER * EMAIL_LIMITS.max ? '' : normalized,
     password: password.length > MAX_RAW_PASSWORD ? '' : password,
   }
 }
@@ -63,17 +60,45 @@ export function normalizeEmail(value: string): string {
   return trimmed.slice(0, at) + trimmed.slice(at).toLowerCase().normalize('NFC')
 }
 
+/** A normalised address, and the key by which two spellings of it are the same one. */
+export interface EmailAddress {
+  readonly email: string
+  /** In lower case, with the domain in its ASCII form where it has one. */
+  readonly emailKey: string
+}
+
+/** @param email normalised */
+export function toAddress(email: string, idna: Idna): EmailAddress {
+  const at = email.lastIndexOf('@') + 1
+  const domain = email.slice(at).toLowerCase().normalize('NFC')
+  const local = email.slice(0, at).toLowerCase().normalize('NFC')
+  return { email, emailKey: local + (idna.toAscii(domain) ?? domain) }
+}
+
+export const ROLES = ['user', 'admin'] as const
+export type Role = (typeof ROLES)[number]
+
 /** The complete state of a user. */
 export interface UserSnapshot {
   readonly id: number
   /** Normalised. */
   readonly email: string
+  /** Null for an account from before there were keys, if an older one has its key: only its exact spelling finds it. */
+  readonly emailKey: string | null
   readonly hashedPassword: string
+  readonly role: Role
+  /** A disabled user can neither log in nor use any token. */
+  readonly disabled: boolean
+  /** Name of the IANA time zone in which the user's days begin and end, unless a request names another. */
+  readonly timeZone: string
   readonly createdAt: Date
 }
 
 /** A user before the store assigns its id. */
 export type UserDraft = Omit<UserSnapshot, 'id'>
+
+/** What an admin can change. */
+export type Administration = Partial<Pick<UserSnapshot, 'role' | 'disabled'>>
 
 /** Seconds by which the clocks of two instances may differ. */
 const MAX_CLOCK_SKEW = 10
@@ -93,9 +118,16 @@ export class User {
   }
 
   /** @throws InvalidInput when the address breaks its rule */
-  static create(address: string, hashedPassword: string, now: Date): UserDraft {
-    enforce({ email }, { email: address })
-    return { email: normalizeEmail(address), hashedPassword, createdAt: now }
+  static create(address: string, hashedPassword: string, now: Date, idna: Idna): UserDraft {
+    enforce({ email: emailRule }, { email: address })
+    return {
+      ...toAddress(normalizeEmail(address), idna),
+      hashedPassword,
+      role: 'user',
+      disabled: false,
+      timeZone: 'UTC',
+      createdAt: now,
+    }
   }
 
   /** Trusts the store: users stored under older rules stay readable. */
@@ -105,6 +137,48 @@ export class User {
 
   snapshot(): UserSnapshot {
     return this.#state
+  }
+
+  /** @throws InvalidInput */
+  withEmail(address: string, idna: Idna): User {
+    enforce({ email: emailRule }, { email: address })
+    return this.#with(toAddress(normalizeEmail(address), idna))
+  }
+
+  withPassword(hashedPassword: string): User {
+    return this.#with({ hashedPassword })
+  }
+
+  /** @throws InvalidInput */
+  withTimeZone(timeZone: string): User {
+    enforce({ time_zone: timeZoneRule }, { time_zone: timeZone })
+    return this.#with({ timeZone })
+  }
+
+  /**
+   * @param otherAdmins number of other enabled users with the role admin
+   * @throws LastAdmin
+   */
+  administer(change: Administration, otherAdmins: number): User {
+    const changed = this.#with(change)
+    if (!changed.isActiveAdmin) this.checkDispensable(otherAdmins)
+    return changed
+  }
+
+  /**
+   * @param otherAdmins number of other enabled users with the role admin
+   * @throws LastAdmin when no admin would remain without this user
+   */
+  checkDispensable(otherAdmins: number): void {
+    if (this.isActiveAdmin && otherAdmins === 0) throw new LastAdmin()
+  }
+
+  get isActiveAdmin(): boolean {
+    return this.#state.role === 'admin' && !this.#state.disabled
+  }
+
+  #with(change: Partial<UserSnapshot>): User {
+    return new User({ ...this.#state, ...change })
   }
 
   /**

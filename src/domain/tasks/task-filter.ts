@@ -29,7 +29,7 @@ export interface TaskFilter {
   readonly timeZone?: string
 }
 
-const timeZone: Rule = (value) =>
+export const timeZoneRule: Rule = (value) =>
   typeof value === 'string' && isTimeZone(value)
     ? undefined
     : { code: 'unknown_time_zone', detail: 'must be a time zone of the IANA database, for example Europe/Berlin' }
@@ -44,7 +44,7 @@ export const filterRules: Readonly<Record<keyof TaskFilter, Rule>> = {
   overdue: optional(boolean),
   containing: optional(text(CONTAINING_LIMITS)),
   view: optional(oneOf(VIEWS)),
-  timeZone: optional(timeZone),
+  timeZone: optional(timeZoneRule),
 }
 
 /**

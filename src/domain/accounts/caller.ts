@@ -1,0 +1,45 @@
+import { InsufficientScope, SessionRequired, UserNotFound } from '../errors.ts'
+import type { UserSnapshot } from './user.ts'
+
+/** What an API token may be allowed to do. */
+export const SCOPES = ['tasks:read', 'tasks:write', 'account'] as const
+export type Scope = (typeof SCOPES)[number]
+
+/** Scopes that include another one. */
+const includedIn: { readonly [scope in Scope]?: Scope } = { 'tasks:read': 'tasks:write' }
+
+export interface SessionCredential {
+  readonly kind: 'session'
+  /** Undefined for a token that was issued before there were sessions. */
+  readonly sessionId: number | undefined
+}
+
+export interface ApiTokenCredential {
+  readonly kind: 'api-token'
+  readonly tokenId: number
+  readonly scopes: readonly Scope[]
+}
+
+/** The user on whose behalf a request is made, and the credential that it carries. */
+export interface Caller {
+  readonly user: UserSnapshot
+  readonly credential: SessionCredential | ApiTokenCredential
+}
+
+/** What a route demands of its caller. A session may do everything that its user may. */
+export type Access = 'session' | 'admin' | { readonly scope: Scope }
+
+/**
+ * @throws UserNotFound when the caller is no admin, so that the answer does not reveal what admins can do
+ * @throws SessionRequired
+ * @throws InsufficientScope
+ */
+export function authorize({ user, credential }: Caller, access: Access): void {
+  if (access === 'admin' && user.role !== 'admin') throw new UserNotFound()
+  if (credential.kind === 'session') return
+  if (typeof access === 'string') throw new SessionRequired()
+  const { scope } = access
+  const wider = includedIn[scope]
+  const granted = credential.scopes.includes(scope) || (wider !== undefined && credential.scopes.includes(wider))
+  if (!granted) throw new InsufficientScope(scope)
+}
