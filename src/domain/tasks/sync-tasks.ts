@@ -45,7 +45,8 @@ export class SyncTasks {
   }
 
   /**
-   * The changes after a position, as they come, until the signal aborts.
+   * The changes after a position, as they come, until the signal aborts. A page may be empty: the caller checks then whether
+   * the owner may still follow.
    *
    * @throws InvalidInput
    * @throws SyncExpired
@@ -62,7 +63,7 @@ export class SyncTasks {
     while (!signal.aborted) {
       const page = await this.changes(ownerId, position, limit)
       position = page.next
-      if (page.items.length + page.deleted.length > 0) yield page
+      yield page
       if (!page.hasMore) await subscription.changed(signal)
     }
   }
