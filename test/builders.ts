@@ -1,5 +1,5 @@
 import { ApiToken, type ApiTokenDraft, type ApiTokenSnapshot } from '#src/domain/accounts/api-token.ts'
-import type { Requester } from '#src/domain/accounts/ports.ts'
+import type { Idna, Requester } from '#src/domain/accounts/ports.ts'
 import { Session, type SessionDraft, type SessionSnapshot } from '#src/domain/accounts/session.ts'
 import { User, type UserDraft, type UserSnapshot } from '#src/domain/accounts/user.ts'
 import { Task, type TaskDraft, type TaskSnapshot } from '#src/domain/tasks/task.ts'
@@ -62,6 +62,9 @@ export const anApiTokenDraft = (given: Partial<ApiTokenDraft> = {}): ApiTokenDra
 
 export const anApiToken = ({ id = 1, ...given }: Partial<ApiTokenSnapshot> = {}): ApiToken =>
   ApiToken.restore({ ...anApiTokenDraft(given), id })
+
+/** Leaves every domain as it is. */
+export const noIdna: Idna = { toAscii: () => undefined }
 
 /** A client that stays connected. */
 export const aRequester = (given: Partial<Requester> = {}): Requester => ({

@@ -1,11 +1,12 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
 import { normalizeEmail, User } from '#src/domain/accounts/user.ts'
+import { noIdna } from '#test/builders.ts'
 import { readsOf } from '#test/text-readers.ts'
 import { anyText } from './texts.ts'
 import { violations } from './violations.ts'
 
-const register = (email: unknown) => User.create(email as string, 'hash', new Date(0))
+const register = (email: unknown) => User.create(email as string, 'hash', new Date(0), noIdna)
 const isAccepted = (email: unknown) => violations(() => register(email)).length === 0
 
 const ATEXT = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"

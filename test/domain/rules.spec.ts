@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { credentialRules } from '#src/domain/accounts/user.ts'
+import { emailRule } from '#src/domain/accounts/user.ts'
 import { InvalidInput } from '#src/domain/errors.ts'
 import {
   all,
@@ -122,7 +122,7 @@ describe('The detail of a violation', () => {
     'must not be blank': [notBlank, ' '],
     'must be true or false': [boolean, 1],
     'must be a whole number from 0 to 9': [wholeNumber(0, 9), 10],
-    'must be an e-mail address': [credentialRules.email, 'jane'],
+    'must be an e-mail address': [emailRule, 'jane'],
   }
   for (const [detail, [rule, value]] of Object.entries(details)) {
     it(`says that the value ${detail}`, () => expect(rule(value)?.detail).to.equal(detail))

@@ -1,19 +1,24 @@
 import { inspect } from 'node:util'
 import { expect } from 'chai'
-import { credentialRules, loginRules, normalizeLogin, User } from '#src/domain/accounts/user.ts'
+import { loginRules, normalizeLogin, toAddress, User } from '#src/domain/accounts/user.ts'
+import { LastAdmin } from '#src/domain/errors.ts'
 import { enforce } from '#src/domain/rules.ts'
 import { aUser } from '#test/builders.ts'
 import { violations } from './violations.ts'
 
-const ASTRAL = '🙂'
-const email = 'jane@example.com'
+/** Stands for IDNA. */
+const idna = { toAscii: (domain: string) => domain.replace('bücher', 'xn--bcher-kva') }
 
 describe('A new user', () => {
   it('has a normalised address, the given hash and the time of registration', () => {
     const now = new Date()
-    expect(User.create(' Jane@Example.COM', 'a hash', now)).to.deep.equal({
+    expect(User.create(' Jane@Example.COM', 'a hash', now, idna)).to.deep.equal({
       email: 'Jane@example.com',
+      emailKey: 'jane@example.com',
       hashedPassword: 'a hash',
+      role: 'user',
+      disabled: false,
+      timeZone: 'UTC',
       createdAt: now,
     })
   })
@@ -21,60 +26,77 @@ describe('A new user', () => {
 
 describe('A restored user', () => {
   it('is read as stored, even if a rule was tightened later', () => {
-    const stored = { id: 1, email: 'no address', hashedPassword: '', createdAt: new Date(0) }
+    const stored = { ...aUser().snapshot(), email: 'no address', emailKey: null, timeZone: 'Nowhere' }
     expect(User.restore(stored).snapshot()).to.equal(stored)
   })
 })
 
 describe('A user', () => {
-  const { hashedPassword, ...shown } = aUser().snapshot()
+  const { id, email, createdAt, hashedPassword } = aUser().snapshot()
+  const shown = { id, email, createdAt }
 
-  it('shows its state in JSON, without the hash', () => {
+  it('shows who it is in JSON, without the hash', () => {
     expect(JSON.parse(JSON.stringify(aUser()))).to.deep.equal(JSON.parse(JSON.stringify(shown)))
   })
 
-  it('shows its state to console.log, without the hash', () => {
+  it('shows who it is to console.log, without the hash', () => {
     expect(inspect(aUser(), { showHidden: true }))
       .to.match(/^User \{/)
       .and.include(shown.email)
       .and.not.include(hashedPassword)
   })
 
-  it('equals a user of the same state and no other', () => {
+  it('equals a user of the same id, address and age, and no other', () => {
     expect(aUser()).to.deep.equal(aUser())
     for (const other of [{ id: 2 }, { email: 'john@example.com' }, { createdAt: new Date() }])
       expect(aUser(other)).to.not.deep.equal(aUser())
   })
 })
 
-describe('The password of a registration', () => {
-  const broken = (password: unknown) => violations(() => enforce(credentialRules, { email, password }))
+describe('The key of an address', () => {
+  const key = (email: string) => toAddress(email, idna).emailKey
 
-  const refused = {
-    'of 7 characters': ['a'.repeat(7), 'too_short'],
-    'of 7 astral characters': [ASTRAL.repeat(7), 'too_short'],
-    'of 129 characters': ['a'.repeat(129), 'too_long'],
-    'of 129 astral characters': [ASTRAL.repeat(129), 'too_long'],
-    'with NUL': ['password\0', 'malformed_text'],
-    'with a lone surrogate': ['password\ud800', 'malformed_text'],
-    'that is null': [null, 'not_text'],
-    'that is a number': [12_345_678, 'not_text'],
-    'that is absent': [undefined, 'not_text'],
-  } as const
-  for (const [form, [password, code]] of Object.entries(refused)) {
-    it(`is refused ${form}`, () => expect(broken(password)).to.deep.equal([`password: ${code}`]))
-  }
+  it('is in lower case, with the domain in ASCII', () => {
+    expect(key('Jane@example.com')).to.equal('jane@example.com')
+    expect(key('J@bücher.example')).to.equal('j@xn--bcher-kva.example')
+    expect(key('O\u0308@example.com')).to.equal('\u00f6@example.com')
+  })
 
-  const accepted = {
-    'of 8 characters': 'a'.repeat(8),
-    'of 8 astral characters': ASTRAL.repeat(8),
-    'of 128 characters': 'a'.repeat(128),
-    'of 128 astral characters, 512 bytes': ASTRAL.repeat(128),
-    'of blanks': ' '.repeat(8),
-  }
-  for (const [form, password] of Object.entries(accepted)) {
-    it(`is accepted ${form}`, () => expect(broken(password)).to.deep.equal([]))
-  }
+  it('has the domain as it is where there is no ASCII form', () => {
+    const without = { toAscii: () => undefined }
+    expect(toAddress('J@Bücher.example', without).emailKey).to.equal('j@bücher.example')
+  })
+
+  it('of a text without @ is the text', () => {
+    expect(key('')).to.equal('')
+    expect(key('Root')).to.equal('root')
+  })
+})
+
+describe('Administering a user', () => {
+  const admin = aUser({ role: 'admin' })
+
+  it('changes the role and the state, and nothing else', () => {
+    const changed = aUser().administer({ role: 'admin', disabled: true }, 0).snapshot()
+    expect(changed).to.deep.equal({ ...aUser().snapshot(), role: 'admin', disabled: true })
+  })
+
+  it('does not take the last admin away', () => {
+    for (const change of [{ role: 'user' }, { disabled: true }] as const) {
+      expect(() => admin.administer(change, 0)).to.throw(LastAdmin)
+      expect(admin.administer(change, 1).isActiveAdmin).to.equal(false)
+    }
+    expect(() => admin.checkDispensable(0)).to.throw(LastAdmin)
+  })
+
+  it('may keep the last admin as it is', () => {
+    expect(admin.administer({ role: 'admin', disabled: false }, 0).isActiveAdmin).to.equal(true)
+  })
+
+  it('may take away a user, and an admin who is disabled', () => {
+    aUser().checkDispensable(0)
+    aUser({ role: 'admin', disabled: true }).administer({ role: 'user' }, 0)
+  })
 })
 
 describe('The credentials of a login', () => {
@@ -95,9 +117,11 @@ describe('The credentials of a login', () => {
   })
 
   it('are emptied where they are longer than any that can be registered', () => {
-    const longest = { email: 'a'.repeat(2_048), password: 'a'.repeat(768) }
+    const longest = { email: 'a'.repeat(640), password: 'a'.repeat(768) }
     expect(normalizeLogin(longest)).to.deep.equal(longest)
-    expect(normalizeLogin({ ...longest, email: `${longest.email}a` })).to.deep.equal({ ...longest, email: '' })
+    for (const email of ['a'.repeat(641), longest.email.padStart(2_049)])
+      expect(normalizeLogin({ ...longest, email })).to.deep.equal({ ...longest, email: '' })
+    expect(normalizeLogin({ ...longest, email: longest.email.padStart(2_048) })).to.deep.equal(longest)
     expect(normalizeLogin({ ...longest, password: `${longest.password}a` })).to.deep.equal({ ...longest, password: '' })
   })
 })
