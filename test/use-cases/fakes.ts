@@ -1,13 +1,26 @@
+import { inMemoryDatabase } from '#src/adapters/in-memory/in-memory-database.ts'
+import type { AccountPolicy } from '#src/domain/accounts/account-policy.ts'
+import type { ApiTokenKey } from '#src/domain/accounts/api-token.ts'
 import type {
   AccessToken,
+  ApiTokenService,
+  Audit,
+  AuditEvent,
   LoginThrottle,
   PasswordHasher,
+  PasswordMatch,
+  PresentedApiToken,
+  PresentedRefreshToken,
+  RefreshTokenService,
+  Secret,
   TokenService,
   VerifiedToken,
 } from '#src/domain/accounts/ports.ts'
+import type { SessionKey } from '#src/domain/accounts/session.ts'
 import type { Clock } from '#src/domain/clock.ts'
-import { InvalidToken } from '#src/domain/errors.ts'
+import { InvalidGrant, InvalidToken } from '#src/domain/errors.ts'
 import type { ChangeSignal, ChangeSubscription } from '#src/domain/tasks/ports.ts'
+import { noIdna } from '#test/builders.ts'
 
 /** Remembers whose changes were announced, and wakes its subscriptions when it is told to. */
 export class FakeChangeSignal implements ChangeSignal {
@@ -51,13 +64,10 @@ export class FakePasswordHasher implements PasswordHasher {
     return `hash ${++this.#salt} of ${password}`
   }
 
-  async verify(password: string, hash: string | undefined): Promise<boolean> {
-    this.verified.push(hash)
-    return hash?.replace(/^(?:weak )?hash \d+ of /, '') === password
-  }
-
-  isOutdated(hash: string): boolean {
-    return hash.startsWith('weak ')
+  async verify(password: string, hash = ''): Promise<PasswordMatch> {
+    this.verified.push(hash || undefined)
+    if (hash.replace(/^(?:weak )?hash \d+ of /, '') !== password || hash === '') return 'none'
+    return hash.startsWith('weak ') ? 'outdated' : 'current'
   }
 }
 
@@ -72,13 +82,9 @@ export class SlowPasswordHasher implements PasswordHasher {
     return this.#work(`hash of ${password}`)
   }
 
-  verify(password: string): Promise<boolean> {
+  verify(password: string): Promise<PasswordMatch> {
     this.begun.push(password)
-    return this.#work(true)
-  }
-
-  isOutdated(): boolean {
-    return false
+    return this.#work('current')
   }
 
   get running(): number {
@@ -126,19 +132,90 @@ export class FakeTokenService implements TokenService {
     this.#clock = clock
   }
 
-  issue(userId: number): AccessToken {
-    const seconds = Math.floor(this.#clock.now().getTime() / 1_000)
-    return { token: `${this.undated(userId)} from ${seconds}`, expiresIn: LIFETIME }
+  issue({ ownerId, id }: SessionKey): AccessToken {
+    return { token: `${this.#undated(ownerId)} in session ${id} from ${this.#seconds}`, expiresIn: LIFETIME }
   }
 
-  undated(userId: number): string {
+  /** A token that was issued before there were sessions. */
+  withoutSession(userId: number): string {
+    return `${this.#undated(userId)} from ${this.#seconds}`
+  }
+
+  withoutIssue(userId: number): string {
+    return this.#undated(userId)
+  }
+
+  get #seconds(): number {
+    return Math.floor(this.#clock.now().getTime() / 1_000)
+  }
+
+  #undated(userId: number): string {
     return `user ${userId} until ${this.#clock.now().getTime() + LIFETIME * 1_000}`
   }
 
   verify(token: string): VerifiedToken {
-    const [, id, expiry, issued] = /^user (\d+) until (\d+)(?: from (\d+))?$/.exec(token) ?? []
+    const [, id, expiry, session, issued] =
+      /^user (\d+) until (\d+)(?: in session (\d+))?(?: from (\d+))?$/.exec(token) ?? []
     if (id === undefined || this.#clock.now().getTime() >= Number(expiry)) throw new InvalidToken()
-    return { userId: Number(id), issuedAt: issued === undefined ? undefined : new Date(Number(issued) * 1_000) }
+    return {
+      userId: Number(id),
+      sessionId: session === undefined ? undefined : Number(session),
+      issuedAt: issued === undefined ? undefined : new Date(Number(issued) * 1_000),
+    }
+  }
+}
+
+/** Secrets are numbered; the secret after `secret 1` is `secret 1'`. */
+export class FakeRefreshTokenService implements RefreshTokenService {
+  #secrets = 0
+
+  newSecret(): Secret {
+    return hashed(`secret ${++this.#secrets}`)
+  }
+
+  issue({ id, ownerId }: SessionKey, { secret }: Pick<Secret, 'secret'>, counter = 0): string {
+    return `refresh ${ownerId}/${id} ${counter} ${secret}`
+  }
+
+  verify(token: string): PresentedRefreshToken {
+    const [, ownerId, id, counter, secret] = /^refresh (\d+)\/(\d+) (\d+) (secret \d+'*)$/.exec(token) ?? []
+    if (secret === undefined) throw new InvalidGrant()
+    const session = { id: Number(id), ownerId: Number(ownerId) }
+    const successor = hashed(`${secret}'`)
+    return {
+      session,
+      counter: Number(counter),
+      hash: hashed(secret).hash,
+      successor: { token: this.issue(session, successor, Number(counter) + 1), hash: successor.hash },
+    }
+  }
+}
+
+export class FakeApiTokenService implements ApiTokenService {
+  #secrets = 0
+
+  newSecret(): Secret {
+    return hashed(`secret ${++this.#secrets}`)
+  }
+
+  issue({ id, ownerId }: ApiTokenKey, { secret }: Secret): string {
+    return `tma ${ownerId}/${id} ${secret}`
+  }
+
+  parse(token: string): PresentedApiToken | undefined {
+    const [, ownerId, id, secret] = /^tma (\d+)\/(\d+) (secret \d+)$/.exec(token) ?? []
+    if (secret === undefined) return undefined
+    return { key: { id: Number(id), ownerId: Number(ownerId) }, hash: hashed(secret).hash }
+  }
+}
+
+const hashed = (secret: string): Secret => ({ secret, hash: `hash of ${secret}` })
+
+export class FakeAudit implements Audit {
+  readonly events: AuditEvent[] = []
+
+  record(event: AuditEvent): void {
+    this.events.push(event)
   }
 }
 
@@ -152,5 +229,35 @@ export class FakeClock implements Clock {
   /** @param seconds may be negative */
   move(seconds: number): void {
     this.time = new Date(this.time.getTime() + seconds * 1_000)
+  }
+}
+
+const DAY = 86_400_000
+
+export const policy: AccountPolicy = {
+  registrationEnabled: true,
+  passwordMinLength: 8,
+  sessions: { idle: 30 * DAY, max: 90 * DAY, grace: 10_000 },
+}
+
+/** The ports of the account use cases: an empty database and fakes. */
+export function fakePorts() {
+  const clock = new FakeClock()
+  const { users, sessions, apiTokens, tasks } = inMemoryDatabase(Number.MAX_SAFE_INTEGER)
+  return {
+    users,
+    sessions,
+    apiTokens,
+    tasks,
+    passwordHasher: new FakePasswordHasher(),
+    loginThrottle: new FakeLoginThrottle(),
+    commonPasswords: { includes: (password: string) => password === 'password123' },
+    idna: noIdna,
+    tokens: new FakeTokenService(clock),
+    refreshTokens: new FakeRefreshTokenService(),
+    apiTokenService: new FakeApiTokenService(),
+    changeSignal: new FakeChangeSignal(),
+    audit: new FakeAudit(),
+    clock,
   }
 }
