@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { InMemoryTaskRepository } from '#src/adapters/in-memory/in-memory-task-repository.ts'
-import { SyncExpired } from '#src/domain/errors.ts'
+import { InvalidToken, SyncExpired } from '#src/domain/errors.ts'
 import type { ChangePage } from '#src/domain/tasks/change-feed.ts'
 import { ManageTasks } from '#src/domain/tasks/manage-tasks.ts'
 import { SyncTasks } from '#src/domain/tasks/sync-tasks.ts'
@@ -77,6 +77,23 @@ describe('Syncing tasks', () => {
       const { next } = await sync.changes(JANE)
       const page = await sync.nextChanges(JANE, next, wait(1))
       expect(page).to.deep.equal({ items: [], deleted: [], next, hasMore: false })
+      expect(changeSignal.ended).to.equal(1)
+    })
+
+    it('rejects once it is woken and its owner may no longer read', async () => {
+      const { next } = await sync.changes(JANE)
+      const checks: string[] = []
+      const recheck = async () => {
+        checks.push('woken')
+        if (checks.length === 2) throw new InvalidToken()
+      }
+      const page = rejection(sync.nextChanges(JANE, next, { ...wait(), recheck }))
+      for (let wake = 0; wake < 2; wake++) {
+        const woken = await changeSignal.nextWait()
+        expect(checks).to.have.lengthOf(wake)
+        woken()
+      }
+      expect(await page).to.be.instanceOf(InvalidToken)
       expect(changeSignal.ended).to.equal(1)
     })
 

@@ -14,6 +14,11 @@ interface Wait {
   readonly signal: AbortSignal
 }
 
+interface CheckedWait extends Wait {
+  /** Called after each wait; rejects when the owner may no longer read. */
+  readonly recheck?: () => Promise<void>
+}
+
 /** Keeps replicas of an owner's list up to date. */
 export class SyncTasks {
   readonly #ports: Needs
@@ -75,7 +80,12 @@ export class SyncTasks {
    * @throws InvalidInput
    * @throws SyncExpired
    */
-  async nextChanges(ownerId: number, since: SyncPosition, { signal }: Wait, limit?: number): Promise<ChangePage> {
+  async nextChanges(
+    ownerId: number,
+    since: SyncPosition,
+    { signal, recheck }: CheckedWait,
+    limit?: number,
+  ): Promise<ChangePage> {
     const { changeSignal } = this.#ports
     // Subscribing first loses no change between the read and the wait.
     using subscription = changeSignal.subscribe(ownerId)
@@ -83,6 +93,7 @@ export class SyncTasks {
       const page = await this.changes(ownerId, since, limit)
       if (page.items.length + page.deleted.length > 0 || signal.aborted) return page
       await subscription.changed(signal)
+      await recheck?.()
     }
   }
 }
