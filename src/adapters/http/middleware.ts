@@ -3,7 +3,8 @@ import cors from '@koa/cors'
 import type { Context, Middleware, Next } from 'koa'
 import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
 import type { Log } from '../../log.ts'
-import { HttpError, toProblem } from './endpoint/problems.ts'
+import type { Endpoint } from './endpoint/endpoint.ts'
+import { HttpError, toProblem, withOAuthError } from './endpoint/problems.ts'
 import { checkHead } from './endpoint/request-head.ts'
 import { ClientLeft } from './endpoint/requester.ts'
 import { settleUnreadBody } from './endpoint/unread-body.ts'
@@ -82,6 +83,7 @@ export function allowOrigins(origins: readonly string[]): Middleware {
       'Accept',
       'Accept-Patch',
       'Accept-Encoding',
+      'Content-Disposition',
     ],
     maxAge: 600,
   })
@@ -99,8 +101,10 @@ export function closeConnections(readiness: Readiness): Middleware {
 }
 
 /** Responds to each error with its problem document, and logs the faults of the service and of the store. */
-export function reportProblems(log: Log): Middleware {
+export function reportProblems(log: Log, endpoints: readonly Pick<Endpoint, 'path' | 'oauthErrors'>[]): Middleware {
   const logFault = faultLogger(log)
+  // By path, because an error may precede the router.
+  const oauthPaths = new Set(endpoints.flatMap(({ path, oauthErrors }) => (oauthErrors ? [path] : [])))
   return async (ctx, next) => {
     let instance = ''
     try {
@@ -114,7 +118,7 @@ export function reportProblems(log: Log): Middleware {
       ctx.status = problem.status
       ctx.set(headers)
       ctx.type = 'application/problem+json'
-      ctx.body = problem
+      ctx.body = oauthPaths.has(instance) ? withOAuthError(problem) : problem
       try {
         logFault(error, problem.status, ctx)
       } catch {

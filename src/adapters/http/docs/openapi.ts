@@ -1,24 +1,36 @@
 import { STATUS_CODES } from 'node:http'
 import { toJsonSchema } from '@valibot/to-json-schema'
 import * as v from 'valibot'
+import { MAX_API_TOKENS } from '../../../domain/accounts/api-token.ts'
+import { SCOPES } from '../../../domain/accounts/caller.ts'
 import {
+  ApiTokenLimitReached,
+  ApiTokenNotFound,
   type DomainError,
   EmailAlreadyTaken,
   type ErrorCode,
   IdempotencyKeyInUse,
   IdempotencyKeyReused,
+  InsufficientScope,
   InvalidCredentials,
+  InvalidGrant,
   InvalidToken,
+  LastAdmin,
   OutcomeUnknown,
   Overloaded,
+  RegistrationDisabled,
   RevisionMismatch,
+  SessionNotFound,
+  SessionRequired,
   StoreUnavailable,
   SyncExpired,
   TaskLimitReached,
   TaskNotFound,
   TooManyRequests,
+  UserNotFound,
+  WrongPassword,
 } from '../../../domain/errors.ts'
-import { anyone } from '../endpoint/access.ts'
+import { type Access, anyone } from '../endpoint/access.ts'
 import { FORM_TYPE, invalidJson, unsupportedType } from '../endpoint/body.ts'
 import { type Endpoint, endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
 import {
@@ -26,9 +38,11 @@ import {
   type HttpErrorCode,
   InvalidRequest,
   MAX_ERRORS,
+  type Problem,
   type ProblemCode,
   statusOfCode,
   toProblem,
+  withOAuthError,
 } from '../endpoint/problems.ts'
 import type { BodyResponse, EmptyResponse, StreamResponse } from '../endpoint/reply.ts'
 import { type JsonSchema, type Part, type Schema, validate } from '../endpoint/validation.ts'
@@ -44,8 +58,8 @@ interface Components {
 export interface About {
   readonly title: string
   readonly version: string
-  /** Token endpoint of the password grant. */
-  readonly loginPath: string
+  /** Path above those of login and refresh. */
+  readonly authPath: string
 }
 
 /** Serves the OpenAPI document of the other endpoints. */
@@ -69,12 +83,13 @@ export function openApiEndpoint(about: About, endpoints: readonly Endpoint[]): E
 }
 
 /** The OpenAPI 3.1 document of the endpoints, made from the schemas that validate their requests. */
-export function openApiDocument({ title, version, loginPath }: About, endpoints: readonly Endpoint[]): Json {
+export function openApiDocument({ title, version, authPath }: About, endpoints: readonly Endpoint[]): Json {
   const components: Components = {
-    schemas: { Problem: problemSchema, InvalidInputProblem: invalidInputSchema },
+    schemas: { Problem: problemSchema, InvalidInputProblem: invalidInputSchema, OAuthProblem: oauthProblemSchema },
     responses: {},
   }
   const paths: Record<string, Json> = {}
+  const relativePath = authPath.slice('/'.length)
   for (const endpoint of endpoints) {
     paths[endpoint.path] ??= {}
     Object.assign(paths[endpoint.path] as Json, { [endpoint.method.toLowerCase()]: operation(endpoint, components) })
@@ -97,8 +112,17 @@ export function openApiDocument({ title, version, loginPath }: About, endpoints:
       ...components,
       headers: commonHeaders,
       securitySchemes: {
-        password: { type: 'oauth2', flows: { password: { tokenUrl: loginPath.slice('/'.length), scopes: {} } } },
-        bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' },
+        password: {
+          type: 'oauth2',
+          flows: {
+            password: { tokenUrl: `${relativePath}/login`, refreshUrl: `${relativePath}/refresh`, scopes: {} },
+          },
+        },
+        bearer: {
+          type: 'http',
+          scheme: 'bearer',
+          description: `An access token (a JWT), or an API token with the scope that the operation lists (${SCOPES.join(', ')}).`,
+        },
       },
     },
   }
@@ -202,14 +226,40 @@ const invalidInputSchema = {
   required: [...problemSchema.required, 'errors'],
 }
 
+const oauthProblemSchema = {
+  ...problemSchema,
+  description: 'Problem details (RFC 9457) with the members of an OAuth error (RFC 6749, section 5.2).',
+  required: [...problemSchema.required, 'error', 'error_description'],
+  properties: {
+    ...problemSchema.properties,
+    error: { type: 'string', enum: ['invalid_grant', 'invalid_request'] },
+    error_description: { type: 'string', description: 'As `detail`.' },
+  },
+}
+
+/** The schemes and the scope that an operation needs, and a sentence that says so. */
+function securityOf({ needs }: Access): { readonly security: readonly Json[]; readonly sentence: string } {
+  if (needs === 'nothing') return { security: [], sentence: '' }
+  if (typeof needs === 'object') {
+    const { scope } = needs
+    return {
+      security: [{ password: [] }, { bearer: [scope] }],
+      sentence: ` An API token needs the scope \`${scope}\`.`,
+    }
+  }
+  const forAdmins = needs === 'admin' ? ' Answers 404 unless you are an admin.' : ''
+  return { security: [{ password: [] }, { bearer: [] }], sentence: `${forAdmins} API tokens are refused.` }
+}
+
 function operation(endpoint: Endpoint, components: Components): Json {
   const { operationId, tag, summary, description, access, params, query, headers, body } = endpoint
+  const { security, sentence } = securityOf(access)
   return {
     operationId,
     tags: [tag],
     summary,
-    description,
-    security: access.needsToken ? [{ password: [] }, { bearer: [] }] : [],
+    description: description + sentence,
+    security,
     parameters: [...parameters('path', params), ...parameters('query', query), ...parameters('header', headers)],
     ...(body && { requestBody: { required: true, content: content(body.types, body.schema, components) } }),
     responses: { ...successes(endpoint, components), ...failures(endpoint, components) },
@@ -294,15 +344,17 @@ function codesOf(endpoint: Endpoint): ProblemCode[] {
 function failures(endpoint: Endpoint, { responses }: Components): Json {
   const codesOfStatus = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
   const references = [...codesOfStatus].map(([status, codes]) => {
-    const name = codes.map((code) => componentName(code, endpoint)).join('Or')
-    const schema = codes.every((code) => code === 'invalid_input') ? 'InvalidInputProblem' : 'Problem'
+    const examples = codes.map((code) => [code, exampleProblem(code, endpoint)] as const)
+    const isOAuth = examples.every(([, problem]) => problem.error)
+    const name = codes.map((code) => componentName(code, endpoint)).join('Or') + (isOAuth ? 'ForOAuth' : '')
+    const schema = problemSchemaOf(codes, isOAuth)
     responses[name] ??= {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
       headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...errorHeaders(status, codes)]),
       content: {
         'application/problem+json': {
           schema: { $ref: `#/components/schemas/${schema}` },
-          examples: Object.fromEntries(codes.map((code) => [code, { value: exampleProblem(code, endpoint) }])),
+          examples: Object.fromEntries(examples.map(([code, value]) => [code, { value }])),
         },
       },
     }
@@ -311,8 +363,20 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
   return Object.fromEntries(references)
 }
 
-const errorHeaders = (status: number, codes: readonly ProblemCode[]) =>
-  codes.includes('idempotency_key_in_use') ? (['Retry-After'] as const) : (headersOfStatus[status] ?? [])
+function problemSchemaOf(codes: readonly ProblemCode[], isOAuth: boolean): string {
+  if (isOAuth) return 'OAuthProblem'
+  return codes.every((code) => code === 'invalid_input') ? 'InvalidInputProblem' : 'Problem'
+}
+
+const headersOfCode: { readonly [code in ProblemCode]?: readonly (keyof typeof commonHeaders)[] } = {
+  idempotency_key_in_use: ['Retry-After'],
+  insufficient_scope: ['WWW-Authenticate'],
+}
+
+const errorHeaders = (status: number, codes: readonly ProblemCode[]) => [
+  ...(headersOfStatus[status] ?? []),
+  ...codes.flatMap((code) => headersOfCode[code] ?? []),
+]
 
 /** `invalid_input` has two components, because a violation is in the body or in a parameter. */
 function componentName(code: ProblemCode, { body }: Endpoint): string {
@@ -322,10 +386,20 @@ function componentName(code: ProblemCode, { body }: Endpoint): string {
 
 /** One error for each code of the domain. */
 const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainError>> = {
+  invalid_grant: new InvalidGrant(),
   invalid_credentials: new InvalidCredentials(),
   invalid_token: new InvalidToken(),
+  insufficient_scope: new InsufficientScope('tasks:write'),
+  session_required: new SessionRequired(),
+  wrong_password: new WrongPassword(),
+  registration_disabled: new RegistrationDisabled(),
   task_not_found: new TaskNotFound(),
+  session_not_found: new SessionNotFound(),
+  api_token_not_found: new ApiTokenNotFound(),
+  user_not_found: new UserNotFound(),
   email_taken: new EmailAlreadyTaken(),
+  last_admin: new LastAdmin(),
+  api_token_limit_reached: new ApiTokenLimitReached(MAX_API_TOKENS),
   task_limit_reached: new TaskLimitReached(100_000),
   idempotency_key_reused: new IdempotencyKeyReused(),
   idempotency_key_in_use: new IdempotencyKeyInUse(),
@@ -345,7 +419,7 @@ function unknownName(part: Part): InvalidRequest {
 }
 
 /** The problem as the endpoint returns it. */
-function exampleProblem(code: ProblemCode, { method, path, params, body }: Endpoint): object {
+function exampleProblem(code: ProblemCode, { method, path, params, body, oauthErrors }: Endpoint): Problem {
   const { properties = {} } = params ? convert(params) : {}
   const instance = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(properties[name]?.examples?.[0]))
   const invalid_input = unknownNames[body ? 'body' : 'parameters']
@@ -355,7 +429,8 @@ function exampleProblem(code: ProblemCode, { method, path, params, body }: Endpo
     malformed_body: invalidJson(),
     unsupported_media_type: unsupportedType(method, body?.types ?? []),
   }
-  return toProblem(errors[code] ?? new HttpError(code as HttpErrorCode), instance).problem
+  const { problem } = toProblem(errors[code] ?? new HttpError(code as HttpErrorCode), instance)
+  return oauthErrors ? withOAuthError(problem) : problem
 }
 
 function headerReferences(names: readonly (keyof typeof commonHeaders)[]): Json {

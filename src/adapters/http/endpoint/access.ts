@@ -1,63 +1,103 @@
 import type { Context } from 'koa'
-import type { ManageAccounts } from '../../../domain/accounts/manage-accounts.ts'
+import { authorize, type Caller, type Access as Needed, type Scope } from '../../../domain/accounts/caller.ts'
 import type { Requester } from '../../../domain/accounts/ports.ts'
-import type { UserSnapshot } from '../../../domain/accounts/user.ts'
-import { InvalidToken } from '../../../domain/errors.ts'
+import type { SignIn } from '../../../domain/accounts/sign-in.ts'
+import { InvalidToken, UserNotFound } from '../../../domain/errors.ts'
 import type { LimitName } from './limits.ts'
 import { HttpError, type ProblemCode } from './problems.ts'
 import { requesterOf } from './requester.ts'
 
+/** The part of the use case that access depends on. */
+export type Authenticator = Pick<SignIn, 'authenticate'>
+
 /** The access policy of an endpoint: decides whether a request is allowed, and yields the caller that `handle` receives. */
 export interface Access<Caller = unknown> {
-  /** Whether the request must carry a bearer token. */
-  readonly needsToken: boolean
+  /** What the credential of a request must allow; `nothing` if the request needs none. */
+  readonly needs: 'nothing' | Needed
   /** Rate-limit bucket, unless the endpoint names another. */
   readonly limit?: LimitName
-  /** Codes of the errors that `authorize` throws. */
+  /** Codes of the errors that `authenticate` and `authorize` throw. */
   readonly errors: readonly ProblemCode[]
-  /** @throws DomainError or HttpError when the request is not allowed */
-  authorize(ctx: Context, accounts: ManageAccounts): Promise<Caller>
+  /** @throws DomainError or HttpError when the credential is missing or invalid */
+  authenticate(ctx: Context, signIn: Authenticator): Promise<Caller>
+  /**
+   * Called once the request was counted, so that refused requests are limited as well.
+   *
+   * @throws DomainError or HttpError when the caller may not do this
+   */
+  authorize(caller: Caller): void
   /** Key within the rate-limit bucket: requests with the same key are counted together. */
   limitKey(caller: Caller): string
 }
 
+/** The caller of a request that carries a credential. */
+export class SignedInCaller implements Caller {
+  readonly user: Caller['user']
+  readonly credential: Caller['credential']
+  readonly #ctx: Context
+  /**
+   * For a request that waits or streams.
+   *
+   * @throws DomainError or HttpError once the credential no longer allows the request
+   */
+  readonly reauthorize: () => Promise<void>
+
+  constructor({ user, credential }: Caller, ctx: Context, reauthorize: () => Promise<void>) {
+    this.user = user
+    this.credential = credential
+    this.#ctx = ctx
+    this.reauthorize = reauthorize
+  }
+
+  /** Made on demand, because most requests neither wait nor name their client. */
+  get requester(): Requester {
+    return requesterOf(this.#ctx)
+  }
+}
+
 export const anyone: Access<Requester> = {
-  needsToken: false,
+  needs: 'nothing',
   errors: [],
-  authorize: async (ctx) => requesterOf(ctx),
+  authenticate: async (ctx) => requesterOf(ctx),
+  authorize() {},
   limitKey: ({ clientNetwork }) => clientNetwork,
 }
 
-export const signedInUser: Access<UserSnapshot> = {
-  needsToken: true,
-  limit: 'user',
-  errors: ['not_authenticated', 'invalid_token', 'store_unavailable'],
-  async authorize(ctx, accounts) {
-    const user = (await accounts.authenticate(bearerTokenOf(ctx))).snapshot()
-    ctx.state.userId = user.id
-    return user
-  },
-  limitKey: ({ id }) => String(id),
+/** Users who logged in: an API token may not do this, whatever its scopes are. */
+export const session = signedIn('session', ['session_required'])
+
+/** Users who logged in, and API tokens with this scope. */
+export const scope = (scope: Scope): Access<SignedInCaller> => signedIn({ scope }, ['insufficient_scope'])
+
+/** Admins who logged in. For all other users there is no such route. */
+export const admin = signedIn('admin', ['session_required', 'route_not_found'])
+
+function signedIn(needs: Needed, errors: readonly ProblemCode[]): Access<SignedInCaller> {
+  const authenticate = async (ctx: Context, signIn: Authenticator) => {
+    const caller = await signIn.authenticate(bearerTokenOf(ctx))
+    ctx.state.userId = caller.user.id
+    return caller
+  }
+  return {
+    needs,
+    limit: 'user',
+    errors: ['not_authenticated', 'invalid_token', ...errors, 'store_unavailable'],
+    authenticate: async (ctx, signIn) =>
+      new SignedInCaller(await authenticate(ctx, signIn), ctx, async () =>
+        check(await authenticate(ctx, signIn), needs),
+      ),
+    authorize: (caller) => check(caller, needs),
+    limitKey: ({ user }) => String(user.id),
+  }
 }
 
-/** A user whose request waits or streams. */
-export interface WaitingUser extends UserSnapshot {
-  /** Aborts when the client leaves. */
-  readonly signal: AbortSignal
-  /** @throws InvalidToken once the token has expired or the user is gone */
-  reauthorize(): Promise<void>
-}
-
-export const waitingUser: Access<WaitingUser> = {
-  ...signedInUser,
-  async authorize(ctx, accounts) {
-    // Before the lookup, during which the client may leave.
-    const { signal } = requesterOf(ctx)
-    const reauthorize = async () => {
-      await signedInUser.authorize(ctx, accounts)
-    }
-    return { ...(await signedInUser.authorize(ctx, accounts)), signal, reauthorize }
-  },
+/** @throws DomainError or HttpError */
+function check(caller: Caller, needs: Needed): void {
+  try {
+    authorize(caller, needs)
+  } catch (error) {
+    throw error instanceof UserNotFound ? new HttpError('route_not_found') : error
+  }
 }
 
 /** `b64token`, RFC 6750, section 2.1; the scheme is case-insensitive (RFC 9110, section 11.1). */

@@ -7,7 +7,9 @@ import type { ObjectSchema, Schema } from './validation.ts'
 
 /** The groups of endpoints and their descriptions. */
 export const tags = {
-  Accounts: 'Register, log in, and get your account.',
+  Accounts: 'Register, log in, and manage your account and its sessions.',
+  'API tokens': 'Credentials for scripts.',
+  Administration: 'For admins: the accounts of all users.',
   Tasks: 'Your private list of tasks.',
   Service: 'The service itself.',
 }
@@ -54,6 +56,8 @@ export interface Endpoint<
   countOf?(body: Body): number
   /** By status. `handle` does not compile when it returns any other reply. */
   readonly responses: Declared
+  /** Whether errors also carry the members of OAuth (RFC 6749, section 5.2), for OAuth client libraries. */
+  readonly oauthErrors?: true
   /** Errors in addition to those that follow from access, limit, parameters and body. */
   readonly errors: readonly ProblemCode[]
   handle(request: Request<Caller, Params, Query, Headers, Body>): Promise<ReplyOf<Declared>>

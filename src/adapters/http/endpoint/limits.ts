@@ -12,7 +12,7 @@ export interface RateLimiter {
 }
 
 /** Rate-limit buckets. */
-export type LimitName = 'user' | 'login' | 'register'
+export type LimitName = 'user' | 'login' | 'register' | 'refresh'
 /** A bucket without a limiter is unlimited. */
 export type Limits = { readonly [name in LimitName]?: RateLimiter }
 

@@ -1,5 +1,5 @@
 import type Router from '@koa/router'
-import type { ManageAccounts } from '../../../domain/accounts/manage-accounts.ts'
+import type { Authenticator } from './access.ts'
 import { type Endpoint, limitOf } from './endpoint.ts'
 import { type RoutedContext, requestParser } from './input.ts'
 import { type Limits, limitBy } from './limits.ts'
@@ -7,7 +7,7 @@ import { HttpError } from './problems.ts'
 import { send } from './reply.ts'
 
 /** Serves an endpoint. Everything that does not depend on the request is computed here, at start-up. */
-export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccounts, limits: Limits): void {
+export function mount(router: Router, endpoint: Endpoint, signIn: Authenticator, limits: Limits): void {
   const { access, path, responses } = endpoint
   const bucket = limitOf(endpoint)
   const limiter = bucket && limits[bucket]
@@ -16,8 +16,9 @@ export function mount(router: Router, endpoint: Endpoint, accounts: ManageAccoun
 
   const serve = async (ctx: RoutedContext) => {
     ctx.state.route = path
-    const caller = await access.authorize(ctx, accounts)
+    const caller = await access.authenticate(ctx, signIn)
     if (limit) await limit(ctx, access.limitKey(caller), 1)
+    access.authorize(caller)
     const request = await parseRequest(ctx)
     const others = (endpoint.countOf?.(request.body) ?? 1) - 1
     if (limit && others > 0) await limit(ctx, access.limitKey(caller), others)

@@ -4,6 +4,7 @@ import {
   type ErrorCode,
   type ErrorKind,
   errorKinds,
+  InsufficientScope,
   InvalidInput,
   RevisionMismatch,
   TooManyRequests,
@@ -12,7 +13,9 @@ import { strongTag } from './conditional.ts'
 
 const statusOfKind = {
   invalid: 422,
+  'invalid-grant': 400,
   unauthenticated: 401,
+  forbidden: 403,
   'not-found': 404,
   conflict: 409,
   gone: 410,
@@ -23,6 +26,7 @@ const statusOfKind = {
 
 /** The errors that HTTP adds to those of the domain. */
 const httpErrors = {
+  invalid_request: { status: 400, detail: 'A required parameter is missing.' },
   malformed_body: { status: 400, detail: 'The body could not be parsed as its Content-Type.' },
   malformed_host: {
     status: 400,
@@ -103,6 +107,25 @@ export interface Problem {
   readonly instance: string
   readonly code: ProblemCode
   readonly errors?: readonly InputError[]
+  /** See `OAuthError`. */
+  readonly error?: OAuthError['error']
+  readonly error_description?: string
+}
+
+/** The members of an error of a token endpoint (RFC 6749, section 5.2). */
+export interface OAuthError {
+  readonly error: 'invalid_grant' | 'invalid_request'
+  readonly error_description: string
+}
+
+const GRANT_CODES: ReadonlySet<ProblemCode> = new Set(['invalid_grant', 'invalid_credentials'])
+const REQUEST_STATUSES: ReadonlySet<number> = new Set([400, 422])
+
+/** Adds the members of OAuth to a problem that has an equivalent there. */
+export function withOAuthError(problem: Problem): Problem {
+  const { code, status, detail } = problem
+  if (GRANT_CODES.has(code)) return { ...problem, error: 'invalid_grant', error_description: detail }
+  return REQUEST_STATUSES.has(status) ? { ...problem, error: 'invalid_request', error_description: detail } : problem
 }
 
 /** Seconds; a guess, because the service cannot know when a retry will succeed. */
@@ -141,6 +164,9 @@ export function toProblem(error: unknown, instance: string): { readonly problem:
     headers: {
       ...headersOf[known.code],
       ...(known instanceof HttpError && known.headers),
+      ...(known instanceof InsufficientScope && {
+        'WWW-Authenticate': `Bearer error="insufficient_scope", scope="${known.scope}"`,
+      }),
       ...(known instanceof RevisionMismatch && known.operation === undefined && { ETag: strongTag(known.revision) }),
       ...(known instanceof TooManyRequests && { 'Retry-After': String(known.retryAfter) }),
     },

@@ -15,11 +15,12 @@ export interface BodyResponse<Answer = unknown> extends Described {
   readonly mediaType?: never
 }
 
-export interface StreamResponse extends Described {
-  readonly mediaType: string
-  readonly example: string
-  readonly schema?: never
-}
+/** Events, or a JSON document that is too large to be held at once. */
+export type StreamResponse = Described &
+  (
+    | { readonly mediaType: string; readonly example: string; readonly schema?: never }
+    | { readonly mediaType: 'application/json'; readonly schema: Schema; readonly example?: never }
+  )
 
 export interface EmptyResponse extends Described {
   readonly example?: never
@@ -39,10 +40,10 @@ type HeadersOf<Response> = Response extends { readonly headers: infer Headers }
   ? { readonly [Name in keyof Headers]?: string }
   : Readonly<Record<string, never>>
 
-type ContentOf<Response> = Response extends { readonly schema: Schema<infer Body> }
-  ? { readonly body: Body }
-  : Response extends { readonly mediaType: string }
-    ? { readonly stream: Stream }
+type ContentOf<Response> = Response extends { readonly mediaType: string }
+  ? { readonly stream: Stream }
+  : Response extends { readonly schema: Schema<infer Body> }
+    ? { readonly body: Body }
     : { readonly body?: never; readonly stream?: never }
 
 /** What `handle` may return: one of the declared responses, with the declared headers. */
@@ -64,9 +65,12 @@ interface Reply {
 /** For a response that clients may keep and revalidate: each user has another one. */
 const REVALIDATED = { 'Cache-Control': 'private, no-cache', Vary: 'Authorization, Origin' }
 
+const JSON_TEXT = 'application/json; charset=utf-8'
+
 /** Sends a reply of an endpoint. */
 export function send(ctx: Context, responses: Responses, { status, headers, body, stream }: Reply): void {
-  const type = stream ? responses[200]?.mediaType : body !== undefined && 'application/json; charset=utf-8'
+  const { mediaType = 'application/json' } = responses[200] ?? {}
+  const type = (stream || body !== undefined) && (mediaType === 'application/json' ? JSON_TEXT : mediaType)
   ctx.status = status
   if (responses[304]) ctx.set(REVALIDATED)
   if (headers) ctx.set(headers)

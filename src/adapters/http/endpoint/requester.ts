@@ -7,9 +7,11 @@ export class ClientLeft extends Error {}
 
 export function requesterOf(ctx: Context): Requester {
   const controller = new AbortController()
-  const { res } = ctx
-  res.once('close', () => {
+  const { req, res } = ctx
+  const abort = () => {
     if (!res.writableFinished) controller.abort(new ClientLeft())
-  })
-  return { clientNetwork: clientNetworkOf(ctx), signal: controller.signal }
+  }
+  if (res.closed) abort()
+  else res.once('close', abort)
+  return { clientNetwork: clientNetworkOf(ctx), userAgent: req.headers['user-agent'], signal: controller.signal }
 }

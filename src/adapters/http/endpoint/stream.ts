@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import type { Context } from 'koa'
 import { DomainError } from '../../../domain/errors.ts'
+import { HttpError } from './problems.ts'
 
 /** Most bytes that a reader may leave unread. */
 const MAX_UNREAD = 256 * 1024
@@ -15,8 +16,28 @@ export interface StreamWriter {
   drained(signal: AbortSignal): Promise<void>
 }
 
-/** Writes a response bit by bit; the response ends when it resolves. */
+/**
+ * Writes a response bit by bit. The response ends when it resolves; when it rejects, the connection is reset, so that the
+ * response does not look complete.
+ */
 export type Stream = (writer: StreamWriter) => Promise<void>
+
+/** Ends a stream at an error that the client may see: it connects again, and then gets the problem. */
+export const resumable =
+  (stream: Stream): Stream =>
+  async (writer) => {
+    try {
+      await stream(writer)
+    } catch (error) {
+      if (!(error instanceof DomainError)) throw error
+    }
+  }
+
+/** Ends a response before it is complete. */
+export class StreamInterrupted extends Error {}
+
+const isExpected = (error: unknown) =>
+  error instanceof DomainError || error instanceof HttpError || error instanceof StreamInterrupted
 
 /** Writes straight to the response: as a `Readable`, an idle stream would take 20 KiB more. */
 export function startStream(ctx: Context, stream: Stream): void {
@@ -47,12 +68,9 @@ export function startStream(ctx: Context, stream: Stream): void {
       await stream(writer)
       res.end()
     } catch (error) {
-      // The client connects again, and then gets the problem.
-      if (error instanceof DomainError) {
-        res.end()
-        return
-      }
-      ctx.app.emit('error', error, ctx)
+      if (!isExpected(error)) ctx.app.emit('error', error, ctx)
+      // A response to HTTP/1.0 ends with its connection: only a reset tells it from a complete one.
+      res.socket?.resetAndDestroy()
       res.destroy()
     }
   })

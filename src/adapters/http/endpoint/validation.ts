@@ -108,11 +108,13 @@ const readOnly = v.optional(v.pipe(v.unknown(), v.metadata({ readOnly: true })))
  *
  * @param title its name in the OpenAPI document
  * @param readOnlyMembers names of the members that are accepted and ignored
+ * @param jsonSchema keywords that replace those of the schema in the OpenAPI document
  */
 export const bodyOf = <Members extends v.ObjectEntries>(
   title: string,
   readOnlyMembers: readonly string[],
   members: Members,
+  jsonSchema: JsonSchema = {},
 ) => {
   const names = Object.keys(members)
   return v.pipe(
@@ -120,7 +122,7 @@ export const bodyOf = <Members extends v.ObjectEntries>(
       isObject,
       v.strictObject({ ...members, ...Object.fromEntries(readOnlyMembers.map((name) => [name, readOnly])) }),
     ),
-    v.metadata({ title }),
+    v.metadata({ title, ...jsonSchema }),
     v.transform((body) => {
       const writable = Object.entries(body).filter(([name]) => names.includes(name))
       return Object.fromEntries(writable) as v.InferOutput<v.StrictObjectSchema<Members, undefined>>

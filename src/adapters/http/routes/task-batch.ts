@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { wholeNumber } from '../../../domain/rules.ts'
 import type { ManageTasks } from '../../../domain/tasks/manage-tasks.ts'
 import { MAX_OPERATIONS, type Operation } from '../../../domain/tasks/operation.ts'
-import { signedInUser } from '../endpoint/access.ts'
+import { scope } from '../endpoint/access.ts'
 import { JSON_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import {
@@ -60,7 +60,7 @@ export function taskBatchEndpoint(prefix: string, tasks: ManageTasks): Endpoint 
     tag: 'Tasks',
     summary: 'Create, update and delete several tasks at once',
     description: `Carries out 1 to ${MAX_OPERATIONS} operations in one transaction: all of them, or none. \`if_revision\` is the \`If-Match\` of one operation. Each operation counts as a request.`,
-    access: signedInUser,
+    access: scope('tasks:write'),
     headers: idempotencyKeyHeader,
     body: { types: [JSON_TYPE], schema: batch },
     countOf: ({ operations }) => operations.length,
@@ -74,7 +74,7 @@ export function taskBatchEndpoint(prefix: string, tasks: ManageTasks): Endpoint 
     errors: ['task_not_found', 'task_limit_reached', 'revision_mismatch', ...idempotencyErrors, 'outcome_unknown'],
     async handle({ caller, headers, body, rawBody }) {
       const key = idempotencyKeyOf(`POST ${path}`, headers, rawBody)
-      const { result, replayed } = await tasks.batch(caller.id, body.operations.map(toOperation), key)
+      const { result, replayed } = await tasks.batch(caller.user.id, body.operations.map(toOperation), key)
       return {
         status: 200,
         body: { results: result.map((task) => (task ? present(task) : null)) },

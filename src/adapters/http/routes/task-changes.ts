@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import type { ChangePage, SyncPosition, Tombstone } from '../../../domain/tasks/change-feed.ts'
 import { CHANGES_LIMIT, type SyncTasks } from '../../../domain/tasks/sync-tasks.ts'
-import { waitingUser } from '../endpoint/access.ts'
+import { scope } from '../endpoint/access.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import type { OpenStreams } from '../endpoint/open-streams.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
@@ -106,16 +106,18 @@ export function taskChangesEndpoint(prefix: string, sync: SyncTasks, streams: Op
     summary: 'Get what has changed since a position',
     description:
       'Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`.',
-    access: waitingUser,
+    access: scope('tasks:read'),
     query: parameters,
     responses: { 200: { description: 'The changes, and the position after them.', schema: changes } },
     errors: ['sync_expired'],
     async handle({ caller, query: { since, limit, wait = 0 } }) {
+      const ownerId = caller.user.id
       if (since === undefined || wait === 0)
-        return { status: 200, body: presentChanges(await sync.changes(caller.id, since, limit)) }
-      using stream = streams.open(caller.id, caller.signal)
+        return { status: 200, body: presentChanges(await sync.changes(ownerId, since, limit)) }
+      using stream = streams.open(ownerId, caller.requester.signal)
       const signal = AbortSignal.any([AbortSignal.timeout(wait * 1_000), stream.signal])
-      return { status: 200, body: presentChanges(await sync.nextChanges(caller.id, since, { signal }, limit)) }
+      const page = await sync.nextChanges(ownerId, since, { signal, recheck: caller.reauthorize }, limit)
+      return { status: 200, body: presentChanges(page) }
     },
   })
 }

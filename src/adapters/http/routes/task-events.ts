@@ -1,9 +1,10 @@
 import * as v from 'valibot'
 import type { ChangePage, SyncPosition } from '../../../domain/tasks/change-feed.ts'
 import type { SyncTasks } from '../../../domain/tasks/sync-tasks.ts'
-import { waitingUser } from '../endpoint/access.ts'
+import { scope } from '../endpoint/access.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import type { OpenStreams } from '../endpoint/open-streams.ts'
+import { resumable } from '../endpoint/stream.ts'
 import { EXAMPLE_POSITION, formatPosition, positionSchema, presentDeletion } from './task-changes.ts'
 import { present, TASK_EXAMPLE } from './tasks.ts'
 
@@ -44,8 +45,8 @@ export function taskEventsEndpoint(prefix: string, sync: SyncTasks, streams: Ope
     tag: 'Tasks',
     summary: 'Follow your tasks as they change',
     description:
-      'Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when the token expires, and at the latest of too many streams of one user.',
-    access: waitingUser,
+      'Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends with its token or session, and at the latest of too many streams of one user.',
+    access: scope('tasks:read'),
     headers,
     responses: {
       200: {
@@ -57,19 +58,20 @@ export function taskEventsEndpoint(prefix: string, sync: SyncTasks, streams: Ope
     },
     errors: ['sync_expired'],
     async handle({ caller, headers: { 'last-event-id': lastEvent } }) {
-      const position = await sync.position(caller.id, lastEvent)
+      const ownerId = caller.user.id
+      const position = await sync.position(ownerId, lastEvent)
       return {
         status: 200,
         headers: { 'X-Accel-Buffering': 'no' },
-        async stream({ write, drained }) {
-          using stream = streams.open(caller.id, caller.signal)
+        stream: resumable(async ({ write, drained }) => {
+          using stream = streams.open(ownerId, caller.requester.signal)
           const heartbeat = setInterval(() => {
             write(HEARTBEAT)
             caller.reauthorize().catch(() => stream.end())
           }, HEARTBEAT_INTERVAL)
           try {
             write(opening(position))
-            for await (const page of sync.follow(caller.id, position, stream, PAGE)) {
+            for await (const page of sync.follow(ownerId, position, stream, PAGE)) {
               await caller.reauthorize()
               for (const event of eventsOf(page)) write(event)
               if (page.hasMore) await drained(stream.signal)
@@ -77,7 +79,7 @@ export function taskEventsEndpoint(prefix: string, sync: SyncTasks, streams: Ope
           } finally {
             clearInterval(heartbeat)
           }
-        },
+        }),
       }
     },
   })

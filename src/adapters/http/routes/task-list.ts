@@ -88,8 +88,8 @@ const filterParameters = {
   time_zone: v.exactOptional(
     ruleSchema<string>(filterRules.timeZone, {
       type: 'string',
-      default: 'UTC',
-      description: 'IANA name of the time zone in which days begin and end.',
+      description:
+        'IANA name of the time zone in which days begin and end; by default the `time_zone` of your account.',
       examples: ['Europe/Berlin'],
     }),
   ),

@@ -14,7 +14,7 @@ import {
   TITLE_LIMITS,
   taskRules,
 } from '../../../domain/tasks/task.ts'
-import { signedInUser } from '../endpoint/access.ts'
+import { scope } from '../endpoint/access.ts'
 import { JSON_TYPE, MERGE_PATCH_TYPE } from '../endpoint/body.ts'
 import {
   digest,
@@ -26,6 +26,7 @@ import {
   weakTag,
 } from '../endpoint/conditional.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import { idParameter } from '../endpoint/id-parameter.ts'
 import {
   idempotencyErrors,
   idempotencyKeyHeader,
@@ -34,7 +35,7 @@ import {
   replayedHeaders,
 } from '../endpoint/idempotency.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
-import { bodyOf, numeral, ruleSchema } from '../endpoint/validation.ts'
+import { bodyOf, ruleSchema } from '../endpoint/validation.ts'
 import { linkHeader, listParameters, listTag } from './task-list.ts'
 
 type SnakeCase<Name extends string> = Name extends `${infer Letter}${infer Rest}`
@@ -146,8 +147,6 @@ export const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
   ...optionalMembers,
 } satisfies Members)
 
-const idParameter = v.strictObject({ id: numeral(1, Number.MAX_SAFE_INTEGER, { examples: [1] }) })
-
 const etagHeader = { ETag: { description: 'The revision of the task, in quotes.', example: '"1"' } }
 const listEtagHeader = {
   ETag: {
@@ -192,7 +191,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'Create a task',
       description: 'Only `title` is required.',
-      access: signedInUser,
+      access: scope('tasks:write'),
       headers: idempotencyKeyHeader,
       body: { types: [JSON_TYPE], schema: newTask },
       responses: {
@@ -209,7 +208,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       errors: ['task_limit_reached', ...idempotencyErrors, 'outcome_unknown'],
       async handle({ caller, headers, body, rawBody }) {
         const key = idempotencyKeyOf(`POST ${collection}`, headers, rawBody)
-        const { result, replayed } = await tasks.create(caller.id, body, key)
+        const { result, replayed } = await tasks.create(caller.user.id, body, key)
         const task = present(result)
         return {
           status: 201,
@@ -230,7 +229,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       summary: 'List your tasks, newest first unless `sort` says otherwise',
       description:
         'Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.',
-      access: signedInUser,
+      access: scope('tasks:read'),
       query: listParameters,
       headers: revalidation,
       responses: {
@@ -252,13 +251,13 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       errors: [],
       async handle({ caller, query, headers: { 'if-none-match': known } }) {
         const { filter, page } = query
-        const conditions = tasks.conditions(filter)
+        const conditions = tasks.conditions({ timeZone: caller.user.timeZone, ...filter })
         const tagAt = listTag(query, conditions, representation)
         if (known) {
-          const tag = tagAt?.(await tasks.revision(caller.id))
+          const tag = tagAt?.(await tasks.revision(caller.user.id))
           if (includesTag(known, tag)) return { status: 304, headers: { ...(tag && { ETag: weakTag(tag) }) } }
         }
-        const { revision, total, ...found } = await tasks.list(caller.id, { ...page, conditions })
+        const { revision, total, ...found } = await tasks.list(caller.user.id, { ...page, conditions })
         return {
           status: 200,
           body: found.tasks.map(present),
@@ -277,7 +276,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'Get a task',
       description: 'Another user’s task is indistinguishable from a missing one.',
-      access: signedInUser,
+      access: scope('tasks:read'),
       params: idParameter,
       headers: revalidation,
       responses: {
@@ -286,7 +285,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       },
       errors: ['task_not_found'],
       async handle({ caller, params, headers: { 'if-none-match': known = [] } }) {
-        const task = present(await tasks.get({ id: params.id, ownerId: caller.id }))
+        const task = present(await tasks.get({ id: params.id, ownerId: caller.user.id }))
         const headers = { ETag: strongTag(task.revision) }
         if (includesTag(known, String(task.revision))) return { status: 304, headers }
         return { status: 200, body: task, headers }
@@ -300,14 +299,14 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       summary: 'Update the members that you send',
       description:
         'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.',
-      access: signedInUser,
+      access: scope('tasks:write'),
       params: idParameter,
       headers: preconditions,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: taskChanges },
       responses: { 200: { description: 'The changed task.', schema: taskSchema, headers: etagHeader } },
       errors: ['task_not_found', 'revision_mismatch', 'outcome_unknown'],
       async handle({ caller, params, headers, body }) {
-        const key = { id: params.id, ownerId: caller.id }
+        const key = { id: params.id, ownerId: caller.user.id }
         const task = present(await tasks.edit(key, body, preconditionOf(headers)))
         return { status: 200, body: task, headers: { ETag: strongTag(task.revision) } }
       },
@@ -319,13 +318,13 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'Delete a task',
       description: 'Deletion is final, and the id is never reused.',
-      access: signedInUser,
+      access: scope('tasks:write'),
       params: idParameter,
       headers: preconditions,
       responses: { 204: { description: 'Deleted.' } },
       errors: ['task_not_found', 'revision_mismatch', 'outcome_unknown'],
       async handle({ caller, params, headers }) {
-        await tasks.remove({ id: params.id, ownerId: caller.id }, preconditionOf(headers))
+        await tasks.remove({ id: params.id, ownerId: caller.user.id }, preconditionOf(headers))
         return { status: 204 }
       },
     }),

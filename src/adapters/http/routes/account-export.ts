@@ -1,0 +1,100 @@
+import * as v from 'valibot'
+import type { AccountExport, ExportAccount } from '../../../domain/accounts/export-account.ts'
+import { ROLES } from '../../../domain/accounts/user.ts'
+import { type SignedInCaller, scope } from '../endpoint/access.ts'
+import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
+import type { OpenStreams } from '../endpoint/open-streams.ts'
+import { StreamInterrupted } from '../endpoint/stream.ts'
+import { apiTokenSchema, presentApiToken } from './api-tokens.ts'
+import { presentSession, sessionSchema } from './sessions.ts'
+import { formatPosition } from './task-changes.ts'
+import { present, taskSchema } from './tasks.ts'
+import { presentUser, userSchema } from './users.ts'
+
+const head = {
+  user: v.object({ ...userSchema.entries, role: v.picklist(ROLES) }),
+  sessions: v.array(sessionSchema),
+  api_tokens: v.array(apiTokenSchema),
+  next_since: v.pipe(
+    v.string(),
+    v.description('Position in the change feed: a sync from there repairs what changed during the export.'),
+  ),
+}
+const headSchema = v.object(head)
+
+const exportSchema = v.pipe(v.object({ ...head, tasks: v.array(taskSchema) }), v.metadata({ title: 'AccountExport' }))
+
+function presentHead(
+  caller: SignedInCaller,
+  { user, sessions, apiTokens, next }: AccountExport,
+): v.InferOutput<typeof headSchema> {
+  return {
+    user: { ...presentUser(user), role: user.role },
+    sessions: sessions.map(presentSession(caller)),
+    api_tokens: apiTokens.map(presentApiToken),
+    next_since: formatPosition(next),
+  }
+}
+
+/** UTF-16 code units; with one task more, it stays within what a reader may leave unread. */
+const CHUNK = 16_384
+
+/** The document in chunks, each as soon as the one before it is taken. */
+async function* chunksOf(caller: SignedInCaller, found: AccountExport): AsyncGenerator<string, void, void> {
+  let text = `${JSON.stringify(presentHead(caller, found)).slice(0, -1)},"tasks":[`
+  let separator = ''
+  for await (const page of found.pages) {
+    await caller.reauthorize()
+    for (const task of page) {
+      text += separator + JSON.stringify(present(task))
+      separator = ','
+      if (text.length < CHUNK) continue
+      yield text
+      text = ''
+    }
+  }
+  yield `${text}]}`
+}
+
+export function accountExportEndpoint(prefix: string, account: ExportAccount, streams: OpenStreams): Endpoint {
+  return endpoint({
+    method: 'GET',
+    path: `${prefix}/auth/me/export`,
+    operationId: 'exportAccount',
+    tag: 'Accounts',
+    summary: 'Export everything that is held on you',
+    description:
+      'One JSON document, newest tasks first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams.',
+    access: scope('account'),
+    responses: {
+      200: {
+        description: 'The document.',
+        mediaType: 'application/json',
+        schema: exportSchema,
+        headers: {
+          'Content-Disposition': {
+            description: 'Makes browsers save it.',
+            example: 'attachment; filename="account.json"',
+          },
+        },
+      },
+    },
+    errors: [],
+    async handle({ caller }) {
+      const { signal } = caller.requester
+      const found = await account.export(caller)
+      return {
+        status: 200,
+        headers: { 'Content-Disposition': 'attachment; filename="account.json"' },
+        async stream({ write, drained }) {
+          using stream = streams.open(caller.user.id, signal)
+          for await (const chunk of chunksOf(caller, found)) {
+            await drained(stream.signal)
+            if (stream.signal.aborted) throw new StreamInterrupted()
+            write(chunk)
+          }
+        },
+      }
+    },
+  })
+}
