@@ -27,7 +27,7 @@ export function invalidTokens(userId: number, key: string, now: Date): Readonly<
   const { exp: _, ...withoutExp } = claims
   const { sub: __, ...withoutSub } = claims
 
-  const subs: Readonly<Record<string, unknown>> = {
+  const ids: Readonly<Record<string, unknown>> = {
     'is a number': userId,
     'is null': null,
     'is a list': [String(userId)],
@@ -50,7 +50,10 @@ export function invalidTokens(userId: number, key: string, now: Date): Readonly<
     'is beyond 2^63': '9223372036854775808',
     'is huge': '9'.repeat(400),
   }
-  const withSub = Object.entries(subs).map(([what, sub]) => [`whose sub ${what}`, signed({ ...claims, sub }, key)])
+  const withId = ['sub', 'sid'].flatMap((claim) =>
+    Object.entries(ids).map(([what, id]) => [`whose ${claim} ${what}`, signed({ ...claims, [claim]: id }, key)]),
+  )
+  const typed = (typ: unknown) => signed(claims, key, { alg: 'HS256', typ })
 
   return {
     'that is not a token': 'nonsense',
@@ -87,7 +90,22 @@ export function invalidTokens(userId: number, key: string, now: Date): Readonly<
     'that expires now': signed({ ...claims, exp: seconds }, key),
     'that is not valid yet': signed({ ...claims, nbf: seconds + 300 }, key),
     'without sub': signed(withoutSub, key),
-    ...Object.fromEntries(withSub),
+    ...Object.fromEntries(withId),
+    'of type rt+jwt': typed('rt+jwt'),
+    'of an empty type': typed(''),
+    'of type null': typed(null),
+    'of a list of types': typed(['JWT']),
+    'of type JWT with a blank': typed('JWT '),
+    'of type JWT in letters that only look like it': typed('ＪＷＴ'),
+    'that names an unknown key': signed(claims, key, { alg: 'HS256', kid: 'unknown-' }),
+    'that names no key by an empty id': signed(claims, key, { alg: 'HS256', kid: '' }),
+    'that names a key by null': signed(claims, key, { alg: 'HS256', kid: null }),
+    'that names a file as its key': signed(claims, '', { alg: 'HS256', kid: '../../../dev/null' }),
+    'that brings its own key': signed(claims, 'own', {
+      alg: 'HS256',
+      jwk: { kty: 'oct', k: base64url('own') },
+      jku: 'https://example.com/keys',
+    }),
   }
 }
 

@@ -2,10 +2,17 @@ import { createSecretKey, type KeyObject } from 'node:crypto'
 import jwt from 'jsonwebtoken'
 import { LRUCache } from 'lru-cache'
 import type { AccessToken, TokenService, VerifiedToken } from '../../domain/accounts/ports.ts'
+import type { SessionKey } from '../../domain/accounts/session.ts'
 import type { Clock } from '../../domain/clock.ts'
 import { InvalidToken } from '../../domain/errors.ts'
+import { deriveKey, keysOf, type SecretKeys } from './derived-key.ts'
 
-const USER_ID = /^[1-9]\d{0,15}$/
+const ID = /^[1-9]\d{0,15}$/
+
+/** The media type of access tokens (RFC 9068, section 2.1). */
+const TYPE = 'at+jwt'
+/** Also the type of tokens from before; `application/` may be omitted, and case makes no difference (RFC 7515, section 4.1.9). */
+const ACCEPTED_TYPE = /^(?:application\/)?(?:at\+)?jwt$/i
 
 interface CachedToken {
   readonly verified: VerifiedToken
@@ -13,38 +20,50 @@ interface CachedToken {
   readonly exp: number
 }
 
-export interface JwtOptions {
-  readonly secretKey: string
+interface Key {
+  /** A short hash, which tells keys apart and reveals nothing of them. */
+  readonly kid: string
+  /** Created once: jsonwebtoken would import a text key on each call, which costs more than the verification. */
+  readonly key: KeyObject
+}
+
+export interface JwtOptions extends SecretKeys {
   readonly algorithm: 'HS256' | 'HS384' | 'HS512'
   /** Whole seconds, 1 or more. */
   readonly expiresIn: number
 }
 
-/** JSON Web Tokens (RFC 7519) with `sub`, `iat` and `exp`, signed with HMAC. The algorithm is pinned (RFC 8725, section 3.1). */
+/**
+ * JSON Web Tokens (RFC 7519) with `sub`, `sid`, `iat` and `exp`, signed with HMAC. The algorithm is pinned, no key is chosen
+ * by an unverified header, and the type tells them from other tokens (RFC 8725, sections 3.1, 3.10 and 3.11).
+ */
 export class JwtTokenService implements TokenService {
   /** Maximum number of cached tokens, of a few hundred bytes each. */
   static readonly MAX_CACHED = 10_000
 
   readonly #options: JwtOptions
   readonly #clock: Clock
-  /** Created once: jsonwebtoken would import a text key on each call, which costs more than the verification. */
-  readonly #key: KeyObject
+  /** The first one signs. */
+  readonly #keys: readonly [Key, ...Key[]]
   /**
    * Tokens with a verified signature: the signature is checked once, the expiry each time. The use case checks that the user
-   * exists.
+   * and the session exist.
    */
   readonly #cached = new LRUCache<string, CachedToken>({ max: JwtTokenService.MAX_CACHED })
 
   constructor(options: JwtOptions, clock: Clock) {
     this.#options = options
     this.#clock = clock
-    this.#key = createSecretKey(options.secretKey, 'utf8')
+    const [current, ...previous] = keysOf(options)
+    this.#keys = [keyOf(current), ...previous.map(keyOf)]
   }
 
-  issue(userId: number): AccessToken {
+  issue({ ownerId, id }: SessionKey): AccessToken {
     const { algorithm, expiresIn } = this.#options
+    const [{ kid, key }] = this.#keys
     const iat = this.#now()
-    const token = jwt.sign({ sub: String(userId), iat, exp: iat + expiresIn }, this.#key, { algorithm })
+    const claims = { sub: String(ownerId), sid: String(id), iat, exp: iat + expiresIn }
+    const token = jwt.sign(claims, key, { algorithm, header: { alg: algorithm, typ: TYPE, kid } })
     return { token, expiresIn }
   }
 
@@ -57,25 +76,37 @@ export class JwtTokenService implements TokenService {
   }
 
   #check(token: string): CachedToken {
-    const { sub, exp, iat } = this.#claims(token)
-    if (exp === undefined || typeof sub !== 'string' || !USER_ID.test(sub)) throw new InvalidToken()
+    const { sub, sid, exp, iat } = this.#claims(token)
+    if (exp === undefined) throw new InvalidToken()
     if (iat !== undefined && typeof iat !== 'number') throw new InvalidToken()
-    const userId = Number(sub)
-    if (!Number.isSafeInteger(userId)) throw new InvalidToken()
-    return { verified: { userId, issuedAt: iat === undefined ? iat : new Date(iat * 1_000) }, exp }
+    return {
+      verified: {
+        userId: idIn(sub),
+        sessionId: sid === undefined ? undefined : idIn(sid),
+        issuedAt: iat === undefined ? undefined : new Date(iat * 1_000),
+      },
+      exp,
+    }
   }
 
   #claims(token: string): jwt.JwtPayload {
+    for (const key of this.#keys) {
+      const claims = this.#claimsSignedWith(key, token)
+      if (claims) return claims
+    }
+    throw new InvalidToken()
+  }
+
+  #claimsSignedWith({ kid, key }: Key, token: string): jwt.JwtPayload | undefined {
     try {
-      const { header, payload } = jwt.verify(token, this.#key, {
+      const { header, payload } = jwt.verify(token, key, {
         algorithms: [this.#options.algorithm],
         clockTimestamp: this.#now(),
         complete: true,
       })
-      // This service supports no critical extension (RFC 7515, section 4.1.11).
-      return typeof payload === 'string' || 'crit' in header ? {} : payload
+      return typeof payload === 'string' || !isAcceptable(header, kid) ? undefined : payload
     } catch {
-      throw new InvalidToken()
+      return undefined
     }
   }
 
@@ -83,4 +114,25 @@ export class JwtTokenService implements TokenService {
   #now(): number {
     return Math.floor(this.#clock.now().getTime() / 1000)
   }
+}
+
+const keyOf = (secretKey: string): Key => ({
+  // 6 bytes are 8 characters.
+  kid: deriveKey(secretKey, 'access token: key id', 6).toString('base64url'),
+  key: createSecretKey(secretKey, 'utf8'),
+})
+
+/** Tokens that were issued before there were key ids have none. */
+function isAcceptable(header: jwt.JwtHeader, kid: string): boolean {
+  // This service supports no critical extension (RFC 7515, section 4.1.11).
+  if ('crit' in header) return false
+  if ('kid' in header && header.kid !== kid) return false
+  return !('typ' in header) || (typeof header.typ === 'string' && ACCEPTED_TYPE.test(header.typ))
+}
+
+/** @throws InvalidToken unless the claim is an id in plain decimal, as text */
+function idIn(claim: unknown): number {
+  const id = typeof claim === 'string' && ID.test(claim) ? Number(claim) : Number.NaN
+  if (!Number.isSafeInteger(id)) throw new InvalidToken()
+  return id
 }
