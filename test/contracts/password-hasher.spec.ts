@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import bcrypt from 'bcrypt'
@@ -25,34 +26,40 @@ for (const [name, build] of Object.entries(implementations)) {
     const passwords = build()
 
     it('verifies a password against its own hash', async () => {
-      for (const password of ['correct horse', ' ', 'пароль🙂', 'e\u0301', 'a'.repeat(128), '🙂'.repeat(128)])
-        expect(await passwords.verify(password, await passwords.hash(password, client), client), password).to.equal(
-          true,
-        )
+      for (const password of ['correct horse', ' ', 'пароль🙂', 'e\u0301', 'a'.repeat(128), '🙂'.repeat(128)]) {
+        const hash = await passwords.hash(password, client)
+        expect(await passwords.verify(password, hash, client), password).to.equal('current')
+      }
+    })
+
+    it('verifies a password in any form of Unicode against the hash of any other', async () => {
+      const spellings = ['\u00e9t\u00e9 \u1e69', 'e\u0301te\u0301 s\u0323\u0307', 'e\u0301t\u00e9 s\u0307\u0323']
+      for (const hashed of spellings) {
+        const hash = await passwords.hash(hashed, client)
+        for (const spelling of spellings) expect(await passwords.verify(spelling, hash, client)).to.equal('current')
+        expect(await passwords.verify('\u00e9t\u00e9 s', hash, client)).to.equal('none')
+      }
+      // NFKC would make these equal.
+      expect(await passwords.verify('fine', await passwords.hash('\ufb01ne', client), client)).to.equal('none')
     })
 
     it('verifies a hash made by another instance', async () => {
-      expect(await build().verify('correct horse', await passwords.hash('correct horse', client), client)).to.equal(
-        true,
-      )
-    })
-
-    it('does not consider its own hashes outdated', async () => {
-      expect(passwords.isOutdated(await passwords.hash('correct horse', client))).to.equal(false)
+      const hash = await passwords.hash('correct horse', client)
+      expect(await build().verify('correct horse', hash, client)).to.equal('current')
     })
 
     it('rejects another password', async () => {
       const hash = await passwords.hash('correct horse', client)
       for (const wrong of ['', 'Correct horse', 'correct horse ', 'correct hors', hash])
-        expect(await passwords.verify(wrong, hash, client), wrong).to.equal(false)
+        expect(await passwords.verify(wrong, hash, client), wrong).to.equal('none')
     })
 
     it('distinguishes passwords that differ only in the last character, even after 72 bytes', async () => {
       for (const start of ['a'.repeat(71), 'a'.repeat(72), 'a'.repeat(127), '🙂'.repeat(18), '🙂'.repeat(127)]) {
         const hash = await passwords.hash(`${start}x`, client)
-        expect(await passwords.verify(`${start}x`, hash, client)).to.equal(true)
-        expect(await passwords.verify(`${start}y`, hash, client)).to.equal(false)
-        expect(await passwords.verify(start, hash, client)).to.equal(false)
+        expect(await passwords.verify(`${start}x`, hash, client)).to.equal('current')
+        expect(await passwords.verify(`${start}y`, hash, client)).to.equal('none')
+        expect(await passwords.verify(start, hash, client)).to.equal('none')
       }
     })
 
@@ -63,9 +70,9 @@ for (const [name, build] of Object.entries(implementations)) {
       for (const hash of hashes) expect(Array.from(hash).length).to.be.at.most(255)
     })
 
-    it('returns false if there is no hash, for any password', async () => {
-      for (const password of ['', 'correct horse', '🙂'.repeat(128), 'undefined'])
-        expect(await passwords.verify(password, undefined, client)).to.equal(false)
+    it('fits no password if there is no hash', async () => {
+      for (const password of ['', 'correct horse', 'e\u0301', '🙂'.repeat(128), 'undefined'])
+        expect(await passwords.verify(password, undefined, client)).to.equal('none')
     })
   })
 }
@@ -80,7 +87,7 @@ describe('A bcrypt hash', () => {
 
   it('is verified with its own rounds after others are configured', async () => {
     const hash = await new BcryptPasswordHasher(5).hash('correct horse')
-    expect(await passwords.verify('correct horse', hash)).to.equal(true)
+    expect(await passwords.verify('correct horse', hash)).to.equal('current')
   })
 
   it('does not contain the password', async () => {
@@ -88,9 +95,31 @@ describe('A bcrypt hash', () => {
   })
 
   it('is outdated if it was made with fewer rounds than configured', async () => {
-    const hash = await passwords.hash('correct horse')
-    expect(new BcryptPasswordHasher(ROUNDS + 1).isOutdated(hash)).to.equal(true)
-    for (const rounds of [ROUNDS, ROUNDS - 1]) expect(new BcryptPasswordHasher(rounds).isOutdated(hash)).to.equal(false)
+    const hash = await new BcryptPasswordHasher(ROUNDS + 1).hash('correct horse')
+    for (const [rounds, match] of [
+      [ROUNDS, 'current'],
+      [ROUNDS + 1, 'current'],
+      [ROUNDS + 2, 'outdated'],
+    ] as const)
+      expect(await new BcryptPasswordHasher(rounds).verify('correct horse', hash)).to.equal(match)
+  })
+
+  describe('of a password that was hashed as it was spelled', () => {
+    const [composed, decomposed] = ['\u00e9t\u00e9', 'e\u0301te\u0301']
+    const asSpelled = (password: string) =>
+      bcrypt.hash(createHash('sha384').update(password, 'utf8').digest('base64'), ROUNDS)
+
+    it('is outdated if that is not its NFC form', async () => {
+      const hash = await asSpelled(decomposed)
+      expect(await passwords.verify(decomposed, hash)).to.equal('outdated')
+      expect(await passwords.verify(composed, hash)).to.equal('none')
+      expect(await passwords.verify('ete', hash)).to.equal('none')
+    })
+
+    it('is current if that is its NFC form, which every spelling fits', async () => {
+      const hash = await asSpelled(composed)
+      for (const password of [composed, decomposed]) expect(await passwords.verify(password, hash)).to.equal('current')
+    })
   })
 
   describe('takes the same work to verify', () => {
@@ -127,7 +156,23 @@ describe('A bcrypt hash', () => {
     it('if it is not a bcrypt hash', async () => {
       for (const hash of ['', 'correct horse', '$2b$07$short', `$2b$03$${'.'.repeat(53)}`, `$1$07$${'.'.repeat(53)}`]) {
         expect(await workOf('correct horse', hash), hash).to.equal(configured)
-        expect(await hasher.verify('correct horse', hash), hash).to.equal(false)
+        expect(await hasher.verify('correct horse', hash), hash).to.equal('none')
+      }
+    })
+
+    it('whether or not it fits in its NFC form or another one: twice the work if they differ', async () => {
+      const [composed, decomposed] = ['caf\u00e9', 'cafe\u0301']
+      const digest = (password: string) => createHash('sha384').update(password).digest('base64')
+      const hashes = [
+        await hasher.hash(composed),
+        await bcrypt.hash(digest(decomposed), configured),
+        await bcrypt.hash(digest(decomposed), 4),
+        await hashOf(5),
+        undefined,
+      ]
+      for (const hash of hashes) {
+        expect(await workOf(composed, hash)).to.equal(configured)
+        expect(await workOf(decomposed, hash)).to.equal(configured + 1)
       }
     })
 
@@ -168,7 +213,7 @@ describe('A bounded password hasher', () => {
       order.push(await result)
       expect(slow.running).to.be.at.most(2)
     }
-    expect(order).to.deep.equal(['hash of a', true, 'hash of c', true])
+    expect(order).to.deep.equal(['hash of a', 'current', 'hash of c', 'current'])
     expect(passwords.load()).to.deep.equal({ waiting: 0, running: 0 })
   })
 

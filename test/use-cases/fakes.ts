@@ -61,12 +61,12 @@ export class FakePasswordHasher implements PasswordHasher {
   #salt = 0
 
   async hash(password: string): Promise<string> {
-    return `hash ${++this.#salt} of ${password}`
+    return `hash ${++this.#salt} of ${password.normalize('NFC')}`
   }
 
   async verify(password: string, hash = ''): Promise<PasswordMatch> {
     this.verified.push(hash || undefined)
-    if (hash.replace(/^(?:weak )?hash \d+ of /, '') !== password || hash === '') return 'none'
+    if (hash.replace(/^(?:weak )?hash \d+ of /, '') !== password.normalize('NFC') || hash === '') return 'none'
     return hash.startsWith('weak ') ? 'outdated' : 'current'
   }
 }

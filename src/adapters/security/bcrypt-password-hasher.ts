@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import bcrypt from 'bcrypt'
-import type { PasswordHasher } from '../../domain/accounts/ports.ts'
+import type { PasswordHasher, PasswordMatch } from '../../domain/accounts/ports.ts'
 
 /** The hashes that bcrypt accepts. For any other text, bcrypt returns false at once. */
 const HASH = /^\$2[ab]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}$/
@@ -26,24 +26,30 @@ export class BcryptPasswordHasher implements PasswordHasher {
   }
 
   async hash(password: string): Promise<string> {
-    return bcrypt.hash(digest(password), this.#rounds)
+    return bcrypt.hash(digest(password.normalize('NFC')), this.#rounds)
   }
 
-  async verify(password: string, hash = ''): Promise<boolean> {
+  async verify(password: string, hash = ''): Promise<PasswordMatch> {
+    const rounds = roundsOf(hash)
+    const normalized = password.normalize('NFC')
+    const matches = await this.#compare(normalized, hash)
+    // Earlier releases hashed a password as it was spelled. Compared also after a match, so that the work is always the same.
+    const matchesAsSpelled = normalized !== password && (await this.#compare(password, hash))
+    // A hash with more rounds is not outdated: two instances with different settings would otherwise keep replacing it.
+    if (matches) return (rounds ?? this.#rounds) < this.#rounds ? 'outdated' : 'current'
+    return matchesAsSpelled ? 'outdated' : 'none'
+  }
+
+  async #compare(password: string, hash: string): Promise<boolean> {
     const rounds = roundsOf(hash)
     this.#highestRounds = Math.max(this.#highestRounds, rounds ?? 0)
     const text = digest(password)
     const matches = await bcrypt.compare(text, rounds === undefined ? dummyHash(this.#highestRounds) : hash)
-    // 2^n + 2^n + 2^(n+1) + … + 2^(m-1) = 2^m, so every verification does the same work.
+    // 2^n + 2^n + 2^(n+1) + … + 2^(m-1) = 2^m, so every comparison does the same work.
     for (let missing = rounds ?? this.#highestRounds; missing < this.#highestRounds; missing++) {
       await bcrypt.compare(text, dummyHash(missing))
     }
     return matches && rounds !== undefined
-  }
-
-  /** False for a hash with more rounds: two instances with different settings would otherwise keep replacing it. */
-  isOutdated(hash: string): boolean {
-    return (roundsOf(hash) ?? this.#rounds) < this.#rounds
   }
 }
 

@@ -1,9 +1,11 @@
 import { availableParallelism } from 'node:os'
 import PQueue from 'p-queue'
-import type { PasswordHasher, Requester } from '../../domain/accounts/ports.ts'
+import type { PasswordHasher, PasswordMatch, Requester } from '../../domain/accounts/ports.ts'
 import { Overloaded } from '../../domain/errors.ts'
 import { BcryptPasswordHasher } from './bcrypt-password-hasher.ts'
 import { FairQueue, type FairQueueOptions } from './fair-queue.ts'
+
+type Client = Pick<Requester, 'clientNetwork' | 'signal'>
 
 export interface Bounds {
   /** Maximum number of hashes computed at a time, 1 or more. */
@@ -39,23 +41,19 @@ export class BoundedPasswordHasher implements PasswordHasher {
     this.#queue = new PQueue({ concurrency: bounds.concurrency, queueClass: CapturedQueue })
   }
 
-  async hash(password: string, requester: Requester): Promise<string> {
+  async hash(password: string, requester: Client): Promise<string> {
     return this.#enqueue(() => this.#hasher.hash(password, requester), requester)
   }
 
-  async verify(password: string, hash: string | undefined, requester: Requester): Promise<boolean> {
+  async verify(password: string, hash: string | undefined, requester: Client): Promise<PasswordMatch> {
     return this.#enqueue(() => this.#hasher.verify(password, hash, requester), requester)
-  }
-
-  isOutdated(hash: string): boolean {
-    return this.#hasher.isOutdated(hash)
   }
 
   load(): { readonly waiting: number; readonly running: number } {
     return { waiting: this.#queue.size, running: this.#queue.pending }
   }
 
-  #enqueue<Result>(work: () => Promise<Result>, { clientNetwork, signal }: Requester): Promise<Result> {
+  #enqueue<Result>(work: () => Promise<Result>, { clientNetwork, signal }: Client): Promise<Result> {
     if (!this.#hasRoomFor(clientNetwork)) throw new Overloaded()
     // p-queue frees the slot of a running job whose signal aborts, although bcrypt goes on. So a job heeds the client's signal
     // only while it waits.
