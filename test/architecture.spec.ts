@@ -123,7 +123,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
     'src/adapters/security/x.ts': {
       allowed: [
         ...['./jwt-token-service.ts', '../../domain/accounts/ports.ts', 'node:crypto', 'bcrypt', 'jsonwebtoken'],
-        ...['p-queue', 'lru-cache'],
+        ...['p-queue', 'lru-cache', '@zxcvbn-ts/language-common'],
       ],
       forbidden: ['../http/problems.ts', '../../config.ts', 'koa', '@mikro-orm/core', 'pg', 'valibot', 'tsyringe'],
     },
