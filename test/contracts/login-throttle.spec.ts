@@ -8,7 +8,7 @@ import { CountingLoginThrottle, noLoginThrottle, rateLimiter } from '#src/adapte
 import { type Queryable, SharedCounts, type Timing } from '#src/adapters/rate-limits/shared-counts.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import type { LoginThrottle } from '#src/domain/accounts/ports.ts'
-import { InvalidCredentials, Overloaded, TooManyRequests } from '#src/domain/errors.ts'
+import { InvalidCredentials, Overloaded, TooManyRequests, WrongPassword } from '#src/domain/errors.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { expectRejection, outcomes, targetOf } from '#test/contracts/repositories.ts'
 
@@ -421,6 +421,17 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
         expect(count).to.include({ exceeded })
         expect(count.reset).to.be.within(55, 60)
       }
+    })
+
+    it('counts wrong passwords at changes of an account like failed logins', async () => {
+      const wrongPassword = async () => {
+        throw new WrongPassword()
+      }
+      await expectRejection(attempt(wrong, GUESSER), InvalidCredentials)
+      for (let failure = 1; failure < ALLOWED; failure++)
+        await expectRejection(attempt(wrongPassword, GUESSER), WrongPassword)
+      await refusal()
+      await expectRejection(attempt(wrongPassword, GUESSER), TooManyRequests)
     })
 
     it('does not count errors other than wrong credentials', async () => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { LoginThrottle } from '../../domain/accounts/ports.ts'
-import { InvalidCredentials, TooManyRequests } from '../../domain/errors.ts'
+import { InvalidCredentials, TooManyRequests, WrongPassword } from '../../domain/errors.ts'
 import { Counter, type Quota } from './counter.ts'
 import type { SharedCounts } from './shared-counts.ts'
 
@@ -28,9 +28,12 @@ export function rateLimiter(quota: Quota, shared?: SharedCounts) {
   }
 }
 
-/** Limits requests per minute. Users are counted per process, because a round trip to PostgreSQL would slow every request. */
+/**
+ * Limits requests per minute. Users and refreshes are counted per process, because a round trip to PostgreSQL would slow every
+ * request, and a refresh token cannot be guessed.
+ */
 export function requestLimiters(
-  allowed: { readonly [Name in 'user' | 'login' | 'register']: number } | undefined,
+  allowed: { readonly [Name in 'user' | 'login' | 'register' | 'refresh']: number } | undefined,
   shared?: SharedCounts,
 ) {
   if (!allowed) return {}
@@ -39,6 +42,7 @@ export function requestLimiters(
     user: rateLimiter({ name: 'user', allowed: allowed.user, window }),
     login: rateLimiter({ name: 'login', allowed: allowed.login, window }, shared),
     register: rateLimiter({ name: 'register', allowed: allowed.register, window }, shared),
+    refresh: rateLimiter({ name: 'refresh', allowed: allowed.refresh, window }),
   }
 }
 
@@ -70,9 +74,9 @@ interface Keys {
 }
 
 /**
- * Counts failed logins per account, which also slows down guessing from many networks. The owner is not locked out: a network
- * with a recent login has its own count, and any other network has one try even after too many failures of the account.
- * Refused logins are not counted, so refusals never extend a window.
+ * Counts failed logins, and wrong passwords at changes of an account, per account; that also slows down guessing from many
+ * networks. The owner is not locked out: a network with a recent login has its own count, and any other network has one try
+ * even after too many failures of the account. Refused logins are not counted, so refusals never extend a window.
  */
 export class CountingLoginThrottle implements LoginThrottle {
   readonly #allowed: number
@@ -90,13 +94,14 @@ export class CountingLoginThrottle implements LoginThrottle {
     )
   }
 
-  async attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result> {
-    const keys = { account: digest(email), pair: digest(email, clientNetwork) }
+  async attempt<Result>(emailKey: string, clientNetwork: string, verify: () => Promise<Result>): Promise<Result> {
+    const keys = { account: digest(emailKey), pair: digest(emailKey, clientNetwork) }
     const count = this.#attempt()
     this.#refuse(await count((counters) => failuresOf(counters, keys)))
-    const result = await logIn().catch(async (error) => {
+    const result = await verify().catch(async (error) => {
       // A failure beyond the limit is refused as well, or it could be told from a correct guess that is refused below.
-      if (error instanceof InvalidCredentials) this.#refuse(await count((counters) => addFailure(counters, keys)))
+      const failed = error instanceof InvalidCredentials || error instanceof WrongPassword
+      if (failed) this.#refuse(await count((counters) => addFailure(counters, keys)))
       throw error
     })
     // Check again: concurrent failures may have reached the limit before this correct guess.
@@ -144,7 +149,7 @@ async function recordSuccess({ failures, known }: Counters, { account, pair }: K
 }
 
 /** For deployments without rate limits. */
-export const noLoginThrottle: LoginThrottle = { attempt: (_email, _clientNetwork, logIn) => logIn() }
+export const noLoginThrottle: LoginThrottle = { attempt: (_emailKey, _clientNetwork, verify) => verify() }
 
 const QUARTER_OF_AN_HOUR = 15 * 60
 
