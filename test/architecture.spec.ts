@@ -127,6 +127,10 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       ],
       forbidden: ['../http/problems.ts', '../../config.ts', 'koa', '@mikro-orm/core', 'pg', 'valibot', 'tsyringe'],
     },
+    'src/adapters/audit/x.ts': {
+      allowed: ['./log-audit.ts', '../../domain/accounts/ports.ts', '../../log.ts'],
+      forbidden: ['../http/access-log.ts', '../security/jwt-token-service.ts', '../../config.ts', 'pino', 'tsyringe'],
+    },
     'src/adapters/change-signal/x.ts': {
       allowed: ['./polling-change-signal.ts', '../../domain/tasks/ports.ts', 'node:events'],
       forbidden: ['../http/app.ts', '../mikro-orm/database.ts', '../../config.ts', 'koa', 'pg', 'tsyringe'],
