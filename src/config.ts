@@ -12,12 +12,18 @@ export type Environment = Readonly<Record<string, string | undefined>>
 export class ConfigError extends OperatorError {}
 
 const PLACEHOLDER_SECRET = 'change-me-to-a-long-random-string'
-const PRODUCTION_SECRET =
-  'must be set in production, to at least 32 characters (48 bytes with ALGORITHM HS384, 64 with HS512), not all blank and not the placeholder; `openssl rand -base64 48` generates one'
+const SECRET_RULE =
+  'at least 32 characters (48 bytes with ALGORITHM HS384, 64 with HS512), not all blank and not the placeholder'
+const PRODUCTION_SECRET = `must be set in production, to ${SECRET_RULE}; \`openssl rand -base64 48\` generates one`
+const PREVIOUS_SECRET = `must be, in production, ${SECRET_RULE}`
 /** The key must be at least as long as the hash (RFC 7518, section 3.2); HS256 is covered by the minimum of 32 characters. */
 const MIN_KEY_BYTES = { HS256: 0, HS384: 48, HS512: 64 } as const
 /** About two million years, so that the lifetime in seconds is an exact number. */
 const MAX_MINUTES = 1_000_000_000_000
+/** A century. */
+const MAX_DAYS = 36_500
+/** Milliseconds. */
+const DAY = 86_400_000
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 const NON_PRODUCTION = new Set(['development', 'test'])
 
@@ -70,8 +76,15 @@ export const variablesSchema = (production: boolean) =>
     SECRET_KEY: production
       ? v.pipe(v.optional(v.string(), ''), v.check(isProductionSecret, PRODUCTION_SECRET))
       : v.optional(v.string()),
+    SECRET_KEY_PREVIOUS: v.optional(
+      production ? v.pipe(v.string(), v.check(isProductionSecret, PREVIOUS_SECRET)) : v.string(),
+    ),
     ALGORITHM: choice('HS256', ['HS256', 'HS384', 'HS512']),
     ACCESS_TOKEN_EXPIRE_MINUTES: wholeNumber(60, 1, MAX_MINUTES),
+    SESSION_IDLE_DAYS: wholeNumber(30, 1, MAX_DAYS),
+    SESSION_MAX_DAYS: wholeNumber(90, 1, MAX_DAYS),
+    REFRESH_GRACE_SECONDS: wholeNumber(10, 0, 300),
+    REGISTRATION_ENABLED: flag(true),
     BACKEND_CORS_ORIGINS: v.pipe(
       v.optional(v.string(), 'http://localhost:3000,http://localhost:8000'),
       v.transform((list) => list.split(',').map((origin) => origin.trim())),
@@ -88,6 +101,9 @@ export const variablesSchema = (production: boolean) =>
     MIGRATE_ON_START: flag(true),
     BCRYPT_ROUNDS: production ? wholeNumber(12, 10, 15, ' in production') : wholeNumber(12, 4, 15),
     PASSWORD_QUEUE_LIMIT: wholeNumber(100, 0),
+    PASSWORD_MIN_LENGTH: wholeNumber(8, 8, 64),
+    // Tutorials and tests use simple passwords.
+    REFUSE_COMMON_PASSWORDS: flag(production),
     WEB_CONCURRENCY: wholeNumber(1, 1, 128),
     DATABASE_POOL_SIZE: wholeNumber(10, 2, 1_000),
     DATABASE_PREPARED_STATEMENTS: flag(true),
@@ -96,9 +112,10 @@ export const variablesSchema = (production: boolean) =>
     RATE_LIMIT_USER: wholeNumber(300, 1),
     RATE_LIMIT_LOGIN: wholeNumber(20, 1),
     RATE_LIMIT_REGISTER: wholeNumber(30, 1),
+    RATE_LIMIT_REFRESH: wholeNumber(120, 1),
     RATE_LIMIT_FAILED_LOGINS: wholeNumber(10, 1),
     MAX_TASKS_PER_USER: wholeNumber(100_000, 1),
-    TOMBSTONE_DAYS: wholeNumber(90, 1, 36_500),
+    TOMBSTONE_DAYS: wholeNumber(90, 1, MAX_DAYS),
     MAX_STREAMS_PER_USER: wholeNumber(10, 1),
     TRUST_PROXY: wholeNumber(0, 0, 100),
     HEADERS_TIMEOUT: wholeNumber(10, 1, 3_600),
@@ -125,12 +142,10 @@ const supportsConcurrency = ({
 }) => WEB_CONCURRENCY === 1 || DATABASE_URL.kind !== 'memory'
 
 interface Signing {
-  readonly SECRET_KEY?: string | undefined
   readonly ALGORITHM: keyof typeof MIN_KEY_BYTES
 }
 
-const keyIsLongEnough = ({ SECRET_KEY = '', ALGORITHM }: Signing) =>
-  Buffer.byteLength(SECRET_KEY) >= MIN_KEY_BYTES[ALGORITHM]
+const isLongEnough = (key: string, { ALGORITHM }: Signing) => Buffer.byteLength(key) >= MIN_KEY_BYTES[ALGORITHM]
 
 const keyTooShort = ({ input: { ALGORITHM } }: { readonly input: Signing }) =>
   `must be at least ${MIN_KEY_BYTES[ALGORITHM]} bytes in production with ALGORITHM ${ALGORITHM}; \`openssl rand -base64 48\` generates one`
@@ -139,8 +154,28 @@ const environmentSchema = (production: boolean) =>
   v.pipe(
     variablesSchema(production),
     v.forward(
-      v.partialCheck([['SECRET_KEY'], ['ALGORITHM']], (key) => !production || keyIsLongEnough(key), keyTooShort),
+      v.partialCheck(
+        [['SECRET_KEY'], ['ALGORITHM']],
+        ({ SECRET_KEY: key = '', ...signing }) => !production || isLongEnough(key, signing),
+        keyTooShort,
+      ),
       ['SECRET_KEY'],
+    ),
+    v.forward(
+      v.partialCheck(
+        [['SECRET_KEY_PREVIOUS'], ['ALGORITHM']],
+        ({ SECRET_KEY_PREVIOUS: key, ...signing }) => !production || key === undefined || isLongEnough(key, signing),
+        keyTooShort,
+      ),
+      ['SECRET_KEY_PREVIOUS'],
+    ),
+    v.forward(
+      v.partialCheck(
+        [['SECRET_KEY'], ['SECRET_KEY_PREVIOUS']],
+        ({ SECRET_KEY, SECRET_KEY_PREVIOUS: previous }) => previous === undefined || previous !== SECRET_KEY,
+        'must differ from SECRET_KEY',
+      ),
+      ['SECRET_KEY_PREVIOUS'],
     ),
     v.forward(
       v.partialCheck(
@@ -236,6 +271,8 @@ export interface TokenConfig {
   readonly secretKey: string
   /** Where it comes from; anyone can read the placeholder in `.env.example`. */
   readonly secretKeySource: 'operator' | 'random' | 'placeholder'
+  /** Verifies and never signs. */
+  readonly previousSecretKey: string | undefined
   readonly algorithm: 'HS256' | 'HS384' | 'HS512'
   /** Seconds. */
   readonly expiresIn: number
@@ -245,6 +282,23 @@ export interface PasswordConfig {
   readonly bcryptRounds: number
   /** Passwords that may wait to be hashed or verified. */
   readonly queueLimit: number
+  readonly refuseCommon: boolean
+}
+
+/** The rules of accounts; the use cases receive them as they are. */
+export interface AccountConfig {
+  readonly registrationEnabled: boolean
+  /** In characters. */
+  readonly passwordMinLength: number
+  /** Times in milliseconds. */
+  readonly sessions: {
+    /** Since the last use. */
+    readonly idle: number
+    /** Since the login. */
+    readonly max: number
+    /** For which a used refresh token still yields its successor. */
+    readonly grace: number
+  }
 }
 
 export interface LimitConfig {
@@ -254,6 +308,8 @@ export interface LimitConfig {
   readonly login: number
   /** Registrations per minute from one client network. */
   readonly register: number
+  /** Refreshes and revocations of tokens per minute from one client network. */
+  readonly refresh: number
   /** Failed logins to one account per quarter of an hour. */
   readonly failedLogins: number
 }
@@ -274,6 +330,7 @@ export interface Config {
   readonly database: DatabaseConfig
   readonly tokens: TokenConfig
   readonly passwords: PasswordConfig
+  readonly accounts: AccountConfig
   /** Undefined if requests are not limited. */
   readonly limits: LimitConfig | undefined
   readonly process: ProcessConfig
@@ -337,15 +394,30 @@ export function readConfig(environment: Environment): Config {
     tokens: {
       secretKey: output.SECRET_KEY ?? randomBytes(48).toString('base64'),
       secretKeySource: sourceOfKey(output.SECRET_KEY),
+      previousSecretKey: output.SECRET_KEY_PREVIOUS,
       algorithm: output.ALGORITHM,
       expiresIn: output.ACCESS_TOKEN_EXPIRE_MINUTES * 60,
     },
-    passwords: { bcryptRounds: output.BCRYPT_ROUNDS, queueLimit: output.PASSWORD_QUEUE_LIMIT },
+    passwords: {
+      bcryptRounds: output.BCRYPT_ROUNDS,
+      queueLimit: output.PASSWORD_QUEUE_LIMIT,
+      refuseCommon: output.REFUSE_COMMON_PASSWORDS,
+    },
+    accounts: {
+      registrationEnabled: output.REGISTRATION_ENABLED,
+      passwordMinLength: output.PASSWORD_MIN_LENGTH,
+      sessions: {
+        idle: output.SESSION_IDLE_DAYS * DAY,
+        max: output.SESSION_MAX_DAYS * DAY,
+        grace: output.REFRESH_GRACE_SECONDS * 1_000,
+      },
+    },
     limits: output.RATE_LIMIT_ENABLED
       ? {
           user: output.RATE_LIMIT_USER,
           login: output.RATE_LIMIT_LOGIN,
           register: output.RATE_LIMIT_REGISTER,
+          refresh: output.RATE_LIMIT_REFRESH,
           failedLogins: output.RATE_LIMIT_FAILED_LOGINS,
         }
       : undefined,

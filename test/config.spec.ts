@@ -26,14 +26,22 @@ const namedFor = (environment: Environment) =>
 
 type Sections = Partial<Record<keyof Config, object>>
 
-const LIMITS = { user: 300, login: 20, register: 30, failedLogins: 10 }
+const LIMITS = { user: 300, login: 20, register: 30, refresh: 120, failedLogins: 10 }
+const DAY = 86_400_000
+const SESSIONS = { idle: 30 * DAY, max: 90 * DAY, grace: 10_000 }
 
 describe('The configuration', () => {
   it('limits requests in production by default, and elsewhere on request', () => {
     expect(readConfig(production).limits).to.deep.equal(LIMITS)
     expect(readConfig({ ...production, RATE_LIMIT_ENABLED: 'false' }).limits).to.equal(undefined)
     for (const ENVIRONMENT of ['development', 'test']) expect(readConfig({ ENVIRONMENT }).limits).to.equal(undefined)
-    const variables = { user: 'USER', login: 'LOGIN', register: 'REGISTER', failedLogins: 'FAILED_LOGINS' }
+    const variables = {
+      user: 'USER',
+      login: 'LOGIN',
+      register: 'REGISTER',
+      refresh: 'REFRESH',
+      failedLogins: 'FAILED_LOGINS',
+    }
     for (const [limit, variable] of Object.entries(variables)) {
       const { limits } = readConfig({ RATE_LIMIT_ENABLED: 'true', [`RATE_LIMIT_${variable}`]: '1' })
       expect(limits).to.deep.equal({ ...LIMITS, [limit]: 1 })
@@ -70,13 +78,27 @@ describe('The configuration', () => {
         maxTasksPerUser: 100_000,
         tombstoneDays: 90,
       },
-      passwords: { bcryptRounds: 12, queueLimit: 100 },
+      passwords: { bcryptRounds: 12, queueLimit: 100, refuseCommon: false },
+      accounts: { registrationEnabled: true, passwordMinLength: 8, sessions: SESSIONS },
       limits: undefined,
       process: { concurrency: 1, metricsPort: undefined, logLevel: 'info', logFormat: 'text' },
     })
     const { secretKey, ...others } = tokens
-    expect(others).to.deep.equal({ secretKeySource: 'random', algorithm: 'HS256', expiresIn: 3_600 })
+    expect(others).to.deep.equal({
+      secretKeySource: 'random',
+      previousSecretKey: undefined,
+      algorithm: 'HS256',
+      expiresIn: 3_600,
+    })
     expect(secretKey).to.have.length.of.at.least(32)
+  })
+
+  it('refuses the commonest passwords in production by default, and elsewhere on request', () => {
+    const refused = (environment: Environment) => readConfig(environment).passwords.refuseCommon
+    expect(refused(production)).to.equal(true)
+    expect(refused({ ...production, REFUSE_COMMON_PASSWORDS: 'false' })).to.equal(false)
+    for (const ENVIRONMENT of ['development', 'test']) expect(refused({ ENVIRONMENT })).to.equal(false)
+    expect(refused({ REFUSE_COMMON_PASSWORDS: 'true' })).to.equal(true)
   })
 
   it('treats an empty variable as unset', () => {
@@ -107,11 +129,20 @@ describe('The configuration', () => {
     ['PORT', '65535', { server: { port: 65_535 } }],
     ['SECRET_KEY', 'short', { tokens: { secretKey: 'short', secretKeySource: 'operator' } }],
     ['SECRET_KEY', PLACEHOLDER, { tokens: { secretKey: PLACEHOLDER, secretKeySource: 'placeholder' } }],
+    ['SECRET_KEY_PREVIOUS', 'short', { tokens: { previousSecretKey: 'short', secretKeySource: 'random' } }],
     ['ALGORITHM', 'HS256', { tokens: { algorithm: 'HS256' } }],
     ['ALGORITHM', 'HS384', { tokens: { algorithm: 'HS384' } }],
     ['ALGORITHM', 'HS512', { tokens: { algorithm: 'HS512' } }],
     ['ACCESS_TOKEN_EXPIRE_MINUTES', '1', { tokens: { expiresIn: 60 } }],
     ['ACCESS_TOKEN_EXPIRE_MINUTES', '525600', { tokens: { expiresIn: 31_536_000 } }],
+    ['SESSION_IDLE_DAYS', '1', { accounts: { sessions: { ...SESSIONS, idle: DAY } } }],
+    ['SESSION_MAX_DAYS', '36500', { accounts: { sessions: { ...SESSIONS, max: 36_500 * DAY } } }],
+    ['REFRESH_GRACE_SECONDS', '0', { accounts: { sessions: { ...SESSIONS, grace: 0 } } }],
+    ['REFRESH_GRACE_SECONDS', '300', { accounts: { sessions: { ...SESSIONS, grace: 300_000 } } }],
+    ['REGISTRATION_ENABLED', 'false', { accounts: { registrationEnabled: false } }],
+    ['PASSWORD_MIN_LENGTH', '15', { accounts: { passwordMinLength: 15 } }],
+    ['PASSWORD_MIN_LENGTH', '64', { accounts: { passwordMinLength: 64 } }],
+    ['REFUSE_COMMON_PASSWORDS', 'true', { passwords: { refuseCommon: true } }],
     ['BACKEND_CORS_ORIGINS', 'https://app.example.com', { http: { corsOrigins: ['https://app.example.com'] } }],
     [
       'BACKEND_CORS_ORIGINS',
@@ -181,6 +212,12 @@ describe('The configuration', () => {
     PORT: ['-1', '65536', '80.5', '0x50', '1e3', '+80', ' 80', '080', 'http', '٨٠', '99999999999999999999'],
     ALGORITHM: ['none', 'hs256', 'RS256', 'ES256', 'HS1', 'HS256,HS384'],
     ACCESS_TOKEN_EXPIRE_MINUTES: ['0', '-1', '1.5', '1h', '01', '1e2', 'Infinity', '9007199254740993'],
+    SESSION_IDLE_DAYS: ['0', '36501', '1.5', '30d'],
+    SESSION_MAX_DAYS: ['0', '36501', '-90'],
+    REFRESH_GRACE_SECONDS: ['-1', '301', '10s', '0.5'],
+    REGISTRATION_ENABLED: ['no', '0', 'False'],
+    PASSWORD_MIN_LENGTH: ['7', '65', '08', '8.5'],
+    REFUSE_COMMON_PASSWORDS: ['yes', '1', 'TRUE'],
     BACKEND_CORS_ORIGINS: [
       '*',
       'http://a.example,*',
@@ -245,6 +282,7 @@ describe('The configuration', () => {
     RATE_LIMIT_USER: ['0', '-1', '300/min'],
     RATE_LIMIT_LOGIN: ['0', '20.5'],
     RATE_LIMIT_REGISTER: ['0', 'x'],
+    RATE_LIMIT_REFRESH: ['0', '120/min'],
     RATE_LIMIT_FAILED_LOGINS: ['0', '١٠'],
     MAX_STREAMS_PER_USER: ['0', '-1'],
     MAX_TASKS_PER_USER: ['0', '-1', '1e5'],
@@ -331,6 +369,13 @@ describe('The configuration', () => {
     expect(namedFor({ PORT: '9000' })).to.deep.equal([])
   })
 
+  it('refuses a previous key that is the current one', () => {
+    const message = 'SECRET_KEY_PREVIOUS must differ from SECRET_KEY'
+    expect(messageFor({ SECRET_KEY, SECRET_KEY_PREVIOUS: SECRET_KEY })).to.equal(message)
+    expect(messageFor({ ...production, SECRET_KEY_PREVIOUS: SECRET_KEY })).to.equal(message)
+    expect(messageFor({ SECRET_KEY, SECRET_KEY_PREVIOUS: `${SECRET_KEY}!` })).to.equal('')
+  })
+
   it('names every invalid variable at once', () => {
     const wrong = Object.fromEntries(Object.entries(bad).map(([variable, [value]]) => [variable, value]))
     expect(namedFor(wrong)).to.have.members(Object.keys(bad))
@@ -343,10 +388,11 @@ describe('The configuration', () => {
       ...Object.fromEntries(Object.keys(bad).map((variable) => [variable, mark])),
       ENVIRONMENT: `${mark}-production`,
       SECRET_KEY: mark,
+      SECRET_KEY_PREVIOUS: mark,
       DATABASE_URL: `postgresql://${mark}:${mark}@h:port/${mark}`,
       BACKEND_CORS_ORIGINS: `http://${mark}.example/`,
     }
-    expect(namedFor(wrong)).to.have.members([...Object.keys(bad), 'SECRET_KEY'])
+    expect(namedFor(wrong)).to.have.members([...Object.keys(bad), 'SECRET_KEY', 'SECRET_KEY_PREVIOUS'])
     expect(messageFor(wrong)).to.not.include(mark)
   })
 })
@@ -366,6 +412,23 @@ describe('The configuration of production', () => {
         secretKey: SECRET_KEY,
         secretKeySource: 'operator',
       })
+  })
+
+  it('requires the same of a previous key, if there is one', () => {
+    const read = (SECRET_KEY_PREVIOUS: string, ALGORITHM = 'HS256') =>
+      readConfig({ ...production, SECRET_KEY: 's'.repeat(64), SECRET_KEY_PREVIOUS, ALGORITHM }).tokens.previousSecretKey
+    expect(read('')).to.equal(undefined)
+    for (const key of ['k'.repeat(31), '🙂'.repeat(31), ' \t'.repeat(32), PLACEHOLDER])
+      expect(() => read(key), key).to.throw(ConfigError, /^SECRET_KEY_PREVIOUS must be, in production, at least 32 /)
+    for (const key of ['k'.repeat(32), '🙂'.repeat(32)]) expect(read(key)).to.equal(key)
+    for (const [algorithm, bytes] of [
+      ['HS384', 48],
+      ['HS512', 64],
+    ] as const) {
+      const rule = new RegExp(`^SECRET_KEY_PREVIOUS must be at least ${bytes} bytes in production with ALGORITHM`)
+      expect(() => read('k'.repeat(bytes - 1), algorithm)).to.throw(ConfigError, rule)
+      expect(read('k'.repeat(bytes), algorithm)).to.have.length(bytes)
+    }
   })
 
   it('requires a key at least as long as the hash of HS384 and HS512 (RFC 7518, section 3.2)', () => {

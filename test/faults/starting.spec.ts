@@ -29,6 +29,12 @@ const invalid: readonly { readonly among: Environment; readonly values: Environm
       PORT: '65536',
       ALGORITHM: 'none',
       ACCESS_TOKEN_EXPIRE_MINUTES: '0',
+      SESSION_IDLE_DAYS: '0',
+      SESSION_MAX_DAYS: 'never',
+      REFRESH_GRACE_SECONDS: '301',
+      REGISTRATION_ENABLED: 'no',
+      PASSWORD_MIN_LENGTH: '7',
+      REFUSE_COMMON_PASSWORDS: '1',
       BACKEND_CORS_ORIGINS: '*',
       DATABASE_URL: `mysql://jane:${SECRET}@db/tasks`,
       MIGRATE_ON_START: 'yes',
@@ -47,6 +53,7 @@ const invalid: readonly { readonly among: Environment; readonly values: Environm
       RATE_LIMIT_USER: '0',
       RATE_LIMIT_LOGIN: '1e3',
       RATE_LIMIT_REGISTER: '007',
+      RATE_LIMIT_REFRESH: '2/s',
       RATE_LIMIT_FAILED_LOGINS: ' 10',
       MAX_TASKS_PER_USER: '0',
       TOMBSTONE_DAYS: '36501',
@@ -55,7 +62,10 @@ const invalid: readonly { readonly among: Environment; readonly values: Environm
       LOG_LEVEL: 'loud',
     },
   },
-  { among: { ENVIRONMENT: 'production' }, values: { SECRET_KEY: SECRET.slice(0, 31), BCRYPT_ROUNDS: '9' } },
+  {
+    among: { ENVIRONMENT: 'production' },
+    values: { SECRET_KEY: SECRET.slice(0, 31), SECRET_KEY_PREVIOUS: SECRET.slice(0, 30), BCRYPT_ROUNDS: '9' },
+  },
   { among: { DATABASE_URL: 'memory:' }, values: { WEB_CONCURRENCY: '2' } },
 ]
 
