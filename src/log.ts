@@ -19,12 +19,14 @@ export const REDACTED = '[redacted]'
 /** Redacting shorter strings would garble the text. */
 export const SHORTEST_SECRET = 4
 
-/** Names of members, headers and parameters whose values are never logged. */
-export const SECRET_NAME = /passw\w*|secret|token|cookie|authori[sz]ation|api.?key/i
+/** Names of members, headers and parameters whose values are never logged; the id of a token is no secret. */
+export const SECRET_NAME = /passw\w*|secret|token(?!_?ids?\b)|cookie|authori[sz]ation|api.?key/i
 
-/** Secrets within a text: JSON Web Tokens, hashes, credentials, passwords in URLs, and values that follow their name. */
+/** Secrets within a text: tokens, hashes, credentials, passwords in URLs, and values that follow their name. */
 const SECRET_TEXTS: readonly [RegExp, string][] = [
   [/\beyJ[\w-]+\.[\w-]+\.[\w-]*/g, REDACTED],
+  // API tokens and refresh tokens, also with a few characters changed or lost.
+  [/(?<![A-Za-z0-9])tm[ar]_[\w.-]{8,}/g, REDACTED],
   [/\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}/g, REDACTED],
   [/\b(bearer|basic) +[\w\-.~+/]{4,}=*/gi, `$1 ${REDACTED}`],
   [/(\w+:\/\/[^\s:/@]*):[^\s/]*@/g, `$1:${REDACTED}@`],
@@ -38,14 +40,14 @@ const SECRET_TEXTS: readonly [RegExp, string][] = [
 ]
 
 /** A line that matches none of these holds no secret, so most lines are searched only once. */
-const SUSPICIOUS = new RegExp(String.raw`eyJ|\$2|://|bearer|basic|${SECRET_NAME.source}`, 'i')
+const SUSPICIOUS = new RegExp(String.raw`eyJ|tm[ar]_|\$2|://|bearer|basic|${SECRET_NAME.source}`, 'i')
 
 /**
  * Logs JSON in production and readable lines in development, without secrets at any level. Flush it before the process
  * exits.
  */
 export function createLog(
-  { process: { logFormat, logLevel }, tokens: { secretKey }, database: { target } }: Config,
+  { process: { logFormat, logLevel }, tokens: { secretKey, previousSecretKey = '' }, database: { target } }: Config,
   destination: number | string = 1,
 ): Logger {
   const format = logFormat === 'text' ? readable : unchanged
@@ -54,7 +56,7 @@ export function createLog(
     (bytes) => writeSync(file, bytes),
     (lost) => format(lostLinesNotice(lost)),
   )
-  const configuredSecrets = [secretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
+  const configuredSecrets = [secretKey, previousSecretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .map((text): ConfiguredSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
   const streamWrite = (line: string) => format(redact(line, configuredSecrets))

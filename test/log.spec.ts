@@ -7,6 +7,7 @@ import { logFile } from '#test/log-file.ts'
 
 const MARK = 'Qx7zKw'
 const SECRET_KEY = `${MARK}-a-key-that-signs-everything-here`
+const PREVIOUS_KEY = `${MARK}-the-key-that-signed-it-all-before`
 const JWT = `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.${MARK}c2lnbmF0dXJl`
 const HASH = `$2b$12$${MARK}${'a'.repeat(53 - MARK.length)}`
 
@@ -19,7 +20,12 @@ describe('The log', () => {
 
   /** A log for this environment, and the text written so far. */
   function aLog(environment: Readonly<Record<string, string>>) {
-    return logFile(join(folder, randomUUID()), { SECRET_KEY, LOG_LEVEL: 'trace', ...environment })
+    return logFile(join(folder, randomUUID()), {
+      SECRET_KEY,
+      SECRET_KEY_PREVIOUS: PREVIOUS_KEY,
+      LOG_LEVEL: 'trace',
+      ...environment,
+    })
   }
 
   const production = { ENVIRONMENT: 'production' }
@@ -70,8 +76,19 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
   })
 
   const members = [
-    ...['password', 'Password', 'hashedPassword', 'hashed_password', 'new_password', 'passwd', 'PGPASSWORD'],
+    ...[
+      'password',
+      'Password',
+      'hashedPassword',
+      'hashed_password',
+      'new_password',
+      'passwd',
+      'PGPASSWORD',
+      'current_password',
+      'currentPassword',
+    ],
     ...['secret', 'secretKey', 'client_secret', 'SECRET_KEY', 'token', 'access_token', 'refreshToken', 'csrf-token'],
+    ...['SECRET_KEY_PREVIOUS', 'previousSecretKey', 'refresh_token', 'token_hash', 'tokenHash', 'id_token'],
     ...[
       'authorization',
       'Authorization',
@@ -85,6 +102,11 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
   ]
   const texts: Readonly<Record<string, string>> = {
     'a token': `no such token ${JWT} here`,
+    'an API token': `wrong: tma_00000000100000000${MARK}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa`,
+    'a refresh token': `tmr_7.42.0.${MARK}-_aaaaaaaaaaaaaaaaaaa.${MARK}-_b is of no session`,
+    'a refresh token in a form': `grant_type=refresh_token&refresh_token=${MARK}`,
+    'a token in a form': `token_type_hint=refresh_token&token=${MARK}`,
+    'a current password in JSON': `{"current_password":"${MARK}"}`,
     'a token in a URL': `GET /tasks?access_token=${MARK}&skip=1`,
     'a bearer token': `Authorization: Bearer ${MARK}/+~.abc==`,
     'basic credentials': `basic ${MARK}=`,
@@ -97,6 +119,7 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
     'a cookie': `Cookie: session=${MARK}`,
     'JSON in JSON': JSON.stringify(JSON.stringify({ token: MARK })),
     'the key of this process': `signed with ${SECRET_KEY}.`,
+    'the key that it had before': `signed with ${PREVIOUS_KEY}.`,
   }
 
   for (const [what, environment] of Object.entries({ production, development })) {
@@ -147,7 +170,13 @@ INFO: GET (no route) 499 1.0 ms {"requestId":"r-1","userId":1,"aborted":true}
 
   it('leaves everything else unchanged', () => {
     const { log, written } = aLog(production)
-    const details = { requestId: 'a-token-of-mine', text: 'Tokens and cookies: 2 of them, à la carte', list: [1, null] }
+    const details = {
+      requestId: 'a-token-of-mine',
+      text: 'Tokens and cookies: 2 of them, à la carte',
+      list: [1, null],
+      apiTokenId: 7,
+      token_id: 8,
+    }
     log.info(details, 'Ready: API http://127.0.0.1:8000/api/v1, documentation http://127.0.0.1:8000/docs')
     expect(JSON.parse(written())).to.deep.include(details)
     expect(JSON.parse(written()).msg).to.equal(
