@@ -111,7 +111,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['../sqlite/sqlite-store.ts', '../repositories/x.ts', 'better-sqlite3', '@mikro-orm/sqlite', 'koa'],
     },
     'src/adapters/mikro-orm/migrations/x.ts': {
-      allowed: ['../options.ts', '../../../domain/tasks/task-filter.ts', '@mikro-orm/migrations'],
+      allowed: ['../options.ts', '../../../domain/tasks/task-filter.ts', '../../../idna.ts', '@mikro-orm/migrations'],
       forbidden: ['../../http/problems.ts', '../../../config.ts', 'koa', 'bcrypt', 'tsyringe'],
     },
     'src/adapters/in-memory/x.ts': {
@@ -165,7 +165,10 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
       forbidden: ['./config.ts', './adapters/mikro-orm/options.ts', 'koa', 'valibot', 'tsyringe'],
     },
     'src/composition-root.ts': {
-      allowed: ['tsyringe', 'reflect-metadata', './adapters/http/app.ts', './domain/tasks/ports.ts', './log.ts'],
+      allowed: [
+        ...['tsyringe', 'reflect-metadata', './adapters/http/app.ts', './domain/tasks/ports.ts', './log.ts'],
+        './idna.ts',
+      ],
       forbidden: ['koa', 'bcrypt', 'jsonwebtoken', '@mikro-orm/core', 'kysely', 'pg', 'pino', './service.ts'],
     },
     'src/main.ts': {
@@ -179,6 +182,10 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
     'src/operator-error.ts': {
       allowed: ['node:util'],
       forbidden: ['./config.ts', './log.ts', 'pino'],
+    },
+    'src/idna.ts': {
+      allowed: ['node:url'],
+      forbidden: ['./config.ts', './log.ts', './adapters/mikro-orm/options.ts'],
     },
     'src/line-writer.ts': {
       allowed: ['node:fs'],

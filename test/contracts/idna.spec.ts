@@ -1,7 +1,7 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { urlIdna } from '#src/adapters/security/url-idna.ts'
 import type { Idna } from '#src/domain/accounts/ports.ts'
+import { urlIdna } from '#src/idna.ts'
 
 const idna: Idna = urlIdna
 

@@ -1,5 +1,4 @@
 import { domainToASCII, domainToUnicode } from 'node:url'
-import type { Idna } from '../../domain/accounts/ports.ts'
 
 /** Of a domain and of each of its labels in DNS, in characters (RFC 1035, section 2.3.4). */
 const MAX_DOMAIN = 253
@@ -12,9 +11,13 @@ const URL_SYNTAX = /[^\w.\-\u0080-\u{10FFFF}]/u
 const IPV4_ADDRESS = /(?:^|\.)\d+$/
 const ENCODED_LABEL = /(?:^|\.)xn--/
 
-/** Internationalised domain names by Node's URL parser (UTS #46, non-transitional, as browsers use it). */
-export const urlIdna: Idna = {
-  toAscii(domain) {
+/**
+ * Internationalised domain names by Node's URL parser (UTS #46, non-transitional, as browsers use it). The migration of old
+ * accounts and new accounts must have the same keys.
+ */
+export const urlIdna = {
+  /** The ASCII form of a domain, in lower case; undefined if it has none. Never an IP address. */
+  toAscii(domain: string): string | undefined {
     if (domain.length > MAX_UNITS || URL_SYNTAX.test(domain)) return undefined
     const ascii = domainToASCII(domain)
     if (ascii.length > MAX_DOMAIN || !ascii.split('.').every((label) => LABEL.test(label))) return undefined
