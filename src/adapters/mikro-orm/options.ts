@@ -10,9 +10,11 @@ import { type PoolOptions, postgresqlPool } from './postgresql/postgresql-connec
 import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
 import { PostgresqlServers } from './postgresql/postgresql-servers.ts'
 import {
+  ApiTokenRecord,
   IdempotencyKeyRecord,
   MIGRATIONS_TABLE,
   RATE_LIMITS_TABLE,
+  SessionRecord,
   TaskListRecord,
   TaskRecord,
   TombstoneRecord,
@@ -38,7 +40,15 @@ export function mikroOrmOptions(
   return {
     ...driverOf(target),
     driverOptions: dialect,
-    entities: [UserRecord, TaskRecord, TaskListRecord, TombstoneRecord, IdempotencyKeyRecord],
+    entities: [
+      UserRecord,
+      TaskRecord,
+      TaskListRecord,
+      TombstoneRecord,
+      IdempotencyKeyRecord,
+      SessionRecord,
+      ApiTokenRecord,
+    ],
     extensions: [Migrator],
     // The operator creates the database.
     ensureDatabase: false,

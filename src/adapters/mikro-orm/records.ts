@@ -6,10 +6,13 @@ import { defineEntity, type EntityProperty, IntegerType, type Platform, p } from
 import { PostgreSqlPlatform } from '@mikro-orm/postgresql'
 import type { InferKyselyTable } from '@mikro-orm/sqlite'
 import type { ColumnType, Insertable, InsertType, Selection, SelectType, UpdateType } from 'kysely'
-import { User, type UserDraft } from '../../domain/accounts/user.ts'
+import { ApiToken, type ApiTokenDraft } from '../../domain/accounts/api-token.ts'
+import type { Scope } from '../../domain/accounts/caller.ts'
+import { Session, type SessionDraft } from '../../domain/accounts/session.ts'
+import { type Role, User, type UserDraft } from '../../domain/accounts/user.ts'
 import { parseDue } from '../../domain/tasks/due.ts'
 import { PRIORITIES, type Priority, Task, type TaskDraft } from '../../domain/tasks/task.ts'
-import { searchText } from '../../domain/tasks/task-filter.ts'
+import { fold, searchText } from '../../domain/tasks/task-filter.ts'
 import type { Store } from './store.ts'
 import type { Constraint } from './store-errors.ts'
 
@@ -18,6 +21,12 @@ export const USERS_EMAIL_UNIQUE: Constraint = {
   sqlite: 'UNIQUE constraint failed: users.email',
 }
 
+export const USERS_EMAIL_KEY_UNIQUE: Constraint = {
+  name: 'users_email_key_unique',
+  sqlite: 'UNIQUE constraint failed: users.email_key',
+}
+
+/** The columns after `created_at` have defaults because SQLite adds no other NOT NULL column to a table with rows. */
 export const UserRecord = defineEntity({
   name: 'UserRecord',
   tableName: 'users',
@@ -26,8 +35,23 @@ export const UserRecord = defineEntity({
     email: p.string().columnType('varchar(320)'),
     hashedPassword: p.string().columnType('varchar(255)'),
     createdAt: p.datetime(3),
+    emailKey: p.text().nullable(),
+    role: p.string().columnType('varchar(16)').default('user'),
+    disabled: p.boolean().columnType('boolean').default(false),
+    timeZone: p.string().columnType('varchar(64)').default('UTC'),
+    /** The folded address. */
+    search: p.text().default(''),
+    /** Set when the user has left: no query finds the row, which is deleted once the user's other rows are. */
+    leftAt: p.datetime(3).nullable(),
   },
-  uniques: [{ name: USERS_EMAIL_UNIQUE.name, properties: ['email'] }],
+  uniques: [
+    { name: USERS_EMAIL_UNIQUE.name, properties: ['email'] },
+    { name: USERS_EMAIL_KEY_UNIQUE.name, properties: ['emailKey'] },
+  ],
+  indexes: [
+    { name: 'users_admin_index', properties: ['id'], where: `role = 'admin'` },
+    { name: 'users_left_at_index', properties: ['leftAt'], where: 'left_at is not null' },
+  ],
 })
 
 /** 64 bits on both databases: SQLite's integers always have them, and it counts no other type up. */
@@ -141,6 +165,58 @@ export const IdempotencyKeyRecord = defineEntity({
   indexes: [{ name: 'idempotency_keys_created_at_index', properties: ['createdAt'] }],
 })
 
+export const SessionRecord = defineEntity({
+  name: 'SessionRecord',
+  tableName: 'sessions',
+  properties: {
+    id: p.type(Id).primary().autoincrement(),
+    owner: () =>
+      p
+        .manyToOne(UserRecord)
+        .deleteRule('cascade')
+        .updateRule('no action')
+        .index(false)
+        .foreignKeyName('sessions_owner_id_foreign'),
+    createdAt: p.datetime(3),
+    lastUsedAt: p.datetime(3),
+    userAgent: p.string().columnType('varchar(255)').nullable(),
+    counter: p.integer().columnType('integer'),
+    tokenHash: p.string().columnType('varchar(64)'),
+    rotatedAt: p.datetime(3),
+  },
+  indexes: [
+    { name: 'sessions_owner_id_id_index', properties: ['owner', 'id'] },
+    { name: 'sessions_created_at_index', properties: ['createdAt'] },
+    { name: 'sessions_last_used_at_index', properties: ['lastUsedAt'] },
+  ],
+})
+
+export const ApiTokenRecord = defineEntity({
+  name: 'ApiTokenRecord',
+  tableName: 'api_tokens',
+  properties: {
+    id: p.type(Id).primary().autoincrement(),
+    owner: () =>
+      p
+        .manyToOne(UserRecord)
+        .deleteRule('cascade')
+        .updateRule('no action')
+        .index(false)
+        .foreignKeyName('api_tokens_owner_id_foreign'),
+    name: p.string().columnType('varchar(100)'),
+    /** Separated by spaces. */
+    scopes: p.string().columnType('varchar(255)'),
+    tokenHash: p.string().columnType('varchar(64)'),
+    createdAt: p.datetime(3),
+    expiresAt: p.datetime(3).nullable(),
+    lastUsedAt: p.datetime(3).nullable(),
+  },
+  indexes: [
+    { name: 'api_tokens_owner_id_id_index', properties: ['owner', 'id'] },
+    { name: 'api_tokens_expires_at_index', properties: ['expiresAt'] },
+  ],
+})
+
 /** The table in which MikroORM keeps the names of applied migrations. */
 export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
 /** Marks a SQLite file as this service's: never rename it. */
@@ -161,6 +237,8 @@ export interface Tables {
   task_lists: Columns<InferKyselyTable<typeof TaskListRecord>>
   tombstones: Columns<InferKyselyTable<typeof TombstoneRecord>>
   idempotency_keys: Columns<InferKyselyTable<typeof IdempotencyKeyRecord>>
+  sessions: Columns<InferKyselyTable<typeof SessionRecord>>
+  api_tokens: Columns<InferKyselyTable<typeof ApiTokenRecord>>
 }
 
 /** Every column except the key, including those with a default and nullable ones. */
@@ -179,21 +257,130 @@ type Row<Name extends keyof Tables, Columns extends (milliseconds: Milliseconds)
 const time = <Name extends string>(milliseconds: Milliseconds, name: Name) => milliseconds(name).as(name)
 
 export const userColumns = (milliseconds: Milliseconds) =>
-  ['id', 'email', 'hashed_password', time(milliseconds, 'created_at')] as const
+  ['id', ...detailsOfUser, time(milliseconds, 'created_at')] as const
 
-export const toUser = (row: Row<'users', typeof userColumns>): User =>
+const detailsOfUser = ['email', 'email_key', 'hashed_password', 'role', 'disabled', 'time_zone'] as const
+
+type UserRow = Row<'users', typeof userColumns>
+
+export const toUser = (row: UserRow): User =>
   User.restore({
     id: row.id,
     email: row.email,
+    emailKey: row.email_key,
     hashedPassword: row.hashed_password,
+    role: row.role as Role,
+    disabled: Boolean(row.disabled),
+    timeZone: row.time_zone,
     createdAt: new Date(row.created_at),
   })
 
-export const toUserColumns = (user: UserDraft): NewRow<'users'> => ({
-  email: user.email,
-  hashed_password: user.hashedPassword,
-  created_at: user.createdAt,
+/** Folds the address before a query binds it. */
+export const searchable = <Given extends { readonly email: string }>(user: Given) => ({
+  ...user,
+  search: fold(user.email),
 })
+
+type Searchable<Given> = Given & { readonly search: string }
+
+/** What a change of a user sets. */
+export const toChangedUserColumns = (user: Searchable<Omit<UserDraft, 'createdAt'>>) => ({
+  email: user.email,
+  email_key: user.emailKey,
+  search: user.search,
+  hashed_password: user.hashedPassword,
+  role: user.role,
+  disabled: user.disabled,
+  time_zone: user.timeZone,
+})
+
+export const toUserColumns = (user: Searchable<UserDraft>): NewRow<'users'> => ({
+  ...toChangedUserColumns(user),
+  created_at: user.createdAt,
+  left_at: null,
+})
+
+/** Columns of a user in a join with rows that the user owns. */
+export const ownerColumns = (milliseconds: Milliseconds) =>
+  [...detailsOfUser, milliseconds('users.created_at').as('user_created_at')] as const
+
+type OwnerRow = Omit<UserRow, 'id' | 'created_at'> & { readonly owner_id: number; readonly user_created_at: number }
+
+export const toOwner = (row: OwnerRow): User => toUser({ ...row, id: row.owner_id, created_at: row.user_created_at })
+
+export const sessionColumns = (milliseconds: Milliseconds) =>
+  [
+    ...(['sessions.id', 'owner_id', 'user_agent', 'counter', 'token_hash'] as const),
+    milliseconds('sessions.created_at').as('created_at'),
+    time(milliseconds, 'last_used_at'),
+    time(milliseconds, 'rotated_at'),
+  ] as const
+
+type SessionRow = Row<'sessions', typeof sessionColumns>
+
+export const toSession = (row: SessionRow): Session =>
+  Session.restore({
+    id: row.id,
+    ownerId: row.owner_id,
+    createdAt: new Date(row.created_at),
+    lastUsedAt: new Date(row.last_used_at),
+    userAgent: row.user_agent,
+    counter: row.counter,
+    tokenHash: row.token_hash,
+    rotatedAt: new Date(row.rotated_at),
+  })
+
+export const toSessionColumns = (session: SessionDraft): NewRow<'sessions'> => ({
+  owner_id: session.ownerId,
+  created_at: session.createdAt,
+  last_used_at: session.lastUsedAt,
+  user_agent: session.userAgent,
+  counter: session.counter,
+  token_hash: session.tokenHash,
+  rotated_at: session.rotatedAt,
+})
+
+export const apiTokenColumns = (milliseconds: Milliseconds) =>
+  [
+    ...(['api_tokens.id', 'owner_id', 'name', 'scopes', 'token_hash'] as const),
+    milliseconds('api_tokens.created_at').as('created_at'),
+    time(milliseconds, 'expires_at'),
+    time(milliseconds, 'last_used_at'),
+  ] as const
+
+type ApiTokenRow = Row<'api_tokens', typeof apiTokenColumns>
+
+export const toApiToken = (row: ApiTokenRow): ApiToken =>
+  ApiToken.restore({
+    id: row.id,
+    ownerId: row.owner_id,
+    name: row.name,
+    scopes: row.scopes.split(' ') as Scope[],
+    tokenHash: row.token_hash,
+    createdAt: new Date(row.created_at),
+    expiresAt: toDate(row.expires_at),
+    lastUsedAt: toDate(row.last_used_at),
+  })
+
+type WithScopeText<Given> = Omit<Given, 'scopes'> & { readonly scopes: string }
+
+/** Joins the scopes before a query binds them. */
+export const withScopeText = (token: ApiTokenDraft): WithScopeText<ApiTokenDraft> => ({
+  ...token,
+  scopes: token.scopes.join(' '),
+})
+
+export const toApiTokenColumns = (token: WithScopeText<ApiTokenDraft>): NewRow<'api_tokens'> => ({
+  owner_id: token.ownerId,
+  name: token.name,
+  scopes: token.scopes,
+  token_hash: token.tokenHash,
+  created_at: token.createdAt,
+  expires_at: token.expiresAt,
+  last_used_at: token.lastUsedAt,
+})
+
+const toDate = (milliseconds: number | null) => (milliseconds === null ? null : new Date(milliseconds))
 
 /** Stands for the due moment of a task without one. */
 export const NO_DUE = Number.MAX_SAFE_INTEGER
@@ -219,7 +406,7 @@ export const toTask = (row: TaskRow): Task =>
     tags: JSON.parse(row.tags),
     ownerId: row.owner_id,
     revision: row.revision,
-    completedAt: row.completed_at === null ? null : new Date(row.completed_at),
+    completedAt: toDate(row.completed_at),
     createdAt: new Date(row.created_at),
     updatedAt: new Date(row.updated_at),
   })
