@@ -12,6 +12,11 @@ export interface Transaction<Seen extends object, Result> {
   readonly owner?: number
   /** The parts of the list that are read and written, for example ids of tasks; the whole list if absent. */
   readonly keys?: readonly (number | string)[]
+  /**
+   * Runs after every other serial transaction, also those of other instances and owners, and sees what they wrote. It must
+   * read.
+   */
+  readonly serial?: boolean
   readonly reads: { readonly [Name in keyof Seen]: Statement<Seen[Name]> }
   /**
    * Returns the statements to run, or throws to write nothing. Must be synchronous and without side effects, because it may run

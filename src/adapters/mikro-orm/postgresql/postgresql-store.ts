@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql } from 'kysely'
 import { Batcher } from '../group-commit.ts'
+import { statement } from '../prepared-query.ts'
 import type { Tables } from '../records.ts'
 import {
   type AnyTransaction,
@@ -49,6 +50,14 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
       return (await retryConflict(error, () => readers.run(query))).rows
     }
   }
+  let lastSerial: Promise<unknown> = Promise.resolve()
+  /** One at a time, because the transactions of a group hold its locks together. */
+  const commitSerial = (transaction: AnyTransaction): Promise<unknown> => {
+    const locking = { ...transaction, reads: { serial: SERIAL_LOCK, ...transaction.reads } }
+    const committed = lastSerial.then(() => commit(locking))
+    lastSerial = committed.catch(() => {})
+    return committed
+  }
   const commit = async (transaction: AnyTransaction): Promise<unknown> => {
     const job: Job = { transaction, request: new AsyncResource('TRANSACTION') }
     const group = readsNothing(transaction) ? writeOnly : deciding
@@ -68,7 +77,8 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
     milliseconds: (column) => sql`cast(date_part('epoch', ${sql.ref(column)}) * 1000 as bigint)`,
     read: (query) => withStoreErrors(read(query)),
     async transact<Seen extends object, Result>(transaction: Transaction<Seen, Result>) {
-      const { rows, result } = await withStoreErrors<Committed>(commit(transaction as unknown as AnyTransaction))
+      const run = transaction.serial ? commitSerial : commit
+      const { rows, result } = await withStoreErrors<Committed>(run(transaction as unknown as AnyTransaction))
       return result(rows) as Result
     },
     pending: () => ({
@@ -77,6 +87,12 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
     }),
   }
 }
+
+/**
+ * Locks out serial transactions of other instances until this one ends. It is the first read after the lists are locked, so
+ * the later ones see what the previous holder committed. The key is an arbitrary number, the same in every release.
+ */
+const SERIAL_LOCK = statement<unknown>('select pg_advisory_xact_lock(7235175)')
 
 const MAX_RETRIES = 5
 /** Maximum milliseconds before the first retry; doubled before each further one. */
