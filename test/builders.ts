@@ -1,7 +1,7 @@
 import { ApiToken, type ApiTokenDraft, type ApiTokenSnapshot } from '#src/domain/accounts/api-token.ts'
 import type { Idna, Requester } from '#src/domain/accounts/ports.ts'
 import { Session, type SessionDraft, type SessionSnapshot } from '#src/domain/accounts/session.ts'
-import { User, type UserDraft, type UserSnapshot } from '#src/domain/accounts/user.ts'
+import { type EmailAddress, User, type UserDraft, type UserSnapshot } from '#src/domain/accounts/user.ts'
 import { Task, type TaskDraft, type TaskSnapshot } from '#src/domain/tasks/task.ts'
 
 export const aTaskDraft = (given: Partial<TaskDraft> = {}): TaskDraft => ({
@@ -22,8 +22,7 @@ export const aTask = ({ id = 1, revision = 1, ...given }: Partial<TaskSnapshot> 
   Task.restore({ ...aTaskDraft(given), id, revision })
 
 export const aUserDraft = ({ email = 'jane@example.com', ...given }: Partial<UserDraft> = {}): UserDraft => ({
-  email,
-  emailKey: email.toLowerCase(),
+  ...anAddress(email),
   hashedPassword: '$2b$04$stands.for.a.hash.and.matches.no.password.at.all.......',
   role: 'user',
   disabled: false,
@@ -31,6 +30,9 @@ export const aUserDraft = ({ email = 'jane@example.com', ...given }: Partial<Use
   createdAt: new Date('2026-01-31T09:30:00.000Z'),
   ...given,
 })
+
+/** With the key that `aUserDraft` gives it. */
+export const anAddress = (email: string): EmailAddress => ({ email, emailKey: email.toLowerCase() })
 
 export const aUser = ({ id = 1, ...given }: Partial<UserSnapshot> = {}): User =>
   User.restore({ ...aUserDraft(given), id })

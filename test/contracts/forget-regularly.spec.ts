@@ -3,37 +3,45 @@ import { expect } from 'chai'
 import { forgetRegularly } from '#src/adapters/mikro-orm/forget-regularly.ts'
 
 const HOUR = 3_600_000
+const DAY = 24 * HOUR
 const NOW = new Date('2026-05-01T12:00:00.000Z')
 
-describe('Purging old deletions and idempotency keys', () => {
+describe('Purging old rows', () => {
   beforeEach(() => mock.timers.enable({ apis: ['setInterval', 'Date'], now: NOW }))
 
   afterEach(() => mock.timers.reset())
 
   it('is done every hour until the service stops, and logs a warning if it fails', async () => {
-    const purged: string[] = []
+    const purged: unknown[] = []
     const warnings: string[] = []
+    const noting = (name: string) => async (before?: unknown) => {
+      purged.push([name, before])
+    }
     const database = {
       async forgetDeletions(before: Date) {
-        purged.push(before.toISOString())
+        purged.push(['deletions', before])
         throw new Error('unavailable')
       },
-      async forgetKeys(before: Date) {
-        purged.push(before.toISOString())
-      },
+      forgetKeys: noting('keys'),
+      forgetSessions: noting('sessions'),
+      forgetApiTokens: noting('API tokens'),
+      forgetLeavers: noting('leavers'),
     }
-    const purging = forgetRegularly(database, 90, { warn: (_, message) => warnings.push(message) })
+    const lifetimes = { tombstoneDays: 90, sessions: { idle: 30 * DAY, max: 60 * DAY } }
+    const purging = forgetRegularly(database, lifetimes, { warn: (_, message) => warnings.push(message) })
     mock.timers.tick(HOUR)
     mock.timers.tick(HOUR)
     purging[Symbol.dispose]()
     mock.timers.tick(HOUR)
     await Promise.resolve()
-    expect(purged).to.deep.equal([
-      '2026-01-31T13:00:00.000Z',
-      '2026-04-30T13:00:00.000Z',
-      '2026-01-31T14:00:00.000Z',
-      '2026-04-30T14:00:00.000Z',
-    ])
-    expect(warnings).to.deep.equal(Array(2).fill('Cannot purge old deletions and idempotency keys; trying again later'))
+    const at = (time: string) => [
+      ['deletions', new Date(`2026-01-31T${time}`)],
+      ['keys', new Date(`2026-04-30T${time}`)],
+      ['sessions', { lastUsed: new Date(`2026-04-01T${time}`), created: new Date(`2026-03-02T${time}`) }],
+      ['API tokens', new Date(`2026-04-01T${time}`)],
+      ['leavers', undefined],
+    ]
+    expect(purged).to.deep.equal([...at('13:00:00.000Z'), ...at('14:00:00.000Z')])
+    expect(warnings).to.deep.equal(Array(2).fill('Cannot purge old rows; trying again later'))
   })
 })

@@ -4,7 +4,7 @@ import type pg from 'pg'
 import type { UserRepository } from '#src/domain/accounts/ports.ts'
 import type { TaskRepository } from '#src/domain/tasks/ports.ts'
 import { placeOf, SORT_FIELDS } from '#src/domain/tasks/task-order.ts'
-import { aTaskDraft, aUserDraft } from '#test/builders.ts'
+import { anAddress, aTaskDraft, aUserDraft } from '#test/builders.ts'
 import { editTask, listTasks, removeTask, storeTask } from '#test/contracts/repositories.ts'
 
 type Settings = Readonly<Record<string, string>>
@@ -67,7 +67,7 @@ export async function expectContract({ tasks, users }: Repositories): Promise<vo
   const draft = aUserDraft({ email, createdAt: EARLY })
   const user = (await users.add(draft)).snapshot()
   expect(user).to.deep.equal({ ...draft, id: user.id })
-  expect((await users.findByEmail(email))?.snapshot()).to.deep.equal(user)
+  expect((await users.findByEmail(anAddress(email)))?.snapshot()).to.deep.equal(user)
 
   const ownerId = user.id
   const taskDraft = aTaskDraft({

@@ -4,7 +4,7 @@ import { expect } from 'chai'
 import { openPersistence } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
 import type { PostgresqlTarget } from '#src/database-target.ts'
-import type { UserRepository } from '#src/domain/accounts/ports.ts'
+import type { ApiTokenRepository, SessionRepository, UserRepository } from '#src/domain/accounts/ports.ts'
 import { TaskNotFound } from '#src/domain/errors.ts'
 import type { TaskKey, TaskRepository } from '#src/domain/tasks/ports.ts'
 import type { Task, TaskDraft } from '#src/domain/tasks/task.ts'
@@ -14,10 +14,18 @@ import { aUserDraft } from '#test/builders.ts'
 export interface Repositories {
   readonly tasks: TaskRepository
   readonly users: UserRepository
+  readonly sessions: SessionRepository
+  readonly apiTokens: ApiTokenRepository
   /** Purges the deletions of tasks before a time. */
   forgetDeletions(before: Date): Promise<void>
   /** Purges the results of writes with a key before a time. */
   forgetKeys(before: Date): Promise<void>
+  /** Purges the sessions whose last use, or whose start, was before a time. */
+  forgetSessions(before: { readonly lastUsed: Date; readonly created: Date }): Promise<void>
+  /** Purges the API tokens that expired before a time. */
+  forgetApiTokens(before: Date): Promise<void>
+  /** Deletes what users who left leave behind. */
+  forgetLeavers(): Promise<void>
   close(): Promise<void>
 }
 

@@ -32,10 +32,8 @@ async function openStepping(): Promise<Repositories> {
   const kysely = new Kysely<Tables>({ dialect: new ImmediateTransactionDialect(writer) })
   const store = sqliteStore(kysely, { writer, reader, steppers: [stepper] }, files)
   return {
+    ...database,
     tasks: new MikroOrmTaskRepository(store, { rowsPerStep: ROWS_PER_STEP }),
-    users: database.users,
-    forgetDeletions: (before) => database.forgetDeletions(before),
-    forgetKeys: (before) => database.forgetKeys(before),
     async close() {
       files.close()
       for (const connection of [writer, reader, stepper]) connection.close()

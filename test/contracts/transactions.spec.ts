@@ -11,6 +11,7 @@ import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
+import { directSql, type Sql } from '#test/contracts/direct-sql.ts'
 import {
   anOwner,
   editTask,
@@ -29,30 +30,6 @@ const times = <Result>(count: number, each: (index: number) => Result) =>
 /** Increments the number in the title, so that a lost edit is missing from the sum. */
 const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().title) + 1}` }, NOW)
 
-/** Runs SQL on a separate connection. */
-type Sql = (text: string) => Promise<Record<string, unknown>[]>
-
-const sqlOf: Readonly<Record<string, (url: string) => Sql>> = {
-  SQLite: (url) => async (text) => {
-    const database = new BetterSqlite3(url.slice('sqlite:///'.length))
-    try {
-      const statement = database.prepare<unknown[], Record<string, unknown>>(text)
-      return statement.reader ? statement.all() : [statement.run() as object as Record<string, unknown>]
-    } finally {
-      database.close()
-    }
-  },
-  PostgreSQL: (url) => async (text) => {
-    const client = new pg.Client(url)
-    await client.connect()
-    try {
-      return (await client.query(text)).rows
-    } finally {
-      await client.end()
-    }
-  },
-}
-
 for (const { name, databaseUrl } of [sqlite, postgresql]) {
   describe(`Transactions of two instances (${name})`, () => {
     let instances: [Database, Database]
@@ -65,7 +42,7 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       const first = await open()
       await first.migrate()
       instances = [first, await open()]
-      sql = (sqlOf[name] as (url: string) => Sql)(url)
+      sql = directSql(url)
     })
 
     beforeEach(async () => {

@@ -1,12 +1,20 @@
+import { Accounts } from './accounts.ts'
+import { InMemoryApiTokenRepository } from './in-memory-api-token-repository.ts'
+import { InMemorySessionRepository } from './in-memory-session-repository.ts'
 import { InMemoryTaskRepository } from './in-memory-task-repository.ts'
 import { InMemoryUserRepository } from './in-memory-user-repository.ts'
 
 /** A database without a schema or a connection pool; its operations never fail. */
 export function inMemoryDatabase(maxTasksPerUser: number) {
-  const tasks = new InMemoryTaskRepository(maxTasksPerUser)
+  const accounts = new Accounts()
+  const tasks = new InMemoryTaskRepository(maxTasksPerUser, (id) => accounts.users.has(id))
+  const sessions = new InMemorySessionRepository(accounts)
+  const apiTokens = new InMemoryApiTokenRepository(accounts)
   return {
     tasks,
-    users: new InMemoryUserRepository(),
+    users: new InMemoryUserRepository(accounts, (id) => tasks.removeList(id)),
+    sessions,
+    apiTokens,
     pool: undefined,
     schema: undefined,
     pending: () => ({ reads: 0, writes: 0 }),
@@ -15,6 +23,9 @@ export function inMemoryDatabase(maxTasksPerUser: number) {
     upToDate: async () => true,
     forgetDeletions: (before: Date) => tasks.forgetDeletions(before),
     forgetKeys: (before: Date) => tasks.forgetKeys(before),
+    forgetSessions: (before: { readonly lastUsed: Date; readonly created: Date }) => sessions.forget(before),
+    forgetApiTokens: (before: Date) => apiTokens.forget(before),
+    forgetLeavers: async () => {},
     raiseCounters: async () => {},
     close: async () => {},
   }

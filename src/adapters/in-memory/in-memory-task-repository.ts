@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { IdempotencyKeyReused, TaskLimitReached, TaskNotFound } from '../../domain/errors.ts'
+import { IdempotencyKeyReused, InvalidToken, TaskLimitReached, TaskNotFound } from '../../domain/errors.ts'
 import {
   type ChangePage,
   checkPosition,
@@ -32,16 +32,21 @@ interface KeptResult {
   readonly tasks: readonly (TaskSnapshot | undefined)[]
 }
 
-/** Keeps tasks for the life of the process. It does not check that the owner exists. */
+/** Keeps tasks for the life of the process. */
 export class InMemoryTaskRepository implements TaskRepository {
   readonly #lists = new Map<number, TaskList>()
   readonly #maxTasks: number
+  readonly #exists: (ownerId: number) => boolean
   readonly #epoch = randomUUID().slice(0, 8)
   #lastId = 0
 
-  /** @param maxTasks of each owner */
-  constructor(maxTasks = Number.POSITIVE_INFINITY) {
+  /**
+   * @param maxTasks of each owner
+   * @param exists whether there is an owner with this id
+   */
+  constructor(maxTasks = Number.POSITIVE_INFINITY, exists: (ownerId: number) => boolean = () => true) {
     this.#maxTasks = maxTasks
+    this.#exists = exists
   }
 
   async get({ id, ownerId }: TaskKey): Promise<Task> {
@@ -115,7 +120,12 @@ export class InMemoryTaskRepository implements TaskRepository {
     }
   }
 
+  removeList(ownerId: number): void {
+    this.#lists.delete(ownerId)
+  }
+
   #write(ownerId: number, ids: readonly number[], decide: Decide): Written {
+    if (!this.#exists(ownerId)) throw new InvalidToken()
     const list = this.#listOf(ownerId)
     const seen = ids.map((id) => find(list.tasks, id)).filter((task) => task !== undefined)
     const writes = decide(new Map(seen.map((task) => [task.id, Task.restore(task)])))

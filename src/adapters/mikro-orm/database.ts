@@ -4,12 +4,14 @@ import type { AbstractSqlDriver, SqlEntityManager } from '@mikro-orm/sqlite'
 import { type Dialect, type Kysely, sql } from 'kysely'
 import type pg from 'pg'
 import { describeTarget, type PersistentTarget, type PostgresqlTarget } from '../../database-target.ts'
-import type { UserRepository } from '../../domain/accounts/ports.ts'
+import type { ApiTokenRepository, SessionRepository, UserRepository } from '../../domain/accounts/ports.ts'
 import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository } from '../../domain/tasks/ports.ts'
 import { OperatorError } from '../../operator-error.ts'
 import { forgetDeletions } from './forget-deletions.ts'
+import { forgetExpired } from './forget-expired.ts'
 import { forgetKeys } from './forget-keys.ts'
+import { LeaverPurge } from './forget-leavers.ts'
 import { COMMAND_LINE, mikroOrmOptions } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql/postgresql-connections.ts'
 import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
@@ -18,6 +20,8 @@ import { postgresqlStore } from './postgresql/postgresql-store.ts'
 import { raiseCounters } from './postgresql/raise-counters.ts'
 import { preparedQuery, statement } from './prepared-query.ts'
 import { MIGRATIONS_TABLE, type Tables } from './records.ts'
+import { MikroOrmApiTokenRepository } from './repositories/mikro-orm-api-token-repository.ts'
+import { MikroOrmSessionRepository } from './repositories/mikro-orm-session-repository.ts'
 import { MikroOrmTaskRepository } from './repositories/mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from './repositories/mikro-orm-user-repository.ts'
 import { ImmediateTransactionDialect } from './sqlite/sqlite-dialect.ts'
@@ -31,9 +35,16 @@ const noLog: FileLog = { info() {}, error() {} }
 /** The message names the path, or the hosts and ports, and the reason in one line; never a password. */
 export class DatabaseUnavailable extends OperatorError {}
 
+export interface SessionBounds {
+  readonly lastUsed: Date
+  readonly created: Date
+}
+
 export interface Database {
   readonly tasks: TaskRepository
   readonly users: UserRepository
+  readonly sessions: SessionRepository
+  readonly apiTokens: ApiTokenRepository
   /** PostgreSQL pool, for shared limits. */
   readonly pool: pg.Pool | undefined
   /** Schema of the tables on PostgreSQL. */
@@ -54,6 +65,16 @@ export interface Database {
   forgetDeletions(before: Date): Promise<void>
   /** Purges the results of requests with an idempotency key before a time. @throws StoreUnavailable */
   forgetKeys(before: Date): Promise<void>
+  /** Purges the sessions whose last use, or whose start, was before a time. @throws StoreUnavailable */
+  forgetSessions(before: SessionBounds): Promise<void>
+  /** Purges the API tokens that expired before a time. @throws StoreUnavailable */
+  forgetApiTokens(before: Date): Promise<void>
+  /**
+   * Deletes what users who left leave behind. This begins when they leave; here it continues if a process ended meanwhile.
+   *
+   * @throws StoreUnavailable
+   */
+  forgetLeavers(): Promise<void>
   /**
    * For PostgreSQL after a restore or a failover that may have lost writes: no id, revision or position of them is given
    * again. SQLite's restore does so by itself. @throws DatabaseUnavailable
@@ -82,9 +103,12 @@ export async function openDatabase(
   // Name the schema in every statement, because later sessions may have another search_path.
   const store = connections.store(schema === undefined ? kysely : kysely.withSchema(schema))
   const ping = connections.pingOf(store)
+  const leavers = new LeaverPurge(store)
   return {
     tasks: new MikroOrmTaskRepository(store, { maxTasks: maxTasksPerUser }),
-    users: new MikroOrmUserRepository(store),
+    users: new MikroOrmUserRepository(store, (id) => leavers.start(id)),
+    sessions: new MikroOrmSessionRepository(store),
+    apiTokens: new MikroOrmApiTokenRepository(store),
     pool: connections.pool,
     schema,
     pending: () => store.pending(),
@@ -97,12 +121,19 @@ export async function openDatabase(
     upToDate: () => upToDate(orm, schema).catch(unavailable('read')),
     forgetDeletions: (before) => forgetDeletions(store, before),
     forgetKeys: (before) => forgetKeys(store, before),
+    async forgetSessions({ lastUsed, created }) {
+      await forgetExpired(store, ['sessions', 'last_used_at'], lastUsed)
+      await forgetExpired(store, ['sessions', 'created_at'], created)
+    },
+    forgetApiTokens: (before) => forgetExpired(store, ['api_tokens', 'expires_at'], before),
+    forgetLeavers: () => leavers.run(),
     async raiseCounters() {
       if (schema === undefined) return
       const raised = orm.em.fork().transactional((em) => raiseCounters((sql) => em.execute(sql), schema))
       await raised.catch(unavailable('written'))
     },
     async close() {
+      await leavers.stop()
       await orm.close()
       await connections.close()
     },

@@ -1,25 +1,44 @@
+import type { SessionLifetimes } from '../../domain/accounts/session.ts'
 import { KEY_LIFETIME } from '../../domain/tasks/idempotency.ts'
+import type { Database } from './database.ts'
 
 const DAY = 86_400_000
 const HOUR = 3_600_000
+/** For which an expired API token is listed, in milliseconds. */
+const EXPIRED_TOKEN_LIFETIME = 30 * DAY
 
-interface Purgeable {
-  forgetDeletions(before: Date): Promise<void>
-  forgetKeys(before: Date): Promise<void>
+type Purgeable = Pick<
+  Database,
+  'forgetDeletions' | 'forgetKeys' | 'forgetSessions' | 'forgetApiTokens' | 'forgetLeavers'
+>
+
+interface Lifetimes {
+  /** Of deletions of tasks. */
+  readonly tombstoneDays: number
+  readonly sessions: Pick<SessionLifetimes, 'idle' | 'max'>
 }
 
-/** Purges deletions of tasks that are older than some days, and expired idempotency keys, every hour. */
+/**
+ * Purges, every hour, old deletions of tasks, expired idempotency keys, sessions and API tokens, and what users who left leave
+ * behind.
+ */
 export function forgetRegularly(
   database: Purgeable,
-  days: number,
+  { tombstoneDays, sessions }: Lifetimes,
   log: { warn(details: object, message: string): void },
 ): Disposable {
-  const warn = (err: unknown) =>
-    log.warn({ err }, 'Cannot purge old deletions and idempotency keys; trying again later')
   const forget = () => {
-    const now = Date.now()
-    database.forgetDeletions(new Date(now - days * DAY)).catch(warn)
-    database.forgetKeys(new Date(now - KEY_LIFETIME)).catch(warn)
+    const before = (lifetime: number) => new Date(Date.now() - lifetime)
+    const purges = [
+      database.forgetDeletions(before(tombstoneDays * DAY)),
+      database.forgetKeys(before(KEY_LIFETIME)),
+      database.forgetSessions({ lastUsed: before(sessions.idle), created: before(sessions.max) }),
+      database.forgetApiTokens(before(EXPIRED_TOKEN_LIFETIME)),
+      database.forgetLeavers(),
+    ]
+    for (const purge of purges) {
+      purge.catch((err: unknown) => log.warn({ err }, 'Cannot purge old rows; trying again later'))
+    }
   }
   const timer = setInterval(forget, HOUR).unref()
   return { [Symbol.dispose]: () => clearInterval(timer) }

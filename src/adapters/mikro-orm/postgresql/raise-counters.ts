@@ -13,7 +13,7 @@ export async function raiseCounters(execute: Execute, schema: string): Promise<v
   const table = (name: string) => `"${schema.replaceAll('"', '""')}"."${name}"`
   await execute(`update ${table('task_lists')} set revision = revision + ${UNKNOWN},
     epoch = substr(md5(cast(random() as text)), 1, 8)`)
-  for (const name of ['users', 'tasks']) {
+  for (const name of ['users', 'tasks', 'sessions', 'api_tokens']) {
     const sequence = `pg_get_serial_sequence('${table(name).replaceAll("'", "''")}', 'id')`
     await execute(`select setval(${sequence}, nextval(${sequence}) + ${UNKNOWN})`)
   }
