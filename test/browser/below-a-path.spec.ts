@@ -14,7 +14,7 @@ const ROOT_PATH = '/tasks-api'
 describe('Behind nginx at the root of a host', function () {
   this.timeout(60_000)
 
-  it('the service responds with its own paths, and rejects a body that is too large', async () => {
+  it('the service responds with its own paths and Strict-Transport-Security, and rejects a body that is too large', async () => {
     const environment = { ENVIRONMENT: 'test', PORT: '0', DATABASE_URL: 'memory:', BCRYPT_ROUNDS: '4' }
     const service = await startService(readConfig(environment), pino({ level: 'silent' }))
     const nginx = await Nginx.start('', service.url)
@@ -25,6 +25,7 @@ describe('Behind nginx at the root of a host', function () {
       const headers = { 'content-type': 'application/json' }
       const response = await fetch(`${nginx.url}/api/v1/auth/register`, { method: 'POST', headers, body })
       expect(await response.json()).to.include({ code: 'body_too_large' })
+      expect(response.headers.get('strict-transport-security')).to.equal('max-age=31536000')
     } finally {
       await nginx.stop()
       await service.close()

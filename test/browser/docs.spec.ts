@@ -77,9 +77,9 @@ describe('The documentation in a browser', function () {
     expect(await forms.first().innerText()).to.include('Token URL')
     expect(await page.evaluate('document.activeElement.id')).to.equal('oauth_username')
     const inputs = forms.first().locator('input:visible, select:visible')
-    expect(await inputs.evaluateAll((all) => all.map(({ id }) => id))).to.deep.equal([
-      'oauth_username',
-      'oauth_password',
+    expect(await inputs.evaluateAll((all) => all.map((each) => [each.id, each.getAttribute('type')]))).to.deep.equal([
+      ['oauth_username', 'text'],
+      ['oauth_password', 'password'],
     ])
     expect(await page.evaluate("document.querySelector('.modal-ux-content').scrollTop")).to.equal(0)
     await page.locator('.close-modal').click()
