@@ -5,6 +5,7 @@ import { expect } from 'chai'
 import { statusOfCode } from '#src/adapters/http/endpoint/problems.ts'
 import { startService } from '#src/composition-root.ts'
 import { readConfig, variablesSchema } from '#src/config.ts'
+import { SCOPES } from '#src/domain/accounts/caller.ts'
 import { createLog } from '#src/log.ts'
 
 const ROOT = resolve(import.meta.dirname, '..')
@@ -29,7 +30,20 @@ describe('OPERATING.md', () => {
   })
 })
 
+describe('OPERATING.md’s audit log', () => {
+  it('lists every event once', () => {
+    const [, union = ''] = /^export type AuditEventName =\n(.*?)\n\n/ms.exec(read('src/domain/accounts/ports.ts')) ?? []
+    const events = [...union.matchAll(/'(\w+)'/g)].map(([, event]) => event)
+    const rows = table(operating, 'Users and admins').filter(([names = '']) => /^`\w+`(?:, `\w+`)*$/.test(names))
+    expect(rows.flatMap(([names = '']) => plain(names).split(', '))).to.have.members(events)
+  })
+})
+
 describe('API.md', () => {
+  it('lists every scope of API tokens', () => {
+    expect(table(api, 'Accounts').map(([scope]) => plain(scope))).to.deep.equal(SCOPES)
+  })
+
   it('lists every error code with its status', () => {
     const codes = table(api, 'Errors').map(([status, code]) => [plain(code), Number(status)])
     expect(Object.fromEntries(codes)).to.deep.equal(statusOfCode)
