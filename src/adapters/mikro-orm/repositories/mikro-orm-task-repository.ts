@@ -99,7 +99,14 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
     bury: preparedQuery(({ ownerId, id, revision, deletedAt }: TaskKey & Tombstone) =>
       kysely.insertInto('tombstones').values({ owner_id: ownerId, id, revision, deleted_at: deletedAt }),
     ),
-    get: preparedQuery(({ id, ownerId }: TaskKey) => tasksOf(ownerId).where('id', '=', bigint(id))),
+    /** Tasks without a list are those of a user who left. */
+    get: preparedQuery(({ id, ownerId }: TaskKey) =>
+      tasksOf(ownerId)
+        .where('id', '=', bigint(id))
+        .where(({ exists }) =>
+          exists(kysely.selectFrom('task_lists').select('size').where('owner_id', '=', bigint(ownerId))),
+        ),
+    ),
     anyOf: preparedQuery(({ ids, ownerId }: { readonly ids: readonly number[]; readonly ownerId: number }) =>
       tasksOf(ownerId).where(isAnyOf('id', ids)),
     ),
