@@ -6,6 +6,7 @@ import type { AbstractSqlDriver } from '@mikro-orm/sqlite'
 import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
+import { NUMBERED_TABLES } from '#src/adapters/mikro-orm/records.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import { fold } from '#src/domain/tasks/task-filter.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
@@ -44,6 +45,14 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect(await difference()).to.equal('')
       await orm.em.fork().execute('drop index tasks_owner_id_id_index')
       expect(await difference()).to.include('tasks_owner_id_id_index')
+    })
+
+    it('count the ids of exactly the numbered tables', async () => {
+      await orm.migrator.up()
+      const counted = Array.from(orm.getMetadata().getAll().values()).filter(({ properties }) =>
+        Object.values(properties).some(({ autoincrement }) => autoincrement),
+      )
+      expect(counted.map(({ tableName }) => tableName)).to.have.members([...NUMBERED_TABLES])
     })
 
     it('can be applied, reverted completely, and applied again', async () => {
@@ -115,6 +124,51 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       await database.close()
     }).timeout(30_000)
 
+    it('give the key of an address to the oldest of its users', async () => {
+      await orm.migrator.up({ to: 'migration-20260402000000-idempotency-keys' })
+      const execute = (sql: string) => orm.em.fork().execute<Record<string, unknown>[]>(sql)
+      const time = name === 'SQLite' ? '1000' : 'to_timestamp(1)'
+      const first = ['Jane@Bücher.example', 'jane@bücher.example', 'JANE@xn--bcher-kva.example', "o'neil@127.1"]
+      const emails = [...first, ...Array.from({ length: 1_100 }, (_, index) => `${index}@example.com`), '9@EXAMPLE.com']
+      const rows = emails.map((email) => `('${email.replaceAll("'", "''")}', 'x', ${time})`)
+      await execute(`insert into users (email, hashed_password, created_at) values ${rows.join()}`)
+      await execute('delete from users where id = 100')
+      await orm.migrator.up()
+
+      const database = await openDatabase(target)
+      const user = async (id: number) => (await database.users.findById(id))?.snapshot()
+      expect(await user(1)).to.deep.equal({
+        id: 1,
+        email: 'Jane@Bücher.example',
+        emailKey: 'jane@xn--bcher-kva.example',
+        hashedPassword: 'x',
+        role: 'user',
+        disabled: false,
+        timeZone: 'UTC',
+        createdAt: new Date(1_000),
+      })
+      expect((await user(2))?.emailKey).to.equal(null)
+      expect((await user(3))?.emailKey).to.equal(null)
+      expect((await user(4))?.emailKey).to.equal("o'neil@127.1")
+      expect((await user(1_104))?.emailKey).to.equal('1099@example.com')
+      expect((await user(1_105))?.emailKey).to.equal(null)
+      const [keys] = await execute('select cast(count(email_key) as integer) as keys from users')
+      expect(keys).to.deep.equal({ keys: 1_101 })
+      const found = await database.users.list({ before: undefined, containing: 'BÜCHER', limit: 9 })
+      expect(found.map(({ id }) => id)).to.deep.equal([2, 1])
+      await database.close()
+    })
+
+    it('delete users who left when they are reverted', async () => {
+      const database = await openDatabase(target)
+      await database.migrate()
+      const ownerId = await anOwner(database)
+      await database.close()
+      await orm.em.fork().execute(`update users set left_at = created_at, email = 'left' where id = ${ownerId}`)
+      await orm.migrator.down({ to: 'migration-20260402000000-idempotency-keys' })
+      expect(await orm.em.fork().execute('select id from users')).to.deep.equal([])
+    })
+
     it('keep instances of the previous release from writing tasks', async () => {
       await orm.migrator.up()
       const values = name === 'SQLite' ? `0, 0` : 'now(), now()'
@@ -169,6 +223,9 @@ const tableNames: Readonly<Record<string, string>> = {
   PostgreSQL: `select tablename as name from pg_tables where schemaname = 'public'`,
 }
 
+/** In SQL. */
+const TABLES = `'users', 'tasks', 'task_lists', 'tombstones', 'idempotency_keys', 'sessions', 'api_tokens'`
+
 describe('The tables on PostgreSQL', () => {
   it('have every column, constraint and index of the contract', async () => {
     const orm = await MikroORM.init(mikroOrmOptions(targetOf(await postgresql.databaseUrl()) as PersistentTarget))
@@ -178,20 +235,24 @@ describe('The tables on PostgreSQL', () => {
       select c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
         || case when a.attnotnull then ' not null' else '' end as "column"
       from pg_attribute a join pg_class c on c.oid = a.attrelid
-      where c.relname in ('users', 'tasks', 'task_lists', 'tombstones', 'idempotency_keys') and c.relkind = 'r' and a.attnum > 0
+      where c.relname in (${TABLES}) and c.relkind = 'r' and a.attnum > 0
       order by c.relname desc, a.attnum`)
     const constraints = await execute(`
       select conname || ' ' || pg_get_constraintdef(oid) as "constraint" from pg_constraint
-      where conrelid in ('users'::regclass, 'tasks'::regclass, 'task_lists'::regclass, 'tombstones'::regclass, 'idempotency_keys'::regclass) and contype <> 'n' order by conname`)
-    const indexes = await execute(
-      `select indexname from pg_indexes where tablename in ('users', 'tasks', 'task_lists', 'tombstones', 'idempotency_keys') order by 1`,
-    )
+      where conrelid::regclass::text in (${TABLES}) and contype <> 'n' order by conname`)
+    const indexes = await execute(`select indexname from pg_indexes where tablename in (${TABLES}) order by 1`)
     await orm.close()
     expect(columns.map(({ column }) => column)).to.include.members([
       'users.id integer not null',
       'users.email character varying(320) not null',
       'users.hashed_password character varying(255) not null',
       'users.created_at timestamp(3) with time zone not null',
+      'users.email_key text',
+      'users.role character varying(16) not null',
+      'users.disabled boolean not null',
+      'users.time_zone character varying(64) not null',
+      'users.search text not null',
+      'users.left_at timestamp(3) with time zone',
       'tasks.id bigint not null',
       'tasks.title character varying(255) not null',
       'tasks.description text',
@@ -223,10 +284,30 @@ describe('The tables on PostgreSQL', () => {
       'idempotency_keys.result text not null',
       'idempotency_keys.new_ids text not null',
       'idempotency_keys.created_at timestamp(3) with time zone not null',
+      'sessions.id bigint not null',
+      'sessions.owner_id integer not null',
+      'sessions.created_at timestamp(3) with time zone not null',
+      'sessions.last_used_at timestamp(3) with time zone not null',
+      'sessions.user_agent character varying(255)',
+      'sessions.counter integer not null',
+      'sessions.token_hash character varying(64) not null',
+      'sessions.rotated_at timestamp(3) with time zone not null',
+      'api_tokens.id bigint not null',
+      'api_tokens.owner_id integer not null',
+      'api_tokens.name character varying(100) not null',
+      'api_tokens.scopes character varying(255) not null',
+      'api_tokens.token_hash character varying(64) not null',
+      'api_tokens.created_at timestamp(3) with time zone not null',
+      'api_tokens.expires_at timestamp(3) with time zone',
+      'api_tokens.last_used_at timestamp(3) with time zone',
     ])
     expect(constraints.map(({ constraint }) => constraint)).to.include.members([
+      'api_tokens_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
+      'api_tokens_pkey PRIMARY KEY (id)',
       'idempotency_keys_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
       'idempotency_keys_pkey PRIMARY KEY (owner_id, scope, key)',
+      'sessions_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
+      'sessions_pkey PRIMARY KEY (id)',
       'task_lists_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
       'task_lists_pkey PRIMARY KEY (owner_id)',
       'tasks_owner_id_foreign FOREIGN KEY (owner_id) REFERENCES users(id) ON DELETE CASCADE',
@@ -236,8 +317,15 @@ describe('The tables on PostgreSQL', () => {
       'users_pkey PRIMARY KEY (id)',
     ])
     expect(indexes.map(({ indexname }) => indexname)).to.include.members([
+      'api_tokens_expires_at_index',
+      'api_tokens_owner_id_id_index',
+      'api_tokens_pkey',
       'idempotency_keys_created_at_index',
       'idempotency_keys_pkey',
+      'sessions_created_at_index',
+      'sessions_last_used_at_index',
+      'sessions_owner_id_id_index',
+      'sessions_pkey',
       'task_lists_pkey',
       'tasks_owner_id_completed_due_moment_id_index',
       'tasks_owner_id_completed_id_index',
@@ -247,7 +335,10 @@ describe('The tables on PostgreSQL', () => {
       'tasks_pkey',
       'tombstones_deleted_at_index',
       'tombstones_pkey',
+      'users_admin_index',
+      'users_email_key_unique',
       'users_email_unique',
+      'users_left_at_index',
       'users_pkey',
     ])
   })

@@ -4,13 +4,15 @@ import fc from 'fast-check'
 import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
+import { MAX_SESSIONS, type Session } from '#src/domain/accounts/session.ts'
+import type { User } from '#src/domain/accounts/user.ts'
 import { TaskNotFound } from '#src/domain/errors.ts'
 import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
 import { postgresql, sqlite } from '#test/adapter-sets.ts'
-import { aTaskDraft } from '#test/builders.ts'
+import { anApiTokenDraft, aSessionDraft, aTaskDraft } from '#test/builders.ts'
 import { directSql, type Sql } from '#test/contracts/direct-sql.ts'
 import {
   anOwner,
@@ -183,13 +185,37 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
         for (let attempt = 0; attempt < 2; attempt++) {
           await fresh.tasks.writeOnce(owner, [], () => [{ add: aTaskDraft({ ownerId: owner }) }], key, NOW)
         }
+        const { users, sessions, apiTokens } = fresh
+        const user = (await users.findById(owner)) as User
+        const session = (await sessions.start(aSessionDraft({ ownerId: owner }), user.snapshot())) as Session
+        await sessions.find(session)
+        await sessions.use(session, NOW)
+        await sessions.refresh(session, () => ({ outcome: 'rotated', session }))
+        await sessions.end(session)
+        for (let count = 0; count <= MAX_SESSIONS; count++) {
+          await sessions.start(aSessionDraft({ ownerId: owner, lastUsedAt: NOW }), user.snapshot())
+        }
+        await sessions.endAll(owner)
+        await sessions.start(aSessionDraft({ ownerId: owner }), user.snapshot())
+        await fresh.forgetSessions({ created: NOW, lastUsed: NOW })
+        const apiToken = await apiTokens.add(anApiTokenDraft({ ownerId: owner }))
+        await apiTokens.find(apiToken)
+        await apiTokens.use(apiToken, NOW)
+        await apiTokens.list(owner)
+        await apiTokens.remove(apiToken)
+        await apiTokens.add(anApiTokenDraft({ ownerId: owner, expiresAt: new Date(0) }))
+        await fresh.forgetApiTokens(NOW)
+        await users.write(owner, () => ({ save: user, endSessions: { except: 1 } }))
+        await users.write(owner, () => ({ remove: user }))
+        await fresh.forgetLeavers()
         await fresh.close()
       })
-      const rows = /\b(?:from|into|update|join) (?:"\w+"\.)?"(?:tasks|task_lists|tombstones|idempotency_keys)"/g
-      const named = /"owner_id"(?: =| in|,|\))/g
+      const rows =
+        /\b(?:from|into|update|join) (?:"\w+"\.)?"(?:tasks|task_lists|tombstones|idempotency_keys|sessions|api_tokens)"/g
+      const named = /"owner_id"(?: =| in| from|,|\))/g
       const count = (text: string, pattern: RegExp) => text.match(pattern)?.length ?? 0
       const onRows = ran.filter((text) => count(text, rows) > 0)
-      expect(onRows).to.have.lengthOf.at.least(20)
+      expect(onRows).to.have.lengthOf.at.least(40)
       expect(onRows.filter((text) => count(text, named) < count(text, rows))).to.deep.equal([])
     })
   })
