@@ -250,6 +250,20 @@ describe('npm run restore', () => {
     database.close()
   })
 
+  it('raises the ids of sessions and API tokens that came after the backup, also if the database is lost', async () => {
+    for (const table of ['api_tokens', 'sessions']) {
+      edit('backup.db', `drop table ${table}; delete from sqlite_sequence where name = '${table}'`)
+    }
+    rmSync(join(folder, 'tasks.db'))
+    await outputOf(restore(['backup.db']))
+    const database = new BetterSqlite3(join(folder, 'tasks.db'))
+    for (const table of ['api_tokens', 'sessions']) {
+      database.exec(`create table ${table} (id integer primary key autoincrement); insert into ${table} values (null)`)
+      expect(database.prepare(`select id from ${table}`).pluck().all()).to.deep.equal([1_000_001])
+    }
+    database.close()
+  })
+
   /** Overwrites a page of the database file. */
   const overwrite = (page: number) => (content: Buffer) =>
     Buffer.from(content).fill(0x5a, page * 4_096, (page + 1) * 4_096)

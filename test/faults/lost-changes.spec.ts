@@ -2,16 +2,23 @@ import { expect } from 'chai'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { backupSqlite, restoreSqlite } from '#src/adapters/mikro-orm/sqlite/sqlite-backup.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
+import type { Session } from '#src/domain/accounts/session.ts'
+import type { User } from '#src/domain/accounts/user.ts'
 import { SyncExpired } from '#src/domain/errors.ts'
 import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { persistentSets, postgresql, sqlite } from '#test/adapter-sets.ts'
-import { aTaskDraft } from '#test/builders.ts'
+import { anApiTokenDraft, aSessionDraft, aTaskDraft } from '#test/builders.ts'
 import { anOwner, editTask, expectRejection, listTasks, storeTask, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
 import { query } from '#test/query.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
+
+async function startSession({ users, sessions }: Database, ownerId: number): Promise<Session> {
+  const user = (await users.findById(ownerId)) as User
+  return (await sessions.start(aSessionDraft({ ownerId }), user.snapshot())) as Session
+}
 
 interface Backup {
   /** Replaces the database as it is now. */
@@ -59,6 +66,8 @@ describe('The restored command', () => {
     await before.migrate()
     const ownerId = await anOwner(before)
     const task = (await storeTask(before.tasks, aTaskDraft({ ownerId }))).snapshot()
+    const session = await startSession(before, ownerId)
+    const apiToken = await before.apiTokens.add(anApiTokenDraft({ ownerId }))
     const { epoch } = await before.tasks.head(ownerId)
     await before.close()
     const command = restored(url)
@@ -71,6 +80,8 @@ describe('The restored command', () => {
     ])
     expect((await after.tasks.head(ownerId)).epoch).to.not.equal(epoch)
     expect((await anOwner(after)) - ownerId).to.be.above(1_000_000)
+    expect((await startSession(after, ownerId)).id - session.id).to.be.above(1_000_000)
+    expect((await after.apiTokens.add(anApiTokenDraft({ ownerId }))).id - apiToken.id).to.be.above(1_000_000)
     await after.close()
   })
 

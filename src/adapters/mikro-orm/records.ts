@@ -217,6 +217,9 @@ export const ApiTokenRecord = defineEntity({
   ],
 })
 
+/** The tables with ids of their own, which are never given again. */
+export const NUMBERED_TABLES = ['users', 'tasks', 'sessions', 'api_tokens'] as const
+
 /** The table in which MikroORM keeps the names of applied migrations. */
 export const MIGRATIONS_TABLE = 'mikro_orm_migrations'
 /** Marks a SQLite file as this service's: never rename it. */

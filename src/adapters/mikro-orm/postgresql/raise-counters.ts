@@ -1,3 +1,5 @@
+import { NUMBERED_TABLES } from '../records.ts'
+
 type Execute = (sql: string) => Promise<unknown>
 
 /** More than were given since a backup. */
@@ -13,7 +15,7 @@ export async function raiseCounters(execute: Execute, schema: string): Promise<v
   const table = (name: string) => `"${schema.replaceAll('"', '""')}"."${name}"`
   await execute(`update ${table('task_lists')} set revision = revision + ${UNKNOWN},
     epoch = substr(md5(cast(random() as text)), 1, 8)`)
-  for (const name of ['users', 'tasks', 'sessions', 'api_tokens']) {
+  for (const name of NUMBERED_TABLES) {
     const sequence = `pg_get_serial_sequence('${table(name).replaceAll("'", "''")}', 'id')`
     await execute(`select setval(${sequence}, nextval(${sequence}) + ${UNKNOWN})`)
   }

@@ -14,7 +14,7 @@ import {
 import { dirname, resolve } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { OperatorError } from '../../../operator-error.ts'
-import { MIGRATIONS_TABLE } from '../records.ts'
+import { MIGRATIONS_TABLE, NUMBERED_TABLES } from '../records.ts'
 import { codeOf, reasonOf } from '../store-errors.ts'
 import { ForeignFile, refuseForeign } from './sqlite-file.ts'
 
@@ -189,7 +189,9 @@ function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): bo
       previous.sound && Object.entries(restored).every(([name, counter]) => (previous.counters[name] ?? -1) >= counter)
     const update = database.prepare('update sqlite_sequence set seq = ? where name = ?')
     const insert = database.prepare('insert into sqlite_sequence (seq, name) values (?, ?)')
-    for (const name of Object.keys({ ...restored, ...previous.counters })) {
+    // An older backup lacks tables that a migration will create.
+    const names = new Set([...NUMBERED_TABLES, ...Object.keys({ ...restored, ...previous.counters })])
+    for (const name of names) {
       const higher = Math.max(restored[name] ?? 0, previous.counters[name] ?? 0)
       const counter = known ? higher : Math.min(higher + UNKNOWN_IDS, LARGEST_COUNTER)
       if (update.run(counter, name).changes === 0) insert.run(counter, name)
