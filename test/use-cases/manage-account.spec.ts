@@ -3,6 +3,7 @@ import type { Caller } from '#src/domain/accounts/caller.ts'
 import { ManageAccount } from '#src/domain/accounts/manage-account.ts'
 import {
   EmailAlreadyTaken,
+  InvalidToken,
   LastAdmin,
   SessionNotFound,
   SessionRequired,
@@ -197,5 +198,16 @@ describe('Managing an account', () => {
       await accounts.endOtherSessions({ ...jane, credential: { kind: 'session', sessionId: undefined } }, client)
       expect(await sessionIds()).to.deep.equal([])
     })
+  })
+
+  it('refuses the token of an account that is deleted meanwhile', async () => {
+    await ports.users.write(1, (user) => ({ remove: user }))
+    for (const attempt of [
+      accounts.change(jane, { timeZone: 'Asia/Tokyo' }, client),
+      accounts.change(jane, { password: 'battery staple', currentPassword }, client),
+      accounts.leave(jane, currentPassword, client),
+    ])
+      expect(await rejection(attempt)).to.be.instanceOf(InvalidToken)
+    expect(ports.audit.events).to.deep.equal([])
   })
 })

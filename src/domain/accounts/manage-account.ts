@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.ts'
-import { InvalidInput, SessionNotFound, WrongPassword } from '../errors.ts'
+import { InvalidInput, InvalidToken, SessionNotFound, UserNotFound, WrongPassword } from '../errors.ts'
 import { enforce, optional, wellFormed } from '../rules.ts'
 import type { ChangeSignal } from '../tasks/ports.ts'
 import { timeZoneRule } from '../tasks/task-filter.ts'
@@ -10,6 +10,7 @@ import type {
   Audit,
   AuditEvent,
   CommonPasswords,
+  DecideOnUser,
   Idna,
   LoginThrottle,
   PasswordHasher,
@@ -58,6 +59,7 @@ export class ManageAccount {
    * @throws WrongPassword
    * @throws TooManyRequests after too many wrong passwords
    * @throws EmailAlreadyTaken
+   * @throws InvalidToken when the account was deleted meanwhile
    * @throws Overloaded
    */
   async change(caller: Caller, changes: AccountChanges, requester: Requester): Promise<User> {
@@ -99,10 +101,10 @@ export class ManageAccount {
     },
     confirmed: boolean,
   ): Promise<User> {
-    const { users, idna } = this.#ports
+    const { idna } = this.#ports
     const { email, hash, timeZone } = changes
     const sessionId = credential.kind === 'session' ? credential.sessionId : undefined
-    const saved = await users.write(id, (user) => {
+    const saved = await this.#write(id, (user) => {
       if (confirmed) expectHash(user, hashedPassword)
       let changed = user
       if (email !== undefined) changed = changed.withEmail(email, idna)
@@ -120,19 +122,29 @@ export class ManageAccount {
    * @throws WrongPassword
    * @throws TooManyRequests after too many wrong passwords
    * @throws LastAdmin
+   * @throws InvalidToken when the account was deleted meanwhile
    * @throws Overloaded
    */
   async leave(caller: Caller, currentPassword: string | undefined, requester: Requester): Promise<void> {
-    const { users, changeSignal } = this.#ports
+    const { changeSignal } = this.#ports
     const { id, hashedPassword } = caller.user
     await this.#confirm(caller.user, currentPassword, requester)
-    await users.write(id, (user, otherAdmins) => {
+    await this.#write(id, (user, otherAdmins) => {
       expectHash(user, hashedPassword)
       user.checkDispensable(otherAdmins)
       return { remove: user }
     })
     this.#record(caller, requester, ['left'])
     changeSignal.raise(id)
+  }
+
+  /** @throws InvalidToken when the account no longer exists */
+  async #write(id: number, decide: DecideOnUser): Promise<User | undefined> {
+    try {
+      return await this.#ports.users.write(id, decide)
+    } catch (error) {
+      throw error instanceof UserNotFound ? new InvalidToken() : error
+    }
   }
 
   /** The sessions that have not expired, the newest first. */
