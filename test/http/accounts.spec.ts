@@ -1,5 +1,7 @@
 import { expect } from 'chai'
-import { persistentSets } from '#test/adapter-sets.ts'
+import { toAddress } from '#src/domain/accounts/user.ts'
+import { persistentSets, sqlite } from '#test/adapter-sets.ts'
+import { noIdna } from '#test/builders.ts'
 import { openRepositories } from '#test/contracts/repositories.ts'
 import { Api, codeOf, describeApi, LOGIN, ME, mistakes, PASSWORD, REGISTER } from './api.ts'
 
@@ -13,8 +15,8 @@ describeApi('Accounts', (api) => {
     it('returns the user without the password', async () => {
       const email = unusedEmail()
       const { body } = await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
-      expect(body).to.have.all.keys('id', 'email', 'created_at')
-      expect(body.email).to.equal(email)
+      expect(body).to.have.all.keys('id', 'email', 'created_at', 'time_zone')
+      expect(body).to.include({ email, time_zone: 'UTC' })
       expect(body.id).to.be.greaterThan(0)
       expect(body.created_at).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
     })
@@ -41,10 +43,28 @@ describeApi('Accounts', (api) => {
       }
     })
 
-    it('treats the local part as case-sensitive', async () => {
+    it('takes two spellings for one address if they differ in case or in the form of the domain', async () => {
+      const spellings = [
+        'Jane.Doe@b\u00fccher.example',
+        'jane.doe@B\u00dcCHER.example',
+        'JANE.DOE@xn--bcher-kva.example',
+      ]
+      const [first = '', ...others] = spellings
+      const { body } = await api.post(REGISTER).send({ email: first, password: PASSWORD }).expect(201)
+      expect(body.email).to.equal(first)
+      for (const email of others) {
+        const answer = await api.post(REGISTER).send({ email, password: PASSWORD }).expect(409)
+        expect(codeOf(answer)).to.equal('email_taken')
+        await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
+      }
+    })
+
+    it('returns 422 for a password that is the address, in any case', async () => {
       const email = unusedEmail()
-      await api.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
-      await api.post(REGISTER).send({ email: email.toUpperCase(), password: PASSWORD }).expect(201)
+      for (const password of [email, ` ${email.toUpperCase()} `]) {
+        const answer = await api.post(REGISTER).send({ email, password }).expect(422)
+        expect(mistakes(answer)).to.deep.equal(['/password: password_is_email'])
+      }
     })
 
     const accepted = {
@@ -129,17 +149,21 @@ describeApi('Accounts', (api) => {
     it('returns a bearer token and its lifetime with Cache-Control: no-store', async () => {
       const { email } = await api.signUp()
       const answer = await api.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
-      expect(answer.body).to.have.all.keys('access_token', 'token_type', 'expires_in')
+      expect(answer.body).to.have.all.keys(
+        ...['access_token', 'token_type', 'expires_in', 'refresh_token', 'refresh_expires_in'],
+      )
       expect(answer.body).to.include({ token_type: 'bearer', expires_in: 3_600 })
+      expect(answer.body.refresh_expires_in).to.be.within(30 * 86_400 - 9, 30 * 86_400)
       expect(answer.headers['cache-control']).to.equal('no-store')
     })
 
-    it('issues a token whose only claims are sub, iat and exp', async () => {
+    it('issues a token whose only claims are sub, sid, iat and exp', async () => {
       const { id, email } = await api.signUp()
       const { body } = await api.post(LOGIN).send({ username: email, password: PASSWORD })
       const claims = JSON.parse(Buffer.from(body.access_token.split('.')[1], 'base64url').toString())
-      expect(claims).to.have.all.keys('sub', 'iat', 'exp')
+      expect(claims).to.have.all.keys('sub', 'sid', 'iat', 'exp')
       expect(claims.sub).to.equal(String(id))
+      expect(claims.sid).to.match(/^[1-9]\d*$/)
       expect(claims.exp - claims.iat).to.equal(3_600)
     })
 
@@ -223,11 +247,12 @@ describeApi('Accounts', (api) => {
         await api.post(LOGIN).send({ username: email, password }).expect(401)
     })
 
-    it('distinguishes passwords that differ in case, blanks or Unicode composition', async () => {
+    it('distinguishes passwords that differ in case or blanks, but not in Unicode composition', async () => {
       const email = 'exact@example.com'
       await api.post(REGISTER).send({ email, password: ' Caf\u00e9 Caf\u00e9 ' }).expect(201)
-      for (const password of ['Caf\u00e9 Caf\u00e9', ' caf\u00e9 caf\u00e9 ', ' Cafe\u0301 Cafe\u0301 '])
+      for (const password of ['Caf\u00e9 Caf\u00e9', ' caf\u00e9 caf\u00e9 '])
         await api.post(LOGIN).send({ username: email, password }).expect(401)
+      await api.post(LOGIN).send({ username: email, password: ' Cafe\u0301 Cafe\u0301 ' }).expect(200)
     })
 
     it('accepts a password of 128 astral characters', async () => {
@@ -301,7 +326,7 @@ describeApi('Accounts', (api) => {
     it('returns the user named by the token', async () => {
       const jane = await api.signUp()
       const { body } = await jane.get(ME).expect(200)
-      expect(body).to.have.all.keys('id', 'email', 'created_at')
+      expect(body).to.have.all.keys('id', 'email', 'created_at', 'time_zone')
       expect(body).to.include({ id: jane.id, email: jane.email })
     })
 
@@ -331,7 +356,8 @@ describe('A login after BCRYPT_ROUNDS was raised', () => {
       const { email } = await before.signUp().finally(() => before.stop())
       const repositories = await openRepositories(url)
       const after = await start('5')
-      const storedHash = async () => (await repositories.users.findByEmail(email))?.snapshot().hashedPassword
+      const storedHash = async () =>
+        (await repositories.users.findByEmail(toAddress(email, noIdna)))?.snapshot().hashedPassword
       const logIn = (password: string) => after.post(LOGIN).send({ username: email, password })
       try {
         await logIn('wrong').expect(401)
@@ -347,4 +373,43 @@ describe('A login after BCRYPT_ROUNDS was raised', () => {
       }
     })
   }
+})
+
+describe('A service whose operator refuses', () => {
+  const api = new Api()
+  afterEach(() => api.stop())
+
+  it('registrations answers them with 403, and logs in who is registered', async () => {
+    const url = await sqlite.databaseUrl()
+    await api.start({ DATABASE_URL: url })
+    const jane = await api.signUp()
+    await api.stop()
+    await api.start({ DATABASE_URL: url, REGISTRATION_ENABLED: 'false' })
+    const body = { email: 'john@example.com', password: PASSWORD }
+    expect(codeOf(await api.post(REGISTER).send(body).expect(403))).to.equal('registration_disabled')
+    expect(
+      codeOf(
+        await api
+          .post(REGISTER)
+          .send({ ...body, email: jane.email })
+          .expect(403),
+      ),
+    ).to.equal('registration_disabled')
+    await api.logIn(jane)
+  })
+
+  it('common or short passwords answers them with 422, at registration and at a change', async () => {
+    await api.start({ DATABASE_URL: 'memory:', REFUSE_COMMON_PASSWORDS: 'true', PASSWORD_MIN_LENGTH: '10' })
+    const jane = await api.signUp()
+    const refused = { password123: 'password_too_common', '123456789': 'too_short' }
+    for (const [password, code] of Object.entries(refused)) {
+      const body = { email: 'john@example.com', password }
+      expect(mistakes(await api.post(REGISTER).send(body).expect(422))).to.deep.equal([`/password: ${code}`])
+      const change = { password, current_password: PASSWORD }
+      expect(mistakes(await jane.patch(ME).send(change).expect(422))).to.deep.equal([`/password: ${code}`])
+    }
+    const { NewUser, AccountChanges } = api.document.components.schemas
+    for (const schema of [NewUser, AccountChanges])
+      expect(schema).to.have.nested.property('properties.password.minLength', 10)
+  })
 })

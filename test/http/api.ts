@@ -6,6 +6,8 @@ import supertest, { type Response, type Test } from 'supertest'
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
 import { type AdapterSet, startService } from '#src/composition-root.ts'
 import { readConfig } from '#src/config.ts'
+import { AdministerUsers } from '#src/domain/accounts/administer-users.ts'
+import type { Scope } from '#src/domain/accounts/caller.ts'
 import type { Log } from '#src/log.ts'
 import { adapterSets } from '#test/adapter-sets.ts'
 import { type Answer, Documented, type OpenApi } from './documented.ts'
@@ -16,6 +18,11 @@ export const TASKS = '/api/v1/tasks'
 export const ME = '/api/v1/auth/me'
 export const REGISTER = '/api/v1/auth/register'
 export const LOGIN = '/api/v1/auth/login'
+export const REFRESH = '/api/v1/auth/refresh'
+export const REVOKE = '/api/v1/auth/revoke'
+export const SESSIONS = '/api/v1/auth/sessions'
+export const TOKENS = '/api/v1/auth/tokens'
+export const USERS = '/api/v1/admin/users'
 export const PASSWORD = 'correct horse battery staple'
 
 /** A request that is sent without encoding or normalising anything. */
@@ -48,6 +55,7 @@ export class Api {
   #service: Awaited<ReturnType<typeof startService>> | undefined
   #documented: Documented | undefined
   #document: OpenApi | undefined
+  #container: Parameters<AdapterSet['clock']>[0] | undefined
   #users = 0
 
   async start(
@@ -65,7 +73,11 @@ export class Api {
       BACKEND_CORS_ORIGINS: `${ORIGIN},http://localhost:3000`,
       ...environment,
     })
-    this.#service = await startService(config, log, overrides)
+    const clock: AdapterSet['clock'] = (container) => {
+      this.#container = container
+      return overrides.clock?.(container) ?? { now: () => new Date() }
+    }
+    this.#service = await startService(config, log, { ...overrides, clock })
     const { body } = await supertest(this.#service.url).get('/openapi.json').expect(200)
     this.#document = body as OpenApi
     this.#documented = documentedBy(this.#document)
@@ -134,8 +146,20 @@ export class Api {
   async signUp(): Promise<User> {
     const email = `user-${++this.#users}@example.com`
     const { body } = await this.post(REGISTER).send({ email, password: PASSWORD }).expect(201)
-    const login = await this.post(LOGIN).send({ username: email, password: PASSWORD }).expect(200)
-    return new User(this, body.id, email, login.body.access_token)
+    return this.logIn({ id: body.id, email })
+  }
+
+  /** Starts another session of a user. */
+  async logIn({ id, email }: Pick<User, 'id' | 'email'>, password = PASSWORD): Promise<User> {
+    const { body } = await this.post(LOGIN).send({ username: email, password }).expect(200)
+    return new User(this, id, email, body.access_token, body.refresh_token)
+  }
+
+  /** Registers a new admin and logs in. */
+  async signUpAdmin(): Promise<User> {
+    const admin = await this.signUp()
+    await started(this.#container).resolve(AdministerUsers).grant({}, admin.email)
+    return admin
   }
 
   #send(method: 'get' | 'head' | 'post' | 'patch' | 'delete' | 'options', path: string): Test {
@@ -168,7 +192,9 @@ export class Api {
       })
       for (const words of [title, detail]) expect(words, what).to.match(/\S/)
     }
-    expect(headers['www-authenticate'] !== undefined, `${what}: WWW-Authenticate`).to.equal(answer.status === 401)
+    const challenges = answer.status === 401 || code === 'insufficient_scope'
+    if (method !== 'HEAD' || answer.status === 401)
+      expect(headers['www-authenticate'] !== undefined, `${what}: WWW-Authenticate`).to.equal(challenges)
     expect(headers.allow !== undefined, `${what}: Allow`).to.equal(answer.status === 405)
     const mayRetry =
       code === 'idempotency_key_in_use' || ([429, 503].includes(answer.status) && code !== 'outcome_unknown')
@@ -176,18 +202,27 @@ export class Api {
   }
 }
 
-/** A client that sends a user's access token with each request. */
+/** A client that sends a user's access token, or an API token, with each request. */
 export class User {
   readonly #api: Api
   readonly id: number
   readonly email: string
   readonly token: string
+  /** Empty with an API token. */
+  readonly refreshToken: string
 
-  constructor(api: Api, id: number, email: string, token: string) {
+  constructor(api: Api, id: number, email: string, token: string, refreshToken = '') {
     this.#api = api
     this.id = id
     this.email = email
     this.token = token
+    this.refreshToken = refreshToken
+  }
+
+  /** The same user as a script: a client that sends a new API token. */
+  async asScript(...scopes: readonly Scope[]): Promise<User> {
+    const { body } = await this.post(TOKENS).send({ name: 'script', scopes }).expect(201)
+    return new User(this.#api, this.id, this.email, body.token)
   }
 
   get(path: string): Test {

@@ -4,6 +4,7 @@ import { expect } from 'chai'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { type Reads, readsOf } from '#test/text-readers.ts'
 import { Api, LOGIN, ME, mistakes, PASSWORD, type RawRequest, REGISTER, TASKS, type User } from './api.ts'
+import { failingUsers } from './failing.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
 const FORM_TYPE = { 'content-type': 'application/x-www-form-urlencoded' }
@@ -241,8 +242,9 @@ describe('The errors of a request', () => {
 describe('Logging an error', () => {
   const api = new Api()
   const away = () => Promise.reject(new StoreUnavailable(new Error('away')))
-  const users = { add: away, findById: away, findByEmail: away, replaceHash: away }
-  before(() => api.start({ DATABASE_URL: 'memory:' }, { users: () => users, health: () => ({ ping: away }) }))
+  before(() =>
+    api.start({ DATABASE_URL: 'memory:' }, { users: () => failingUsers(away), health: () => ({ ping: away }) }),
+  )
   after(() => api.stop())
 
   const requests: Readonly<Record<string, (length: number) => RawRequest>> = {

@@ -68,6 +68,7 @@ const UNDOCUMENTED = new Set([400, 404, 405, 422, 500])
 const DOCUMENTED_HEADERS = [
   ...[
     'X-Accel-Buffering',
+    'Content-Disposition',
     'ETag',
     'Idempotency-Replayed',
     'Location',

@@ -6,18 +6,25 @@ import { expect } from 'chai'
 import Koa from 'koa'
 import * as v from 'valibot'
 import { openApiDocument } from '#src/adapters/http/docs/openapi.ts'
-import { type Access, anyone } from '#src/adapters/http/endpoint/access.ts'
+import { type Access, type Authenticator, anyone, scope } from '#src/adapters/http/endpoint/access.ts'
 import { JSON_TYPE } from '#src/adapters/http/endpoint/body.ts'
 import { type Endpoint, endpoint } from '#src/adapters/http/endpoint/endpoint.ts'
 import type { LimitName } from '#src/adapters/http/endpoint/limits.ts'
 import { mount } from '#src/adapters/http/endpoint/mount.ts'
-import type { Stream } from '#src/adapters/http/endpoint/stream.ts'
+import { HttpError } from '#src/adapters/http/endpoint/problems.ts'
+import { resumable, type Stream, StreamInterrupted } from '#src/adapters/http/endpoint/stream.ts'
 import { bodyOf, numeral } from '#src/adapters/http/endpoint/validation.ts'
 import { logSendErrors, reportProblems } from '#src/adapters/http/middleware.ts'
-import { ManageAccounts } from '#src/domain/accounts/manage-accounts.ts'
-import { TaskNotFound } from '#src/domain/errors.ts'
+import { InvalidCredentials, InvalidGrant, TaskNotFound } from '#src/domain/errors.ts'
+import { aUser } from '#test/builders.ts'
 
-const unused = {} as ConstructorParameters<typeof ManageAccounts>[0]
+/** Knows one API token. */
+const signIn: Authenticator = {
+  authenticate: async () => ({
+    user: aUser().snapshot(),
+    credential: { kind: 'api-token', tokenId: 1, scopes: ['tasks:read'] },
+  }),
+}
 
 /** The members that all endpoints of this spec share. */
 const base = {
@@ -57,10 +64,15 @@ describe('An endpoint', () => {
         return { exceeded: false, remaining: 8, reset: 60 }
       },
     })
-    const limits = { user: limiter('user'), login: limiter('login'), register: limiter('register') }
+    const limits = {
+      user: limiter('user'),
+      login: limiter('login'),
+      register: limiter('register'),
+      refresh: limiter('refresh'),
+    }
     const router = new Router()
-    mount(router, mounted, new ManageAccounts(unused), limits)
-    const app = new Koa().use(reportProblems(log))
+    mount(router, mounted, signIn, limits)
+    const app = new Koa().use(reportProblems(log, [mounted]))
     app.on('error', logSendErrors(log))
     const server = createServer(app.use(router.routes()).callback()).listen(0, '127.0.0.1')
     servers.add(server)
@@ -69,17 +81,20 @@ describe('An endpoint', () => {
   }
 
   const operationOf = (documented: Endpoint) => {
-    const document = openApiDocument({ title: '', version: '', loginPath: '/login' }, [documented])
+    const document = openApiDocument({ title: '', version: '', authPath: '/auth' }, [documented])
     const paths = document.paths as Record<string, Record<string, Record<string, unknown>>>
     return paths[documented.path]?.[documented.method.toLowerCase()] ?? {}
   }
 
   describe('with a custom access policy', () => {
     const guests: Access<{ readonly name: string }> = {
-      needsToken: false,
+      needs: 'nothing',
       limit: 'register',
       errors: ['task_not_found'],
-      authorize: async ({ req }) => ({ name: String(req.headers['x-name']) }),
+      authenticate: async ({ req }) => ({ name: String(req.headers['x-name']) }),
+      authorize({ name }) {
+        if (name === 'stranger') throw new TaskNotFound()
+      },
       limitKey: ({ name }) => name,
     }
     const greeting = {
@@ -96,6 +111,12 @@ describe('An endpoint', () => {
       expect(counted).to.deep.equal(['register jane'])
     })
 
+    it('counts a request before the policy refuses it', async () => {
+      const response = await fetch(await serve(endpoint(greeting)), { headers: { 'X-Name': 'stranger' } })
+      expect(response.status).to.equal(404)
+      expect(counted).to.deep.equal(['register stranger'])
+    })
+
     it('counts requests in the bucket of the endpoint, if it names one', async () => {
       await fetch(await serve(endpoint({ ...greeting, limit: 'login' })), { headers: { 'X-Name': 'jane' } })
       expect(counted).to.deep.equal(['login jane'])
@@ -103,6 +124,56 @@ describe('An endpoint', () => {
 
     it('documents the refusals of the policy and of the bucket', () => {
       expect(operationOf(endpoint(greeting)).responses).to.include.keys('404', '429')
+    })
+  })
+
+  it('without an access policy does not compile', () => {
+    const { access: _, ...open } = base
+    const handle = async () => ({ status: 200, body: { value: 1 } }) as const
+    // @ts-expect-error
+    endpoint({ ...open, responses: ok, handle })
+  })
+
+  it('answers insufficient_scope with the scope that it needs (RFC 6750, section 3.1)', async () => {
+    const handle = async () => ({ status: 200, body: { value: 1 } }) as const
+    const url = await serve(endpoint({ ...base, access: scope('tasks:write'), responses: ok, handle }))
+    const response = await fetch(url, { headers: { Authorization: 'Bearer tma_x' } })
+    expect([response.status, response.headers.get('www-authenticate')]).to.deep.equal([
+      403,
+      'Bearer error="insufficient_scope", scope="tasks:write"',
+    ])
+    expect(counted).to.deep.equal(['user 1'])
+  })
+
+  describe('with the errors of OAuth', () => {
+    const failing = (error: Error) =>
+      endpoint({
+        ...base,
+        oauthErrors: true,
+        responses: ok,
+        handle: async () => {
+          throw error
+        },
+      })
+    const problemOf = async (url: string) => (await (await fetch(url)).json()) as Record<string, unknown>
+
+    it('adds invalid_grant to a wrong pair or token, and invalid_request to any other 400 or 422', async () => {
+      const description = { error_description: new InvalidGrant().message }
+      const grant = await problemOf(await serve(failing(new InvalidGrant())))
+      expect(grant).to.include({ code: 'invalid_grant', error: 'invalid_grant', ...description })
+      const pair = await problemOf(await serve(failing(new InvalidCredentials())))
+      expect(pair).to.include({ code: 'invalid_credentials', error: 'invalid_grant' })
+      for (const error of [new HttpError('malformed_body'), new HttpError('malformed_host')])
+        expect(await problemOf(await serve(failing(error)))).to.include({ code: error.code, error: 'invalid_request' })
+      const unknown = await problemOf(`${await serve(failing(new InvalidGrant()))}?colour=red`)
+      expect(unknown).to.include({ code: 'invalid_input', error: 'invalid_request' })
+    })
+
+    it('adds nothing to other errors', async () => {
+      for (const error of [new TaskNotFound(), new HttpError('body_too_large'), new TypeError('broken')]) {
+        const problem = await problemOf(await serve(failing(error)))
+        expect(problem).to.include.keys('code').and.not.include.any.keys('error', 'error_description')
+      }
     })
   })
 
@@ -219,22 +290,36 @@ describe('An endpoint', () => {
       expect(response).to.deep.include({ content: { 'text/event-stream': media } })
     })
 
-    const failing = (error: Error) =>
-      streaming(async ({ write }) => {
+    const streamOf =
+      (error: Error): Stream =>
+      async ({ write }) => {
         write('data: 1\n\n')
         throw error
-      })
+      }
 
-    it('ends the response after an error of the domain', async () => {
-      const response = await fetch(await serve(failing(new TaskNotFound())))
+    it('ends the response after an error of the domain, if clients can resume it', async () => {
+      const response = await fetch(await serve(streaming(resumable(streamOf(new TaskNotFound())))))
       expect(await response.text()).to.equal('data: 1\n\n')
       expect(logged).to.deep.equal([])
     })
 
-    it('ends the connection after any other error, and logs it', async () => {
-      const response = await fetch(await serve(failing(new TypeError('lost'))))
+    it('breaks the connection after an error, and logs it if it is unexpected', async () => {
+      for (const error of [new TaskNotFound(), new HttpError('route_not_found'), new StreamInterrupted()]) {
+        const response = await fetch(await serve(streaming(streamOf(error))))
+        expect(await response.text().catch(() => 'cut off')).to.equal('cut off')
+        expect(logged).to.deep.equal([])
+      }
+      const response = await fetch(await serve(streaming(resumable(streamOf(new TypeError('lost'))))))
       expect(await response.text().catch(() => 'cut off')).to.equal('cut off')
       expect(logged[0]).to.equal('error')
+    })
+
+    it('resets a connection of HTTP/1.0, whose end would look like the end of the response', async () => {
+      const { port } = new URL(await serve(streaming(streamOf(new StreamInterrupted()))))
+      const socket = connect(Number(port), '127.0.0.1')
+      socket.resume().write('GET /made HTTP/1.0\r\n\r\n')
+      const [error] = await once(socket, 'error')
+      expect(error).to.include({ code: 'ECONNRESET' })
     })
 
     it('can write after the client has left', async () => {

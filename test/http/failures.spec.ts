@@ -1,26 +1,32 @@
 import { expect } from 'chai'
-import type { UserRepository } from '#src/domain/accounts/ports.ts'
 import { OutcomeUnknown, StoreUnavailable } from '#src/domain/errors.ts'
 import type { TaskRepository } from '#src/domain/tasks/ports.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { query } from '#test/query.ts'
-import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
+import {
+  Api,
+  codeOf,
+  LOGIN,
+  ME,
+  ORIGIN,
+  PASSWORD,
+  REFRESH,
+  REGISTER,
+  REVOKE,
+  SECRET_KEY,
+  SESSIONS,
+  TASKS,
+  TOKENS,
+  USERS,
+  type User,
+} from './api.ts'
+import { failing, failingUsers } from './failing.ts'
 import { signed } from './tokens.ts'
 
 const CAUSE = 'connect ECONNREFUSED 10.0.0.7:5432 at /srv/app/tasks.ts, password hunter2'
 
-/** A port whose methods all fail. */
-function failing<Port>(methods: readonly (keyof Port)[], error: () => unknown): Port {
-  const fail = async () => {
-    throw error()
-  }
-  return Object.fromEntries(methods.map((method) => [method, fail])) as Port
-}
-
 const failingTasks = (error: () => unknown) =>
-  failing<TaskRepository>(['get', 'list', 'head', 'changes', 'write', 'writeOnce'], error)
-const failingUsers = (error: () => unknown) =>
-  failing<UserRepository>(['add', 'findById', 'findByEmail', 'replaceHash'], error)
+  failing<TaskRepository>(['get', 'list', 'head', 'changes', 'write', 'writeOnce'], () => Promise.reject(error()))
 
 /** The lines about the cause of a failed request. */
 function logged(api: Api, requestId: string): readonly { readonly err: unknown }[] {
@@ -166,7 +172,7 @@ describe('An unreachable store', () => {
   before(async () => {
     const unavailable = () => new StoreUnavailable(new Error(CAUSE))
     await tasks.start({ DATABASE_URL: 'memory:' }, { tasks: () => failingTasks(unavailable) })
-    await users.start({ DATABASE_URL: 'memory:' }, { users: () => failingUsers(unavailable) })
+    await users.start({ DATABASE_URL: 'memory:' }, { users: () => failingUsers(() => Promise.reject(unavailable())) })
     jane = await tasks.signUp()
   })
   after(() => Promise.all([tasks.stop(), users.stop()]))
@@ -225,6 +231,19 @@ describe('A store that does not confirm a write', () => {
       .map(({ path, method }) => `${method} ${path}`)
     expect(documented).to.have.members([
       `post ${REGISTER}`,
+      `post ${LOGIN}`,
+      `post ${REFRESH}`,
+      `post ${REVOKE}`,
+      `patch ${ME}`,
+      `delete ${ME}`,
+      `post ${ME}/delete`,
+      `delete ${SESSIONS}`,
+      `delete ${SESSIONS}/{id}`,
+      `post ${TOKENS}`,
+      `delete ${TOKENS}/{id}`,
+      `patch ${USERS}/{id}`,
+      `delete ${USERS}/{id}`,
+      `delete ${USERS}/{id}/sessions`,
       `post ${TASKS}`,
       `post ${TASKS}/batch`,
       `patch ${TASKS}/{id}`,

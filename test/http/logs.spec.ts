@@ -9,6 +9,7 @@ import type { AdapterSet } from '#src/composition-root.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { logFile } from '#test/log-file.ts'
 import { Api, LOGIN, ME, PASSWORD, type RawRequest, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
+import { failingUsers } from './failing.ts'
 
 const LEVELS: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' }
 
@@ -493,9 +494,8 @@ describe('Secrets', function () {
     }
     const path = join(folder, 'away')
     const config = { SECRET_KEY, LOG_LEVEL: 'trace', DATABASE_URL: 'memory:' }
-    const users = { add: away, findById: away, findByEmail: away, replaceHash: away }
     const { log: sink, written } = logFile(path, config)
-    await api.start({ ...config }, { users: () => users, health: () => ({ ping: away }) }, sink)
+    await api.start({ ...config }, { users: () => failingUsers(away), health: () => ({ ping: away }) }, sink)
     try {
       await api.post(REGISTER).send(PAIR).expect(503)
       await api.post(LOGIN).send({ username: PAIR.email, password: PAIR.password }).expect(503)

@@ -150,7 +150,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       body: { types: [JSON_TYPE, FORM_TYPE], schema: logIn },
       responses: { 200: pairResponse },
       oauthErrors: true,
-      errors: ['invalid_credentials', 'store_unavailable', 'overloaded'],
+      errors: ['invalid_credentials', 'store_unavailable', 'outcome_unknown', 'overloaded'],
       async handle({ body: { username: email, password }, caller }) {
         return { status: 200, body: presentPair(await signIn.logIn({ email, password }, caller)) }
       },
