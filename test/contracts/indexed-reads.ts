@@ -1,9 +1,13 @@
 /** Reads that take as long in a long list as in a short one. */
+import { forgetExpired } from '#src/adapters/mikro-orm/forget-expired.ts'
+import { LeaverPurge } from '#src/adapters/mikro-orm/forget-leavers.ts'
+import type { Session } from '#src/domain/accounts/session.ts'
 import type { TaskRepository } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { placeOf } from '#src/domain/tasks/task-order.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
-import { aTaskDraft } from '#test/builders.ts'
+import { anAddress, anApiTokenDraft, aSessionDraft, aTaskDraft, aUserDraft } from '#test/builders.ts'
+import type { ObservedStore } from '#test/contracts/observed-store.ts'
 
 const LENGTH = 2_000
 export const LIMIT = 10
@@ -28,6 +32,34 @@ export async function makeLongList(tasks: TaskRepository, ownerId: number): Prom
 
 const DUE = [{ field: 'due', descending: false }] as const
 const OPEN = [{ name: 'completed', value: false }] as const
+
+/** Reads and changes accounts, and purges them. None of these statements may scan a table. */
+export async function useAccounts({ users, sessions, apiTokens, store }: ObservedStore): Promise<void> {
+  const user = await users.add(aUserDraft({ email: 'accounts@example.com' }))
+  const ownerId = user.id
+  await users.findById(ownerId)
+  await users.findByEmail(anAddress('accounts@example.com'))
+  await users.list({ before: ownerId + 1, containing: undefined, limit: LIMIT })
+  await users.replaceHash(user.snapshot(), 'new')
+  const session = (await sessions.start(aSessionDraft({ ownerId }), { hashedPassword: 'new' })) as Session
+  await sessions.find(session)
+  await sessions.list(ownerId)
+  await sessions.use(session, new Date())
+  await sessions.refresh(session, () => ({ outcome: 'rotated', session }))
+  await sessions.end(session)
+  await sessions.start(aSessionDraft({ ownerId, createdAt: new Date(0) }), { hashedPassword: 'new' })
+  await forgetExpired(store, ['sessions', 'created_at'], new Date(1))
+  await forgetExpired(store, ['sessions', 'last_used_at'], new Date(1))
+  const apiToken = await apiTokens.add(anApiTokenDraft({ ownerId, expiresAt: new Date(0) }))
+  await apiTokens.find(apiToken)
+  await apiTokens.list(ownerId)
+  await apiTokens.use(apiToken, new Date())
+  await forgetExpired(store, ['api_tokens', 'expires_at'], new Date(1))
+  await apiTokens.remove(apiToken)
+  await users.write(ownerId, () => ({ save: user, endSessions: { except: undefined } }))
+  await users.write(ownerId, () => ({ remove: user }))
+  await new LeaverPurge(store).run()
+}
 
 /** @param task one in the middle of a long list */
 export function indexedReads(tasks: TaskRepository, task: Task): Readonly<Record<string, () => Promise<unknown>>> {

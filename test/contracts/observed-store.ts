@@ -1,4 +1,6 @@
 import type { Statement } from '#src/adapters/mikro-orm/prepared-query.ts'
+import { MikroOrmApiTokenRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-api-token-repository.ts'
+import { MikroOrmSessionRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-session-repository.ts'
 import { MikroOrmTaskRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-task-repository.ts'
 import { MikroOrmUserRepository } from '#src/adapters/mikro-orm/repositories/mikro-orm-user-repository.ts'
 import { type Store, writing } from '#src/adapters/mikro-orm/store.ts'
@@ -23,6 +25,7 @@ export function observedStore(store: Store, { sql, close }: DirectAccess) {
       store.transact({
         ...transaction,
         decide(...seen) {
+          for (const query of Object.values<Statement>(transaction.reads)) noted(query)
           const decision = transaction.decide(...seen)
           decision.writes.forEach(noted)
           return decision
@@ -33,6 +36,9 @@ export function observedStore(store: Store, { sql, close }: DirectAccess) {
     store: observed,
     tasks: new MikroOrmTaskRepository(observed),
     users: new MikroOrmUserRepository(observed),
+    sessions: new MikroOrmSessionRepository(observed),
+    apiTokens: new MikroOrmApiTokenRepository(observed),
+    store: observed,
     write: <Row>(query: Statement<Row>) => observed.transact(writing(query)),
     ran,
     sql,

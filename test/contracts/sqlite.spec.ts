@@ -23,7 +23,7 @@ import { EmailAlreadyTaken, OutcomeUnknown, StoreUnavailable } from '#src/domain
 import type { TaskChanges } from '#src/domain/tasks/task.ts'
 import { sqlite } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
-import { indexedReads, makeLongList } from '#test/contracts/indexed-reads.ts'
+import { indexedReads, makeLongList, useAccounts } from '#test/contracts/indexed-reads.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
 import { anOwner, editTask, expectRejection, listTasks, removeTask, storeTask } from '#test/contracts/repositories.ts'
 
@@ -154,6 +154,20 @@ describe('The store on SQLite', () => {
       expect(await planOf(statement), statement.sql).not.to.match(/TEMP B-TREE|SCAN (?!json_each)/)
     }
     expect((await store.tasks.head(ownerId)).forgotten).to.equal(1_249)
+  })
+
+  it('scans no table for accounts', async () => {
+    store.ran.length = 0
+    await useAccounts(store)
+    expect(store.ran).to.have.lengthOf.at.least(40)
+    for (const { sql, parameters } of store.ran) {
+      const bound = parameters.map((value) => (Array.isArray(value) ? '[]' : Number(value) || String(value)))
+      const plan = (await store.sql<{ detail: string }>(`explain query plan ${sql}`, bound)).map(({ detail }) => detail)
+      // The partial indexes hold only admins, and only users who left.
+      expect(plan.join('\n'), sql).not.to.match(
+        /SCAN (?!json_each|users USING (?:COVERING )?INDEX users_(?:admin|left_at))/,
+      )
+    }
   })
 
   it('creates a task without an idempotency key by two statements', async () => {

@@ -21,7 +21,7 @@ import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { postgresql } from '#test/adapter-sets.ts'
 import { aTaskDraft, aUserDraft } from '#test/builders.ts'
-import { indexedReads, LIMIT, makeLongList } from '#test/contracts/indexed-reads.ts'
+import { indexedReads, LIMIT, makeLongList, useAccounts } from '#test/contracts/indexed-reads.ts'
 import { type ObservedStore, observedStore } from '#test/contracts/observed-store.ts'
 import {
   anOwner,
@@ -208,6 +208,23 @@ describe('The store on PostgreSQL', () => {
       expect(Math.max(...looked), name).to.be.at.most(2 * (LIMIT + 1))
     }
   }).timeout(60_000)
+
+  it('scans no table for accounts', async () => {
+    store.ran.length = 0
+    await useAccounts(store)
+    await store.sql('set enable_seqscan = off')
+    await store.sql('set plan_cache_mode = force_generic_plan')
+    for (const { sql, parameters } of store.ran.filter(({ sql }) => !sql.startsWith('insert'))) {
+      await store.sql(`prepare planned as ${sql}`)
+      const values = parameters.map(() => 'null').join()
+      const execute = `explain (format json) execute planned${values && ` (${values})`}`
+      const [explained] = await store.sql<{ 'QUERY PLAN': readonly [{ Plan: PlanNode }] }>(execute)
+      await store.sql('deallocate planned')
+      const nodes = nodesOf((explained as { 'QUERY PLAN': readonly [{ Plan: PlanNode }] })['QUERY PLAN'][0].Plan)
+      const kinds = nodes.map((node) => `${node['Node Type']} on ${node['Relation Name']}`)
+      expect(kinds.join(), sql).not.to.match(/Seq Scan/)
+    }
+  })
 
   it('keeps the last 100 parameterised statements prepared', async () => {
     for (let index = 0; index < 300; index++) {
