@@ -166,6 +166,17 @@ describe('A refresh token while the key is changed', () => {
       expect(changed.verify(successor.token)).to.include({ counter: 1, hash: successor.hash })
   })
 
+  it('stays good in instances that make MACs with either key and accept both', () => {
+    const notYet = new HmacRefreshTokenService({ secretKey: previousSecretKey, previousSecretKey: secretKey })
+    let token = old()
+    for (const [counter, each] of [changed, notYet, notYet, changed, changed].entries()) {
+      const [one, other] = [changed.verify(token), notYet.verify(token)]
+      expect(one).to.include({ counter, hash: other.hash })
+      expect(one.successor.hash).to.equal(other.successor.hash)
+      token = each.verify(token).successor.token
+    }
+  })
+
   it('gets its successor by the new key', () => {
     const { successor } = changed.verify(old())
     expect(after.verify(successor.token)).to.include({ counter: 1, hash: successor.hash })

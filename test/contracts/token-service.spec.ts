@@ -159,6 +159,15 @@ describe('A JSON Web Token after the key was changed', () => {
     expect(() => before.verify(token)).to.throw(InvalidToken)
   })
 
+  it('is accepted by instances that sign with either key and verify with both', () => {
+    const notYet = build({ secretKey: previousSecretKey, previousSecretKey: secretKey })
+    for (const [one, other] of [
+      [notYet, changed],
+      [changed, notYet],
+    ] as const)
+      expect(other.verify(one.issue(session).token)).to.include({ userId: 7, sessionId: 42 })
+  })
+
   it('names the key that signed it', () => {
     const [old, current] = [before, changed].map((service) => headerOf(service.issue(session).token).kid)
     expect(old).to.not.equal(current)
