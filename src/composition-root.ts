@@ -196,3 +196,37 @@ export async function prepareDatabase(config: DatabaseConfig, log: Log): Promise
     await database.close()
   }
 }
+
+/** The administration of users in a database, for commands. */
+export interface Administration extends AsyncDisposable {
+  readonly users: AdministerUsers
+  /** Whether all migrations are applied. @throws DatabaseUnavailable */
+  schemaIsUpToDate(): Promise<boolean>
+}
+
+/**
+ * Opens the database and leaves its schema as it is.
+ *
+ * @throws DatabaseUnavailable
+ */
+export async function openAdministration(
+  { database: databaseConfig, passwords, accounts, process }: Config,
+  log: Log,
+): Promise<Administration> {
+  const database = await openPersistence(databaseConfig, log)
+  const ports = {
+    users: database.users,
+    sessions: database.sessions,
+    passwordHasher: passwordHasher(passwords, process.concurrency),
+    commonPasswords: await commonPasswords(passwords.refuseCommon),
+    idna: urlIdna,
+    // Requests wait in other processes, which find the change by their polls.
+    changeSignal: { raise() {} },
+    audit: new LogAudit(log),
+  }
+  return {
+    users: new AdministerUsers(ports, accounts),
+    schemaIsUpToDate: () => database.upToDate(),
+    [Symbol.asyncDispose]: () => database.close(),
+  }
+}

@@ -429,3 +429,12 @@ export function readConfig(environment: Environment): Config {
     },
   }
 }
+
+/**
+ * Reads the configuration for commands that sign nothing and therefore need no SECRET_KEY, also in production.
+ *
+ * @throws ConfigError
+ */
+export function readCommandConfig(environment: Environment): Config {
+  return readConfig({ ...environment, SECRET_KEY: randomBytes(64).toString('base64') })
+}

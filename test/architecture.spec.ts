@@ -148,6 +148,7 @@ const rules: Readonly<Record<string, { readonly allowed: readonly string[]; read
         '../mikro-orm/options.ts',
         '../../database-target.ts',
         '../../domain/accounts/ports.ts',
+        '../../log.ts',
         'node:process',
       ],
       forbidden: ['../security/jwt-token-service.ts', '../../main.ts', 'koa', '@mikro-orm/core', 'kysely', 'tsyringe'],

@@ -66,6 +66,10 @@ interface Command {
   readonly words?: readonly string[]
   /** A command that runs the rest of the command line, such as `prlimit`. */
   readonly launcher?: readonly string[]
+  /** Written to its stdin, which then ends. */
+  readonly input?: string
+  /** Leaves its stdin open for `write`. */
+  readonly interactive?: boolean
 }
 
 /** A file of the project that Node runs in the test's folder, with this environment and no other variables. */
@@ -77,17 +81,20 @@ export class Process {
   stdout = ''
   stderr = ''
 
-  constructor(file: string, environment: Environment, { words = [], launcher = [] }: Command = {}) {
+  constructor(file: string, environment: Environment, { words = [], launcher = [], input, interactive }: Command = {}) {
     // Without a folder of its own, the process would use the `.env` and the database of the working directory.
     if (folder === '') throw new Error('Call allowProcesses() in the describe of tests that start processes.')
     const [program = '', ...rest] = [...launcher, process.execPath, join(ROOT, file), ...words]
     this.#child = spawn(program, rest, {
       cwd: folder,
       env: { ...baseEnvironment, ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [input === undefined && !interactive ? 'ignore' : 'pipe', 'pipe', 'pipe'],
       detached: true,
     })
     running.add(this.#child)
+    // A command may end before it has read everything.
+    this.#child.stdin?.on('error', () => {})
+    if (input !== undefined) this.#child.stdin?.end(input)
     for (const name of ['stdout', 'stderr'] as const) {
       this.#child[name]?.setEncoding('utf8').on('data', (chunk: string) => {
         this[name] += chunk
@@ -121,6 +128,10 @@ export class Process {
   async url(): Promise<string> {
     const [, url = ''] = await this.printed(/(http:\/\/[^\s/]+:\d+)\//)
     return url
+  }
+
+  write(text: string): void {
+    this.#child.stdin?.write(text)
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -125,6 +125,7 @@ describe('A failing start', () => {
         command('src/adapters/cli/migrate.ts'),
         command('src/adapters/cli/backup.ts', ['backup.db']),
         command('src/adapters/cli/restore.ts', ['tasks.db']),
+        command('src/adapters/cli/admin.ts', ['grant', 'jane@example.com']),
       ]
       for (const message of await Promise.all(commands.map((each) => each.refusal()))) {
         expect(message.split('\n')).to.have.lengthOf(1)
