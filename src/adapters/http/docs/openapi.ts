@@ -85,7 +85,7 @@ export function openApiEndpoint(about: About, endpoints: readonly Endpoint[]): E
 /** The OpenAPI 3.1 document of the endpoints, made from the schemas that validate their requests. */
 export function openApiDocument({ title, version, authPath }: About, endpoints: readonly Endpoint[]): Json {
   const components: Components = {
-    schemas: { Problem: problemSchema, InvalidInputProblem: invalidInputSchema, OAuthProblem: oauthProblemSchema },
+    schemas: { ...problemSchemas },
     responses: {},
   }
   const paths: Record<string, Json> = {}
@@ -220,21 +220,29 @@ const problemSchema = {
   },
 }
 
-const invalidInputSchema = {
+const withErrors = {
   ...problemSchema,
   description: 'Problem details (RFC 9457) with each violation in the request.',
   required: [...problemSchema.required, 'errors'],
 }
 
-const oauthProblemSchema = {
-  ...problemSchema,
-  description: 'Problem details (RFC 9457) with the members of an OAuth error (RFC 6749, section 5.2).',
-  required: [...problemSchema.required, 'error', 'error_description'],
+/** @returns a schema that also has the members of an OAuth error (RFC 6749, section 5.2) */
+const forOAuth = ({ description, required, properties }: typeof problemSchema) => ({
+  type: 'object',
+  description: `${description} It is also an OAuth error (RFC 6749, section 5.2).`,
+  required: [...required, 'error', 'error_description'],
   properties: {
-    ...problemSchema.properties,
+    ...properties,
     error: { type: 'string', enum: ['invalid_grant', 'invalid_request'] },
     error_description: { type: 'string', description: 'As `detail`.' },
   },
+})
+
+const problemSchemas = {
+  Problem: problemSchema,
+  InvalidInputProblem: withErrors,
+  OAuthProblem: forOAuth(problemSchema),
+  InvalidInputOAuthProblem: forOAuth(withErrors),
 }
 
 /** The schemes and the scope that an operation needs, and a sentence that says so. */
@@ -347,7 +355,8 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
     const examples = codes.map((code) => [code, exampleProblem(code, endpoint)] as const)
     const isOAuth = examples.every(([, problem]) => problem.error)
     const name = codes.map((code) => componentName(code, endpoint)).join('Or') + (isOAuth ? 'ForOAuth' : '')
-    const schema = problemSchemaOf(codes, isOAuth)
+    const violations = codes.every((code) => code === 'invalid_input') ? 'InvalidInput' : ''
+    const schema: keyof typeof problemSchemas = `${violations}${isOAuth ? 'OAuth' : ''}Problem`
     responses[name] ??= {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
       headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...errorHeaders(status, codes)]),
@@ -361,11 +370,6 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
     return [status, { $ref: `#/components/responses/${name}` }]
   })
   return Object.fromEntries(references)
-}
-
-function problemSchemaOf(codes: readonly ProblemCode[], isOAuth: boolean): string {
-  if (isOAuth) return 'OAuthProblem'
-  return codes.every((code) => code === 'invalid_input') ? 'InvalidInputProblem' : 'Problem'
 }
 
 const headersOfCode: { readonly [code in ProblemCode]?: readonly (keyof typeof commonHeaders)[] } = {

@@ -5,11 +5,11 @@ import { type SignedInCaller, scope } from '../endpoint/access.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import type { OpenStreams } from '../endpoint/open-streams.ts'
 import { StreamInterrupted } from '../endpoint/stream.ts'
-import { apiTokenSchema, presentApiToken } from './api-tokens.ts'
-import { presentSession, sessionSchema } from './sessions.ts'
-import { formatPosition } from './task-changes.ts'
-import { present, taskSchema } from './tasks.ts'
-import { presentUser, userSchema } from './users.ts'
+import { API_TOKEN_EXAMPLE, apiTokenSchema, presentApiToken } from './api-tokens.ts'
+import { presentSession, SESSION_EXAMPLE, sessionSchema } from './sessions.ts'
+import { EXAMPLE_POSITION, formatPosition } from './task-changes.ts'
+import { present, TASK_EXAMPLE, taskSchema } from './tasks.ts'
+import { presentUser, USER_EXAMPLE, userSchema } from './users.ts'
 
 const head = {
   user: v.object({ ...userSchema.entries, role: v.picklist(ROLES) }),
@@ -22,7 +22,21 @@ const head = {
 }
 const headSchema = v.object(head)
 
-const exportSchema = v.pipe(v.object({ ...head, tasks: v.array(taskSchema) }), v.metadata({ title: 'AccountExport' }))
+const exportSchema = v.pipe(
+  v.object({ ...head, tasks: v.array(taskSchema) }),
+  v.metadata({
+    title: 'AccountExport',
+    examples: [
+      {
+        user: { ...USER_EXAMPLE, role: 'user' },
+        sessions: [SESSION_EXAMPLE],
+        api_tokens: [API_TOKEN_EXAMPLE],
+        next_since: formatPosition(EXAMPLE_POSITION),
+        tasks: [TASK_EXAMPLE],
+      },
+    ],
+  }),
+)
 
 function presentHead(
   caller: SignedInCaller,

@@ -11,7 +11,7 @@ import { idParameter } from '../endpoint/id-parameter.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, ruleSchema } from '../endpoint/validation.ts'
 
-const API_TOKEN_EXAMPLE = {
+export const API_TOKEN_EXAMPLE = {
   id: 1,
   name: 'backup script',
   scopes: ['tasks:read'],

@@ -7,6 +7,14 @@ import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { idParameter } from '../endpoint/id-parameter.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 
+export const SESSION_EXAMPLE = {
+  id: 1,
+  created_at: '2026-01-31T09:30:00.000Z',
+  last_used_at: '2026-02-01T08:00:00.000Z',
+  user_agent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
+  current: true,
+} as const
+
 export const sessionSchema = v.pipe(
   v.object({
     id: v.pipe(v.number(), v.integer()),
@@ -17,15 +25,7 @@ export const sessionSchema = v.pipe(
   }),
   v.metadata({
     title: 'Session',
-    examples: [
-      {
-        id: 1,
-        created_at: '2026-01-31T09:30:00.000Z',
-        last_used_at: '2026-02-01T08:00:00.000Z',
-        user_agent: 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0',
-        current: true,
-      },
-    ],
+    examples: [SESSION_EXAMPLE],
   }),
 )
 
