@@ -1,12 +1,26 @@
 import { mock } from 'node:test'
 import { expect } from 'chai'
 import type { TaskBody } from '#src/adapters/http/routes/tasks.ts'
-import { InMemoryUserRepository } from '#src/adapters/in-memory/in-memory-user-repository.ts'
+import { inMemoryDatabase } from '#src/adapters/in-memory/in-memory-database.ts'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { adapterSets, persistentSets, postgresql } from '#test/adapter-sets.ts'
 import { postgresqlTarget } from '#test/contracts/repositories.ts'
 import { FakeChangeSignal, FakeClock } from '#test/use-cases/fakes.ts'
-import { Api, codeOf, describeApi, LOGIN, mistakes, PASSWORD, TASKS, User } from './api.ts'
+import {
+  Api,
+  codeOf,
+  describeApi,
+  LOGIN,
+  ME,
+  mistakes,
+  PASSWORD,
+  REFRESH,
+  REVOKE,
+  SESSIONS,
+  TASKS,
+  USERS,
+  User,
+} from './api.ts'
 
 const EVENTS = `${TASKS}/events`
 const HEARTBEAT_INTERVAL = 15_000
@@ -154,6 +168,55 @@ describeApi('The event stream', (api) => {
   })
 })
 
+describeApi('An event stream of a credential that ends', (api) => {
+  const ends: Readonly<Record<string, (jane: User, ended: User) => Promise<unknown>>> = {
+    'its session': async (jane) => {
+      const [{ id }] = (await jane.get(SESSIONS)).body
+      await jane.delete(`${SESSIONS}/${id}`).expect(204)
+    },
+    'all other sessions': (jane) => jane.delete(SESSIONS).expect(204),
+    'its revocation': (_, { token }) => api.post(REVOKE).send({ token }).expect(200),
+    'the reuse of its refresh token': async (_, { refreshToken }) => {
+      const refresh = (refresh_token: string) => api.post(REFRESH).send({ refresh_token })
+      const { body } = await refresh(refreshToken).expect(200)
+      await refresh(body.refresh_token).expect(200)
+      await refresh(refreshToken).expect(400)
+    },
+    'a new password': (jane) =>
+      jane.patch(ME).send({ password: 'a password that is new', current_password: PASSWORD }).expect(200),
+    'an admin who ends its sessions': async ({ id }) =>
+      (await api.signUpAdmin()).delete(`${USERS}/${id}/sessions`).expect(204),
+    'an admin who disables its user': async ({ id }) =>
+      (await api.signUpAdmin()).patch(`${USERS}/${id}`).send({ disabled: true }).expect(200),
+    'its user': (jane) => jane.delete(ME).send({ current_password: PASSWORD }).expect(204),
+  }
+  for (const [what, end] of Object.entries(ends)) {
+    it(`ends at once with ${what}, and so does a long poll`, async () => {
+      const jane = await api.signUp()
+      const ended = await api.logIn(jane)
+      await using events = await EventReader.open(api, ended)
+      const opening = await events.next()
+      const poll = ended.get(`${TASKS}/changes?since=${opening?.id}&wait=30`).then((answer) => answer)
+      await end(jane, ended)
+      expect(await events.next()).to.equal(undefined)
+      // Where the list went before the poll read it, its position has expired.
+      expect((await poll).status).to.be.oneOf(what === 'its user' ? [401, 410] : [401])
+    })
+  }
+
+  it('ends with its API token, while that of another one goes on', async () => {
+    const jane = await api.signUp()
+    const [script, other] = [await jane.asScript('tasks:read'), await jane.asScript('tasks:write')]
+    await using events = await EventReader.open(api, script)
+    await using others = await EventReader.open(api, other)
+    for (const reader of [events, others]) await reader.next()
+    await api.post(REVOKE).send({ token: script.token }).expect(200)
+    expect(await events.next()).to.equal(undefined)
+    const task = await other.createTask()
+    expect(await others.next()).to.deep.include({ data: task })
+  })
+})
+
 for (const { name, databaseUrl } of adapterSets) {
   describe(`Event streams of a service (${name})`, () => {
     const api = new Api()
@@ -291,18 +354,23 @@ describe('An idle event stream', () => {
 describe('An event stream whose client leaves while its user is looked up', () => {
   const api = new Api()
   const changeSignal = new FakeChangeSignal()
-  const users = new InMemoryUserRepository()
-  const { findById } = users
-  before(() => api.start({ DATABASE_URL: 'memory:' }, { changeSignal: () => changeSignal, users: () => users }))
+  const { tasks, users, sessions } = inMemoryDatabase(10)
+  const { find } = sessions
+  before(() =>
+    api.start(
+      { DATABASE_URL: 'memory:' },
+      { changeSignal: () => changeSignal, tasks: () => tasks, users: () => users, sessions: () => sessions },
+    ),
+  )
   after(() => api.stop())
 
   it('ends its subscription', async () => {
     const jane = await api.signUp()
     const [asked, answered] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
-    users.findById = async (id) => {
+    sessions.find = async (key) => {
       asked.resolve()
       await answered.promise
-      return findById.call(users, id)
+      return find.call(sessions, key)
     }
     const leaving = new AbortController()
     const headers = { Authorization: `Bearer ${jane.token}` }

@@ -4,7 +4,7 @@ import type { Context } from 'koa'
 import type { Response, Test } from 'supertest'
 import { clientNetworkOf } from '#src/adapters/http/endpoint/client-network.ts'
 import { postgresql } from '#test/adapter-sets.ts'
-import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REGISTER, TASKS, type User } from './api.ts'
+import { Api, codeOf, LOGIN, ME, ORIGIN, PASSWORD, REFRESH, REGISTER, REVOKE, TASKS, USERS, type User } from './api.ts'
 
 const LIMITED = { DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true' }
 
@@ -223,6 +223,44 @@ describe('The rate limits per client network', () => {
       expect(await statusesOf(apis.map(register))).to.deep.equal([422, 422, 429, 429])
     } finally {
       await Promise.all([one.stop(), other.stop()])
+    }
+  })
+})
+
+describe('The rate limit of refreshes', () => {
+  it('counts refreshes and revocations together, per client network', async () => {
+    const api = await limited({ RATE_LIMIT_REFRESH: '3', TRUST_PROXY: '1' })
+    try {
+      const jane = await api.signUp()
+      const refresh = (address: string) =>
+        forwarded(api.post(REFRESH).send({ refresh_token: jane.refreshToken }), address)
+      const revoke = (address: string) => forwarded(api.post(REVOKE).send({ token: 'x' }), address)
+      const { left, reset, ...rest } = rateLimit(await refresh('192.0.2.1').expect(200))
+      expect({ left, ...rest }).to.deep.equal({ left: 2, name: 'refresh', allowed: 3, window: 60 })
+      expect(await statusesOf([() => revoke('192.0.2.1'), () => refresh('192.0.2.1')])).to.deep.equal([200, 200])
+      for (const request of [refresh('192.0.2.1'), revoke('192.0.2.1')]) {
+        const answer = await request.expect(429)
+        expect(answer.body).to.include({ code: 'too_many_requests' }).and.not.have.any.keys('error')
+        expect(answer.headers['retry-after']).to.equal(String(reset))
+      }
+      await refresh('192.0.2.2').expect(200)
+    } finally {
+      await api.stop()
+    }
+  })
+})
+
+describe('The rate limit of a user', () => {
+  it('counts requests that the access policy refuses', async () => {
+    const api = await limited({ RATE_LIMIT_USER: '3' })
+    try {
+      const jane = await api.signUp()
+      const script = await jane.asScript('tasks:read')
+      expect(await statusesOf([() => jane.get(USERS), () => script.get(ME), () => script.get(TASKS)])).to.deep.equal([
+        404, 403, 429,
+      ])
+    } finally {
+      await api.stop()
     }
   })
 })

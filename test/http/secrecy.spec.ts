@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import fc from 'fast-check'
-import { describeApi, LOGIN, ME, REGISTER, TASKS, type User } from './api.ts'
+import { describeApi, LOGIN, ME, REFRESH, REGISTER, TASKS, TOKENS, type User } from './api.ts'
 
 /** A string that occurs in no message of the service or of a library. */
 const MARK = 'Qx7zKw'
@@ -35,6 +35,25 @@ describeApi('An error response', (api) => {
       path: LOGIN,
       headers: form,
       body: `username=${encodeURIComponent(value)}`,
+    }),
+    'a refresh token': (value) => ({
+      method: 'POST',
+      path: REFRESH,
+      headers: form,
+      body: `refresh_token=${encodeURIComponent(value)}`,
+    }),
+    'a current password': (value) => ({
+      method: 'DELETE',
+      path: ME,
+      headers: json,
+      body: bodyOf('current_password', value),
+    }),
+    'a time zone': (value) => ({ method: 'PATCH', path: ME, headers: json, body: bodyOf('time_zone', value) }),
+    'the name of an API token': (value) => ({
+      method: 'POST',
+      path: TOKENS,
+      headers: json,
+      body: JSON.stringify({ name: value, scopes: [value], expires_at: value }),
     }),
     'a title': (value) => ({ method: 'POST', path: TASKS, headers: json, body: bodyOf('title', value.repeat(256)) }),
     'a boolean': (value) => ({ method: 'PATCH', path: `${TASKS}/1`, headers: json, body: bodyOf('completed', value) }),
