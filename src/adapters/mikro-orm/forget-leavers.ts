@@ -12,7 +12,7 @@ interface Owner {
 function leaverQueries({ kysely }: Store) {
   return {
     leavers: preparedQuery(() =>
-      kysely.selectFrom('users').select('id').where('left_at', 'is not', null).orderBy('id').limit(PORTION),
+      kysely.selectFrom('users').select('id').where('left_at', 'is not', null).orderBy('left_at').limit(PORTION),
     ),
     /** Each deletes a portion. */
     portions: [
