@@ -41,6 +41,7 @@ describe('The README’s in-process example', () => {
 })
 
 describe('API.md’s curl walk through accounts', function () {
+  this.timeout(40_000)
   this.slow(4000)
 
   allowProcesses()
@@ -65,7 +66,8 @@ describe('API.md’s curl walk through accounts', function () {
 })
 
 describe('API.md’s client of several tabs', function () {
-  this.slow(10_000)
+  this.timeout(40_000)
+  this.slow(4000)
 
   allowProcesses()
 
@@ -102,7 +104,7 @@ describe('API.md’s client of several tabs', function () {
     const file = join(folder, 'client.mjs')
     writeFileSync(file, source)
     const { createClient } = await import(pathToFileURL(file).href)
-    const url = await new Service({ DATABASE_URL: 'memory:', REFRESH_GRACE_SECONDS: '1' }).url()
+    const url = await new Service({ DATABASE_URL: 'memory:' }).url()
     await register(url, 'jane@example.com')
     open = (storage) => createClient(`${url}/api/v1`, storage)
   })
