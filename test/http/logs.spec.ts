@@ -8,7 +8,20 @@ import { expect } from 'chai'
 import type { AdapterSet } from '#src/composition-root.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { logFile } from '#test/log-file.ts'
-import { Api, LOGIN, ME, PASSWORD, type RawRequest, REGISTER, SECRET_KEY, TASKS, type User } from './api.ts'
+import {
+  Api,
+  LOGIN,
+  ME,
+  PASSWORD,
+  type RawRequest,
+  REFRESH,
+  REGISTER,
+  REVOKE,
+  SECRET_KEY,
+  TASKS,
+  TOKENS,
+  type User,
+} from './api.ts'
 import { failingUsers } from './failing.ts'
 
 const LEVELS: Readonly<Record<number, string>> = { 20: 'debug', 30: 'info', 40: 'warn', 50: 'error' }
@@ -399,7 +412,6 @@ describe('Secrets', function () {
     passwordHasher: () => ({
       hash: async (...given) => quote(...given),
       verify: async (...given) => quote(...given),
-      isOutdated: quote,
     }),
     tokens: () => ({ issue: (...given) => quote(...given), verify: (...given) => quote(...given) }),
   }
@@ -441,6 +453,70 @@ describe('Secrets', function () {
         }
       })
     }
+  }
+
+  const failingTokens: Partial<AdapterSet> = {
+    ...failing,
+    refreshTokens: () => ({
+      newSecret: quote,
+      issue: (...given) => quote(...given),
+      verify: (...given) => quote(...given),
+    }),
+    apiTokenService: () => ({
+      newSecret: quote,
+      issue: (...given) => quote(...given),
+      parse: (...given) => quote(...given),
+    }),
+  }
+
+  for (const [what, overrides] of Object.entries({
+    'that works': {},
+    'whose ports fail and quote them': failingTokens,
+  })) {
+    it(`never reach the log of a service ${what} when it is given tokens and the current password`, async () => {
+      const path = join(folder, `tokens-${what}`)
+      const { log: sink, written } = logFile(path, { ENVIRONMENT: 'production', SECRET_KEY, LOG_LEVEL: 'trace' })
+      const api = new Api()
+      await api.start({ DATABASE_URL: 'memory:' }, overrides, sink)
+      const tokens = [`tmr_1.1.0.${MARK}`, `tma_${MARK.padEnd(54, 'a')}`, `${MARK}-is-no-token`]
+      const statuses = new Set<number>()
+      const send = async (method: string, path: string, token: string, body: Readonly<Record<string, string>>) => {
+        const types = {
+          'application/json': JSON.stringify(body),
+          'application/x-www-form-urlencoded': String(new URLSearchParams(body)),
+        }
+        for (const [type, text] of Object.entries(types)) {
+          const headers = { authorization: `Bearer ${token}`, 'content-type': type }
+          for (const each of [text, text.slice(0, -1)])
+            statuses.add((await api.raw({ method, path, headers, body: each })).status)
+        }
+      }
+      try {
+        await api.post(REGISTER).send(PAIR)
+        const { body: pair } = await api.post(LOGIN).send({ username: PAIR.email, password: PAIR.password })
+        if (pair.access_token) {
+          const named = { name: 'a script', scopes: ['account'] }
+          const made = await api
+            .post(TOKENS)
+            .set('Authorization', `Bearer ${pair.access_token}`)
+            .send(named)
+            .expect(201)
+          tokens.push(made.body.token, pair.refresh_token, pair.access_token)
+        }
+        for (const token of tokens) {
+          await send('PATCH', ME, token, { password: GUESS, current_password: GUESS })
+          await send('POST', REFRESH, token, { refresh_token: token, grant_type: 'refresh_token' })
+          await send('POST', REVOKE, token, { token, token_type_hint: 'refresh_token' })
+        }
+      } finally {
+        await api.stop()
+      }
+      const log = written()
+      for (const secret of [...tokens, PAIR.password, GUESS, MARK].flatMap((text) => [text, encodeURIComponent(text)]))
+        expect(log.split('\n').filter((line) => line.includes(secret))).to.deep.equal([])
+      expect([...statuses]).to.include(overrides === failingTokens ? 500 : 200)
+      if (overrides === failingTokens) expect(log).to.include('cannot handle').and.include('nor can')
+    })
   }
 
   /** The logged error of a login whose hasher quotes its input. */
