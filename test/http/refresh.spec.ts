@@ -86,6 +86,23 @@ describeApi('A refresh', (api) => {
     expect(ended.body).to.deep.equal(unknown.body)
   })
 
+  it('sends its refusals as application/json to clients that accept no problem documents', async () => {
+    const types = {
+      'application/json': 'application/json',
+      'application/json;q=1': 'application/json',
+      'application/json, text/plain, */*': 'application/problem+json',
+      'application/problem+json, application/json': 'application/problem+json',
+      'application/*': 'application/problem+json',
+    }
+    for (const [accept, type] of Object.entries(types)) {
+      const { headers, body } = await refresh(api, 'x').set('Accept', accept).expect(400)
+      expect(headers['content-type'], accept).to.match(new RegExp(`^${type.replace('+', '\\+')}(?:;|$)`))
+      expect(body).to.include({ code: 'invalid_grant', error: 'invalid_grant' })
+    }
+    const login = api.post(LOGIN).set('Accept', 'application/json').send({ username: 'x', password: 'x' })
+    expect((await login.expect(401)).headers['content-type']).to.match(/^application\/problem\+json/)
+  })
+
   it('needs the parameter, once', async () => {
     for (const request of [
       api.post(REFRESH).send({}),

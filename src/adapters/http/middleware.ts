@@ -3,8 +3,9 @@ import cors from '@koa/cors'
 import type { Context, Middleware, Next } from 'koa'
 import { OutcomeUnknown, StoreUnavailable } from '../../domain/errors.ts'
 import type { Log } from '../../log.ts'
+import { JSON_TYPE } from './endpoint/body.ts'
 import type { Endpoint } from './endpoint/endpoint.ts'
-import { HttpError, toProblem, withOAuthError } from './endpoint/problems.ts'
+import { HttpError, type Problem, toProblem, withOAuthError } from './endpoint/problems.ts'
 import { checkHead } from './endpoint/request-head.ts'
 import { ClientLeft } from './endpoint/requester.ts'
 import { settleUnreadBody } from './endpoint/unread-body.ts'
@@ -117,8 +118,9 @@ export function reportProblems(log: Log, endpoints: readonly Pick<Endpoint, 'pat
       const { problem, headers } = toProblem(error, instance)
       ctx.status = problem.status
       ctx.set(headers)
-      ctx.type = 'application/problem+json'
-      ctx.body = oauthPaths.has(instance) ? withOAuthError(problem) : problem
+      ctx.type = PROBLEM_TYPE
+      ctx.body = problem
+      if (oauthPaths.has(instance)) addOAuthError(ctx, problem)
       try {
         logFault(error, problem.status, ctx)
       } catch {
@@ -127,6 +129,18 @@ export function reportProblems(log: Log, endpoints: readonly Pick<Endpoint, 'pat
     }
   }
 }
+
+const PROBLEM_TYPE = 'application/problem+json'
+/** Maximum length of an Accept header that is read, in characters. */
+const MAX_ACCEPT = 1_024
+
+/** Client libraries of OAuth accept, and understand, `application/json` alone (RFC 6749, section 5.2). */
+function addOAuthError(ctx: Context, problem: Problem): void {
+  if (problem.status === 400 && !acceptsProblems(ctx)) ctx.type = JSON_TYPE
+  ctx.body = withOAuthError(problem)
+}
+
+const acceptsProblems = (ctx: Context) => ctx.get('Accept').length > MAX_ACCEPT || ctx.accepts(PROBLEM_TYPE) !== false
 
 /** Logs the cause of a fault of the service or of the store. */
 function faultLogger(log: Log): (error: unknown, status: number, ctx: Context) => void {

@@ -31,7 +31,7 @@ import {
   WrongPassword,
 } from '../../../domain/errors.ts'
 import { type Access, anyone } from '../endpoint/access.ts'
-import { FORM_TYPE, invalidJson, unsupportedType } from '../endpoint/body.ts'
+import { FORM_TYPE, invalidJson, JSON_TYPE, unsupportedType } from '../endpoint/body.ts'
 import { type Endpoint, endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
 import {
   HttpError,
@@ -360,12 +360,16 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
     responses[name] ??= {
       description: `${STATUS_CODES[status]}: ${codes.map((code) => `\`${code}\``).join(', ')}.`,
       headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...errorHeaders(status, codes)]),
-      content: {
-        'application/problem+json': {
-          schema: { $ref: `#/components/schemas/${schema}` },
-          examples: Object.fromEntries(examples.map(([code, value]) => [code, { value }])),
-        },
-      },
+      content: Object.fromEntries(
+        // As `application/json` as well, for clients that accept no other type (RFC 6749, section 5.2).
+        ['application/problem+json', ...(isOAuth && status === 400 ? [JSON_TYPE] : [])].map((type) => [
+          type,
+          {
+            schema: { $ref: `#/components/schemas/${schema}` },
+            examples: Object.fromEntries(examples.map(([code, value]) => [code, { value }])),
+          },
+        ]),
+      ),
     }
     return [status, { $ref: `#/components/responses/${name}` }]
   })
