@@ -3,6 +3,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect } from 'chai'
+import * as oauth from 'oauth4webapi'
 import createClient, { type Client } from 'openapi-fetch'
 import { freePort } from '../free-port.ts'
 import { allowProcesses, Process, Service, testEnds } from '../process.ts'
@@ -170,6 +171,53 @@ describe('A generated client', function () {
     await expectEqual()
     expect(replica.tasks.has(lost)).to.equal(false)
     expect(replica.tasks.has(first + 2)).to.equal(true)
+  })
+})
+
+describe('A client library of OAuth 2.0', function () {
+  this.slow(40_000)
+  allowProcesses()
+
+  it('logs in, refreshes and revokes, and understands the refusals', async () => {
+    const url = await new Service({ DATABASE_URL: 'memory:' }).url()
+    const server = {
+      issuer: url,
+      token_endpoint: `${url}/api/v1/auth/login`,
+      revocation_endpoint: `${url}/api/v1/auth/revoke`,
+    }
+    const refreshing = { ...server, token_endpoint: `${url}/api/v1/auth/refresh` }
+    const client = { client_id: 'library' }
+    const options = { [oauth.allowInsecureRequests]: true }
+    await createClient<paths>({ baseUrl: url }).POST('/api/v1/auth/register', {
+      body: { email: EMAIL, password: PASSWORD },
+    })
+
+    const logIn = async (password: string) => {
+      const credentials = { username: EMAIL, password }
+      const request = oauth.genericTokenEndpointRequest(server, client, oauth.None(), 'password', credentials, options)
+      return oauth.processGenericTokenEndpointResponse(server, client, await request)
+    }
+    const refresh = async (token = '') => {
+      const request = oauth.refreshTokenGrantRequest(refreshing, client, oauth.None(), token, options)
+      return oauth.processRefreshTokenResponse(refreshing, client, await request)
+    }
+    const refusal = (attempt: Promise<unknown>) =>
+      attempt.then(
+        () => expect.fail('no refusal'),
+        (error) => error,
+      )
+
+    const first = await logIn(PASSWORD)
+    expect(first).to.include({ token_type: 'bearer', expires_in: 3_600 })
+    const second = await refresh(first.refresh_token)
+    expect(second.refresh_token).to.be.a('string').and.not.equal(first.refresh_token)
+    const revoked = oauth.revocationRequest(server, client, oauth.None(), second.refresh_token ?? '', options)
+    await oauth.processRevocationResponse(await revoked)
+    const invalid = await refusal(refresh(second.refresh_token))
+    expect(invalid).to.be.instanceOf(oauth.ResponseBodyError).and.include({ error: 'invalid_grant', status: 400 })
+    expect(invalid.error_description).to.match(/log in again/)
+    const wrong = await refusal(logIn('wrong password'))
+    expect(wrong).to.be.instanceOf(oauth.WWWAuthenticateChallengeError).and.include({ status: 401 })
   })
 })
 

@@ -94,10 +94,50 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Exchange an e-mail address and a password for an access token
-         * @description The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. The response to wrong credentials does not reveal whether the account exists.
+         * Exchange an e-mail address and a password for tokens
+         * @description The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. Starts a session. The response to wrong credentials does not reveal whether the account exists.
          */
         post: operations["logIn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Exchange a refresh token for new tokens
+         * @description As JSON or as a form (RFC 6749, section 6). Each refresh token is used once: keep the new one. Requests that send one token at nearly the same time get the same successor; a token that is used again later ends the session.
+         */
+        post: operations["refresh"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Log out, or revoke an API token
+         * @description Ends the session of a refresh token or of an access token, or an API token, as JSON or as a form (RFC 7009).
+         */
+        post: operations["revoke"];
         delete?: never;
         options?: never;
         head?: never;
@@ -113,12 +153,148 @@ export interface paths {
         };
         /**
          * Get your account
-         * @description Returns the user whose access token the request carries.
+         * @description Returns the user whose token the request carries. An API token needs the scope `account`.
          */
         get: operations["whoAmI"];
         put?: never;
         post?: never;
+        /**
+         * Delete your account
+         * @description Deletes the account with its tasks, sessions and API tokens, at once and finally. API tokens are refused.
+         */
+        delete: operations["leave"];
+        options?: never;
+        head?: never;
+        /**
+         * Update the members that you send
+         * @description JSON Merge Patch (RFC 7396). A new `email` or `password` needs `current_password`, and an access token rather than an API token. A new password ends all other sessions. An API token needs the scope `account`.
+         */
+        patch: operations["editAccount"];
+        trace?: never;
+    };
+    "/api/v1/auth/me/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete your account, with a POST
+         * @description As `DELETE`, for clients that cannot send a body with it. API tokens are refused.
+         */
+        post: operations["leaveByPost"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/me/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export everything that is held on you
+         * @description One JSON document, newest tasks first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams. An API token needs the scope `account`.
+         */
+        get: operations["exportAccount"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List your sessions, newest first
+         * @description A session is a login and the tokens made from it. `last_used_at` is updated at most once a minute. API tokens are refused.
+         */
+        get: operations["listSessions"];
+        put?: never;
+        post?: never;
+        /**
+         * End all your other sessions
+         * @description Their tokens are refused at once, and their event streams end. API tokens stay. API tokens are refused.
+         */
+        delete: operations["endOtherSessions"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End one of your sessions
+         * @description Its tokens are refused at once, and its event streams end. It may be the session of this request. API tokens are refused.
+         */
+        delete: operations["endSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List your API tokens, newest first
+         * @description Without the tokens themselves. `last_used_at` is updated at most once a minute. API tokens are refused.
+         */
+        get: operations["listApiTokens"];
+        put?: never;
+        /**
+         * Create an API token
+         * @description A credential for a script, sent as `Authorization: Bearer <token>`. The answer is the only one that shows it. An account has at most 100. API tokens are refused.
+         */
+        post: operations["createApiToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/auth/tokens/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke an API token
+         * @description It is refused at once, and its event streams end. API tokens are refused.
+         */
+        delete: operations["deleteApiToken"];
         options?: never;
         head?: never;
         patch?: never;
@@ -135,7 +311,7 @@ export interface paths {
         put?: never;
         /**
          * Create, update and delete several tasks at once
-         * @description Carries out 1 to 100 operations in one transaction: all of them, or none. `if_revision` is the `If-Match` of one operation. Each operation counts as a request.
+         * @description Carries out 1 to 100 operations in one transaction: all of them, or none. `if_revision` is the `If-Match` of one operation. Each operation counts as a request. An API token needs the scope `tasks:write`.
          */
         post: operations["batchTasks"];
         delete?: never;
@@ -153,7 +329,7 @@ export interface paths {
         };
         /**
          * Get what has changed since a position
-         * @description Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`.
+         * @description Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`. An API token needs the scope `tasks:read`.
          */
         get: operations["syncTasks"];
         put?: never;
@@ -173,7 +349,7 @@ export interface paths {
         };
         /**
          * Follow your tasks as they change
-         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when the token expires, and at the latest of too many streams of one user.
+         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends with its token or session, and at the latest of too many streams of one user. An API token needs the scope `tasks:read`.
          */
         get: operations["followTasks"];
         put?: never;
@@ -193,13 +369,13 @@ export interface paths {
         };
         /**
          * List your tasks, newest first unless `sort` says otherwise
-         * @description Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.
+         * @description Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile. An API token needs the scope `tasks:read`.
          */
         get: operations["listTasks"];
         put?: never;
         /**
          * Create a task
-         * @description Only `title` is required.
+         * @description Only `title` is required. An API token needs the scope `tasks:write`.
          */
         post: operations["createTask"];
         delete?: never;
@@ -217,23 +393,87 @@ export interface paths {
         };
         /**
          * Get a task
-         * @description Another user’s task is indistinguishable from a missing one.
+         * @description Another user’s task is indistinguishable from a missing one. An API token needs the scope `tasks:read`.
          */
         get: operations["getTask"];
         put?: never;
         post?: never;
         /**
          * Delete a task
-         * @description Deletion is final, and the id is never reused.
+         * @description Deletion is final, and the id is never reused. An API token needs the scope `tasks:write`.
          */
         delete: operations["deleteTask"];
         options?: never;
         head?: never;
         /**
          * Update the members that you send
-         * @description JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.
+         * @description JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`. An API token needs the scope `tasks:write`.
          */
         patch: operations["editTask"];
+        trace?: never;
+    };
+    "/api/v1/admin/users": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the users, newest first
+         * @description Returns one page. Follow the `Link` header to the next one. Answers 404 unless you are an admin. API tokens are refused.
+         */
+        get: operations["listUsers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Delete a user
+         * @description Deletes the account with its tasks, sessions and API tokens, at once and finally. Answers 404 unless you are an admin. API tokens are refused.
+         */
+        delete: operations["deleteUser"];
+        options?: never;
+        head?: never;
+        /**
+         * Change the role of a user, or disable one
+         * @description JSON Merge Patch (RFC 7396). Disabling a user takes effect at once: it ends the sessions, and API tokens are refused until the user is enabled. The last enabled admin keeps the role. Answers 404 unless you are an admin. API tokens are refused.
+         */
+        patch: operations["administerUser"];
+        trace?: never;
+    };
+    "/api/v1/admin/users/{id}/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End all sessions of a user
+         * @description API tokens stay. Answers 404 unless you are an admin. API tokens are refused.
+         */
+        delete: operations["endSessionsOfUser"];
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
 }
@@ -254,7 +494,7 @@ export interface components {
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
+            code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
             /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
             errors?: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
@@ -283,7 +523,7 @@ export interface components {
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
-            code: "invalid_input" | "invalid_credentials" | "invalid_token" | "task_not_found" | "email_taken" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
+            code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
             /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
             errors: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
@@ -297,6 +537,72 @@ export interface components {
                 /** @description What the value must be. */
                 detail: string;
             } & (unknown | unknown | unknown))[];
+        };
+        /** @description Problem details (RFC 9457). It is also an OAuth error (RFC 6749, section 5.2). */
+        OAuthProblem: {
+            /** @constant */
+            type: "about:blank";
+            title: string;
+            status: number;
+            /** @description What is wrong, as a sentence for people. */
+            detail: string;
+            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
+            instance: string;
+            /**
+             * @description What is wrong, as a stable code for programs.
+             * @enum {string}
+             */
+            code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
+            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
+            errors?: ({
+                /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
+                pointer?: string;
+                /** @description Name of the path or query parameter; cut after 100 characters. */
+                parameter?: string;
+                /** @description Name of the header, in lower case. */
+                header?: string;
+                /** @description Stable code of the violated rule. */
+                code: string;
+                /** @description What the value must be. */
+                detail: string;
+            } & (unknown | unknown | unknown))[];
+            /** @enum {string} */
+            error: "invalid_grant" | "invalid_request";
+            /** @description As `detail`. */
+            error_description: string;
+        };
+        /** @description Problem details (RFC 9457) with each violation in the request. It is also an OAuth error (RFC 6749, section 5.2). */
+        InvalidInputOAuthProblem: {
+            /** @constant */
+            type: "about:blank";
+            title: string;
+            status: number;
+            /** @description What is wrong, as a sentence for people. */
+            detail: string;
+            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
+            instance: string;
+            /**
+             * @description What is wrong, as a stable code for programs.
+             * @enum {string}
+             */
+            code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
+            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
+            errors: ({
+                /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
+                pointer?: string;
+                /** @description Name of the path or query parameter; cut after 100 characters. */
+                parameter?: string;
+                /** @description Name of the header, in lower case. */
+                header?: string;
+                /** @description Stable code of the violated rule. */
+                code: string;
+                /** @description What the value must be. */
+                detail: string;
+            } & (unknown | unknown | unknown))[];
+            /** @enum {string} */
+            error: "invalid_grant" | "invalid_request";
+            /** @description As `detail`. */
+            error_description: string;
         };
         /**
          * @example {
@@ -326,6 +632,7 @@ export interface components {
             email: string;
             /**
              * Format: password
+             * @description Neither the e-mail address nor, where the operator refuses them, one of the commonest passwords.
              * @example correct horse battery staple
              */
             password: string;
@@ -334,7 +641,8 @@ export interface components {
          * @example {
          *       "id": 1,
          *       "email": "jane@example.com",
-         *       "created_at": "2026-01-31T09:30:00.000Z"
+         *       "created_at": "2026-01-31T09:30:00.000Z",
+         *       "time_zone": "Europe/Berlin"
          *     }
          */
         User: {
@@ -342,6 +650,7 @@ export interface components {
             email: string;
             /** Format: date-time */
             created_at: string;
+            time_zone: string;
         };
         LogIn: {
             /**
@@ -387,15 +696,296 @@ export interface components {
          * @example {
          *       "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
          *       "token_type": "bearer",
-         *       "expires_in": 3600
+         *       "expires_in": 3600,
+         *       "refresh_token": "cmVmcmVzaCB0b2tlbg",
+         *       "refresh_expires_in": 2592000
          *     }
          */
-        AccessToken: {
+        TokenPair: {
             access_token: string;
             /** @constant */
             token_type: "bearer";
-            /** @description Seconds. */
+            /** @description Seconds until the access token expires. */
             expires_in: number;
+            refresh_token: string;
+            /** @description Seconds until the session ends, unless it is used. */
+            refresh_expires_in: number;
+        };
+        Refresh: {
+            /**
+             * @description The newest refresh token that you have.
+             * @example cmVmcmVzaCB0b2tlbg
+             */
+            refresh_token: string;
+            /** @description Accepted and ignored. */
+            grant_type?: string;
+            /** @description Accepted and ignored. */
+            scope?: string;
+            /** @description Accepted and ignored. */
+            client_id?: string;
+            /** @description Accepted and ignored. */
+            client_secret?: string;
+        };
+        RefreshForm: {
+            /**
+             * @description The newest refresh token that you have.
+             * @example cmVmcmVzaCB0b2tlbg
+             */
+            refresh_token: string;
+            /** @description Accepted and ignored. */
+            grant_type?: string;
+            /** @description Accepted and ignored. */
+            scope?: string;
+            /** @description Accepted and ignored. */
+            client_id?: string;
+            /** @description Accepted and ignored. */
+            client_secret?: string;
+        };
+        Revoke: {
+            /**
+             * @description A refresh token, an access token or an API token.
+             * @example cmVmcmVzaCB0b2tlbg
+             */
+            token: string;
+            /** @description Accepted and ignored. */
+            token_type_hint?: string;
+            /** @description Accepted and ignored. */
+            client_id?: string;
+            /** @description Accepted and ignored. */
+            client_secret?: string;
+        };
+        RevokeForm: {
+            /**
+             * @description A refresh token, an access token or an API token.
+             * @example cmVmcmVzaCB0b2tlbg
+             */
+            token: string;
+            /** @description Accepted and ignored. */
+            token_type_hint?: string;
+            /** @description Accepted and ignored. */
+            client_id?: string;
+            /** @description Accepted and ignored. */
+            client_secret?: string;
+        };
+        AccountChanges: {
+            /**
+             * @description E-mail address; letters of any script are allowed.
+             * @example jane@example.com
+             */
+            email?: string;
+            /**
+             * Format: password
+             * @description Neither the e-mail address nor, where the operator refuses them, one of the commonest passwords.
+             * @example correct horse battery staple
+             */
+            password?: string;
+            /**
+             * @description IANA name of the time zone in which your days begin and end, unless a request names another.
+             * @example Europe/Berlin
+             */
+            time_zone?: string;
+            /**
+             * Format: password
+             * @description The password that you have now.
+             * @example correct horse battery staple
+             */
+            current_password?: string;
+        };
+        Leave: {
+            /**
+             * Format: password
+             * @description The password that you have now.
+             * @example correct horse battery staple
+             */
+            current_password: string;
+        };
+        /**
+         * @example {
+         *       "id": 1,
+         *       "created_at": "2026-01-31T09:30:00.000Z",
+         *       "last_used_at": "2026-02-01T08:00:00.000Z",
+         *       "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+         *       "current": true
+         *     }
+         */
+        Session: {
+            id: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            last_used_at: string;
+            user_agent: string | null;
+            /** @description Whether the token of this request belongs to it. */
+            current: boolean;
+        };
+        /**
+         * @example {
+         *       "id": 1,
+         *       "name": "backup script",
+         *       "scopes": [
+         *         "tasks:read"
+         *       ],
+         *       "created_at": "2026-01-31T09:30:00.000Z",
+         *       "expires_at": "2026-05-01T09:30:00.000Z",
+         *       "last_used_at": null
+         *     }
+         */
+        ApiToken: {
+            id: number;
+            name: string;
+            scopes: ("tasks:read" | "tasks:write" | "account")[];
+            /** Format: date-time */
+            created_at: string;
+            expires_at: string | null;
+            last_used_at: string | null;
+        };
+        /**
+         * @example {
+         *       "id": 1,
+         *       "title": "Ship the release",
+         *       "description": null,
+         *       "completed": false,
+         *       "completed_at": null,
+         *       "due": "2026-02-02",
+         *       "priority": "high",
+         *       "tags": [
+         *         "release",
+         *         "work"
+         *       ],
+         *       "owner_id": 1,
+         *       "created_at": "2026-01-31T09:30:00.000Z",
+         *       "updated_at": "2026-01-31T09:30:00.000Z",
+         *       "revision": 1
+         *     }
+         */
+        Task: {
+            id: number;
+            title: string;
+            description: string | null;
+            completed: boolean;
+            completed_at: string | null;
+            due: string | null;
+            /** @enum {string} */
+            priority: "none" | "low" | "medium" | "high" | "urgent";
+            tags: string[];
+            owner_id: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            updated_at: string;
+            revision: number;
+        };
+        /**
+         * @example {
+         *       "user": {
+         *         "id": 1,
+         *         "email": "jane@example.com",
+         *         "created_at": "2026-01-31T09:30:00.000Z",
+         *         "time_zone": "Europe/Berlin",
+         *         "role": "user"
+         *       },
+         *       "sessions": [
+         *         {
+         *           "id": 1,
+         *           "created_at": "2026-01-31T09:30:00.000Z",
+         *           "last_used_at": "2026-02-01T08:00:00.000Z",
+         *           "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+         *           "current": true
+         *         }
+         *       ],
+         *       "api_tokens": [
+         *         {
+         *           "id": 1,
+         *           "name": "backup script",
+         *           "scopes": [
+         *             "tasks:read"
+         *           ],
+         *           "created_at": "2026-01-31T09:30:00.000Z",
+         *           "expires_at": "2026-05-01T09:30:00.000Z",
+         *           "last_used_at": null
+         *         }
+         *       ],
+         *       "next_since": "k3v9x2qa-42",
+         *       "tasks": [
+         *         {
+         *           "id": 1,
+         *           "title": "Ship the release",
+         *           "description": null,
+         *           "completed": false,
+         *           "completed_at": null,
+         *           "due": "2026-02-02",
+         *           "priority": "high",
+         *           "tags": [
+         *             "release",
+         *             "work"
+         *           ],
+         *           "owner_id": 1,
+         *           "created_at": "2026-01-31T09:30:00.000Z",
+         *           "updated_at": "2026-01-31T09:30:00.000Z",
+         *           "revision": 1
+         *         }
+         *       ]
+         *     }
+         */
+        AccountExport: {
+            user: {
+                id: number;
+                email: string;
+                /** Format: date-time */
+                created_at: string;
+                time_zone: string;
+                /** @enum {string} */
+                role: "user" | "admin";
+            };
+            sessions: components["schemas"]["Session"][];
+            api_tokens: components["schemas"]["ApiToken"][];
+            /** @description Position in the change feed: a sync from there repairs what changed during the export. */
+            next_since: string;
+            tasks: components["schemas"]["Task"][];
+        };
+        NewApiToken: {
+            /**
+             * @description What the token is for; not blank.
+             * @example backup script
+             */
+            name: string;
+            /**
+             * @description What the token may do. `tasks:write` includes `tasks:read`.
+             * @example [
+             *       "tasks:read"
+             *     ]
+             */
+            scopes: ("tasks:read" | "tasks:write" | "account")[];
+            /**
+             * Format: date-time
+             * @description In the future; null for a token that does not expire. In 90 days if absent.
+             * @example 2027-01-31T09:30:00Z
+             */
+            expires_at?: string | null;
+        };
+        /**
+         * @example {
+         *       "id": 1,
+         *       "name": "backup script",
+         *       "scopes": [
+         *         "tasks:read"
+         *       ],
+         *       "created_at": "2026-01-31T09:30:00.000Z",
+         *       "expires_at": "2026-05-01T09:30:00.000Z",
+         *       "last_used_at": null,
+         *       "token": "tma_not-a-token"
+         *     }
+         */
+        CreatedApiToken: {
+            id: number;
+            name: string;
+            scopes: ("tasks:read" | "tasks:write" | "account")[];
+            /** Format: date-time */
+            created_at: string;
+            expires_at: string | null;
+            last_used_at: string | null;
+            /** @description Shown only here; keep it. */
+            token: string;
         };
         NewTask: {
             /**
@@ -510,42 +1100,6 @@ export interface components {
         };
         /**
          * @example {
-         *       "id": 1,
-         *       "title": "Ship the release",
-         *       "description": null,
-         *       "completed": false,
-         *       "completed_at": null,
-         *       "due": "2026-02-02",
-         *       "priority": "high",
-         *       "tags": [
-         *         "release",
-         *         "work"
-         *       ],
-         *       "owner_id": 1,
-         *       "created_at": "2026-01-31T09:30:00.000Z",
-         *       "updated_at": "2026-01-31T09:30:00.000Z",
-         *       "revision": 1
-         *     }
-         */
-        Task: {
-            id: number;
-            title: string;
-            description: string | null;
-            completed: boolean;
-            completed_at: string | null;
-            due: string | null;
-            /** @enum {string} */
-            priority: "none" | "low" | "medium" | "high" | "urgent";
-            tags: string[];
-            owner_id: number;
-            /** Format: date-time */
-            created_at: string;
-            /** Format: date-time */
-            updated_at: string;
-            revision: number;
-        };
-        /**
-         * @example {
          *       "results": [
          *         {
          *           "id": 1,
@@ -630,6 +1184,36 @@ export interface components {
             }[];
             next_since: string;
             has_more: boolean;
+        };
+        /**
+         * @example {
+         *       "id": 1,
+         *       "email": "jane@example.com",
+         *       "role": "user",
+         *       "disabled": false,
+         *       "created_at": "2026-01-31T09:30:00.000Z"
+         *     }
+         */
+        AdministeredUser: {
+            id: number;
+            email: string;
+            /** @enum {string} */
+            role: "user" | "admin";
+            disabled: boolean;
+            /** Format: date-time */
+            created_at: string;
+        };
+        Administration: {
+            /**
+             * @example admin
+             * @enum {string}
+             */
+            role?: "user" | "admin";
+            /**
+             * @description A disabled user can neither log in nor use any token.
+             * @example true
+             */
+            disabled?: boolean;
         };
     };
     responses: {
@@ -734,6 +1318,18 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Forbidden: `registration_disabled`. */
+        RegistrationDisabled: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description Conflict: `email_taken`. */
         EmailTaken: {
             headers: {
@@ -771,8 +1367,21 @@ export interface components {
                 "application/problem+json": components["schemas"]["InvalidInputProblem"];
             };
         };
+        /** @description Bad Request: `malformed_body`, `malformed_host`. */
+        MalformedBodyOrMalformedHostForOAuth: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["OAuthProblem"];
+                "application/json": components["schemas"]["OAuthProblem"];
+            };
+        };
         /** @description Unauthorized: `invalid_credentials`. */
-        InvalidCredentials: {
+        InvalidCredentialsForOAuth: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 RateLimit: components["headers"]["RateLimit"];
@@ -781,11 +1390,36 @@ export interface components {
                 [name: string]: unknown;
             };
             content: {
-                "application/problem+json": components["schemas"]["Problem"];
+                "application/problem+json": components["schemas"]["OAuthProblem"];
             };
         };
-        /** @description Service Unavailable: `store_unavailable`, `overloaded`. */
-        StoreUnavailableOrOverloaded: {
+        /** @description Unprocessable Entity: `invalid_input`. */
+        InvalidBodyForOAuth: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["InvalidInputOAuthProblem"];
+            };
+        };
+        /** @description Bad Request: `malformed_body`, `invalid_request`, `invalid_grant`, `malformed_host`. */
+        MalformedBodyOrInvalidRequestOrInvalidGrantOrMalformedHostForOAuth: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["OAuthProblem"];
+                "application/json": components["schemas"]["OAuthProblem"];
+            };
+        };
+        /** @description Service Unavailable: `store_unavailable`, `outcome_unknown`. */
+        StoreUnavailableOrOutcomeUnknown: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 RateLimit: components["headers"]["RateLimit"];
@@ -797,8 +1431,34 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Bad Request: `malformed_body`, `invalid_request`, `malformed_host`. */
+        MalformedBodyOrInvalidRequestOrMalformedHostForOAuth: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["OAuthProblem"];
+                "application/json": components["schemas"]["OAuthProblem"];
+            };
+        };
         /** @description Unauthorized: `not_authenticated`, `invalid_token`. */
         NotAuthenticatedOrInvalidToken: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Forbidden: `insufficient_scope`. */
+        InsufficientScope: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 RateLimit: components["headers"]["RateLimit"];
@@ -835,13 +1495,85 @@ export interface components {
                 "application/problem+json": components["schemas"]["InvalidInputProblem"];
             };
         };
-        /** @description Service Unavailable: `store_unavailable`, `outcome_unknown`. */
-        StoreUnavailableOrOutcomeUnknown: {
+        /** @description Forbidden: `insufficient_scope`, `session_required`, `wrong_password`. */
+        InsufficientScopeOrSessionRequiredOrWrongPassword: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 RateLimit: components["headers"]["RateLimit"];
                 "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                "Retry-After": components["headers"]["Retry-After"];
+                "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Forbidden: `session_required`, `wrong_password`. */
+        SessionRequiredOrWrongPassword: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Conflict: `last_admin`. */
+        LastAdmin: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Forbidden: `session_required`. */
+        SessionRequired: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Not Found: `session_not_found`. */
+        SessionNotFound: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Conflict: `api_token_limit_reached`. */
+        ApiTokenLimitReached: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Not Found: `api_token_not_found`. */
+        ApiTokenNotFound: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 [name: string]: unknown;
             };
             content: {
@@ -900,6 +1632,30 @@ export interface components {
         };
         /** @description Gone: `sync_expired`. */
         SyncExpired: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Not Found: `route_not_found`. */
+        RouteNotFound: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Not Found: `route_not_found`, `user_not_found`. */
+        RouteNotFoundOrUserNotFound: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 RateLimit: components["headers"]["RateLimit"];
@@ -1085,13 +1841,15 @@ export interface operations {
                      * @example {
                      *       "id": 1,
                      *       "email": "jane@example.com",
-                     *       "created_at": "2026-01-31T09:30:00.000Z"
+                     *       "created_at": "2026-01-31T09:30:00.000Z",
+                     *       "time_zone": "Europe/Berlin"
                      *     }
                      */
                     "application/json": components["schemas"]["User"];
                 };
             };
             400: components["responses"]["MalformedBodyOrMalformedHost"];
+            403: components["responses"]["RegistrationDisabled"];
             409: components["responses"]["EmailTaken"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -1128,7 +1886,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description An access token, to be sent as `Authorization: Bearer <token>`. */
+            /** @description An access token, to be sent as `Authorization: Bearer <token>`, and a refresh token for the next pair. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1141,21 +1899,125 @@ export interface operations {
                      * @example {
                      *       "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
                      *       "token_type": "bearer",
-                     *       "expires_in": 3600
+                     *       "expires_in": 3600,
+                     *       "refresh_token": "cmVmcmVzaCB0b2tlbg",
+                     *       "refresh_expires_in": 2592000
                      *     }
                      */
-                    "application/json": components["schemas"]["AccessToken"];
+                    "application/json": components["schemas"]["TokenPair"];
                 };
             };
-            400: components["responses"]["MalformedBodyOrMalformedHost"];
-            401: components["responses"]["InvalidCredentials"];
+            400: components["responses"]["MalformedBodyOrMalformedHostForOAuth"];
+            401: components["responses"]["InvalidCredentialsForOAuth"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
-            422: components["responses"]["InvalidBody"];
+            422: components["responses"]["InvalidBodyForOAuth"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];
-            503: components["responses"]["StoreUnavailableOrOverloaded"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknownOrOverloaded"];
+        };
+    };
+    refresh: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "refresh_token": "cmVmcmVzaCB0b2tlbg"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Refresh"];
+                /**
+                 * @example {
+                 *       "refresh_token": "cmVmcmVzaCB0b2tlbg"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["RefreshForm"];
+            };
+        };
+        responses: {
+            /** @description An access token, to be sent as `Authorization: Bearer <token>`, and a refresh token for the next pair. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "access_token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+                     *       "token_type": "bearer",
+                     *       "expires_in": 3600,
+                     *       "refresh_token": "cmVmcmVzaCB0b2tlbg",
+                     *       "refresh_expires_in": 2592000
+                     *     }
+                     */
+                    "application/json": components["schemas"]["TokenPair"];
+                };
+            };
+            400: components["responses"]["MalformedBodyOrInvalidRequestOrInvalidGrantOrMalformedHostForOAuth"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBodyForOAuth"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    revoke: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "token": "cmVmcmVzaCB0b2tlbg"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Revoke"];
+                /**
+                 * @example {
+                 *       "token": "cmVmcmVzaCB0b2tlbg"
+                 *     }
+                 */
+                "application/x-www-form-urlencoded": components["schemas"]["RevokeForm"];
+            };
+        };
+        responses: {
+            /** @description The token is not valid (any more). */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example {} */
+                    "application/json": Record<string, never>;
+                };
+            };
+            400: components["responses"]["MalformedBodyOrInvalidRequestOrMalformedHostForOAuth"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBodyForOAuth"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
         };
     };
     whoAmI: {
@@ -1180,7 +2042,8 @@ export interface operations {
                      * @example {
                      *       "id": 1,
                      *       "email": "jane@example.com",
-                     *       "created_at": "2026-01-31T09:30:00.000Z"
+                     *       "created_at": "2026-01-31T09:30:00.000Z",
+                     *       "time_zone": "Europe/Berlin"
                      *     }
                      */
                     "application/json": components["schemas"]["User"];
@@ -1188,11 +2051,487 @@ export interface operations {
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             422: components["responses"]["InvalidParameter"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];
             503: components["responses"]["StoreUnavailable"];
+        };
+    };
+    leave: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "current_password": "correct horse battery staple"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Leave"];
+            };
+        };
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedBodyOrMalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequiredOrWrongPassword"];
+            409: components["responses"]["LastAdmin"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknownOrOverloaded"];
+        };
+    };
+    editAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "email": "jane@example.com",
+                 *       "password": "correct horse battery staple",
+                 *       "time_zone": "Europe/Berlin",
+                 *       "current_password": "correct horse battery staple"
+                 *     }
+                 */
+                "application/json": components["schemas"]["AccountChanges"];
+                /**
+                 * @example {
+                 *       "email": "jane@example.com",
+                 *       "password": "correct horse battery staple",
+                 *       "time_zone": "Europe/Berlin",
+                 *       "current_password": "correct horse battery staple"
+                 *     }
+                 */
+                "application/merge-patch+json": components["schemas"]["AccountChanges"];
+            };
+        };
+        responses: {
+            /** @description The changed account. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 1,
+                     *       "email": "jane@example.com",
+                     *       "created_at": "2026-01-31T09:30:00.000Z",
+                     *       "time_zone": "Europe/Berlin"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+            400: components["responses"]["MalformedBodyOrMalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScopeOrSessionRequiredOrWrongPassword"];
+            409: components["responses"]["EmailTaken"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknownOrOverloaded"];
+        };
+    };
+    leaveByPost: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "current_password": "correct horse battery staple"
+                 *     }
+                 */
+                "application/json": components["schemas"]["Leave"];
+            };
+        };
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedBodyOrMalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequiredOrWrongPassword"];
+            409: components["responses"]["LastAdmin"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknownOrOverloaded"];
+        };
+    };
+    exportAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The document. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description Makes browsers save it.
+                     * @example attachment; filename="account.json"
+                     */
+                    "Content-Disposition"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "user": {
+                     *         "id": 1,
+                     *         "email": "jane@example.com",
+                     *         "created_at": "2026-01-31T09:30:00.000Z",
+                     *         "time_zone": "Europe/Berlin",
+                     *         "role": "user"
+                     *       },
+                     *       "sessions": [
+                     *         {
+                     *           "id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "last_used_at": "2026-02-01T08:00:00.000Z",
+                     *           "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                     *           "current": true
+                     *         }
+                     *       ],
+                     *       "api_tokens": [
+                     *         {
+                     *           "id": 1,
+                     *           "name": "backup script",
+                     *           "scopes": [
+                     *             "tasks:read"
+                     *           ],
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "expires_at": "2026-05-01T09:30:00.000Z",
+                     *           "last_used_at": null
+                     *         }
+                     *       ],
+                     *       "next_since": "k3v9x2qa-42",
+                     *       "tasks": [
+                     *         {
+                     *           "id": 1,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AccountExport"];
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
+        };
+    };
+    listSessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The sessions that have not ended. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "id": 1,
+                     *         "created_at": "2026-01-31T09:30:00.000Z",
+                     *         "last_used_at": "2026-02-01T08:00:00.000Z",
+                     *         "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                     *         "current": true
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["Session"][];
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
+        };
+    };
+    endOtherSessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    endSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            404: components["responses"]["SessionNotFound"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    listApiTokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The API tokens. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "id": 1,
+                     *         "name": "backup script",
+                     *         "scopes": [
+                     *           "tasks:read"
+                     *         ],
+                     *         "created_at": "2026-01-31T09:30:00.000Z",
+                     *         "expires_at": "2026-05-01T09:30:00.000Z",
+                     *         "last_used_at": null
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["ApiToken"][];
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
+        };
+    };
+    createApiToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "name": "backup script",
+                 *       "scopes": [
+                 *         "tasks:read"
+                 *       ],
+                 *       "expires_at": "2027-01-31T09:30:00Z"
+                 *     }
+                 */
+                "application/json": components["schemas"]["NewApiToken"];
+            };
+        };
+        responses: {
+            /** @description The created token. */
+            201: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 1,
+                     *       "name": "backup script",
+                     *       "scopes": [
+                     *         "tasks:read"
+                     *       ],
+                     *       "created_at": "2026-01-31T09:30:00.000Z",
+                     *       "expires_at": "2026-05-01T09:30:00.000Z",
+                     *       "last_used_at": null,
+                     *       "token": "tma_not-a-token"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["CreatedApiToken"];
+                };
+            };
+            400: components["responses"]["MalformedBodyOrMalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            409: components["responses"]["ApiTokenLimitReached"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    deleteApiToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Revoked. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            404: components["responses"]["ApiTokenNotFound"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
         };
     };
     batchTasks: {
@@ -1295,6 +2634,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedBodyOrMalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             404: components["responses"]["TaskNotFound"];
             409: components["responses"]["TaskLimitReachedOrIdempotencyKeyInUse"];
             412: components["responses"]["RevisionMismatch"];
@@ -1369,6 +2709,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             410: components["responses"]["SyncExpired"];
             422: components["responses"]["InvalidParameter"];
             429: components["responses"]["TooManyRequests"];
@@ -1419,6 +2760,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             410: components["responses"]["SyncExpired"];
             422: components["responses"]["InvalidParameter"];
             429: components["responses"]["TooManyRequests"];
@@ -1446,7 +2788,7 @@ export interface operations {
                 q?: string;
                 /** @description Only open tasks that are due before tomorrow begins (`today`), or in the seven days from then on (`upcoming`). */
                 view?: "today" | "upcoming";
-                /** @description IANA name of the time zone in which days begin and end. */
+                /** @description IANA name of the time zone in which days begin and end; by default the `time_zone` of your account. */
                 time_zone?: string;
                 /** @description What to sort by: at most 3 different keys, each with `-` to descend. Null is last in both directions. */
                 sort?: string;
@@ -1533,6 +2875,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             422: components["responses"]["InvalidParameter"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
@@ -1617,6 +2960,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedBodyOrMalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             409: components["responses"]["TaskLimitReachedOrIdempotencyKeyInUse"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -1695,6 +3039,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             404: components["responses"]["TaskNotFound"];
             422: components["responses"]["InvalidParameter"];
             429: components["responses"]["TooManyRequests"];
@@ -1732,6 +3077,7 @@ export interface operations {
             };
             400: components["responses"]["MalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             404: components["responses"]["TaskNotFound"];
             412: components["responses"]["RevisionMismatch"];
             422: components["responses"]["InvalidParameter"];
@@ -1827,11 +3173,198 @@ export interface operations {
             };
             400: components["responses"]["MalformedBodyOrMalformedHost"];
             401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
             404: components["responses"]["TaskNotFound"];
             412: components["responses"]["RevisionMismatch"];
             413: components["responses"]["BodyTooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["InvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    listUsers: {
+        parameters: {
+            query?: {
+                /** @description Only users with this text in their address; case makes no difference. */
+                q?: string;
+                /** @description Maximum number of users to return. */
+                limit?: number;
+                /** @description Opaque start of a page, taken from a `Link` header, for the same query. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page of users. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description Link to the next page, `rel="next"`, if there is one (RFC 8288).
+                     * @example </api/v1/admin/users?cursor=WyIiLCJhZnRlciIsNDJd&limit=20>; rel="next"
+                     */
+                    Link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example [
+                     *       {
+                     *         "id": 1,
+                     *         "email": "jane@example.com",
+                     *         "role": "user",
+                     *         "disabled": false,
+                     *         "created_at": "2026-01-31T09:30:00.000Z"
+                     *       }
+                     *     ]
+                     */
+                    "application/json": components["schemas"]["AdministeredUser"][];
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            404: components["responses"]["RouteNotFound"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
+        };
+    };
+    deleteUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            404: components["responses"]["RouteNotFoundOrUserNotFound"];
+            409: components["responses"]["LastAdmin"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    administerUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "role": "admin",
+                 *       "disabled": true
+                 *     }
+                 */
+                "application/json": components["schemas"]["Administration"];
+                /**
+                 * @example {
+                 *       "role": "admin",
+                 *       "disabled": true
+                 *     }
+                 */
+                "application/merge-patch+json": components["schemas"]["Administration"];
+            };
+        };
+        responses: {
+            /** @description The changed user. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "id": 1,
+                     *       "email": "jane@example.com",
+                     *       "role": "user",
+                     *       "disabled": false,
+                     *       "created_at": "2026-01-31T09:30:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["AdministeredUser"];
+                };
+            };
+            400: components["responses"]["MalformedBodyOrMalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            404: components["responses"]["RouteNotFoundOrUserNotFound"];
+            409: components["responses"]["LastAdmin"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["InvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    endSessionsOfUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @example 1 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Ended. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["SessionRequired"];
+            404: components["responses"]["RouteNotFoundOrUserNotFound"];
+            422: components["responses"]["InvalidParameter"];
             429: components["responses"]["TooManyRequests"];
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];
