@@ -38,7 +38,6 @@ export function observedStore(store: Store, { sql, close }: DirectAccess) {
     users: new MikroOrmUserRepository(observed),
     sessions: new MikroOrmSessionRepository(observed),
     apiTokens: new MikroOrmApiTokenRepository(observed),
-    store: observed,
     write: <Row>(query: Statement<Row>) => observed.transact(writing(query)),
     ran,
     sql,
