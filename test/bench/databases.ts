@@ -4,10 +4,12 @@ import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { BcryptPasswordHasher } from '#src/adapters/security/bcrypt-password-hasher.ts'
+import { CheckedApiTokenService } from '#src/adapters/security/checked-api-token-service.ts'
+import { HmacRefreshTokenService } from '#src/adapters/security/hmac-refresh-token-service.ts'
 import { databaseTarget, type PersistentTarget } from '#src/database-target.ts'
 import { startPostgresql } from '#test/embedded-postgresql.ts'
 import { query } from '#test/query.ts'
-import { BCRYPT_ROUNDS, folder } from './servers.ts'
+import { BCRYPT_ROUNDS, folder, SECRET_KEY } from './servers.ts'
 
 /** Users 1 to `users`, and tasks 1 to `tasks`, of which task i belongs to the user `owner(i)`. */
 export interface Content {
@@ -27,6 +29,16 @@ export interface Databases {
 
 export const PASSWORD = 'the password of every user'
 export const emailOf = (user: number) => `user-${user}@example.com`
+
+const apiTokens = new CheckedApiTokenService()
+const refreshTokens = new HmacRefreshTokenService({ secretKey: SECRET_KEY })
+const apiSecret = apiTokens.newSecret()
+const refreshSecret = refreshTokens.newSecret()
+
+/** Each user has one session and one API token, both with the user's id. */
+export const sessionOf = (user: number) => ({ id: user, ownerId: user })
+export const apiTokenOf = (user: number) => apiTokens.issue({ id: user, ownerId: user }, apiSecret)
+export const refreshTokenOf = (user: number) => refreshTokens.issue(sessionOf(user), refreshSecret)
 
 const TIME = '2026-01-31T09:30:00.000Z'
 const DESCRIPTION = 'Tag it, publish it, write the notes, tell the people who asked for it.'
@@ -49,8 +61,12 @@ export const seededTask = (id: number, { owner, completed }: Content) => ({
 
 const passwordHash = new BcryptPasswordHasher(BCRYPT_ROUNDS).hash(PASSWORD)
 
-const INSERT_USERS = `insert into users (email, hashed_password, created_at)
-  select value, $hash, $time from $emails`
+const INSERT_USERS = `insert into users (email, email_key, hashed_password, created_at)
+  select value, value, $hash, $time from $emails`
+const INSERT_SESSIONS = `insert into sessions (owner_id, created_at, last_used_at, counter, token_hash, rotated_at)
+  select id, $now, $now, 0, '${refreshSecret.hash}', $now from users order by id`
+const INSERT_API_TOKENS = `insert into api_tokens (owner_id, name, scopes, token_hash, created_at, last_used_at)
+  select id, 'bench', 'tasks:write', '${apiSecret.hash}', $now, $now from users order by id`
 const INSERT_TASKS = `insert into tasks (title, description, completed, owner_id, created_at, updated_at,
     due, due_moment, due_all_day, priority, tags, revision, search)
   select 'Task ' || i, case when i % 2 = 0 then $description end, false, value, $time, $time,
@@ -61,22 +77,28 @@ const INSERT_LISTS = `insert into task_lists (owner_id, epoch, revision, size)
   select users.id, '00000000', coalesce(max(tasks.revision), 0), count(tasks.id)
   from users left join tasks on tasks.owner_id = users.id group by users.id`
 
+const SEEDS = [INSERT_USERS, INSERT_TASKS, COMPLETE_TASKS, INSERT_LISTS, INSERT_SESSIONS, INSERT_API_TOKENS]
+
 /** The SQL that seeds a database. The databases differ only in their values for time and lists. */
-function seeding(content: Content, hash: string, time: string, list: (json: string, type: string) => string): string[] {
+function seeding(
+  content: Content,
+  hash: string,
+  timeOf: (time: Date) => string,
+  list: (json: string, type: string) => string,
+): string[] {
   const ids = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
   const text = (value: string) => `'${value}'`
   const values: Readonly<Record<string, string>> = {
     hash: text(hash),
-    time,
+    time: timeOf(new Date(TIME)),
+    now: timeOf(new Date()),
     description: text(DESCRIPTION),
     emails: list(text(JSON.stringify(ids(content.users).map(emailOf))), 'text'),
     owners: list(text(JSON.stringify(ids(content.tasks).map(content.owner))), 'integer'),
     completed: list(text(JSON.stringify(ids(content.tasks).filter((id) => content.completed?.(id)))), 'integer'),
   }
   // A function, because `$`, which a bcrypt hash contains, is special in a replacement string.
-  return [INSERT_USERS, INSERT_TASKS, COMPLETE_TASKS, INSERT_LISTS].map((sql) =>
-    sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''),
-  )
+  return SEEDS.map((sql) => sql.replaceAll(/\$(\w+)/g, (_, name) => values[name] ?? ''))
 }
 
 export const sqlite: Databases = {
@@ -87,7 +109,7 @@ export const sqlite: Databases = {
     await migrate({ kind: 'sqlite', path: first })
     const database = new BetterSqlite3(first)
     const list = (json: string) => `(select key + 1 as i, value from json_each(${json}))`
-    for (const sql of seeding(content, await passwordHash, String(Date.parse(TIME)), list)) database.exec(sql)
+    for (const sql of seeding(content, await passwordHash, (time) => String(time.getTime()), list)) database.exec(sql)
     database.exec('analyze')
     database.close()
     for (const path of others) copyFileSync(first, path)
@@ -111,7 +133,7 @@ export async function openPostgresql(): Promise<Databases> {
       await migrate(databaseTarget(urlOf(first)) as PersistentTarget)
       const list = (json: string, type: string) =>
         `(select i, value::${type} from json_array_elements_text(${json}) with ordinality as list (value, i)) as list`
-      const seeds = seeding(content, await passwordHash, `'${TIME}'`, list)
+      const seeds = seeding(content, await passwordHash, (time) => `'${time.toISOString()}'`, list)
       for (const sql of [...seeds, 'vacuum (analyze)']) await query(urlOf(first), sql)
       for (const name of others) await query(urlOf('postgres'), `create database ${name} template ${first}`)
       // Writes dirty pages now, so that no checkpoint disturbs a measurement.

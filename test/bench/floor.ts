@@ -1,8 +1,8 @@
 /**
  * The floor: the same routes written by hand for speed, on `node:http` with prepared statements. Each request checks the
- * token, loads the user, validates, and touches only that owner's rows, as in the product, and each write raises the
- * revision of the owner's list. But there are no other headers, no `Link`, no problem documents and no deletions in the
- * change feed, and each write is its own commit.
+ * token, loads the user and the session, validates, and touches only that owner's rows, as in the product, and each write
+ * raises the revision of the owner's list. But there are no other headers, no `Link`, no problem documents and no deletions
+ * in the change feed, and each write is its own commit.
  */
 import { createSecretKey } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -35,7 +35,7 @@ interface Changes {
 type Found = Row | undefined
 
 interface Store {
-  user(id: number): { id: number } | undefined | Promise<{ id: number } | undefined>
+  user(id: number, sessionId: number): { id: number } | undefined | Promise<{ id: number } | undefined>
   get(id: number, ownerId: number): Found | Promise<Found>
   list(ownerId: number, limit: number): Row[] | Promise<Row[]>
   changes(ownerId: number, since: number, limit: number): Row[] | Promise<Row[]>
@@ -58,7 +58,8 @@ function sqliteStore(path: string): Store {
     database.pragma(pragma)
   }
   const user = database.prepare<unknown[], { id: number }>(
-    'select id, email, hashed_password, created_at from users where id = ?',
+    `select users.id, email, hashed_password, disabled, users.created_at, last_used_at
+     from users join sessions on owner_id = users.id where users.id = ? and sessions.id = ?`,
   )
   const get = database.prepare<unknown[], Row>(`select ${COLUMNS} from tasks where id = ? and owner_id = ?`)
   const list = database.prepare<unknown[], Row>(
@@ -81,7 +82,7 @@ function sqliteStore(path: string): Store {
   )
   const bit = (value: boolean | undefined) => (value === undefined ? null : Number(value))
   return {
-    user: (id) => user.get(id),
+    user: (id, sessionId) => user.get(id, sessionId),
     get: (id, ownerId) => get.get(id, ownerId),
     list: (ownerId, limit) => list.all(ownerId, limit),
     changes: (ownerId, since, limit) => changes.all(ownerId, since, limit),
@@ -112,7 +113,11 @@ function postgresqlStore(url: string): Store {
     <Result extends object>(name: string, text: string) =>
     async (...values: unknown[]) =>
       (await pool.query<Result>({ name, text, values })).rows
-  const user = named<{ id: number }>('user', 'select id, email, hashed_password, created_at from users where id = $1')
+  const user = named<{ id: number }>(
+    'user',
+    `select users.id, email, hashed_password, disabled, users.created_at, last_used_at
+     from users join sessions on owner_id = users.id where users.id = $1 and sessions.id = $2`,
+  )
   const get = named<Row>('get', `select ${COLUMNS} from tasks where id = $1 and owner_id = $2`)
   const list = named<Row>('list', `select ${COLUMNS} from tasks where owner_id = $1 order by id desc limit $2`)
   const changes = named<Row>(
@@ -138,7 +143,7 @@ function postgresqlStore(url: string): Store {
      returning ${COLUMNS.replace('revision', 'tasks.revision')}`,
   )
   return {
-    user: async (id) => (await user(id))[0],
+    user: async (id, sessionId) => (await user(id, sessionId))[0],
     get: async (id, ownerId) => (await get(id, ownerId))[0],
     list,
     changes,
@@ -198,8 +203,9 @@ async function authenticated(request: IncomingMessage): Promise<{ id: number } |
   const { authorization = '' } = request.headers
   if (!authorization.startsWith('Bearer ')) return undefined
   try {
-    const { sub } = jwt.verify(authorization.slice('Bearer '.length), key, { algorithms: ['HS256'] })
-    return store.user(Number(sub))
+    const payload = jwt.verify(authorization.slice('Bearer '.length), key, { algorithms: ['HS256'] })
+    const { sub, sid } = payload as jwt.JwtPayload
+    return store.user(Number(sub), Number(sid))
   } catch {
     return undefined
   }

@@ -1,7 +1,17 @@
 /** What is measured: scenes of servers, each with rows of the table and their goals. */
 import type { Request } from 'autocannon'
 import jwt from 'jsonwebtoken'
-import { type Content, type Databases, dueDay, emailOf, PASSWORD, seededTask } from './databases.ts'
+import {
+  apiTokenOf,
+  type Content,
+  type Databases,
+  dueDay,
+  emailOf,
+  PASSWORD,
+  refreshTokenOf,
+  seededTask,
+  sessionOf,
+} from './databases.ts'
 import { type Load, type Side, startLoad } from './load.ts'
 import {
   type Place,
@@ -50,7 +60,9 @@ const CONNECTIONS = 32
 
 const tokens = new Map<number, string>()
 function headersOf(user: number) {
-  const token = tokens.get(user) ?? jwt.sign({ sub: String(user) }, SECRET_KEY, { expiresIn: '1h' })
+  const token =
+    tokens.get(user) ??
+    jwt.sign({ sub: String(user), sid: String(sessionOf(user).id) }, SECRET_KEY, { expiresIn: '1h' })
   tokens.set(user, token)
   return { authorization: `Bearer ${token}` }
 }
@@ -465,6 +477,69 @@ const login: Scene = {
   },
 }
 
+const byScripts: Load = {
+  ...readOne,
+  requests: (connection) => {
+    const headers = { authorization: `Bearer ${apiTokenOf(userOf(connection))}` }
+    return readOne.requests(connection).map((request) => ({ ...request, headers }))
+  },
+}
+
+/** Each connection sends the refresh token that it was answered last. */
+function refreshing(): Load {
+  const latest = new Map<number, string>()
+  return {
+    status: 200,
+    connections: CONNECTIONS,
+    requests: (connection) => [
+      {
+        method: 'POST',
+        path: '/api/v1/auth/refresh',
+        headers: { 'content-type': 'application/json' },
+        setupRequest: (request) => {
+          const token = latest.get(connection) ?? refreshTokenOf(userOf(connection))
+          return { ...request, body: JSON.stringify({ refresh_token: token }) }
+        },
+        onResponse: (status, body) => {
+          if (status === 200) latest.set(connection, JSON.parse(body).refresh_token)
+        },
+      },
+    ],
+    accepts: (body) => body.startsWith('{"access_token":"'),
+  }
+}
+
+const credentials: Scene = {
+  rows: ['api-token', 'refresh'],
+  place: 'server',
+  async open(databases) {
+    const [url = ''] = await databases.create(ROUTE_CONTENT, 1)
+    // A measurement may end before a connection reads its successor, and the next one begins after the other side's.
+    const server = await startProduct(url, 'server', { REFRESH_GRACE_SECONDS: '300' })
+    const row: Stage['row'] = async (name) =>
+      name === 'api-token'
+        ? {
+            what: 'GET /tasks/{id} with an API token',
+            against: 'a JSON Web Token',
+            goal: { ratio: 0.9 },
+            sides: [
+              { server, load: byScripts },
+              { server, load: readOne },
+            ],
+          }
+        : {
+            what: 'POST /auth/refresh',
+            against: 'PATCH /tasks/{id}',
+            goal: {},
+            sides: [
+              { server, load: refreshing() },
+              { server, load: edit((connection) => idsAt(connection).slice(0, 50)) },
+            ],
+          }
+    return { servers: { server }, row }
+  },
+}
+
 const cluster: Scene = {
   rows: ['cluster-get', 'cluster-list100', 'cluster-post'],
   // Two workers need two cores.
@@ -497,6 +572,7 @@ export const scenes: readonly Scene[] = [
   open,
   batch,
   streams,
+  credentials,
   login,
   cluster,
 ]
