@@ -112,7 +112,9 @@ describe('A full disk', () => {
       await waitUntil(async () => (await edit()).status === 503)
       expect(await client.findLost([kept, ...load.acknowledged])).to.deep.equal([])
       expect((await client.send('GET', '/readyz')).status).to.equal(200)
-      expect((await Client.logIn(client.url)).token).to.be.a('string')
+      expect((await client.send('GET', '/api/v1/auth/me')).status).to.equal(200)
+      // A login writes a session.
+      expect((await Client.postLogin(client.url)).status).to.equal(503)
 
       disk.makeRoom(service)
       const after = new WriteLoad(client, CONNECTIONS)
