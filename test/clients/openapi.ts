@@ -349,7 +349,7 @@ export interface paths {
         };
         /**
          * Follow your tasks as they change
-         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends with its token or session, and at the latest of too many streams of one user. An API token needs the scope `tasks:read`.
+         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends with its token or session, and when its user has opened too many others since. An API token needs the scope `tasks:read`.
          */
         get: operations["followTasks"];
         put?: never;
@@ -1997,7 +1997,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The token is not valid (any more). */
+            /** @description The token is no longer valid, or never was. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];

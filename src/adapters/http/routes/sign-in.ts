@@ -185,7 +185,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       access: anyone,
       limit: 'refresh',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: revoke },
-      responses: { 200: { description: 'The token is not valid (any more).', schema: v.object({}) } },
+      responses: { 200: { description: 'The token is no longer valid, or never was.', schema: v.object({}) } },
       oauthErrors: true,
       errors: ['invalid_request', 'store_unavailable', 'outcome_unknown'],
       async handle({ body: { token }, caller }) {
