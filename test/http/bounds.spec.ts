@@ -3,7 +3,21 @@ import { text } from 'node:stream/consumers'
 import { expect } from 'chai'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { type Reads, readsOf } from '#test/text-readers.ts'
-import { Api, LOGIN, ME, mistakes, PASSWORD, type RawRequest, REGISTER, TASKS, type User } from './api.ts'
+import {
+  Api,
+  LOGIN,
+  ME,
+  mistakes,
+  PASSWORD,
+  type RawRequest,
+  REFRESH,
+  REGISTER,
+  REVOKE,
+  SESSIONS,
+  TASKS,
+  TOKENS,
+  type User,
+} from './api.ts'
 import { failingUsers } from './failing.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json' }
@@ -35,7 +49,13 @@ describe('The work for a request', () => {
   let jane: User
   let signed: Readonly<Record<string, string>>
   before(async () => {
-    const limits = { RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_LOGIN: '999', RATE_LIMIT_FAILED_LOGINS: '999' }
+    const limits = {
+      RATE_LIMIT_ENABLED: 'true',
+      RATE_LIMIT_LOGIN: '999',
+      RATE_LIMIT_REFRESH: '999',
+      RATE_LIMIT_USER: '999',
+      RATE_LIMIT_FAILED_LOGINS: '999',
+    }
     await api.start({ DATABASE_URL: 'memory:', TRUST_PROXY: '1', ...limits })
     jane = await api.signUp()
     signed = { authorization: `Bearer ${jane.token}` }
@@ -56,7 +76,9 @@ describe('The work for a request', () => {
     return Number((await text(socket)).split(' ', 2)[1])
   }
   const reads = (request: Sent): Promise<Reads> =>
-    readsOf(async () => expect(await send(request)).to.be.oneOf([200, 201, 204, 400, 401, 404, 415, 422]))
+    readsOf(async () => expect(await send(request)).to.be.oneOf([200, 201, 204, 400, 401, 403, 404, 415, 422]))
+
+  const patch = (body: object): Sent => ({ ...json(ME, body, signed), method: 'PATCH' })
 
   const inHeaders: Readonly<Record<string, (text: string) => Sent>> = {
     'Content-Type': (text) => login('{}', { 'content-type': text }),
@@ -65,6 +87,11 @@ describe('The work for a request', () => {
     Authorization: (text) => ({ path: ME, headers: { authorization: text } }),
     'the credentials in Authorization': (text) => ({ path: ME, headers: { authorization: `Bearer ${text}` } }),
     'a token in Authorization': (text) => ({ path: ME, headers: { authorization: `Bearer e30.${text}.e30` } }),
+    'an API token in Authorization': (text) => ({ path: ME, headers: { authorization: `Bearer tma_${text}` } }),
+    'a refresh token in Authorization': (text) => ({ path: ME, headers: { authorization: `Bearer tmr_${text}` } }),
+    Accept: (text) => json(REFRESH, { refresh_token: 'x' }, { accept: text }),
+    'User-Agent': (text) =>
+      login(JSON.stringify({ username: jane.email, password: PASSWORD }), { ...JSON_TYPE, 'user-agent': text }),
     'X-Request-Id': (text) => ({ headers: { 'x-request-id': text } }),
     traceparent: (text) => ({ headers: { traceparent: text } }),
     Origin: (text) => ({ headers: { origin: text } }),
@@ -108,6 +135,7 @@ describe('The work for a request', () => {
     'an id': (length) => `${TASKS}/${fill(length, '9')}`,
     'the name of a parameter': (length) => `${TASKS}?${fill(length, 'a')}`,
     'limit and skip': (length) => `${TASKS}?limit=${fill(length / 2, '9')}&skip=${fill(length / 2, '9')}`,
+    'the id of a session': (length) => `${SESSIONS}/${fill(length, '9')}`,
     cursor: (length) => `${TASKS}?cursor=${fill(length, 'PD')}`,
     'a target in absolute form': (length) => `http://${fill(length, 'a:@')}/health`,
   }
@@ -133,6 +161,24 @@ describe('The work for a request', () => {
     'an e-mail address between blanks': (length) =>
       json(REGISTER, { email: `a@b.c${' '.repeat(length)}`, password: PASSWORD }),
     'a password at registration': (length) => json(REGISTER, { email: 'x@example.com', password: fill(length, 'x') }),
+    'a refresh token': (length) => json(REFRESH, { refresh_token: `tmr_1.1.0.${fill(length, 'x')}` }),
+    'a refresh token of many parts': (length) => json(REFRESH, { refresh_token: `tmr_${fill(length, '1.')}` }),
+    'a token to revoke': (length) => json(REVOKE, { token: fill(length, 'e30.') }),
+    'an API token to revoke in a form': (length) => ({
+      method: 'POST',
+      path: REVOKE,
+      headers: FORM_TYPE,
+      body: `token=tma_${fill(length, '0')}`,
+    }),
+    'a new address': (length) => patch({ email: fill(length / 2, '\u0301\u0323'), current_password: PASSWORD }),
+    'a new password': (length) => patch({ password: fill(length, 'x'), current_password: PASSWORD }),
+    'the current password': (length) => patch({ email: 'x@example.com', current_password: fill(length, 'x') }),
+    'a time zone': (length) => patch({ time_zone: fill(length, 'Europe/') }),
+    'the name of an API token': (length) => json(TOKENS, { name: fill(length, ' '), scopes: ['account'] }, signed),
+    'the scopes of an API token': (length) =>
+      json(TOKENS, { name: 'x', scopes: Array(length / 20).fill('account') }, signed),
+    'the expiry of an API token': (length) =>
+      json(TOKENS, { name: 'x', scopes: ['account'], expires_at: `2099-01-01T00:00:00.${fill(length, '0')}Z` }, signed),
     'a title': (length) => json(TASKS, { title: fill(length, ' ') }, signed),
     'a description': (length) => json(TASKS, { title: 'x', description: fill(length / 2, 'é') }, signed),
     'the name of a member': (length) => json(TASKS, { title: 'x', [fill(length, '~/')]: 1 }, signed),
