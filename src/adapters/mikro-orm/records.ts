@@ -96,8 +96,9 @@ export const TaskRecord = defineEntity({
 })
 
 /**
- * One row per user: the lock for writes to the user's tasks, and the counter of these writes. Code that deletes a user must
- * lock this row first, or it could deadlock with a new task, whose transaction locks the list before the user.
+ * One row per user: the lock for writes to the user and to the user's tasks, sessions and API tokens, and the counter of the
+ * writes to tasks. Code that deletes a user must lock this row first, or it could deadlock with a new task, whose transaction
+ * locks the list before the user.
  */
 export const TaskListRecord = defineEntity({
   name: 'TaskListRecord',
