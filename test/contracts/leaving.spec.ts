@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import type { DecideOnUser } from '#src/domain/accounts/ports.ts'
@@ -6,10 +7,18 @@ import type { Session } from '#src/domain/accounts/session.ts'
 import { InvalidToken, LastAdmin, TaskNotFound } from '#src/domain/errors.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
-import { persistentSets } from '#test/adapter-sets.ts'
+import { persistentSets, postgresql } from '#test/adapter-sets.ts'
 import { anAddress, anApiTokenDraft, aSessionDraft, aTaskDraft, aUserDraft } from '#test/builders.ts'
 import { directSql, type Sql } from '#test/contracts/direct-sql.ts'
-import { anOwner, expectRejection, outcomes, storeTask, targetOf } from '#test/contracts/repositories.ts'
+import {
+  anOwner,
+  expectRejection,
+  outcomes,
+  postgresqlTarget,
+  storeTask,
+  targetOf,
+} from '#test/contracts/repositories.ts'
+import { waitUntil } from '#test/wait-until.ts'
 
 const NOW = new Date('2026-05-01T12:00:00.000Z')
 const OWNED = ['tasks', 'tombstones', 'idempotency_keys', 'sessions', 'api_tokens', 'task_lists']
@@ -160,3 +169,40 @@ for (const { name, databaseUrl } of persistentSets) {
     })
   })
 }
+
+describe('A purge of a user who left, while another instance deletes the same rows (postgresql)', () => {
+  it('leaves the rest to it, rather than deleting all rows at once with the user', async () => {
+    const url = await postgresql.databaseUrl()
+    const database = await openDatabase(postgresqlTarget(url))
+    const another = new pg.Client(url)
+    await another.connect()
+    try {
+      await database.migrate()
+      const ownerId = await anOwner(database)
+      await database.tasks.write(ownerId, [], () =>
+        Array.from({ length: TASKS }, () => ({ add: aTaskDraft({ ownerId }) })),
+      )
+      await another.query(`update users set left_at = now(), email = 'left' where id = ${ownerId}`)
+      await another.query('begin')
+      await another.query(
+        `delete from tasks where id in (select id from tasks where owner_id = ${ownerId} order by id limit 500)`,
+      )
+      const purge = database.forgetLeavers()
+      await waitUntil(async () => {
+        const { rows } = await another.query(`select from pg_stat_activity
+          where wait_event_type = 'Lock' and datname = current_database()`)
+        return rows.length > 0
+      })
+      await another.query('commit')
+      await purge
+      const tasks = `select from tasks where owner_id = ${ownerId}`
+      expect((await another.query(tasks)).rowCount).to.equal(TASKS - 500)
+      await database.forgetLeavers()
+      expect((await another.query(tasks)).rowCount).to.equal(0)
+      expect((await another.query(`select from users where id = ${ownerId}`)).rowCount).to.equal(0)
+    } finally {
+      await another.end()
+      await database.close()
+    }
+  })
+})

@@ -3,6 +3,8 @@ import { type Store, writing } from './store.ts'
 
 /** Rows that one transaction deletes. */
 const PORTION = 500
+/** The tables in which a user can have many rows. */
+const PORTIONED = ['tasks', 'tombstones', 'idempotency_keys'] as const
 
 interface Owner {
   readonly ownerId: number
@@ -69,8 +71,22 @@ function leaverQueries({ kysely }: Store) {
           .returning('key'),
       ),
     ],
+    /**
+     * Spares a user with other rows: a portion is empty, too, when another instance deleted the same rows meanwhile, and the
+     * foreign keys would delete all that it has left in one statement.
+     */
     user: preparedQuery(({ ownerId }: Owner) =>
-      kysely.deleteFrom('users').where('id', '=', bigint(ownerId)).where('left_at', 'is not', null),
+      kysely
+        .deleteFrom('users')
+        .where('id', '=', bigint(ownerId))
+        .where('left_at', 'is not', null)
+        .where(({ and, exists, not, selectFrom }) =>
+          and(
+            PORTIONED.map((table) =>
+              not(exists(selectFrom(table).select('owner_id').where('owner_id', '=', bigint(ownerId)))),
+            ),
+          ),
+        ),
     ),
   }
 }
