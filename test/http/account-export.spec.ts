@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { expect } from 'chai'
 import { adapterSets } from '#test/adapter-sets.ts'
 import { waitUntil } from '#test/wait-until.ts'
@@ -139,9 +140,9 @@ for (const { name, databaseUrl } of adapterSets) {
       api.log.length = 0
     })
 
-    it('waits for its reader', async () => {
+    it('waits for its reader, longer than a stream of events', async () => {
       const reader = await SlowReader.open(api, jane)
-      await jane.get(TASKS).expect(200)
+      await delay(1_500)
       expect(exportLine()).to.equal(undefined)
       reader.resume()
       await waitUntil(() => reader.looksComplete)

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import Router from '@koa/router'
 import { expect } from 'chai'
 import Koa from 'koa'
@@ -381,6 +382,23 @@ describe('An endpoint', () => {
       reader.write(`GET ${base.path} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
       await once(dropped.signal, 'abort')
       reader.destroy()
+    })
+
+    it('waits longer for a reader if the stream allows it', async () => {
+      const time = AbortSignal.timeout(1_500)
+      const url = await serve(
+        streaming(async ({ write, taken }) => {
+          while (!time.aborted) {
+            write('x'.repeat(65_536))
+            await taken(time)
+            await new Promise(setImmediate)
+          }
+        }),
+      )
+      const reader = connect(Number(new URL(url).port), '127.0.0.1')
+      reader.write(`GET ${base.path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+      await once(time, 'abort')
+      expect(await text(reader)).to.match(/xxx\r\n0\r\n\r\n$/)
     })
 
     it('sends any amount to a reader that takes it', async () => {

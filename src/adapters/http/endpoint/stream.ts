@@ -5,14 +5,19 @@ import { HttpError } from './problems.ts'
 
 /** Most bytes that a reader may leave unread. */
 const MAX_UNREAD = 256 * 1024
-/** Milliseconds in which a reader has to take what a stream waits for. */
+/** Milliseconds in which a reader has to take what a stream of events waits for. */
 const PATIENCE = 1_000
 
 /** Where a stream writes to. */
 export interface StreamWriter {
   /** Drops a reader that leaves too much unread. */
   write(text: string): void
-  /** Resolves when the reader has taken what was written, or fails to in time: what is then written may drop it. */
+  /**
+   * Resolves when the reader has taken what was written, or when the signal aborts. A reader that takes nothing for as long as
+   * any response waits for its client is dropped.
+   */
+  taken(signal: AbortSignal): Promise<void>
+  /** The same, but also resolves when the reader fails to in time: what is then written may drop it. */
   drained(signal: AbortSignal): Promise<void>
 }
 
@@ -49,6 +54,9 @@ export function startStream(ctx: Context, stream: Stream): void {
       if (res.destroyed) return
       res.write(text)
       if (res.writableLength > MAX_UNREAD) res.destroy()
+    },
+    async taken(signal) {
+      if (res.writableNeedDrain) await once(res, 'drain', { signal }).catch(() => {})
     },
     async drained(signal) {
       if (!res.writableNeedDrain || late) return

@@ -100,10 +100,10 @@ export function accountExportEndpoint(prefix: string, account: ExportAccount, st
       return {
         status: 200,
         headers: { 'Content-Disposition': 'attachment; filename="account.json"' },
-        async stream({ write, drained }) {
+        async stream({ write, taken }) {
           using stream = streams.open(caller.user.id, signal)
           for await (const chunk of chunksOf(caller, found)) {
-            await drained(stream.signal)
+            await taken(stream.signal)
             if (stream.signal.aborted) throw new StreamInterrupted()
             write(chunk)
           }
