@@ -46,6 +46,7 @@ export const sqlite: PersistentSet = {
   },
 }
 
+/** Each database is separate, for specs that alter it or look at all of its schemas or sessions. */
 export const postgresql: PersistentSet = {
   name: 'PostgreSQL',
   async databaseUrl() {
@@ -64,7 +65,22 @@ export const postgresql: PersistentSet = {
   },
 }
 
-export const persistentSets: readonly PersistentSet[] = [sqlite, postgresql]
+/** A schema stands for a database of its own, for which PostgreSQL would write 300 files. */
+const postgresqlSchemas: PersistentSet = {
+  ...postgresql,
+  async databaseUrl() {
+    sharedDatabase ??= postgresql.databaseUrl()
+    const url = new URL(await sharedDatabase)
+    const schema = `schema_${randomUUID().replaceAll('-', '')}`
+    await query(url.href, `create schema ${schema}`)
+    url.searchParams.set('options', `-c search_path=${schema}`)
+    return url.href
+  },
+}
+
+let sharedDatabase: Promise<string> | undefined
+
+export const persistentSets: readonly PersistentSet[] = [sqlite, postgresqlSchemas]
 export const adapterSets: readonly AdapterSet[] = [inMemory, ...persistentSets]
 
 const sqliteFolder = mkdtempSync(join(tmpdir(), 'tasks-sqlite-'))

@@ -11,7 +11,7 @@ import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
-import { postgresql, sqlite } from '#test/adapter-sets.ts'
+import { persistentSets } from '#test/adapter-sets.ts'
 import { anApiTokenDraft, aSessionDraft, aTaskDraft } from '#test/builders.ts'
 import { directSql, type Sql } from '#test/contracts/direct-sql.ts'
 import {
@@ -32,7 +32,7 @@ const times = <Result>(count: number, each: (index: number) => Result) =>
 /** Increments the number in the title, so that a lost edit is missing from the sum. */
 const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().title) + 1}` }, NOW)
 
-for (const { name, databaseUrl } of [sqlite, postgresql]) {
+for (const { name, databaseUrl } of persistentSets) {
   describe(`Transactions of two instances (${name})`, () => {
     let instances: [Database, Database]
     let sql: Sql

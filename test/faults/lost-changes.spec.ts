@@ -7,7 +7,7 @@ import type { User } from '#src/domain/accounts/user.ts'
 import { SyncExpired } from '#src/domain/errors.ts'
 import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
-import { persistentSets, postgresql, sqlite } from '#test/adapter-sets.ts'
+import { postgresql, sqlite } from '#test/adapter-sets.ts'
 import { anApiTokenDraft, aSessionDraft, aTaskDraft } from '#test/builders.ts'
 import { anOwner, editTask, expectRejection, listTasks, storeTask, targetOf } from '#test/contracts/repositories.ts'
 import { allowProcesses, Process } from '#test/process.ts'
@@ -92,7 +92,7 @@ describe('The restored command', () => {
   })
 })
 
-for (const { name, databaseUrl } of persistentSets) {
+for (const { name, databaseUrl } of [sqlite, postgresql]) {
   describe(`A replica (${name})`, () => {
     let url: string
     let database: Database
