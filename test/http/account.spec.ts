@@ -129,6 +129,15 @@ describeApi('PATCH /auth/me', (api) => {
   })
 })
 
+describeApi(`DELETE ${ME} without a body`, (api) => {
+  it('misses the current password', async () => {
+    const jane = await api.signUp()
+    for (const request of [jane.delete(ME), jane.delete(ME).type('json'), jane.delete(ME).set('Content-Length', '0')])
+      expect(mistakes(await request.expect(422))).to.deep.equal(['/current_password: required'])
+    await jane.get(ME).expect(200)
+  })
+})
+
 for (const [method, path] of [
   ['delete', ME],
   ['post', `${ME}/delete`],
