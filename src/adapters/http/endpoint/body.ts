@@ -58,19 +58,24 @@ export function bodyReader(
   const read = bodyParser(options)
   const known = memberNames(schema)
   return async (ctx) => {
-    const { req, res } = ctx
-    if (method === 'DELETE' && hasNoBody(req)) return validate(schema, noMembers, 'body')
+    if (method === 'DELETE' && hasNoBody(ctx.req)) return validate(schema, noMembers, 'body')
     const type = types.find((supported) => supported === mediaType(ctx))
     if (type === undefined) throw unsupportedType(method, types)
-    const decompressor = decompressorFor(req)
-    if (Number(req.headers['content-length']) > (decompressor ? COMPRESSED_LIMIT : BODY_LIMIT))
-      throw new HttpError('body_too_large')
-    if (!req.complete && req.headers.expect?.toLowerCase() === '100-continue' && req.httpVersion === '1.1')
-      res.writeContinue()
-    if (decompressor) await readCompressed(ctx, decompressor(), read)
-    else await read(ctx, noNext)
+    await readBytes(ctx, read)
     return validate(schema, decoders[type](rawBodyOf(ctx), known), 'body')
   }
+}
+
+/** @param read keeps the bytes for `rawBodyOf` */
+async function readBytes(ctx: Context, read: Middleware): Promise<void> {
+  const { req, res } = ctx
+  const decompressor = decompressorFor(req)
+  if (Number(req.headers['content-length']) > (decompressor ? COMPRESSED_LIMIT : BODY_LIMIT))
+    throw new HttpError('body_too_large')
+  if (!req.complete && req.headers.expect?.toLowerCase() === '100-continue' && req.httpVersion === '1.1')
+    res.writeContinue()
+  if (decompressor) await readCompressed(ctx, decompressor(), read)
+  else await read(ctx, noNext)
 }
 
 const noMembers: Input = { value: {}, violations: [] }
