@@ -1,4 +1,5 @@
 import { expect } from 'chai'
+import { encodeCursor } from '#src/adapters/http/routes/cursor.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
 import {
   Api,
@@ -76,6 +77,7 @@ for (const { name, databaseUrl } of adapterSets) {
         'limit=0': 'limit: out_of_range',
         'limit=201': 'limit: out_of_range',
         'cursor=x': 'cursor: not_a_cursor',
+        [`cursor=${encodeCursor({ after: [0] }, '')}`]: 'cursor: conflicting',
         [`q=${'a'.repeat(321)}`]: 'q: too_long',
         'q=a%00': 'q: malformed_text',
         'skip=1': 'skip: unknown',

@@ -76,10 +76,11 @@ type Parameters = v.InferOutput<typeof parameters>
 
 const queryOf = ({ q }: Pick<Parameters, 'q'>) => (q === undefined ? '' : new URLSearchParams({ q }).toString())
 
-/** The id before which a page starts; undefined for the cursor of another query. */
+/** The id before which a page starts; undefined for the cursor of another query, or one that names no id. */
 function startOf({ cursor, q }: Parameters): number | undefined {
   const position = cursor && positionIn(cursor, queryOf({ q }), NEWEST_FIRST)
-  return position && 'after' in position ? (position.after[0] as number | undefined) : undefined
+  const id = position && 'after' in position ? (position.after[0] as number | undefined) : undefined
+  return id === 0 ? undefined : id
 }
 
 const listParameters = v.pipe(
