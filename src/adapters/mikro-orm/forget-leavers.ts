@@ -1,94 +1,89 @@
-import { bigint, preparedQuery } from './prepared-query.ts'
+import { bigint, preparedQuery, type Statement } from './prepared-query.ts'
 import { type Store, writing } from './store.ts'
 
 /** Rows that one transaction deletes. */
 const PORTION = 500
-/** The tables in which a user can have many rows. */
-const PORTIONED = ['tasks', 'tombstones', 'idempotency_keys'] as const
 
 interface Owner {
   readonly ownerId: number
 }
 
-/** No transaction writes these rows any more, because none can lock the user's list, so they are deleted without a lock. */
-function leaverQueries({ kysely }: Store) {
+interface Rows extends Owner {
+  /** Their ids, or revisions. */
+  readonly keys: readonly number[]
+}
+
+interface Key extends Owner {
+  readonly scope: string
+  readonly key: string
+}
+
+function leaverQueries({ kysely, isAnyOf }: Store) {
   return {
     leavers: preparedQuery(() =>
       kysely.selectFrom('users').select('id').where('left_at', 'is not', null).orderBy('left_at').limit(PORTION),
     ),
-    /** Each deletes a portion. */
-    portions: [
-      preparedQuery(({ ownerId }: Owner) =>
-        kysely
-          .deleteFrom('tasks')
-          .where('owner_id', '=', bigint(ownerId))
-          .where(
-            'id',
-            'in',
-            kysely
-              .selectFrom('tasks')
-              .select('id')
-              .where('owner_id', '=', bigint(ownerId))
-              .orderBy('id')
-              .limit(PORTION),
-          )
-          .returning('id'),
-      ),
-      preparedQuery(({ ownerId }: Owner) =>
-        kysely
-          .deleteFrom('tombstones')
-          .where('owner_id', '=', bigint(ownerId))
-          .where(
-            'revision',
-            'in',
-            kysely
-              .selectFrom('tombstones')
-              .select('revision')
-              .where('owner_id', '=', bigint(ownerId))
-              .orderBy('revision')
-              .limit(PORTION),
-          )
-          .returning('id'),
-      ),
-      preparedQuery(({ ownerId }: Owner) =>
-        kysely
-          .deleteFrom('idempotency_keys')
-          .where('owner_id', '=', bigint(ownerId))
-          .where(({ eb, refTuple }) =>
-            eb(
-              refTuple('scope', 'key'),
-              'in',
-              kysely
-                .selectFrom('idempotency_keys')
-                .select(['scope', 'key'])
-                .where('owner_id', '=', bigint(ownerId))
-                .orderBy('scope')
-                .orderBy('key')
-                .limit(PORTION)
-                .$asTuple('scope', 'key'),
-            ),
-          )
-          .returning('key'),
-      ),
-    ],
-    /**
-     * Spares a user with other rows: a portion is empty, too, when another instance deleted the same rows meanwhile, and the
-     * foreign keys would delete all that it has left in one statement.
-     */
-    user: preparedQuery(({ ownerId }: Owner) =>
+    tasks: preparedQuery(({ ownerId }: Owner) =>
+      kysely.selectFrom('tasks').select('id').where('owner_id', '=', bigint(ownerId)).orderBy('id').limit(PORTION),
+    ),
+    deleteTasks: preparedQuery(({ ownerId, keys }: Rows) =>
+      kysely.deleteFrom('tasks').where('owner_id', '=', bigint(ownerId)).where(isAnyOf('id', keys)),
+    ),
+    tombstones: preparedQuery(({ ownerId }: Owner) =>
       kysely
-        .deleteFrom('users')
-        .where('id', '=', bigint(ownerId))
-        .where('left_at', 'is not', null)
-        .where(({ and, exists, not, selectFrom }) =>
-          and(
-            PORTIONED.map((table) =>
-              not(exists(selectFrom(table).select('owner_id').where('owner_id', '=', bigint(ownerId)))),
-            ),
-          ),
-        ),
+        .selectFrom('tombstones')
+        .select('revision')
+        .where('owner_id', '=', bigint(ownerId))
+        .orderBy('revision')
+        .limit(PORTION),
+    ),
+    deleteTombstones: preparedQuery(({ ownerId, keys }: Rows) =>
+      kysely.deleteFrom('tombstones').where('owner_id', '=', bigint(ownerId)).where(isAnyOf('revision', keys)),
+    ),
+    idempotencyKeys: preparedQuery(({ ownerId }: Owner) =>
+      kysely
+        .selectFrom('idempotency_keys')
+        .select(['scope', 'key'])
+        .where('owner_id', '=', bigint(ownerId))
+        .orderBy('scope')
+        .orderBy('key')
+        .limit(PORTION),
+    ),
+    deleteIdempotencyKey: preparedQuery(({ ownerId, scope, key }: Key) =>
+      kysely
+        .deleteFrom('idempotency_keys')
+        .where('owner_id', '=', bigint(ownerId))
+        .where('scope', '=', scope)
+        .where('key', '=', key),
+    ),
+    user: preparedQuery(({ ownerId }: Owner) =>
+      kysely.deleteFrom('users').where('id', '=', bigint(ownerId)).where('left_at', 'is not', null),
     ),
   }
+}
+
+/**
+ * A portion is read before it is deleted. The number of rows that a statement deleted would not show whether any are left:
+ * another instance may have deleted the same ones. And with the portion as a subquery, PostgreSQL can read it once for each
+ * row that the user has, if its statistics are older than the user.
+ *
+ * No transaction writes these rows any more, because none can lock the user's list, so they are deleted without a lock.
+ */
+function portionsOf(store: Store) {
+  const queries = leaverQueries(store)
+  /** @returns the statements that delete the next portion */
+  type Portion = (owner: Owner) => Promise<readonly Statement[]>
+  const tasks: Portion = async (owner) => {
+    const keys = (await store.read(queries.tasks(owner))).map(({ id }) => id)
+    return keys.length > 0 ? [queries.deleteTasks({ ...owner, keys })] : []
+  }
+  const tombstones: Portion = async (owner) => {
+    const keys = (await store.read(queries.tombstones(owner))).map(({ revision }) => revision)
+    return keys.length > 0 ? [queries.deleteTombstones({ ...owner, keys })] : []
+  }
+  const idempotencyKeys: Portion = async (owner) =>
+    (await store.read(queries.idempotencyKeys(owner))).map((row) => queries.deleteIdempotencyKey({ ...owner, ...row }))
+  return { ...queries, portions: [tasks, tombstones, idempotencyKeys] }
 }
 
 /**
@@ -97,13 +92,13 @@ function leaverQueries({ kysely }: Store) {
  */
 export class LeaverPurge {
   readonly #store: Store
-  readonly #queries: ReturnType<typeof leaverQueries>
+  readonly #queries: ReturnType<typeof portionsOf>
   #stopped = false
   #last: Promise<void> = Promise.resolve()
 
   constructor(store: Store) {
     this.#store = store
-    this.#queries = leaverQueries(store)
+    this.#queries = portionsOf(store)
   }
 
   /** Deletes the rows of one user in the background. If this fails, `run` does it later. */
@@ -137,9 +132,11 @@ export class LeaverPurge {
   async #forget(ownerId: number): Promise<void> {
     const { portions, user } = this.#queries
     for (const portion of portions) {
-      for (let deleted = PORTION; deleted === PORTION; ) {
+      for (;;) {
         if (this.#stopped) return
-        deleted = (await this.#store.transact(writing<unknown>(portion({ ownerId })))).length
+        const [first, ...others] = await portion({ ownerId })
+        if (!first) break
+        await this.#store.transact(writing(first, ...others))
       }
     }
     if (!this.#stopped) await this.#store.transact(writing(user({ ownerId })))
