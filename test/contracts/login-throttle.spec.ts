@@ -1,7 +1,6 @@
 import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'chai'
-import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { Quota } from '#src/adapters/rate-limits/counter.ts'
 import { CountingLoginThrottle, noLoginThrottle, rateLimiter } from '#src/adapters/rate-limits/rate-limits.ts'
@@ -18,9 +17,6 @@ const JANE = 'jane@example.com'
 const HOME = '192.0.2.1'
 const ELSEWHERE = '198.51.100.7'
 const GUESSER = '203.0.113.1'
-
-/** https://www.postgresql.org/docs/current/errcodes-appendix.html */
-const LOCK_TIMEOUT = '55P03'
 
 const right = async () => 'a token'
 const wrong = async () => {
@@ -236,47 +232,6 @@ describe('Counts while PostgreSQL is unreachable', () => {
       }
       expect(opened).to.deep.equal([first, second])
     })
-  })
-})
-
-describe('Counts while their table is locked', () => {
-  let database: Database & { readonly pool: pg.Pool }
-  let locker: pg.Client
-  before(async () => {
-    const url = await postgresql.databaseUrl()
-    const options = { size: 10, preparedStatements: true }
-    database = (await openDatabase(targetOf(url) as PersistentTarget, options)) as typeof database
-    await database.migrate()
-    locker = new pg.Client(url)
-    await locker.connect()
-  })
-  after(() => Promise.all([database.close(), locker.end()]))
-
-  it('delay a correct login once, and occupy no backend', async () => {
-    let statements = 0
-    const failures: unknown[] = []
-    const pool: Queryable = {
-      async query(statement) {
-        statements++
-        try {
-          return await database.pool.query(statement)
-        } catch (error) {
-          failures.push((error as { code?: string }).code)
-          throw error
-        }
-      },
-    }
-    const logins = new CountingLoginThrottle(ALLOWED, WINDOW, countsIn(pool, { timeout: 100 }))
-    await locker.query('begin')
-    await locker.query('lock table rate_limits')
-    for (let login = 0; login < 5; login++) expect(await logins.attempt(JANE, HOME, right)).to.equal('a token')
-    // The three counts that a login reads first.
-    expect(statements).to.equal(3)
-    const waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    while ((await locker.query(waiting)).rowCount !== 0);
-    while (database.pool.idleCount !== database.pool.totalCount) await turn()
-    expect(failures).to.deep.equal([LOCK_TIMEOUT, LOCK_TIMEOUT, LOCK_TIMEOUT])
-    await locker.query('rollback')
   })
 })
 

@@ -7,7 +7,6 @@ import { expect } from 'chai'
 import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import { postgresql } from '#test/adapter-sets.ts'
-import { alterDatabase, DANGEROUS, expectConcurrentEdits, expectContract } from '#test/contracts/operator-settings.ts'
 import { postgresqlTarget } from '#test/contracts/repositories.ts'
 import { freePort } from '#test/free-port.ts'
 import { allowProcesses, Service } from '#test/process.ts'
@@ -15,6 +14,7 @@ import { Program } from '#test/program.ts'
 import { query } from '#test/query.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import { Client } from './client.ts'
+import { alterDatabase, DANGEROUS, expectConcurrentEdits, expectContract } from './operator-settings.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 /** Includes /usr/sbin, where Debian installs PgBouncer. */

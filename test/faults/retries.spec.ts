@@ -1,5 +1,8 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { expect } from 'chai'
-import { persistentSets } from '#test/adapter-sets.ts'
+import { persistentSets, postgresql } from '#test/adapter-sets.ts'
+import { Api, TASKS, type User } from '#test/http/api.ts'
+import { startProxy } from '#test/postgresql-proxy.ts'
 import { allowProcesses, Service } from '#test/process.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import { Client, type Task } from './client.ts'
@@ -48,3 +51,29 @@ for (const { name, databaseUrl } of persistentSets) {
     })
   })
 }
+
+describe('Writes with idempotency keys while connections to PostgreSQL are cut', () => {
+  it('have one effect, whenever the connection breaks', async () => {
+    const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
+    const api = new Api()
+    const post = (user: User, key: string) => user.post(TASKS).set('Idempotency-Key', key).send({ title: 'Ship' })
+    await api.start({ DATABASE_URL: proxy.url.href })
+    try {
+      const jane = await api.signUp()
+      const statuses = new Set<number>()
+      for (let round = 0; round < 15; round++) {
+        const first = post(jane, `${round}`).then((answer) => answer)
+        for (let turn = 0; turn < 4 * round; turn++) await nextTurn()
+        await proxy.cut()
+        statuses.add((await first).status)
+        await proxy.restore()
+        await waitUntil(async () => (await post(jane, `${round}`)).status === 201)
+        expect(await jane.listTasks()).to.have.lengthOf(round + 1)
+      }
+      expect(statuses).to.include(503)
+    } finally {
+      await api.stop()
+      await proxy.cut()
+    }
+  })
+})

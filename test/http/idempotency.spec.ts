@@ -1,12 +1,9 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import { expect } from 'chai'
 import type { Response } from 'supertest'
 import { InMemoryTaskRepository } from '#src/adapters/in-memory/in-memory-task-repository.ts'
 import { OutcomeUnknown } from '#src/domain/errors.ts'
-import { persistentSets, postgresql } from '#test/adapter-sets.ts'
-import { startProxy } from '#test/postgresql-proxy.ts'
-import { waitUntil } from '#test/wait-until.ts'
+import { persistentSets } from '#test/adapter-sets.ts'
 import { Api, codeOf, describeApi, ORIGIN, TASKS, User } from './api.ts'
 import type { Answer } from './documented.ts'
 
@@ -179,31 +176,6 @@ for (const { name, databaseUrl } of persistentSets) {
     }
   })
 }
-
-describe('A request with an idempotency key that is sent again after a failure (PostgreSQL)', () => {
-  it('has one effect, whenever the connection to the database breaks', async () => {
-    const proxy = await startProxy(new URL(await postgresql.databaseUrl()))
-    const api = new Api()
-    await api.start({ DATABASE_URL: proxy.url.href })
-    try {
-      const jane = await api.signUp()
-      const statuses = new Set<number>()
-      for (let round = 0; round < 15; round++) {
-        const first = post(jane, `${KEY} ${round}`).then((answer) => answer)
-        for (let turn = 0; turn < 4 * round; turn++) await nextTurn()
-        await proxy.cut()
-        statuses.add((await first).status)
-        await proxy.restore()
-        await waitUntil(async () => (await post(jane, `${KEY} ${round}`)).status === 201)
-        expect(await jane.listTasks()).to.have.lengthOf(round + 1)
-      }
-      expect(statuses).to.include(503)
-    } finally {
-      await api.stop()
-      await proxy.cut()
-    }
-  })
-})
 
 describe('A request with an idempotency key that is in use', () => {
   const api = new Api()

@@ -6,14 +6,8 @@ import { PostgresqlServers } from '#src/adapters/mikro-orm/postgresql/postgresql
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { postgresql } from '#test/adapter-sets.ts'
-import {
-  ALTERNATIVES,
-  alterDatabase,
-  DANGEROUS,
-  expectConcurrentEdits,
-  expectContract,
-} from '#test/contracts/operator-settings.ts'
 import { expectRejection, postgresqlTarget } from '#test/contracts/repositories.ts'
+import { ALTERNATIVES, alterDatabase, DANGEROUS, expectConcurrentEdits, expectContract } from './operator-settings.ts'
 
 /** The settings of the service's own sessions, in PostgreSQL's names and forms. */
 const OURS = {
