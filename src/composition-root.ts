@@ -13,6 +13,7 @@ import { Metrics, publishMetrics } from './adapters/metrics/prometheus.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
 import { ensureSchema } from './adapters/mikro-orm/ensure-schema.ts'
 import { forgetRegularly } from './adapters/mikro-orm/forget-regularly.ts'
+import { RATE_LIMITS_TABLE } from './adapters/mikro-orm/records.ts'
 import { loginThrottle, requestLimiters } from './adapters/rate-limits/rate-limits.ts'
 import { SharedCounts } from './adapters/rate-limits/shared-counts.ts'
 import { passwordHasher } from './adapters/security/bounded-password-hasher.ts'
@@ -125,7 +126,8 @@ export async function startService(
     const hasher = passwordHasher(passwords, process.concurrency)
     const warnOfLocalCounts = (err: unknown) =>
       log.warn({ err }, 'Login counts in PostgreSQL are unavailable; limiting per process')
-    const counts = database.pool && new SharedCounts(database.pool, warnOfLocalCounts, { schema: database.schema })
+    const place = { table: RATE_LIMITS_TABLE, schema: database.schema }
+    const counts = database.pool && new SharedCounts(database.pool, warnOfLocalCounts, place)
     const common = await commonPasswords(passwords.refuseCommon)
     const adapters: AdapterSet = {
       tasks: () => database.tasks,

@@ -2,6 +2,7 @@ import { mock } from 'node:test'
 import { setImmediate as turn } from 'node:timers/promises'
 import { expect } from 'chai'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { RATE_LIMITS_TABLE } from '#src/adapters/mikro-orm/records.ts'
 import type { Quota } from '#src/adapters/rate-limits/counter.ts'
 import { CountingLoginThrottle, noLoginThrottle, rateLimiter } from '#src/adapters/rate-limits/rate-limits.ts'
 import { type Queryable, SharedCounts, type Timing } from '#src/adapters/rate-limits/shared-counts.ts'
@@ -111,7 +112,7 @@ describe('Counts in PostgreSQL', () => {
         return database.pool.query(statement)
       },
     }
-    const counts = new SharedCounts(recording, () => undefined, { schema: 'public' })
+    const counts = new SharedCounts(recording, () => undefined, { table: RATE_LIMITS_TABLE, schema: 'public' })
     await rateLimiter({ name: 'schema', allowed: 2, window: 60 }, counts).count('a')
     expect(statements.filter((text) => !text.includes('"public"."rate_limits"'))).to.deep.equal([])
     expect(statements).to.not.deep.equal([])
@@ -162,7 +163,7 @@ describe('Counts while PostgreSQL is unreachable', () => {
           return query()
         },
       }
-      counts = new SharedCounts(pool, (error) => opened.push(error), { now: () => time })
+      counts = new SharedCounts(pool, (error) => opened.push(error), { table: RATE_LIMITS_TABLE, now: () => time })
     })
     afterEach(() => mock.timers.reset())
 
@@ -248,7 +249,8 @@ describe('No login throttle', () => {
 /** Enough for any machine. */
 const LONG_TIMEOUTS: Partial<Timing> = { timeout: 60_000 }
 
-const countsIn = (pool: Queryable, timing = LONG_TIMEOUTS) => new SharedCounts(pool, () => undefined, timing)
+const countsIn = (pool: Queryable) =>
+  new SharedCounts(pool, () => undefined, { table: RATE_LIMITS_TABLE, ...LONG_TIMEOUTS })
 
 const limiterIn = (pool: Queryable | undefined, quota: Quota) => rateLimiter(quota, pool && countsIn(pool))
 

@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import pg from 'pg'
 import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { RATE_LIMITS_TABLE } from '#src/adapters/mikro-orm/records.ts'
 import { CountingLoginThrottle } from '#src/adapters/rate-limits/rate-limits.ts'
 import { type Queryable, SharedCounts } from '#src/adapters/rate-limits/shared-counts.ts'
 import { postgresql } from '#test/adapter-sets.ts'
@@ -39,9 +40,13 @@ describe('Counts while their table is locked', () => {
         }
       },
     }
-    const logins = new CountingLoginThrottle(3, 900, new SharedCounts(pool, () => undefined, { timeout: 100 }))
+    const logins = new CountingLoginThrottle(
+      3,
+      900,
+      new SharedCounts(pool, () => undefined, { table: RATE_LIMITS_TABLE, timeout: 100 }),
+    )
     await locker.query('begin')
-    await locker.query('lock table rate_limits')
+    await locker.query(`lock table ${RATE_LIMITS_TABLE}`)
     for (let login = 0; login < 5; login++)
       expect(await logins.attempt('jane@example.com', '192.0.2.1', logIn)).to.equal('a token')
     // The three counts that a login reads first.

@@ -14,9 +14,6 @@ export interface Count {
   readonly reset: number
 }
 
-/** A migration of the store creates this table. */
-const TABLE = 'rate_limits'
-
 /** Counts points by key, in fixed windows that start with the first point. */
 export class Counter {
   readonly #limiter: RateLimiterAbstract
@@ -34,7 +31,7 @@ export class Counter {
           storeClient: client,
           storeType: 'client',
           ...(client.schema !== undefined && { schemaName: client.schema }),
-          tableName: TABLE,
+          tableName: client.table,
           tableCreated: true,
         })
       : new RateLimiterMemory(quota)

@@ -23,6 +23,13 @@ const TIMING: Timing = { timeout: 1_000, pause: 5_000, now: () => performance.no
 /** Milliseconds. Exceeds the server's lock_timeout, which ends a statement but keeps its connection. */
 const QUERY_TIMEOUT = 3_000
 
+/** Where a migration of the store has created the counters. */
+interface Place {
+  readonly table: string
+  /** Without one, the search path of each session decides. */
+  readonly schema?: string | undefined
+}
+
 type Count<Counters, Result> = (counters: Counters) => Promise<Result>
 
 /** Counts shared in PostgreSQL behind a circuit breaker, so that logins do not wait while PostgreSQL does not respond. */
@@ -30,9 +37,7 @@ export class SharedCounts {
   readonly #unavailable: (error: unknown) => void
   readonly #timing: Timing
   /** Drops the statement names of rate-limiter-flexible, because a pooler may forget prepared statements. */
-  readonly client: {
-    /** Schema of the counters; without one, the search path of each session decides. */
-    readonly schema: string | undefined
+  readonly client: Place & {
     query(statement: { readonly text: string; readonly values: unknown[] }): ReturnType<Queryable['query']>
   }
   /** Set while the circuit is open. */
@@ -42,11 +47,12 @@ export class SharedCounts {
   constructor(
     pool: Queryable,
     unavailable: (error: unknown) => void,
-    { schema, ...timing }: Partial<Timing> & { readonly schema?: string | undefined } = {},
+    { table, schema, ...timing }: Place & Partial<Timing>,
   ) {
     this.#unavailable = unavailable
     this.#timing = { ...TIMING, ...timing }
     this.client = {
+      table,
       schema,
       query: ({ text, values }) => pool.query({ text, values, query_timeout: QUERY_TIMEOUT }),
     }

@@ -1,4 +1,4 @@
-import { NUMBERED_TABLES } from '../records.ts'
+import { NUMBERED_TABLES, TaskListRecord } from '../records.ts'
 
 type Execute = (sql: string) => Promise<unknown>
 
@@ -13,7 +13,7 @@ const UNKNOWN = 1_000_000
  */
 export async function raiseCounters(execute: Execute, schema: string): Promise<void> {
   const table = (name: string) => `"${schema.replaceAll('"', '""')}"."${name}"`
-  await execute(`update ${table('task_lists')} set revision = revision + ${UNKNOWN},
+  await execute(`update ${table(TaskListRecord.tableName)} set revision = revision + ${UNKNOWN},
     epoch = substr(md5(cast(random() as text)), 1, 8)`)
   for (const name of NUMBERED_TABLES) {
     const sequence = `pg_get_serial_sequence('${table(name).replaceAll("'", "''")}', 'id')`

@@ -14,7 +14,7 @@ import {
 import { dirname, resolve } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { OperatorError } from '../../../operator-error.ts'
-import { MIGRATIONS_TABLE, NUMBERED_TABLES } from '../records.ts'
+import { MIGRATIONS_TABLE, NUMBERED_TABLES, TaskListRecord, TaskRecord, UserRecord } from '../records.ts'
 import { codeOf, reasonOf } from '../store-errors.ts'
 import { ForeignFile, refuseForeign } from './sqlite-file.ts'
 
@@ -140,8 +140,8 @@ function checkCopy(from: string, copy: string): void {
       database.pragma('integrity_check', { simple: true }) === 'ok' &&
       (database.pragma('foreign_key_check') as unknown[]).length === 0
     if (!sound) throw new BackupRefused(`${resolve(from)} is damaged.`)
-    const ours = database.prepare("select 1 from sqlite_schema where type = 'table' and name in ('users', 'tasks')")
-    if (ours.all().length < 2) throw notOwn(from)
+    const ours = database.prepare("select 1 from sqlite_schema where type = 'table' and name in (?, ?)")
+    if (ours.all(UserRecord.tableName, TaskRecord.tableName).length < 2) throw notOwn(from)
   } finally {
     database.close()
   }
@@ -207,11 +207,10 @@ function raiseRevisions(copy: string): void {
   const database = new BetterSqlite3(copy)
   try {
     // The migration of a backup without revisions draws the epochs.
-    const columns = database.pragma('table_info(task_lists)') as { readonly name: string }[]
+    const table = TaskListRecord.tableName
+    const columns = database.pragma(`table_info(${table})`) as { readonly name: string }[]
     if (!columns.some(({ name }) => name === 'epoch')) return
-    database
-      .prepare('update task_lists set revision = revision + ?, epoch = lower(hex(randomblob(4)))')
-      .run(UNKNOWN_IDS)
+    database.prepare(`update ${table} set revision = revision + ?, epoch = lower(hex(randomblob(4)))`).run(UNKNOWN_IDS)
   } finally {
     database.close()
   }
