@@ -80,6 +80,12 @@ describe('Refreshing a session', () => {
     expect(session.refresh(token(3), later(10_000), lifetimes)).to.deep.equal({ outcome: 'repeated', session })
   })
 
+  it('repeats the rotation of an instance whose clock is ahead by as much as clocks may differ', () => {
+    const session = sessionAt(4)
+    expect(session.refresh(token(3), later(-10_000), lifetimes)).to.deep.equal({ outcome: 'repeated', session })
+    expect(session.refresh(token(3), later(-10_001), lifetimes)).to.deep.equal({ outcome: 'reused' })
+  })
+
   it('reports the previous token after the grace time, and any older one, as reused', () => {
     expect(sessionAt(4).refresh(token(3), later(10_001), lifetimes)).to.deep.equal({ outcome: 'reused' })
     for (const counter of [0, 1, 2])

@@ -49,6 +49,8 @@ export type Refresh =
   | { readonly outcome: 'refused' }
 
 const MINUTE = 60_000
+/** Milliseconds by which the clocks of two instances may differ. */
+const MAX_CLOCK_SKEW = 10_000
 
 export class Session {
   /** The token hash is no public member, because JSON, `console.log` and deep equality show every member. */
@@ -111,7 +113,9 @@ export class Session {
     }
     // A restored backup knows less rotations than the client.
     if (presented.counter > counter) return { outcome: 'refused' }
-    const inGrace = presented.counter === counter - 1 && now.getTime() - rotatedAt.getTime() <= lifetimes.grace
+    const age = now.getTime() - rotatedAt.getTime()
+    // After the clock was set back, the grace time would otherwise last until it has caught up.
+    const inGrace = presented.counter === counter - 1 && age >= -MAX_CLOCK_SKEW && age <= lifetimes.grace
     if (!inGrace) return { outcome: 'reused' }
     return presented.successor.hash === tokenHash ? { outcome: 'repeated', session: this } : { outcome: 'refused' }
   }
