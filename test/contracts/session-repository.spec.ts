@@ -1,5 +1,5 @@
 import { expect } from 'chai'
-import { MAX_SESSIONS, type Refresh, type Session, type SessionKey } from '#src/domain/accounts/session.ts'
+import { MAX_SESSIONS, type RefreshOutcome, type Session, type SessionKey } from '#src/domain/accounts/session.ts'
 import type { User } from '#src/domain/accounts/user.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
@@ -119,7 +119,7 @@ for (const { name, databaseUrl } of adapterSets) {
     }).timeout(20_000)
 
     describe('refreshes a session', () => {
-      const rotated = (session: Session, given = {}): Refresh => ({
+      const rotated = (session: Session, given = {}): RefreshOutcome => ({
         outcome: 'rotated',
         session: aSession({ ...session.snapshot(), counter: session.snapshot().counter + 1, ...given }),
       })

@@ -7,7 +7,7 @@ import { Client } from './client.ts'
 
 const EMAIL = 'jane@example.com'
 const PASSWORD = 'another correct horse'
-const USAGE = /^Usage: npm run admin -- COMMAND EMAIL, where COMMAND is one of grant, set-password$/
+const USAGE = /^Usage:\nnpm run admin -- grant EMAIL .*\nnpm run admin -- set-password EMAIL .*$/
 
 const admin = (words: readonly string[], environment: Environment, input?: string) =>
   new Process(

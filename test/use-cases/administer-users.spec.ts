@@ -67,6 +67,12 @@ describe('Administering users', () => {
     expect(ports.changeSignal.raised).to.deep.equal([2])
   })
 
+  it('records no change where nothing changes', async () => {
+    await users.change(admin, 1, { role: 'admin', disabled: false })
+    await users.grant({}, 'admin@example.com')
+    expect(ports.audit.events).to.deep.equal([])
+  })
+
   it('removes a user', async () => {
     await users.remove(admin, 2)
     expect(await ports.users.findById(2)).to.equal(undefined)

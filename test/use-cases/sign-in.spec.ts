@@ -109,6 +109,18 @@ describe('Signing in', () => {
       expect(refreshExpiresIn).to.equal(30 * 24 * 3_600)
     })
 
+    it('rounds the rest of the session up to whole seconds', async () => {
+      await signIn.register(jane, client)
+      const { sessions, clock } = ports
+      const start = mock.method(sessions, 'start', async (...given: Parameters<typeof sessions.start>) => {
+        start.mock.restore()
+        const session = await sessions.start(...given)
+        clock.move(0.002)
+        return session
+      })
+      expect((await signIn.logIn(jane, client)).refreshExpiresIn).to.equal(30 * 24 * 3_600)
+    })
+
     it('starts a session each time, with the user agent of the client', async () => {
       await signIn.register(jane, client)
       for (const userAgent of ['curl/8', undefined]) await signIn.logIn(jane, aRequester({ userAgent }))

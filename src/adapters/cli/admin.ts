@@ -21,7 +21,8 @@ const COMMANDS = new Map<string, (users: AdministerUsers, email: string) => Prom
     'grant',
     async (users, email) => {
       const user = await users.grant(OPERATOR, email)
-      return `${user.email} is an admin.`
+      const { email: address, disabled } = user.snapshot()
+      return `${address} is an admin${disabled ? ', but disabled: another admin has to enable the user first' : ''}.`
     },
   ],
   [
@@ -34,13 +35,15 @@ const COMMANDS = new Map<string, (users: AdministerUsers, email: string) => Prom
   ],
 ])
 
+const USAGE = `Usage:
+npm run admin -- grant EMAIL         makes a user an admin
+npm run admin -- set-password EMAIL  gives a user another password, which it reads from the terminal or from stdin`
+
 try {
   const [name = '', email = '', ...others] = process.argv.slice(2)
   const command = COMMANDS.get(name)
   if (!command || email === '' || email.startsWith('-') || others.length > 0) {
-    throw new OperatorError(
-      `Usage: npm run admin -- COMMAND EMAIL, where COMMAND is one of ${[...COMMANDS.keys()].join(', ')}`,
-    )
+    throw new OperatorError(USAGE)
   }
   const config = readCommandConfig(readEnvironment())
   const { target } = config.database

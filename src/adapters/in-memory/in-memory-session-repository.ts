@@ -1,7 +1,7 @@
 import type { SessionRepository, SignedIn } from '../../domain/accounts/ports.ts'
 import {
   MAX_SESSIONS,
-  type Refresh,
+  type RefreshOutcome,
   Session,
   type SessionDraft,
   type SessionKey,
@@ -37,7 +37,7 @@ export class InMemorySessionRepository implements SessionRepository {
     return this.#accounts.sessions.of(ownerId).reverse().map(Session.restore)
   }
 
-  async refresh(key: SessionKey, decide: (found: SignedIn | undefined) => Refresh): Promise<Refresh> {
+  async refresh(key: SessionKey, decide: (found: SignedIn | undefined) => RefreshOutcome): Promise<RefreshOutcome> {
     const refresh = decide(this.#find(key))
     if (refresh.outcome === 'rotated') this.#accounts.sessions.set(key.id, refresh.session.snapshot())
     if (refresh.outcome === 'reused') await this.end(key)

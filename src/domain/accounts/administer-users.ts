@@ -83,12 +83,14 @@ export class AdministerUsers {
   async change(by: Administrator, id: number, change: Administration): Promise<User> {
     enforce(administrationRules, change)
     const { users, changeSignal } = this.#ports
+    const before = (await this.#existing(id)).snapshot()
     const user = await users.write(id, (user, otherAdmins) => ({
       save: user.administer(change, otherAdmins),
       ...(change.disabled && { endSessions: { except: undefined } }),
     }))
-    if (change.role !== undefined) this.#record(by, id, 'role_changed', change.role)
-    if (change.disabled !== undefined) this.#record(by, id, change.disabled ? 'disabled' : 'enabled')
+    const { role = before.role, disabled = before.disabled } = change
+    if (role !== before.role) this.#record(by, id, 'role_changed', role)
+    if (disabled !== before.disabled) this.#record(by, id, disabled ? 'disabled' : 'enabled')
     if (change.disabled) changeSignal.raise(id)
     return user as User
   }
@@ -109,8 +111,8 @@ export class AdministerUsers {
 
   /** @throws UserNotFound */
   async endSessions(by: Administrator, id: number): Promise<void> {
-    const { users, sessions, changeSignal } = this.#ports
-    if (!(await users.findById(id))) throw new UserNotFound()
+    const { sessions, changeSignal } = this.#ports
+    await this.#existing(id)
     await sessions.endAll(id)
     this.#record(by, id, 'session_ended')
     changeSignal.raise(id)
@@ -147,6 +149,14 @@ export class AdministerUsers {
     changeSignal.raise(user.id)
   }
 
+  /** @throws UserNotFound */
+  async #existing(id: number): Promise<User> {
+    const user = await this.#ports.users.findById(id)
+    if (!user) throw new UserNotFound()
+    return user
+  }
+
+  /** @throws UserNotFound */
   async #userWith(email: string): Promise<User> {
     const { users, idna } = this.#ports
     const user =

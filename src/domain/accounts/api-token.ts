@@ -2,7 +2,7 @@ import { InvalidInput } from '../errors.ts'
 import { all, enforce, notBlank, type Rule, text } from '../rules.ts'
 import { SCOPES, type Scope } from './caller.ts'
 
-/** Of one user. */
+/** How many API tokens a user may have. */
 export const MAX_API_TOKENS = 100
 export const TOKEN_NAME_LIMITS = { min: 1, max: 100 }
 /** Milliseconds from creation to expiry, unless given. */

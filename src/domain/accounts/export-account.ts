@@ -19,7 +19,7 @@ export interface AccountExport {
   readonly user: UserSnapshot
   readonly sessions: readonly Session[]
   readonly apiTokens: readonly ApiToken[]
-  /** Of the change feed before the first page: a synchronization from here repairs what changed meanwhile. */
+  /** Position in the change feed before the first page: a synchronization from here repairs what changed meanwhile. */
   readonly next: SyncPosition
   /** All tasks in pages, the newest first. They are read one after the other, without an open transaction. */
   readonly pages: AsyncIterable<readonly Task[]>

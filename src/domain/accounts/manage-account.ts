@@ -73,7 +73,7 @@ export class ManageAccount {
       await this.#confirm(caller.user, currentPassword, requester)
       if (password === undefined && isAddress(currentPassword as string, address)) {
         throw new InvalidInput([
-          { member: 'email', code: 'password_is_email', detail: 'must not be what your password is' },
+          { member: 'email', code: 'password_is_email', detail: 'must differ from your password' },
         ])
       }
     }

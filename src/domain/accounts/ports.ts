@@ -1,5 +1,5 @@
 import type { ApiToken, ApiTokenDraft, ApiTokenKey } from './api-token.ts'
-import type { Refresh, Session, SessionDraft, SessionKey } from './session.ts'
+import type { RefreshOutcome, Session, SessionDraft, SessionKey } from './session.ts'
 import type { EmailAddress, User, UserDraft, UserSnapshot } from './user.ts'
 
 /** What a decision on a user writes. */
@@ -83,7 +83,7 @@ export interface SessionRepository {
    * One transaction: lets `decide` judge the session, then stores it when it was rotated, and ends it when its token was
    * reused. Of two concurrent calls, the second sees the result of the first.
    */
-  refresh(key: SessionKey, decide: (found: SignedIn | undefined) => Refresh): Promise<Refresh>
+  refresh(key: SessionKey, decide: (found: SignedIn | undefined) => RefreshOutcome): Promise<RefreshOutcome>
   /** Moves the last use forward, never back. */
   use(key: SessionKey, now: Date): Promise<void>
   /** @returns whether there was such a session */
@@ -206,7 +206,7 @@ export interface PresentedRefreshToken {
   /** Number of rotations before it was issued. */
   readonly counter: number
   readonly hash: string
-  /** Derived from the presented token, so that everyone who derives it gets the same one. */
+  /** Derived from the presented token, so that each instance derives the same one. */
   readonly successor: { readonly token: string; readonly hash: string }
 }
 

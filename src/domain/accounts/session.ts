@@ -1,6 +1,6 @@
 import type { PresentedRefreshToken } from './ports.ts'
 
-/** Of one user; one more ends the oldest. */
+/** How many sessions a user may have; one more ends the oldest. */
 export const MAX_SESSIONS = 100
 /** Characters of a User-Agent header that are kept. */
 export const MAX_USER_AGENT = 255
@@ -27,7 +27,7 @@ export interface SessionSnapshot {
   readonly userAgent: string | null
   /** Number of rotations of the refresh token. */
   readonly counter: number
-  /** Of the current refresh token. */
+  /** The hash of the current refresh token. */
   readonly tokenHash: string
   readonly rotatedAt: Date
 }
@@ -38,8 +38,8 @@ export type SessionDraft = Omit<SessionSnapshot, 'id'>
 /** The owner is part of the key: code that forgets the check finds nothing, never another user's session. */
 export type SessionKey = Pick<SessionSnapshot, 'id' | 'ownerId'>
 
-/** What becomes of a session whose refresh token was presented. */
-export type Refresh =
+/** The effect of presenting a refresh token on its session. */
+export type RefreshOutcome =
   /** The successor is the current token from now on. */
   | { readonly outcome: 'rotated'; readonly session: Session }
   /** Another request of the client has rotated the token just before; both get the same successor. */
@@ -103,7 +103,7 @@ export class Session {
    *
    * @param presented a token that this service issued for this session
    */
-  refresh(presented: PresentedRefreshToken, now: Date, lifetimes: SessionLifetimes): Refresh {
+  refresh(presented: PresentedRefreshToken, now: Date, lifetimes: SessionLifetimes): RefreshOutcome {
     const { counter, tokenHash, rotatedAt } = this.#state
     if (this.isExpired(lifetimes, now)) return { outcome: 'refused' }
     if (presented.counter === counter) {
@@ -111,7 +111,7 @@ export class Session {
       const rotated = { counter: counter + 1, tokenHash: presented.successor.hash, rotatedAt: now, lastUsedAt: now }
       return { outcome: 'rotated', session: new Session({ ...this.#state, ...rotated }) }
     }
-    // A restored backup knows less rotations than the client.
+    // A restored backup knows fewer rotations than the client.
     if (presented.counter > counter) return { outcome: 'refused' }
     const age = now.getTime() - rotatedAt.getTime()
     // After the clock was set back, the grace time would otherwise last until it has caught up.

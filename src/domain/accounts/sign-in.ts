@@ -23,7 +23,7 @@ import type {
   UserRepository,
   VerifiedToken,
 } from './ports.ts'
-import { type Refresh, Session, type SessionKey } from './session.ts'
+import { type RefreshOutcome, Session, type SessionKey } from './session.ts'
 import {
   type Credentials,
   type EmailAddress,
@@ -60,7 +60,7 @@ export interface TokenPair {
   readonly refreshExpiresIn: number
 }
 
-/** Registers, logs in and out, and finds out who makes a request. */
+/** Registers users, logs them in and out, and authenticates requests. */
 export class SignIn {
   readonly #ports: Needs
   readonly #policy: AccountPolicy
@@ -146,7 +146,7 @@ export class SignIn {
   #pair(session: Session, refreshToken: string): TokenPair {
     const { tokens, clock } = this.#ports
     const left = session.expiresAt(this.#policy.sessions).getTime() - clock.now().getTime()
-    return { access: tokens.issue(session), refreshToken, refreshExpiresIn: Math.max(0, Math.floor(left / 1_000)) }
+    return { access: tokens.issue(session), refreshToken, refreshExpiresIn: Math.max(0, Math.ceil(left / 1_000)) }
   }
 
   /**
@@ -158,7 +158,7 @@ export class SignIn {
     const { sessions, refreshTokens, audit, clock } = this.#ports
     const presented = refreshTokens.verify(refreshToken)
     const { id: sessionId, ownerId: userId } = presented.session
-    const refresh = await sessions.refresh(presented.session, (found): Refresh => {
+    const refresh = await sessions.refresh(presented.session, (found): RefreshOutcome => {
       if (!found || found.user.snapshot().disabled) return { outcome: 'refused' }
       return found.session.refresh(presented, clock.now(), this.#policy.sessions)
     })

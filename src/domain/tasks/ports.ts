@@ -70,7 +70,7 @@ export interface TaskRepository {
 
 /** Tells that an owner's list has changed, also when another instance wrote it. */
 export interface ChangeSignal {
-  /** Announces a committed change to the subscriptions of this process. */
+  /** Announces a committed change of the list, or of who may follow it, to the subscriptions of this process. */
   raise(ownerId: number): void
   subscribe(ownerId: number): ChangeSubscription
 }

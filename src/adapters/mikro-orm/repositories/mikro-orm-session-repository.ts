@@ -1,7 +1,7 @@
 import type { SessionRepository, SignedIn } from '../../../domain/accounts/ports.ts'
 import {
   MAX_SESSIONS,
-  type Refresh,
+  type RefreshOutcome,
   Session,
   type SessionDraft,
   type SessionKey,
@@ -101,7 +101,7 @@ export class MikroOrmSessionRepository implements SessionRepository {
     return (await this.#store.read(this.#queries.list({ ownerId }))).map(toSession)
   }
 
-  async refresh(key: SessionKey, decide: (found: SignedIn | undefined) => Refresh): Promise<Refresh> {
+  async refresh(key: SessionKey, decide: (found: SignedIn | undefined) => RefreshOutcome): Promise<RefreshOutcome> {
     const { find } = this.#queries
     return this.#transact(key.ownerId, {
       reads: { found: find(key) },
@@ -112,7 +112,7 @@ export class MikroOrmSessionRepository implements SessionRepository {
     })
   }
 
-  #writesOf(refresh: Refresh, key: SessionKey): readonly Statement[] {
+  #writesOf(refresh: RefreshOutcome, key: SessionKey): readonly Statement[] {
     const { rotate, remove } = this.#queries
     if (refresh.outcome === 'rotated') return [rotate(refresh.session.snapshot())]
     return refresh.outcome === 'reused' ? [remove(key)] : []
