@@ -80,7 +80,10 @@ const postgresqlSchemas: PersistentSet = {
 
 let sharedDatabase: Promise<string> | undefined
 
-export const persistentSets: readonly PersistentSet[] = [sqlite, postgresqlSchemas]
+/** Through PgBouncer 1.18, a URL cannot set the search path. */
+const separate = process.env.TEST_SEPARATE_DATABASES === 'true'
+
+export const persistentSets: readonly PersistentSet[] = [sqlite, separate ? postgresql : postgresqlSchemas]
 export const adapterSets: readonly AdapterSet[] = [inMemory, ...persistentSets]
 
 const sqliteFolder = mkdtempSync(join(tmpdir(), 'tasks-sqlite-'))

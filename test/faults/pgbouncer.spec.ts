@@ -178,7 +178,13 @@ describe('PgBouncer in transaction mode', () => {
     const specs = ['--grep', '\\(PostgreSQL\\)', '--reporter', 'json', 'test/http/**/*.spec.ts']
     const child = spawn(process.execPath, [join(ROOT, 'node_modules/mocha/bin/mocha.js'), ...mocha, ...specs], {
       cwd: ROOT,
-      env: { PATH, NODE_NO_WARNINGS: '1', TEST_DATABASE_URL: bouncer.urlOf(direct), TEST_PREPARED_STATEMENTS: 'false' },
+      env: {
+        PATH,
+        NODE_NO_WARNINGS: '1',
+        TEST_DATABASE_URL: bouncer.urlOf(direct),
+        TEST_SEPARATE_DATABASES: 'true',
+        TEST_PREPARED_STATEMENTS: 'false',
+      },
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     const report = JSON.parse(await text(child.stdout))
