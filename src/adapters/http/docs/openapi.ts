@@ -33,6 +33,7 @@ import {
 import { type Access, anyone } from '../endpoint/access.ts'
 import { FORM_TYPE, invalidJson, JSON_TYPE, unsupportedType } from '../endpoint/body.ts'
 import { type Endpoint, endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
+import { mapValues } from '../endpoint/map-values.ts'
 import {
   HttpError,
   type HttpErrorCode,
@@ -487,8 +488,4 @@ function extractComponents({ title, ...rest }: JsonSchema, components: Component
   if (title === undefined) return schema
   components.schemas[title] = schema
   return { $ref: `#/components/schemas/${title}` }
-}
-
-function mapValues<From, To>(object: Readonly<Record<string, From>>, map: (value: From) => To): Record<string, To> {
-  return Object.fromEntries(Object.entries(object).map(([key, value]) => [key, map(value)]))
 }

@@ -1,7 +1,9 @@
 import { hash } from 'node:crypto'
 import * as v from 'valibot'
 import type { IdempotencyKey } from '../../../domain/tasks/idempotency.ts'
-import type { ProblemCode } from './problems.ts'
+import { type Endpoint, endpoint, type Request } from './endpoint.ts'
+import { mapValues } from './map-values.ts'
+import type { ReplyOf, Responses } from './reply.ts'
 import { ruleSchema } from './validation.ts'
 
 /** Printable ASCII, or a String of RFC 8941, section 3.3.3. */
@@ -19,8 +21,7 @@ function parseKey(sent: unknown): string | undefined {
 
 const malformed = { code: 'malformed', detail: `must have 1 to ${MAX_KEY} printable ASCII characters, quoted or bare` }
 
-/** The header of a request that a client may repeat (draft-ietf-httpapi-idempotency-key-header). */
-export const idempotencyKeyHeader = v.object({
+const keyHeader = v.object({
   'idempotency-key': v.exactOptional(
     ruleSchema<string>(
       (key) => (key === undefined ? malformed : undefined),
@@ -35,22 +36,46 @@ export const idempotencyKeyHeader = v.object({
   ),
 })
 
-/** @param scope the method and the route */
-export function idempotencyKeyOf(
-  scope: string,
-  headers: v.InferOutput<typeof idempotencyKeyHeader>,
-  rawBody: Buffer,
-): IdempotencyKey | undefined {
-  const key = headers['idempotency-key']
-  return key === undefined ? undefined : { scope, key, fingerprint: hash('sha256', rawBody, 'base64url') }
-}
-
-export const replayedHeader = {
+const replayedHeader = {
   'Idempotency-Replayed': { description: 'Present if this answer was given before.', example: 'true' },
 }
-export const replayedHeaders = (replayed: boolean) => (replayed ? { 'Idempotency-Replayed': 'true' } : {})
 
-export const idempotencyErrors = [
-  'idempotency_key_in_use',
-  'idempotency_key_reused',
-] as const satisfies readonly ProblemCode[]
+type KeyRequest<Caller, Body> = Request<Caller, unknown, unknown, v.InferOutput<typeof keyHeader>, Body>
+
+/** An endpoint without the parts that all repeatable endpoints share. */
+interface Repeatable<Caller, Body, Declared extends Responses>
+  extends Omit<Endpoint<Caller, unknown, unknown, unknown, Body, Declared>, 'headers' | 'handle'> {
+  handle(
+    request: Pick<KeyRequest<Caller, Body>, 'caller' | 'body'> & { readonly key: IdempotencyKey | undefined },
+  ): Promise<ReplyOf<Declared> & { readonly replayed: boolean }>
+}
+
+/**
+ * An endpoint whose requests a client may repeat with an Idempotency-Key (draft-ietf-httpapi-idempotency-key-header). Adds that
+ * header, its errors and Idempotency-Replayed to the definition.
+ */
+export function repeatableEndpoint<Caller, Body, const Declared extends Responses>({
+  responses,
+  errors,
+  handle,
+  ...others
+}: Repeatable<Caller, Body, Declared>): Endpoint {
+  const scope = `${others.method} ${others.path}`
+  const keyOf = ({ headers: { 'idempotency-key': key }, rawBody }: KeyRequest<Caller, Body>) =>
+    key === undefined ? undefined : { scope, key, fingerprint: hash('sha256', rawBody, 'base64url') }
+  return endpoint({
+    ...others,
+    headers: keyHeader,
+    responses: mapValues(responses as Required<Responses>, (response) => ({
+      ...response,
+      headers: { ...response.headers, ...replayedHeader },
+    })) as Responses,
+    errors: [...errors, 'idempotency_key_in_use', 'idempotency_key_reused'],
+    async handle(request: KeyRequest<Caller, Body>) {
+      const { caller, body } = request
+      const { replayed, ...reply } = await handle({ caller, body, key: keyOf(request) })
+      const headers = { ...reply.headers, ...(replayed && { 'Idempotency-Replayed': 'true' }) }
+      return { ...reply, headers } as unknown as ReplyOf<Responses>
+    },
+  })
+}

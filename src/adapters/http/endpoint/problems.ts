@@ -10,6 +10,7 @@ import {
   TooManyRequests,
 } from '../../../domain/errors.ts'
 import { strongTag } from './conditional.ts'
+import { mapValues } from './map-values.ts'
 
 const statusOfKind = {
   invalid: 422,
@@ -181,11 +182,4 @@ function errorsOf(error: DomainError): Pick<Problem, 'errors'> {
     return { errors: error.violations.map(({ member, ...rule }) => ({ pointer: `${place}/${member}`, ...rule })) }
   }
   return operation === undefined ? {} : { errors: [{ pointer: place, code, detail }] }
-}
-
-function mapValues<Key extends string, From, To>(
-  object: Readonly<Record<Key, From>>,
-  map: (value: From) => To,
-): Record<Key, To> {
-  return Object.fromEntries(Object.entries<From>(object).map(([key, value]) => [key, map(value)])) as Record<Key, To>
 }

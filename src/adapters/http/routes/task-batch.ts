@@ -4,14 +4,8 @@ import type { ManageTasks } from '../../../domain/tasks/manage-tasks.ts'
 import { MAX_OPERATIONS, type Operation } from '../../../domain/tasks/operation.ts'
 import { scope } from '../endpoint/access.ts'
 import { JSON_TYPE } from '../endpoint/body.ts'
-import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
-import {
-  idempotencyErrors,
-  idempotencyKeyHeader,
-  idempotencyKeyOf,
-  replayedHeader,
-  replayedHeaders,
-} from '../endpoint/idempotency.ts'
+import type { Endpoint } from '../endpoint/endpoint.ts'
+import { repeatableEndpoint } from '../endpoint/idempotency.ts'
 import { bodyOf, listOf, oneOfKinds, ruleSchema } from '../endpoint/validation.ts'
 import { newTask, present, TASK_EXAMPLE, taskChanges, taskSchema } from './tasks.ts'
 
@@ -52,34 +46,26 @@ const toOperation = (given: v.InferOutput<typeof operation>): Operation => {
 }
 
 export function taskBatchEndpoint(prefix: string, tasks: ManageTasks): Endpoint {
-  const path = `${prefix}/tasks/batch`
-  return endpoint({
+  return repeatableEndpoint({
     method: 'POST',
-    path,
+    path: `${prefix}/tasks/batch`,
     operationId: 'batchTasks',
     tag: 'Tasks',
     summary: 'Create, update and delete several tasks at once',
     description: `Carries out 1 to ${MAX_OPERATIONS} operations in one transaction: all of them, or none. \`if_revision\` is the \`If-Match\` of one operation. Each operation counts as a request.`,
     access: scope('tasks:write'),
-    headers: idempotencyKeyHeader,
     body: { types: [JSON_TYPE], schema: batch },
     countOf: ({ operations }) => operations.length,
     responses: {
       200: {
         description: 'The stored task of each operation, in their order; null for a deletion.',
         schema: batchResults,
-        headers: replayedHeader,
       },
     },
-    errors: ['task_not_found', 'task_limit_reached', 'revision_mismatch', ...idempotencyErrors, 'outcome_unknown'],
-    async handle({ caller, headers, body, rawBody }) {
-      const key = idempotencyKeyOf(`POST ${path}`, headers, rawBody)
+    errors: ['task_not_found', 'task_limit_reached', 'revision_mismatch', 'outcome_unknown'],
+    async handle({ caller, body, key }) {
       const { result, replayed } = await tasks.batch(caller.user.id, body.operations.map(toOperation), key)
-      return {
-        status: 200,
-        body: { results: result.map((task) => (task ? present(task) : null)) },
-        headers: replayedHeaders(replayed),
-      }
+      return { status: 200, body: { results: result.map((task) => (task ? present(task) : null)) }, replayed }
     },
   })
 }

@@ -27,13 +27,7 @@ import {
 } from '../endpoint/conditional.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { idParameter } from '../endpoint/id-parameter.ts'
-import {
-  idempotencyErrors,
-  idempotencyKeyHeader,
-  idempotencyKeyOf,
-  replayedHeader,
-  replayedHeaders,
-} from '../endpoint/idempotency.ts'
+import { repeatableEndpoint } from '../endpoint/idempotency.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, ruleSchema } from '../endpoint/validation.ts'
 import { linkHeader, listParameters, listTag } from './task-list.ts'
@@ -184,7 +178,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
     { next: { after: [42] }, previous: { before: [61] } },
   )
   return [
-    endpoint({
+    repeatableEndpoint({
       method: 'POST',
       path: collection,
       operationId: 'createTask',
@@ -192,7 +186,6 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       summary: 'Create a task',
       description: 'Only `title` is required.',
       access: scope('tasks:write'),
-      headers: idempotencyKeyHeader,
       body: { types: [JSON_TYPE], schema: newTask },
       responses: {
         201: {
@@ -201,23 +194,18 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
           headers: {
             ...etagHeader,
             Location: { description: 'Path of the task.', example: `${collection}/1` },
-            ...replayedHeader,
           },
         },
       },
-      errors: ['task_limit_reached', ...idempotencyErrors, 'outcome_unknown'],
-      async handle({ caller, headers, body, rawBody }) {
-        const key = idempotencyKeyOf(`POST ${collection}`, headers, rawBody)
+      errors: ['task_limit_reached', 'outcome_unknown'],
+      async handle({ caller, body, key }) {
         const { result, replayed } = await tasks.create(caller.user.id, body, key)
         const task = present(result)
         return {
           status: 201,
           body: task,
-          headers: {
-            ETag: strongTag(task.revision),
-            Location: `${publicPath}/${task.id}`,
-            ...replayedHeaders(replayed),
-          },
+          headers: { ETag: strongTag(task.revision), Location: `${publicPath}/${task.id}` },
+          replayed,
         }
       },
     }),
