@@ -1377,7 +1377,6 @@ export interface components {
             };
             content: {
                 "application/problem+json": components["schemas"]["OAuthProblem"];
-                "application/json": components["schemas"]["OAuthProblem"];
             };
         };
         /** @description Unauthorized: `invalid_credentials`. */

@@ -150,7 +150,7 @@ describe('An endpoint', () => {
     const failing = (error: Error) =>
       endpoint({
         ...base,
-        oauthErrors: true,
+        oauthErrors: 'problem',
         responses: ok,
         handle: async () => {
           throw error

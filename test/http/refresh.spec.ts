@@ -86,8 +86,10 @@ describeApi('A refresh', (api) => {
     expect(ended.body).to.deep.equal(unknown.body)
   })
 
-  it('sends its refusals as application/json to clients that accept no problem documents', async () => {
+  it('sends its refusals as application/json to clients that accept only that type', async () => {
     const types = {
+      'text/html': 'application/problem+json',
+      'text/html, text/plain;q=0.5': 'application/problem+json',
       'application/json': 'application/json',
       'application/json;q=1': 'application/json',
       'application/json, text/plain, */*': 'application/problem+json',
@@ -99,8 +101,12 @@ describeApi('A refresh', (api) => {
       expect(headers['content-type'], accept).to.match(new RegExp(`^${type.replace('+', '\\+')}(?:;|$)`))
       expect(body).to.include({ code: 'invalid_grant', error: 'invalid_grant' })
     }
-    const login = api.post(LOGIN).set('Accept', 'application/json').send({ username: 'x', password: 'x' })
-    expect((await login.expect(401)).headers['content-type']).to.match(/^application\/problem\+json/)
+  })
+
+  it('is unlike a login, whose errors are always problem documents', async () => {
+    const logIn = () => api.post(LOGIN).set('Accept', 'application/json').type('json')
+    for (const request of [logIn().send('{').expect(400), logIn().send({ username: 'x', password: 'x' }).expect(401)])
+      expect((await request).headers['content-type']).to.match(/^application\/problem\+json/)
   })
 
   it('needs the parameter, once', async () => {

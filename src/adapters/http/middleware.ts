@@ -105,7 +105,7 @@ export function closeConnections(readiness: Readiness): Middleware {
 export function reportProblems(log: Log, endpoints: readonly Pick<Endpoint, 'path' | 'oauthErrors'>[]): Middleware {
   const logFault = faultLogger(log)
   // By path, because an error may precede the router.
-  const oauthPaths = new Set(endpoints.flatMap(({ path, oauthErrors }) => (oauthErrors ? [path] : [])))
+  const oauthErrors = new Map(endpoints.map((endpoint) => [endpoint.path, endpoint.oauthErrors]))
   return async (ctx, next) => {
     let instance = ''
     try {
@@ -120,7 +120,7 @@ export function reportProblems(log: Log, endpoints: readonly Pick<Endpoint, 'pat
       ctx.set(headers)
       ctx.type = PROBLEM_TYPE
       ctx.body = problem
-      if (oauthPaths.has(instance)) addOAuthError(ctx, problem)
+      addOAuthError(ctx, problem, oauthErrors.get(instance))
       try {
         logFault(error, problem.status, ctx)
       } catch {
@@ -134,13 +134,14 @@ const PROBLEM_TYPE = 'application/problem+json'
 /** Maximum length of an Accept header that is read, in characters. */
 const MAX_ACCEPT = 1_024
 
-/** Client libraries of OAuth accept, and understand, `application/json` alone (RFC 6749, section 5.2). */
-function addOAuthError(ctx: Context, problem: Problem): void {
-  if (problem.status === 400 && !acceptsProblems(ctx)) ctx.type = JSON_TYPE
-  ctx.body = withOAuthError(problem)
+function addOAuthError(ctx: Context, problem: Problem, kind: Endpoint['oauthErrors']): void {
+  if (kind) ctx.body = withOAuthError(problem)
+  if (kind === 'json' && problem.status === 400 && acceptsOnlyJson(ctx)) ctx.type = JSON_TYPE
 }
 
-const acceptsProblems = (ctx: Context) => ctx.get('Accept').length > MAX_ACCEPT || ctx.accepts(PROBLEM_TYPE) !== false
+/** Client libraries of OAuth accept, and understand, `application/json` alone (RFC 6749, section 5.2). */
+const acceptsOnlyJson = (ctx: Context) =>
+  ctx.get('Accept').length <= MAX_ACCEPT && !ctx.accepts(PROBLEM_TYPE) && ctx.accepts(JSON_TYPE) !== false
 
 /** Logs the cause of a fault of the service or of the store. */
 function faultLogger(log: Log): (error: unknown, status: number, ctx: Context) => void {

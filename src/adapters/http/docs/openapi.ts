@@ -355,6 +355,7 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
   const references = [...codesOfStatus].map(([status, codes]) => {
     const examples = codes.map((code) => [code, exampleProblem(code, endpoint)] as const)
     const isOAuth = examples.every(([, problem]) => problem.error)
+    const asJson = isOAuth && status === 400 && endpoint.oauthErrors === 'json'
     const name = codes.map((code) => componentName(code, endpoint)).join('Or') + (isOAuth ? 'ForOAuth' : '')
     const violations = codes.every((code) => code === 'invalid_input') ? 'InvalidInput' : ''
     const schema: keyof typeof problemSchemas = `${violations}${isOAuth ? 'OAuth' : ''}Problem`
@@ -363,7 +364,7 @@ function failures(endpoint: Endpoint, { responses }: Components): Json {
       headers: headerReferences(['X-Request-Id', ...rateLimitHeaders, ...errorHeaders(status, codes)]),
       content: Object.fromEntries(
         // As `application/json` as well, for clients that accept no other type (RFC 6749, section 5.2).
-        ['application/problem+json', ...(isOAuth && status === 400 ? [JSON_TYPE] : [])].map((type) => [
+        ['application/problem+json', ...(asJson ? [JSON_TYPE] : [])].map((type) => [
           type,
           {
             schema: { $ref: `#/components/schemas/${schema}` },

@@ -56,8 +56,11 @@ export interface Endpoint<
   countOf?(body: Body): number
   /** By status. `handle` does not compile when it returns any other reply. */
   readonly responses: Declared
-  /** Whether errors also carry the members of OAuth (RFC 6749, section 5.2), for OAuth client libraries. */
-  readonly oauthErrors?: true
+  /**
+   * Whether errors also carry the members of OAuth (RFC 6749, section 5.2), for OAuth client libraries. With `json`, those with
+   * status 400 are `application/json` for a client that accepts no problem documents.
+   */
+  readonly oauthErrors?: 'problem' | 'json'
   /** Errors in addition to those that follow from access, limit, parameters and body. */
   readonly errors: readonly ProblemCode[]
   handle(request: Request<Caller, Params, Query, Headers, Body>): Promise<ReplyOf<Declared>>

@@ -149,7 +149,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       limit: 'login',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: logIn },
       responses: { 200: pairResponse },
-      oauthErrors: true,
+      oauthErrors: 'problem',
       errors: ['invalid_credentials', 'store_unavailable', 'outcome_unknown', 'overloaded'],
       async handle({ body: { username: email, password }, caller }) {
         return { status: 200, body: presentPair(await signIn.logIn({ email, password }, caller)) }
@@ -167,7 +167,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       limit: 'refresh',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: refresh },
       responses: { 200: pairResponse },
-      oauthErrors: true,
+      oauthErrors: 'json',
       errors: ['invalid_request', 'invalid_grant', 'store_unavailable', 'outcome_unknown'],
       async handle({ body: { refresh_token }, caller }) {
         const token = requiredToken('refresh_token', refresh_token)
@@ -186,7 +186,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       limit: 'refresh',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: revoke },
       responses: { 200: { description: 'The token is no longer valid, or never was.', schema: v.object({}) } },
-      oauthErrors: true,
+      oauthErrors: 'json',
       errors: ['invalid_request', 'store_unavailable', 'outcome_unknown'],
       async handle({ body: { token }, caller }) {
         await signIn.revoke(requiredToken('token', token), caller)
