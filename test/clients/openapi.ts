@@ -767,6 +767,11 @@ export interface components {
             /** @description Accepted and ignored. */
             client_secret?: string;
         };
+        /**
+         * @example {
+         *       "time_zone": "Europe/Berlin"
+         *     }
+         */
         AccountChanges: {
             /**
              * @description E-mail address; letters of any script are allowed.
@@ -787,7 +792,7 @@ export interface components {
             /**
              * Format: password
              * @description The password that you have now.
-             * @example correct horse battery staple
+             * @example your current password
              */
             current_password?: string;
         };
@@ -795,7 +800,7 @@ export interface components {
             /**
              * Format: password
              * @description The password that you have now.
-             * @example correct horse battery staple
+             * @example your current password
              */
             current_password: string;
         };
@@ -959,7 +964,7 @@ export interface components {
             /**
              * Format: date-time
              * @description In the future; null for a token that does not expire. In 90 days if absent.
-             * @example 2027-01-31T09:30:00Z
+             * @example 2126-01-31T09:30:00Z
              */
             expires_at?: string | null;
         };
@@ -987,6 +992,17 @@ export interface components {
             /** @description Shown only here; keep it. */
             token: string;
         };
+        /**
+         * @example {
+         *       "title": "Ship the release",
+         *       "due": "2026-02-02",
+         *       "priority": "high",
+         *       "tags": [
+         *         "release",
+         *         "work"
+         *       ]
+         *     }
+         */
         NewTask: {
             /**
              * @description Not blank.
@@ -1021,6 +1037,11 @@ export interface components {
             op: "create";
             task: components["schemas"]["NewTask"];
         };
+        /**
+         * @example {
+         *       "completed": true
+         *     }
+         */
         TaskChanges: {
             /**
              * @description Not blank.
@@ -1089,10 +1110,6 @@ export interface components {
              *         "task": {
              *           "completed": true
              *         }
-             *       },
-             *       {
-             *         "op": "delete",
-             *         "id": 2
              *       }
              *     ]
              */
@@ -1101,23 +1118,6 @@ export interface components {
         /**
          * @example {
          *       "results": [
-         *         {
-         *           "id": 1,
-         *           "title": "Ship the release",
-         *           "description": null,
-         *           "completed": false,
-         *           "completed_at": null,
-         *           "due": "2026-02-02",
-         *           "priority": "high",
-         *           "tags": [
-         *             "release",
-         *             "work"
-         *           ],
-         *           "owner_id": 1,
-         *           "created_at": "2026-01-31T09:30:00.000Z",
-         *           "updated_at": "2026-01-31T09:30:00.000Z",
-         *           "revision": 1
-         *         },
          *         {
          *           "id": 2,
          *           "title": "Ship the release",
@@ -1135,7 +1135,23 @@ export interface components {
          *           "updated_at": "2026-01-31T09:30:00.000Z",
          *           "revision": 1
          *         },
-         *         null
+         *         {
+         *           "id": 1,
+         *           "title": "Ship the release",
+         *           "description": null,
+         *           "completed": false,
+         *           "completed_at": null,
+         *           "due": "2026-02-02",
+         *           "priority": "high",
+         *           "tags": [
+         *             "release",
+         *             "work"
+         *           ],
+         *           "owner_id": 1,
+         *           "created_at": "2026-01-31T09:30:00.000Z",
+         *           "updated_at": "2026-01-31T09:30:00.000Z",
+         *           "revision": 1
+         *         }
          *       ]
          *     }
          */
@@ -1203,6 +1219,11 @@ export interface components {
             /** Format: date-time */
             created_at: string;
         };
+        /**
+         * @example {
+         *       "disabled": true
+         *     }
+         */
         Administration: {
             /**
              * @example admin
@@ -1706,12 +1727,12 @@ export interface components {
         "Retry-After": number;
         /**
          * @description Remaining requests (`r`), and seconds until the window ends (`t`). Absent if requests are not limited.
-         * @example "user";r=599;t=60
+         * @example "user";r=299;t=60
          */
         RateLimit: string;
         /**
          * @description Requests allowed (`q`) in a window of `w` seconds. Absent if requests are not limited.
-         * @example "user";q=600;w=60
+         * @example "user";q=300;w=60
          */
         "RateLimit-Policy": string;
     };
@@ -2069,7 +2090,7 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "current_password": "correct horse battery staple"
+                 *       "current_password": "your current password"
                  *     }
                  */
                 "application/json": components["schemas"]["Leave"];
@@ -2110,19 +2131,13 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "email": "jane@example.com",
-                 *       "password": "correct horse battery staple",
-                 *       "time_zone": "Europe/Berlin",
-                 *       "current_password": "correct horse battery staple"
+                 *       "time_zone": "Europe/Berlin"
                  *     }
                  */
                 "application/json": components["schemas"]["AccountChanges"];
                 /**
                  * @example {
-                 *       "email": "jane@example.com",
-                 *       "password": "correct horse battery staple",
-                 *       "time_zone": "Europe/Berlin",
-                 *       "current_password": "correct horse battery staple"
+                 *       "time_zone": "Europe/Berlin"
                  *     }
                  */
                 "application/merge-patch+json": components["schemas"]["AccountChanges"];
@@ -2173,7 +2188,7 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "current_password": "correct horse battery staple"
+                 *       "current_password": "your current password"
                  *     }
                  */
                 "application/json": components["schemas"]["Leave"];
@@ -2455,7 +2470,7 @@ export interface operations {
                  *       "scopes": [
                  *         "tasks:read"
                  *       ],
-                 *       "expires_at": "2027-01-31T09:30:00Z"
+                 *       "expires_at": "2126-01-31T09:30:00Z"
                  *     }
                  */
                 "application/json": components["schemas"]["NewApiToken"];
@@ -2561,10 +2576,6 @@ export interface operations {
                  *           "task": {
                  *             "completed": true
                  *           }
-                 *         },
-                 *         {
-                 *           "op": "delete",
-                 *           "id": 2
                  *         }
                  *       ]
                  *     }
@@ -2591,23 +2602,6 @@ export interface operations {
                      * @example {
                      *       "results": [
                      *         {
-                     *           "id": 1,
-                     *           "title": "Ship the release",
-                     *           "description": null,
-                     *           "completed": false,
-                     *           "completed_at": null,
-                     *           "due": "2026-02-02",
-                     *           "priority": "high",
-                     *           "tags": [
-                     *             "release",
-                     *             "work"
-                     *           ],
-                     *           "owner_id": 1,
-                     *           "created_at": "2026-01-31T09:30:00.000Z",
-                     *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "revision": 1
-                     *         },
-                     *         {
                      *           "id": 2,
                      *           "title": "Ship the release",
                      *           "description": null,
@@ -2624,7 +2618,23 @@ export interface operations {
                      *           "updated_at": "2026-01-31T09:30:00.000Z",
                      *           "revision": 1
                      *         },
-                     *         null
+                     *         {
+                     *           "id": 1,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         }
                      *       ]
                      *     }
                      */
@@ -2897,8 +2907,6 @@ export interface operations {
                 /**
                  * @example {
                  *       "title": "Ship the release",
-                 *       "description": "Tag it, publish it, tell people.",
-                 *       "completed": true,
                  *       "due": "2026-02-02",
                  *       "priority": "high",
                  *       "tags": [
@@ -3105,29 +3113,13 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "title": "Ship the release",
-                 *       "description": "Tag it, publish it, tell people.",
-                 *       "completed": true,
-                 *       "due": "2026-02-02",
-                 *       "priority": "high",
-                 *       "tags": [
-                 *         "release",
-                 *         "work"
-                 *       ]
+                 *       "completed": true
                  *     }
                  */
                 "application/json": components["schemas"]["TaskChanges"];
                 /**
                  * @example {
-                 *       "title": "Ship the release",
-                 *       "description": "Tag it, publish it, tell people.",
-                 *       "completed": true,
-                 *       "due": "2026-02-02",
-                 *       "priority": "high",
-                 *       "tags": [
-                 *         "release",
-                 *         "work"
-                 *       ]
+                 *       "completed": true
                  *     }
                  */
                 "application/merge-patch+json": components["schemas"]["TaskChanges"];
@@ -3287,14 +3279,12 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "role": "admin",
                  *       "disabled": true
                  *     }
                  */
                 "application/json": components["schemas"]["Administration"];
                 /**
                  * @example {
-                 *       "role": "admin",
                  *       "disabled": true
                  *     }
                  */

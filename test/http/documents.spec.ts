@@ -218,6 +218,22 @@ describeApi('Documents', (api) => {
       }
     })
 
+    it('gives bodies examples that neither delete, rename nor promote', () => {
+      const examples = operations().flatMap(({ requestBody }) => Object.values(requestBody?.content ?? {}))
+      const example = (operationId: string) => {
+        const { requestBody } = operations().find((operation) => operation.operationId === operationId) ?? {}
+        return requestBody?.content?.['application/json']?.example
+      }
+      expect(example('editAccount')).to.deep.equal({ time_zone: 'Europe/Berlin' })
+      expect(example('administerUser')).to.deep.equal({ disabled: true })
+      expect(example('createTask')).to.include.keys('title').and.not.include.keys('completed')
+      expect(example('editTask')).to.deep.equal({ completed: true })
+      const passwords = ['register', 'logIn'].map((id) => (example(id) as { password: string }).password)
+      for (const id of ['leave', 'leaveByPost'])
+        expect(passwords).to.not.include((example(id) as { current_password: string }).current_password)
+      expect(JSON.stringify(examples)).to.not.include('"delete"')
+    })
+
     it('gives each header an example, and Link one that can be followed', async () => {
       const jane = await api.signUp()
       const headers = operations().flatMap(({ responses }) => {

@@ -162,12 +162,12 @@ const commonHeaders = {
     description:
       'Remaining requests (`r`), and seconds until the window ends (`t`). Absent if requests are not limited.',
     schema: text,
-    example: '"user";r=599;t=60',
+    example: '"user";r=299;t=60',
   },
   'RateLimit-Policy': {
     description: 'Requests allowed (`q`) in a window of `w` seconds. Absent if requests are not limited.',
     schema: text,
-    example: '"user";q=600;w=60',
+    example: '"user";q=300;w=60',
   },
 }
 const rateLimitHeaders = ['RateLimit', 'RateLimit-Policy'] as const

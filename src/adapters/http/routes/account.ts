@@ -61,12 +61,17 @@ export function accountEndpoints(
       access: scope('account'),
       body: {
         types: [JSON_TYPE, MERGE_PATCH_TYPE],
-        schema: bodyOf('AccountChanges', readOnlyMembers, {
-          email: v.exactOptional(emailMember),
-          password: v.exactOptional(newPasswordMember(passwordMinLength)),
-          time_zone: v.exactOptional(timeZoneMember),
-          current_password: currentPasswordMember,
-        }),
+        schema: bodyOf(
+          'AccountChanges',
+          readOnlyMembers,
+          {
+            email: v.exactOptional(emailMember),
+            password: v.exactOptional(newPasswordMember(passwordMinLength)),
+            time_zone: v.exactOptional(timeZoneMember),
+            current_password: currentPasswordMember,
+          },
+          { examples: [{ time_zone: 'Europe/Berlin' }] },
+        ),
       },
       responses: { 200: { description: 'The changed account.', schema: userSchema } },
       errors: ['session_required', 'wrong_password', 'email_taken', 'outcome_unknown', 'overloaded'],

@@ -105,18 +105,23 @@ function linkHeader(path: string, { parameters, query }: ListRequest, next: numb
   return { Link: `<${path}?cursor=${cursor}&limit=${query.limit}${parameters && `&${parameters}`}>; rel="next"` }
 }
 
-const administration = bodyOf('Administration', readOnlyMembers, {
-  role: v.exactOptional(
-    ruleSchema<Role>(administrationRules.role, { type: 'string', enum: ROLES, examples: ['admin'] }),
-  ),
-  disabled: v.exactOptional(
-    ruleSchema<boolean>(administrationRules.disabled, {
-      type: 'boolean',
-      description: 'A disabled user can neither log in nor use any token.',
-      examples: [true],
-    }),
-  ),
-})
+const administration = bodyOf(
+  'Administration',
+  readOnlyMembers,
+  {
+    role: v.exactOptional(
+      ruleSchema<Role>(administrationRules.role, { type: 'string', enum: ROLES, examples: ['admin'] }),
+    ),
+    disabled: v.exactOptional(
+      ruleSchema<boolean>(administrationRules.disabled, {
+        type: 'boolean',
+        description: 'A disabled user can neither log in nor use any token.',
+        examples: [true],
+      }),
+    ),
+  },
+  { examples: [{ disabled: true }] },
+)
 
 const administratorOf = ({ user, requester }: SignedInCaller): Administrator => ({
   id: user.id,

@@ -92,7 +92,7 @@ const newApiToken = bodyOf('NewApiToken', ['id', 'owner_id', 'created_at', 'upda
         format: 'date-time',
         maxLength: MAX_DUE,
         description: 'In the future; null for a token that does not expire. In 90 days if absent.',
-        examples: ['2027-01-31T09:30:00Z'],
+        examples: ['2126-01-31T09:30:00Z'],
       },
       parseExpiry,
     ),

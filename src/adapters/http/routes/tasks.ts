@@ -135,11 +135,15 @@ const optionalMembers = {
   priority: v.exactOptional(priority),
   tags: v.exactOptional(tags),
 }
-export const newTask = bodyOf('NewTask', readOnlyMembers, { title, ...optionalMembers } satisfies Members)
-export const taskChanges = bodyOf('TaskChanges', readOnlyMembers, {
-  title: v.exactOptional(title),
-  ...optionalMembers,
-} satisfies Members)
+export const newTask = bodyOf('NewTask', readOnlyMembers, { title, ...optionalMembers } satisfies Members, {
+  examples: [{ title: 'Ship the release', due: '2026-02-02', priority: 'high', tags: ['release', 'work'] }],
+})
+export const taskChanges = bodyOf(
+  'TaskChanges',
+  readOnlyMembers,
+  { title: v.exactOptional(title), ...optionalMembers } satisfies Members,
+  { examples: [{ completed: true }] },
+)
 
 const etagHeader = { ETag: { description: 'The revision of the task, in quotes.', example: '"1"' } }
 const listEtagHeader = {

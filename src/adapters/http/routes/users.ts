@@ -49,7 +49,7 @@ export const currentPasswordMember = v.exactOptional(
     type: 'string',
     format: 'password',
     description: 'The password that you have now.',
-    examples: ['correct horse battery staple'],
+    examples: ['your current password'],
   }),
 )
 
