@@ -1,6 +1,7 @@
 import { expect } from 'chai'
 import { persistentSets } from '#test/adapter-sets.ts'
-import { Api, codeOf, describeApi, ME, SECRET_KEY, TASKS } from './api.ts'
+import { Api, codeOf, describeApi, ME, SECRET_KEY, SESSIONS, TASKS, TOKENS, USERS } from './api.ts'
+import { RawConnection } from './raw-connection.ts'
 import { invalidTokens, signed } from './tokens.ts'
 
 const PROTECTED = [
@@ -49,6 +50,38 @@ describeApi('Authentication', (api) => {
     const { token } = await api.signUp()
     for (const scheme of ['bearer', 'BEARER', 'Bearer'])
       await api.get(ME).set('Authorization', `${scheme} ${token}`).expect(200)
+  })
+
+  it('is checked again once a body has arrived that came later', async () => {
+    const [jane, admin] = [await api.signUp(), await api.signUpAdmin()]
+    const stolen = await api.logIn(jane)
+    const [former, accomplice] = [await api.signUpAdmin(), await api.signUp()]
+    const requests = [
+      { method: 'POST', path: TOKENS, token: stolen.token, body: { name: 'script', scopes: ['account'] }, status: 401 },
+      { method: 'PATCH', path: `${USERS}/${accomplice.id}`, token: former.token, body: { role: 'admin' }, status: 404 },
+    ]
+    const connections = await Promise.all(
+      requests.map(async ({ method, path, token, body }) => {
+        const connection = new RawConnection(api.url)
+        const length = JSON.stringify(body).length
+        await connection.send(
+          `${method} ${path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n` +
+            `Content-Type: application/json\r\nContent-Length: ${length}\r\nExpect: 100-continue\r\n\r\n`,
+        )
+        expect((await connection.answer())?.status).to.equal(100)
+        return connection
+      }),
+    )
+    await jane.delete(SESSIONS).expect(204)
+    await admin.patch(`${USERS}/${former.id}`).send({ role: 'user' }).expect(200)
+    for (const [index, { body, status }] of requests.entries()) {
+      const connection = connections[index] as RawConnection
+      await connection.send(JSON.stringify(body))
+      expect((await connection.answer())?.status).to.equal(status)
+      connection.close()
+    }
+    expect((await jane.get(TOKENS).expect(200)).body).to.deep.equal([])
+    await accomplice.get(USERS).expect(404)
   })
 
   it('rejects every invalid token with the same problem', async () => {

@@ -16,10 +16,16 @@ export function mount(router: Router, endpoint: Endpoint, signIn: Authenticator,
 
   const serve = async (ctx: RoutedContext) => {
     ctx.state.route = path
-    const caller = await access.authenticate(ctx, signIn)
+    let caller = await access.authenticate(ctx, signIn)
     if (limit) await limit(ctx, access.limitKey(caller), 1)
     access.authorize(caller)
+    const isWhole = ctx.req.complete
     const request = await parseRequest(ctx)
+    // Its sender decides how long a body takes, and the credential may have ended meanwhile. A short one arrives with the head.
+    if (!isWhole && endpoint.body && access.needs !== 'nothing') {
+      caller = await access.authenticate(ctx, signIn)
+      access.authorize(caller)
+    }
     const others = (endpoint.countOf?.(request.body) ?? 1) - 1
     if (limit && others > 0) await limit(ctx, access.limitKey(caller), others)
     send(ctx, responses, await endpoint.handle({ caller, ...request }))
