@@ -13,9 +13,9 @@ const ROOT = resolve(import.meta.dirname, '..')
 /** The default secret of a service; no failed start may print it. */
 export const SECRET_KEY = 'a secret that is known to these specs alone'
 
-/** With NODE_V8_COVERAGE, coverage includes these processes. */
+/** With NODE_V8_COVERAGE, coverage includes these processes. It is imprecise for functions from a compile cache. */
 const { PATH, NODE_V8_COVERAGE } = process.env
-const baseEnvironment = { PATH, ...(NODE_V8_COVERAGE && { NODE_V8_COVERAGE }) }
+const baseEnvironment = { PATH, ...(NODE_V8_COVERAGE && { NODE_V8_COVERAGE, NODE_DISABLE_COMPILE_CACHE: '1' }) }
 
 /** The working directory of the test's processes; removed afterwards. */
 export let folder = ''
