@@ -13,7 +13,7 @@ export interface GroupOptions<Job> {
   /** How many groups run at a time; 1 by default. */
   readonly maxGroups?: number
   readonly admission?: Admission<Job>
-  /** Whether more jobs are likely to be added within a turn, for which a group then waits, to save a commit. */
+  /** Whether more jobs are likely to be added within the turn, for which a group then waits. */
   readonly expectsMore?: () => boolean
 }
 

@@ -30,11 +30,9 @@ export interface StoreConnections {
 }
 
 export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, readers }: StoreConnections): Store {
-  // A request reads its user before it writes.
-  const expectsMore = () => readers.pending > 0
-  const writeOnly = new Batcher(runWrites(writer), { maxGroups: GROUPS_IN_FLIGHT, expectsMore })
+  const writeOnly = new Batcher(runWrites(writer), { maxGroups: GROUPS_IN_FLIGHT })
   const locked = new LockedGroups(deciders, listGroupQueries(kysely))
-  const deciding = new Batcher(locked.run, { maxGroups: deciders.length, admission: oneGroupPerOwner, expectsMore })
+  const deciding = new Batcher(locked.run, { maxGroups: deciders.length, admission: oneGroupPerOwner })
   let retrying = 0
   const retry = async (conflict: unknown, run: () => Promise<unknown>) => {
     retrying++
