@@ -304,6 +304,13 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
     })
 
+    it('keeps the failures when an account without the key succeeds', async () => {
+      for (let count = 1; count < ALLOWED; count++) await expectRejection(attempt(wrong, GUESSER), InvalidCredentials)
+      expect(await logins.attempt(email, GUESSER, right, () => false)).to.equal('a token')
+      await expectRejection(attempt(wrong, GUESSER), InvalidCredentials)
+      expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
+    })
+
     it('does not affect other accounts', async () => {
       await guess(logins, email)
       expect(await logins.attempt(`other-${email}`, ELSEWHERE, right)).to.equal('a token')

@@ -110,15 +110,23 @@ export class SlowPasswordHasher implements PasswordHasher {
 /** Records the attempts, and refuses them if an error is set. */
 export class FakeLoginThrottle implements LoginThrottle {
   readonly attempts: { readonly email: string; readonly clientNetwork: string }[] = []
+  /** The keys whose failures a success cleared. */
+  readonly cleared: string[] = []
   refusal: Error | undefined
   /** Thrown after a successful login. */
   lateRefusal: Error | undefined
 
-  async attempt<Result>(email: string, clientNetwork: string, logIn: () => Promise<Result>): Promise<Result> {
+  async attempt<Result>(
+    email: string,
+    clientNetwork: string,
+    logIn: () => Promise<Result>,
+    ownsKey: (result: Result) => boolean = () => true,
+  ): Promise<Result> {
     this.attempts.push({ email, clientNetwork })
     if (this.refusal) throw this.refusal
     const result = await logIn()
     if (this.lateRefusal) throw this.lateRefusal
+    if (ownsKey(result)) this.cleared.push(email)
     return result
   }
 }

@@ -270,6 +270,18 @@ describe('Signing in', () => {
       ])
     })
 
+    it('clears no failures of the account that owns the key when another account with it logs in', async () => {
+      await ports.users.add(aUserDraft({ email: 'jane@example.com', hashedPassword: 'hash 1 of first' }))
+      await ports.users.add(
+        aUserDraft({ email: 'Jane@example.com', emailKey: null, hashedPassword: 'hash 1 of second' }),
+      )
+      await signIn.logIn({ email: 'Jane@example.com', password: 'second' }, client)
+      expect(ports.loginThrottle.cleared).to.deep.equal([])
+      await signIn.logIn({ email: 'jane@example.com', password: 'first' }, client)
+      expect(ports.loginThrottle.cleared).to.deep.equal(['jane@example.com'])
+      expect(ports.loginThrottle.attempts.map(({ email }) => email)).to.deep.equal(Array(2).fill('jane@example.com'))
+    })
+
     it('counts an address longer than any account’s under the empty address, and still verifies the password', async () => {
       await signIn.register(jane, client)
       for (const email of ['\u0301\u0323'.repeat(100_000), ` ${'a'.repeat(5_000)}@example.com`])

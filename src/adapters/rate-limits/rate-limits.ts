@@ -94,7 +94,12 @@ export class CountingLoginThrottle implements LoginThrottle {
     )
   }
 
-  async attempt<Result>(emailKey: string, clientNetwork: string, verify: () => Promise<Result>): Promise<Result> {
+  async attempt<Result>(
+    emailKey: string,
+    clientNetwork: string,
+    verify: () => Promise<Result>,
+    ownsKey: (result: Result) => boolean = () => true,
+  ): Promise<Result> {
     const keys = { account: digest(emailKey), pair: digest(emailKey, clientNetwork) }
     const count = this.#attempt()
     this.#refuse(await count((counters) => failuresOf(counters, keys)))
@@ -106,7 +111,7 @@ export class CountingLoginThrottle implements LoginThrottle {
     })
     // Check again: concurrent failures may have reached the limit before this correct guess.
     const { known } = this.#refuse(await count((counters) => failuresOf(counters, keys)))
-    await count((counters) => recordSuccess(counters, keys, known))
+    if (ownsKey(result)) await count((counters) => recordSuccess(counters, keys, known))
     return result
   }
 

@@ -184,11 +184,13 @@ export class ManageAccount {
     }
     enforce({ current_password: wellFormed }, { current_password: password })
     const bounded = password.length > MAX_RAW_PASSWORD ? '' : password
-    await loginThrottle.attempt(toAddress(user.email, idna).emailKey, clientNetwork, async () => {
+    const verify = async () => {
       if ((await passwordHasher.verify(bounded, user.hashedPassword, requester)) !== 'none') return
       audit.record({ event: 'password_refused', userId: user.id, clientNetwork })
       throw new WrongPassword()
-    })
+    }
+    const key = toAddress(user.email, idna).emailKey
+    await loginThrottle.attempt(key, clientNetwork, verify, () => user.emailKey !== null)
   }
 
   #record({ user }: Caller, { clientNetwork }: Requester, events: readonly AuditEvent['event'][]): void {

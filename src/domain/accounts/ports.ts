@@ -156,9 +156,16 @@ export interface LoginThrottle {
    *
    * @param emailKey of the account, whether or not it exists
    * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
+   * @param ownsKey whether the verified account has the key, by default true; the success of another one clears no failures, because these may
+   *   be guesses at the account that has it
    * @throws TooManyRequests without running the verification
    */
-  attempt<Result>(emailKey: string, clientNetwork: string, verify: () => Promise<Result>): Promise<Result>
+  attempt<Result>(
+    emailKey: string,
+    clientNetwork: string,
+    verify: () => Promise<Result>,
+    ownsKey?: (result: Result) => boolean,
+  ): Promise<Result>
 }
 
 /** The commonest passwords, which are the first that an attacker tries. */

@@ -105,8 +105,11 @@ export class SignIn {
     const { clientNetwork, userAgent } = requester
     const address = toAddress(email, idna)
     for (;;) {
-      const { user, match } = await loginThrottle.attempt(address.emailKey, clientNetwork, () =>
-        this.#verified(address, password, requester),
+      const { user, match } = await loginThrottle.attempt(
+        address.emailKey,
+        clientNetwork,
+        () => this.#verified(address, password, requester),
+        ({ user }) => user.emailKey !== null,
       )
       const secret = refreshTokens.newSecret()
       const session = await sessions.start(Session.start(user.id, userAgent, secret.hash, clock.now()), user)
