@@ -107,10 +107,13 @@ export class RevisionMismatch extends DomainError {
   readonly code = 'revision_mismatch'
   /** The revision that the task has. */
   readonly revision: number
+  /** Whether a task can have a revision that the caller expects. */
+  readonly satisfiable: boolean
 
-  constructor(revision: number) {
-    super('The task was changed meanwhile; read it again.')
+  constructor(revision: number, satisfiable = true) {
+    super(satisfiable ? 'The task was changed meanwhile; read it again.' : 'No task can meet this condition.')
     this.revision = revision
+    this.satisfiable = satisfiable
   }
 }
 

@@ -312,6 +312,20 @@ describe('A precondition', () => {
         .with.property('revision', 7)
     })
   }
+
+  const satisfiable: readonly [Precondition, boolean][] = [
+    [{ match: [6] }, true],
+    [{ noneMatch: [7] }, true],
+    [{ match: [] }, false],
+    [{ noneMatch: 'any' }, false],
+  ]
+  for (const [precondition, possible] of satisfiable) {
+    it(`can${possible ? '' : 'not'} be met by another revision: ${JSON.stringify(precondition)}`, () => {
+      expect(() => aTask({ revision: 7 }).expect(precondition))
+        .to.throw(RevisionMismatch)
+        .with.property('satisfiable', possible)
+    })
+  }
 })
 
 describe('A restored task', () => {

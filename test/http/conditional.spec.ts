@@ -129,6 +129,19 @@ describeApi('Conditional requests', (api) => {
       expect(await jane.getTask(task.id)).to.deep.equal(task)
     })
 
+    it('is explained if it can never hold: unquoted, weak or malformed, like If-None-Match: *', async () => {
+      const tag = quoted(task)
+      const never = [tag.slice(1, -1), `W/${tag}`, '"other"', ''].map((condition) => ({ 'If-Match': condition }))
+      for (const condition of [...never, { 'If-None-Match': '*' }]) {
+        const { body } = await edit().set(condition).expect(412)
+        expect(body.detail, JSON.stringify(condition)).to.equal(
+          'No task can meet this condition: If-Match must be the ETag of the task, in quotes; If-None-Match must not be *.',
+        )
+      }
+      const { body } = await edit().set('If-Match', quoted(task, 1)).expect(412)
+      expect(body.detail).to.equal('The task was changed meanwhile; read it again.')
+    })
+
     it('and If-None-Match must both hold', async () => {
       await edit()
         .set({ 'If-Match': quoted(task), 'If-None-Match': quoted(task) })

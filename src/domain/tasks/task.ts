@@ -128,7 +128,9 @@ export class Task {
   expect({ match, noneMatch }: Precondition): void {
     const { revision } = this.state
     const holds = (match === undefined || includes(match, revision)) && !(noneMatch && includes(noneMatch, revision))
-    if (!holds) throw new RevisionMismatch(revision)
+    if (holds) return
+    const satisfiable = match?.length !== 0 && noneMatch !== 'any'
+    throw new RevisionMismatch(revision, satisfiable)
   }
 
   /** Returns the same object until the task changes. */

@@ -144,6 +144,9 @@ const headersOf: { readonly [code in ProblemCode]?: Headers } = {
   overloaded: { 'Retry-After': RETRY_AFTER },
 }
 
+const UNSATISFIABLE =
+  'No task can meet this condition: If-Match must be the ETag of the task, in quotes; If-None-Match must not be *.'
+
 /**
  * Maps an error to its problem document and headers. An unknown error is an `internal_error`.
  *
@@ -157,7 +160,7 @@ export function toProblem(error: unknown, instance: string): { readonly problem:
       type: 'about:blank',
       title: STATUS_CODES[status] ?? '',
       status,
-      detail: known.message,
+      detail: known instanceof RevisionMismatch && !known.satisfiable ? UNSATISFIABLE : known.message,
       instance,
       code: known.code,
       ...(known instanceof DomainError && errorsOf(known)),
