@@ -41,7 +41,7 @@ describeApi('PATCH /auth/me', (api) => {
     await logIn(jane.email, NEW_PASSWORD).expect(200)
   })
 
-  it('accepts JSON Merge Patch, and what GET has answered', async () => {
+  it('accepts JSON Merge Patch, and the account as GET and the export return it', async () => {
     const { body } = await jane.get(ME).expect(200)
     const patch = jane.patch(ME).type('application/merge-patch+json')
     expect((await patch.send(JSON.stringify({ ...body, time_zone: 'Asia/Tokyo' })).expect(200)).body).to.deep.equal({
@@ -50,6 +50,16 @@ describeApi('PATCH /auth/me', (api) => {
     })
     expect((await change({}).expect(200)).body.time_zone).to.equal('Asia/Tokyo')
     await (await jane.asScript('account')).patch(ME).send(body).expect(200)
+    const { user } = (await jane.get(`${ME}/export`).expect(200)).body
+    expect(
+      (
+        await jane
+          .patch(ME)
+          .send({ ...user, role: 'admin' })
+          .expect(200)
+      ).body,
+    ).to.deep.equal((await jane.get(ME)).body)
+    expect((await jane.get(`${ME}/export`).expect(200)).body.user).to.deep.equal(user)
   })
 
   it('needs the current password for the address and the password', async () => {
@@ -90,7 +100,7 @@ describeApi('PATCH /auth/me', (api) => {
     'an invalid address': [{ email: 'jane.example.com', current_password: PASSWORD }, '/email: not_an_email'],
     'a short password': [{ password: 'x', current_password: PASSWORD }, '/password: too_short'],
     'an unknown time zone': [{ time_zone: 'Mars/Phobos' }, '/time_zone: unknown_time_zone'],
-    'an unknown member': [{ role: 'admin' }, '/role: unknown'],
+    'an unknown member': [{ disabled: true }, '/disabled: unknown'],
   }
   for (const [what, [body, ...expected]] of Object.entries(refused)) {
     it(`returns 422 for ${what}`, async () => {

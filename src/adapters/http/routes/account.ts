@@ -63,7 +63,8 @@ export function accountEndpoints(
         types: [JSON_TYPE, MERGE_PATCH_TYPE],
         schema: bodyOf(
           'AccountChanges',
-          readOnlyMembers,
+          // The export shows the role.
+          [...readOnlyMembers, 'role'],
           {
             email: v.exactOptional(emailMember),
             password: v.exactOptional(newPasswordMember(passwordMinLength)),

@@ -107,7 +107,7 @@ function linkHeader(path: string, { parameters, query }: ListRequest, next: numb
 
 const administration = bodyOf(
   'Administration',
-  readOnlyMembers,
+  [...readOnlyMembers, 'email'],
   {
     role: v.exactOptional(
       ruleSchema<Role>(administrationRules.role, { type: 'string', enum: ROLES, examples: ['admin'] }),
