@@ -256,7 +256,7 @@ export class InvalidToken extends DomainError {
   readonly code = 'invalid_token'
 
   constructor() {
-    super('The access token is invalid or expired.')
+    super('The token is invalid, expired or revoked.')
   }
 }
 

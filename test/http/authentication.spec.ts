@@ -1,6 +1,6 @@
 import { expect } from 'chai'
 import { persistentSets } from '#test/adapter-sets.ts'
-import { Api, codeOf, describeApi, ME, SECRET_KEY, SESSIONS, TASKS, TOKENS, USERS } from './api.ts'
+import { Api, codeOf, describeApi, ME, REVOKE, SECRET_KEY, SESSIONS, TASKS, TOKENS, USERS } from './api.ts'
 import { RawConnection } from './raw-connection.ts'
 import { invalidTokens, signed } from './tokens.ts'
 
@@ -132,6 +132,14 @@ describeApi('Authentication', (api) => {
       const answer = await api.raw({ method: 'GET', path: ME, headers: { authorization } })
       expect(answer.status, authorization).to.equal(401)
     }
+  })
+
+  it('takes an API token as well, and says so where a token is missing or revoked', async () => {
+    const script = await (await api.signUp()).asScript('account')
+    await script.get(ME).expect(200)
+    await api.post(REVOKE).send({ token: script.token }).expect(200)
+    expect((await script.get(ME).expect(401)).body.detail).to.equal('The token is invalid, expired or revoked.')
+    expect((await api.get(ME).expect(401)).body.detail).to.match(/^An access token or an API token is required/)
   })
 
   it('ignores tokens in the query and in cookies', async () => {

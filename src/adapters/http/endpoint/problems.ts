@@ -36,7 +36,7 @@ const httpErrors = {
   malformed_target: { status: 400, detail: 'The request target is neither a path nor a URL.' },
   not_authenticated: {
     status: 401,
-    detail: 'An access token is required: send it as "Authorization: Bearer <token>".',
+    detail: 'An access token or an API token is required: send it as "Authorization: Bearer <token>".',
   },
   route_not_found: { status: 404, detail: 'There is no such path.' },
   method_not_allowed: {
