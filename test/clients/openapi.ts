@@ -160,14 +160,14 @@ export interface paths {
         post?: never;
         /**
          * Delete your account
-         * @description Deletes the account with its tasks, sessions and API tokens, at once and finally. API tokens are refused.
+         * @description Deletes the account with its tasks, sessions and API tokens, permanently. An API token is not enough.
          */
         delete: operations["leave"];
         options?: never;
         head?: never;
         /**
-         * Update the members that you send
-         * @description JSON Merge Patch (RFC 7396). A new `email` or `password` needs `current_password`, and an access token rather than an API token. A new password ends all other sessions. An API token needs the scope `account`.
+         * Update your account
+         * @description JSON Merge Patch (RFC 7396): absent members keep their values. A new `email` or `password` needs `current_password`, and an access token rather than an API token. A new password ends all other sessions. An API token needs the scope `account`.
          */
         patch: operations["editAccount"];
         trace?: never;
@@ -183,7 +183,7 @@ export interface paths {
         put?: never;
         /**
          * Delete your account, with a POST
-         * @description As `DELETE`, for clients that cannot send a body with it. API tokens are refused.
+         * @description As `DELETE`, for clients that cannot send a body with it. An API token is not enough.
          */
         post: operations["leaveByPost"];
         delete?: never;
@@ -221,14 +221,14 @@ export interface paths {
         };
         /**
          * List your sessions, newest first
-         * @description A session is a login and the tokens made from it. `last_used_at` is updated at most once a minute. API tokens are refused.
+         * @description A session is a login and the tokens made from it. `last_used_at` is updated at most once a minute. An API token is not enough.
          */
         get: operations["listSessions"];
         put?: never;
         post?: never;
         /**
          * End all your other sessions
-         * @description Their tokens are refused at once, and their event streams end. API tokens stay. API tokens are refused.
+         * @description Their tokens are refused at once, and their event streams end. API tokens stay. An API token is not enough.
          */
         delete: operations["endOtherSessions"];
         options?: never;
@@ -248,7 +248,7 @@ export interface paths {
         post?: never;
         /**
          * End one of your sessions
-         * @description Its tokens are refused at once, and its event streams end. It may be the session of this request. API tokens are refused.
+         * @description Its tokens are refused at once, and its event streams end. It may be the session of this request. An API token is not enough.
          */
         delete: operations["endSession"];
         options?: never;
@@ -265,13 +265,13 @@ export interface paths {
         };
         /**
          * List your API tokens, newest first
-         * @description Without the tokens themselves. `last_used_at` is updated at most once a minute. API tokens are refused.
+         * @description Without the tokens themselves. `last_used_at` is updated at most once a minute. An API token is not enough.
          */
         get: operations["listApiTokens"];
         put?: never;
         /**
          * Create an API token
-         * @description A credential for a script, sent as `Authorization: Bearer <token>`. The answer is the only one that shows it. An account has at most 100. API tokens are refused.
+         * @description A credential for a script, sent as `Authorization: Bearer <token>`. It is shown only in this response. An account has at most 100. An API token is not enough.
          */
         post: operations["createApiToken"];
         delete?: never;
@@ -291,70 +291,10 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Revoke an API token
-         * @description It is refused at once, and its event streams end. API tokens are refused.
+         * Delete an API token
+         * @description It is refused at once, and its event streams end. An API token is not enough.
          */
         delete: operations["deleteApiToken"];
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/tasks/batch": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Create, update and delete several tasks at once
-         * @description Carries out 1 to 100 operations in one transaction: all of them, or none. `if_revision` is the `If-Match` of one operation. Each operation counts as a request. An API token needs the scope `tasks:write`.
-         */
-        post: operations["batchTasks"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/tasks/changes": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get what has changed since a position
-         * @description Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`. An API token needs the scope `tasks:read`.
-         */
-        get: operations["syncTasks"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/api/v1/tasks/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Follow your tasks as they change
-         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends with its token or session, and when its user has opened too many others since. An API token needs the scope `tasks:read`.
-         */
-        get: operations["followTasks"];
-        put?: never;
-        post?: never;
-        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -406,10 +346,70 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Update the members that you send
+         * Update a task
          * @description JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`. An API token needs the scope `tasks:write`.
          */
         patch: operations["editTask"];
+        trace?: never;
+    };
+    "/api/v1/tasks/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create, update and delete several tasks at once
+         * @description Carries out 1 to 100 operations in one transaction: all of them, or none. `if_revision` is the `If-Match` of one operation. Each operation counts as a request. An API token needs the scope `tasks:write`.
+         */
+        post: operations["batchTasks"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/changes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get what has changed since a position
+         * @description Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`. An API token needs the scope `tasks:read`.
+         */
+        get: operations["syncTasks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/tasks/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow your tasks as they change
+         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when its token or session does. When a user opens too many, the oldest one ends. An API token needs the scope `tasks:read`.
+         */
+        get: operations["followTasks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/v1/admin/users": {
@@ -421,7 +421,7 @@ export interface paths {
         };
         /**
          * List the users, newest first
-         * @description Returns one page. Follow the `Link` header to the next one. Answers 404 unless you are an admin. API tokens are refused.
+         * @description Returns one page. Follow the `Link` header to the next one. Returns 404 to users who are not admins. An API token is not enough.
          */
         get: operations["listUsers"];
         put?: never;
@@ -444,14 +444,14 @@ export interface paths {
         post?: never;
         /**
          * Delete a user
-         * @description Deletes the account with its tasks, sessions and API tokens, at once and finally. Answers 404 unless you are an admin. API tokens are refused.
+         * @description Deletes the account with its tasks, sessions and API tokens, permanently. Returns 404 to users who are not admins. An API token is not enough.
          */
         delete: operations["deleteUser"];
         options?: never;
         head?: never;
         /**
          * Change the role of a user, or disable one
-         * @description JSON Merge Patch (RFC 7396). Disabling a user takes effect at once: it ends the sessions, and API tokens are refused until the user is enabled. The last enabled admin keeps the role. Answers 404 unless you are an admin. API tokens are refused.
+         * @description JSON Merge Patch (RFC 7396). Disabling a user takes effect at once: it ends the sessions, and API tokens are refused until the user is enabled. The last enabled admin keeps the role. Returns 404 to users who are not admins. An API token is not enough.
          */
         patch: operations["administerUser"];
         trace?: never;
@@ -468,7 +468,7 @@ export interface paths {
         post?: never;
         /**
          * End all sessions of a user
-         * @description API tokens stay. Answers 404 unless you are an admin. API tokens are refused.
+         * @description API tokens stay. Returns 404 to users who are not admins. An API token is not enough.
          */
         delete: operations["endSessionsOfUser"];
         options?: never;
@@ -1032,11 +1032,6 @@ export interface components {
              */
             tags?: string[];
         };
-        CreateOperation: {
-            /** @constant */
-            op: "create";
-            task: components["schemas"]["NewTask"];
-        };
         /**
          * @example {
          *       "completed": true
@@ -1070,6 +1065,11 @@ export interface components {
              *     ]
              */
             tags?: string[];
+        };
+        CreateOperation: {
+            /** @constant */
+            op: "create";
+            task: components["schemas"]["NewTask"];
         };
         UpdateOperation: {
             /** @constant */
@@ -1600,18 +1600,6 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description Not Found: `task_not_found`. */
-        TaskNotFound: {
-            headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                RateLimit: components["headers"]["RateLimit"];
-                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
         /** @description Conflict: `task_limit_reached`, `idempotency_key_in_use`. */
         TaskLimitReachedOrIdempotencyKeyInUse: {
             headers: {
@@ -1625,6 +1613,30 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Unprocessable Entity: `idempotency_key_reused`, `invalid_input`. */
+        IdempotencyKeyReusedOrInvalidBody: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description Not Found: `task_not_found`. */
+        TaskNotFound: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description Precondition Failed: `revision_mismatch`. */
         RevisionMismatch: {
             headers: {
@@ -1632,18 +1644,6 @@ export interface components {
                 RateLimit: components["headers"]["RateLimit"];
                 "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 ETag: components["headers"]["ETag"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"];
-            };
-        };
-        /** @description Unprocessable Entity: `idempotency_key_reused`, `invalid_input`. */
-        IdempotencyKeyReusedOrInvalidBody: {
-            headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                RateLimit: components["headers"]["RateLimit"];
-                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 [name: string]: unknown;
             };
             content: {
@@ -2234,7 +2234,7 @@ export interface operations {
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /**
-                     * @description Makes browsers save it.
+                     * @description Makes browsers save the document as a file.
                      * @example attachment; filename="account.json"
                      */
                     "Content-Disposition"?: string;
@@ -2527,7 +2527,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Revoked. */
+            /** @description Deleted. */
             204: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2546,236 +2546,6 @@ export interface operations {
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];
             503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
-        };
-    };
-    batchTasks: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description Another request with this key and the same body within 24 hours has the same answer, and no further effect. */
-                "idempotency-key"?: string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                /**
-                 * @example {
-                 *       "operations": [
-                 *         {
-                 *           "op": "create",
-                 *           "task": {
-                 *             "title": "Ship the release"
-                 *           }
-                 *         },
-                 *         {
-                 *           "op": "update",
-                 *           "id": 1,
-                 *           "if_revision": 1,
-                 *           "task": {
-                 *             "completed": true
-                 *           }
-                 *         }
-                 *       ]
-                 *     }
-                 */
-                "application/json": components["schemas"]["Batch"];
-            };
-        };
-        responses: {
-            /** @description The stored task of each operation, in their order; null for a deletion. */
-            200: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    /**
-                     * @description Present if this answer was given before.
-                     * @example true
-                     */
-                    "Idempotency-Replayed"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "results": [
-                     *         {
-                     *           "id": 2,
-                     *           "title": "Ship the release",
-                     *           "description": null,
-                     *           "completed": false,
-                     *           "completed_at": null,
-                     *           "due": "2026-02-02",
-                     *           "priority": "high",
-                     *           "tags": [
-                     *             "release",
-                     *             "work"
-                     *           ],
-                     *           "owner_id": 1,
-                     *           "created_at": "2026-01-31T09:30:00.000Z",
-                     *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "revision": 1
-                     *         },
-                     *         {
-                     *           "id": 1,
-                     *           "title": "Ship the release",
-                     *           "description": null,
-                     *           "completed": false,
-                     *           "completed_at": null,
-                     *           "due": "2026-02-02",
-                     *           "priority": "high",
-                     *           "tags": [
-                     *             "release",
-                     *             "work"
-                     *           ],
-                     *           "owner_id": 1,
-                     *           "created_at": "2026-01-31T09:30:00.000Z",
-                     *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "revision": 1
-                     *         }
-                     *       ]
-                     *     }
-                     */
-                    "application/json": components["schemas"]["BatchResults"];
-                };
-            };
-            400: components["responses"]["MalformedBodyOrMalformedHost"];
-            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
-            403: components["responses"]["InsufficientScope"];
-            404: components["responses"]["TaskNotFound"];
-            409: components["responses"]["TaskLimitReachedOrIdempotencyKeyInUse"];
-            412: components["responses"]["RevisionMismatch"];
-            413: components["responses"]["BodyTooLarge"];
-            415: components["responses"]["UnsupportedMediaType"];
-            422: components["responses"]["IdempotencyKeyReusedOrInvalidBody"];
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["InternalError"];
-            501: components["responses"]["UnsupportedTransferCoding"];
-            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
-        };
-    };
-    syncTasks: {
-        parameters: {
-            query?: {
-                /** @description Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks. */
-                since?: string;
-                /** @description Maximum number of tasks and deletions together. An answer ends earlier, with `has_more`, once the texts of its tasks take 1 MiB. */
-                limit?: number;
-                /** @description Seconds to wait for a change if there is none after `since`. */
-                wait?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description The changes, and the position after them. */
-            200: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "items": [
-                     *         {
-                     *           "id": 1,
-                     *           "title": "Ship the release",
-                     *           "description": null,
-                     *           "completed": false,
-                     *           "completed_at": null,
-                     *           "due": "2026-02-02",
-                     *           "priority": "high",
-                     *           "tags": [
-                     *             "release",
-                     *             "work"
-                     *           ],
-                     *           "owner_id": 1,
-                     *           "created_at": "2026-01-31T09:30:00.000Z",
-                     *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "revision": 1
-                     *         }
-                     *       ],
-                     *       "deleted": [
-                     *         {
-                     *           "id": 2,
-                     *           "revision": 42,
-                     *           "deleted_at": "2026-01-31T09:30:00.000Z"
-                     *         }
-                     *       ],
-                     *       "next_since": "k3v9x2qa-42",
-                     *       "has_more": false
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Changes"];
-                };
-            };
-            400: components["responses"]["MalformedHost"];
-            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
-            403: components["responses"]["InsufficientScope"];
-            410: components["responses"]["SyncExpired"];
-            422: components["responses"]["InvalidParameter"];
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["InternalError"];
-            501: components["responses"]["UnsupportedTransferCoding"];
-            503: components["responses"]["StoreUnavailable"];
-        };
-    };
-    followTasks: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description The `id` of the last event that you have; the stream continues after it. */
-                "last-event-id"?: string;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Events, until the client leaves. */
-            200: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    RateLimit: components["headers"]["RateLimit"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    /**
-                     * @description Asks proxies not to buffer the stream.
-                     * @example no
-                     */
-                    "X-Accel-Buffering"?: string;
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example retry: 3000
-                     *
-                     *     event: position
-                     *     id: k3v9x2qa-42
-                     *     data: {"since":"k3v9x2qa-42"}
-                     *
-                     *     event: task
-                     *     id: k3v9x2qa-43
-                     *     data: {"id":1,"title":"Ship the release","description":null,"completed":false,"completed_at":null,"due":"2026-02-02","priority":"high","tags":["release","work"],"owner_id":1,"created_at":"2026-01-31T09:30:00.000Z","updated_at":"2026-01-31T09:30:00.000Z","revision":1}
-                     */
-                    "text/event-stream": string;
-                };
-            };
-            400: components["responses"]["MalformedHost"];
-            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
-            403: components["responses"]["InsufficientScope"];
-            410: components["responses"]["SyncExpired"];
-            422: components["responses"]["InvalidParameter"];
-            429: components["responses"]["TooManyRequests"];
-            500: components["responses"]["InternalError"];
-            501: components["responses"]["UnsupportedTransferCoding"];
-            503: components["responses"]["StoreUnavailable"];
         };
     };
     listTasks: {
@@ -3174,6 +2944,236 @@ export interface operations {
             500: components["responses"]["InternalError"];
             501: components["responses"]["UnsupportedTransferCoding"];
             503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    batchTasks: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Another request with this key and the same body within 24 hours has the same answer, and no further effect. */
+                "idempotency-key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "operations": [
+                 *         {
+                 *           "op": "create",
+                 *           "task": {
+                 *             "title": "Ship the release"
+                 *           }
+                 *         },
+                 *         {
+                 *           "op": "update",
+                 *           "id": 1,
+                 *           "if_revision": 1,
+                 *           "task": {
+                 *             "completed": true
+                 *           }
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["Batch"];
+            };
+        };
+        responses: {
+            /** @description The stored task of each operation, in their order; null for a deletion. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description Present if this answer was given before.
+                     * @example true
+                     */
+                    "Idempotency-Replayed"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "id": 2,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         },
+                     *         {
+                     *           "id": 1,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["BatchResults"];
+                };
+            };
+            400: components["responses"]["MalformedBodyOrMalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
+            404: components["responses"]["TaskNotFound"];
+            409: components["responses"]["TaskLimitReachedOrIdempotencyKeyInUse"];
+            412: components["responses"]["RevisionMismatch"];
+            413: components["responses"]["BodyTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["IdempotencyKeyReusedOrInvalidBody"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailableOrOutcomeUnknown"];
+        };
+    };
+    syncTasks: {
+        parameters: {
+            query?: {
+                /** @description Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks. */
+                since?: string;
+                /** @description Maximum number of tasks and deletions together. An answer ends earlier, with `has_more`, once the texts of its tasks take 1 MiB. */
+                limit?: number;
+                /** @description Seconds to wait for a change if there is none after `since`. */
+                wait?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The changes, and the position after them. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "items": [
+                     *         {
+                     *           "id": 1,
+                     *           "title": "Ship the release",
+                     *           "description": null,
+                     *           "completed": false,
+                     *           "completed_at": null,
+                     *           "due": "2026-02-02",
+                     *           "priority": "high",
+                     *           "tags": [
+                     *             "release",
+                     *             "work"
+                     *           ],
+                     *           "owner_id": 1,
+                     *           "created_at": "2026-01-31T09:30:00.000Z",
+                     *           "updated_at": "2026-01-31T09:30:00.000Z",
+                     *           "revision": 1
+                     *         }
+                     *       ],
+                     *       "deleted": [
+                     *         {
+                     *           "id": 2,
+                     *           "revision": 42,
+                     *           "deleted_at": "2026-01-31T09:30:00.000Z"
+                     *         }
+                     *       ],
+                     *       "next_since": "k3v9x2qa-42",
+                     *       "has_more": false
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Changes"];
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
+            410: components["responses"]["SyncExpired"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
+        };
+    };
+    followTasks: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The `id` of the last event that you have; the stream continues after it. */
+                "last-event-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events, until the client leaves. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /**
+                     * @description Asks proxies not to buffer the stream.
+                     * @example no
+                     */
+                    "X-Accel-Buffering"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example retry: 3000
+                     *
+                     *     event: position
+                     *     id: k3v9x2qa-42
+                     *     data: {"since":"k3v9x2qa-42"}
+                     *
+                     *     event: task
+                     *     id: k3v9x2qa-43
+                     *     data: {"id":1,"title":"Ship the release","description":null,"completed":false,"completed_at":null,"due":"2026-02-02","priority":"high","tags":["release","work"],"owner_id":1,"created_at":"2026-01-31T09:30:00.000Z","updated_at":"2026-01-31T09:30:00.000Z","revision":1}
+                     */
+                    "text/event-stream": string;
+                };
+            };
+            400: components["responses"]["MalformedHost"];
+            401: components["responses"]["NotAuthenticatedOrInvalidToken"];
+            403: components["responses"]["InsufficientScope"];
+            410: components["responses"]["SyncExpired"];
+            422: components["responses"]["InvalidParameter"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalError"];
+            501: components["responses"]["UnsupportedTransferCoding"];
+            503: components["responses"]["StoreUnavailable"];
         };
     };
     listUsers: {

@@ -109,7 +109,9 @@ export class Documented {
   check(method: string, target: string, answer: Answer): void {
     const described = `${method} ${target} → ${answer.status} ${answer.headers['content-type'] ?? ''}`
     const [path = ''] = target.split('?')
-    const template = this.#templates.find(({ form }) => form.test(path))?.template
+    // A concrete path precedes a template (OpenAPI 3.1, Path Templating Matching).
+    const isConcrete = this.#document.paths[path] !== undefined
+    const template = isConcrete ? path : this.#templates.find(({ form }) => form.test(path))?.template
     const pathItem = template === undefined ? undefined : this.#document.paths[template]
     const name = method === 'HEAD' ? 'get' : method.toLowerCase()
 

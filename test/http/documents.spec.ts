@@ -218,6 +218,14 @@ describeApi('Documents', (api) => {
       }
     })
 
+    it('describes each resource before its special operations, and gives no two operations one summary', () => {
+      const ids = operations().map(({ operationId }) => operationId)
+      const tasks = ['createTask', 'listTasks', 'getTask', 'editTask', 'deleteTask', 'batchTasks', 'syncTasks']
+      expect(ids.filter((id) => tasks.includes(id))).to.deep.equal(tasks)
+      const summaries = operations().map(({ summary }) => summary)
+      expect(new Set(summaries).size).to.equal(summaries.length)
+    })
+
     it('gives bodies examples that neither delete, rename nor promote', () => {
       const examples = operations().flatMap(({ requestBody }) => Object.values(requestBody?.content ?? {}))
       const example = (operationId: string) => {

@@ -14,7 +14,7 @@ import { openApiEndpoint } from './docs/openapi.ts'
 import { mountDocs } from './docs/pages.ts'
 import type { Endpoint } from './endpoint/endpoint.ts'
 import type { Limits } from './endpoint/limits.ts'
-import { mount, refuseShadowed } from './endpoint/mount.ts'
+import { fixedPathsFirst, mount, refuseShadowed } from './endpoint/mount.ts'
 import { OpenStreams } from './endpoint/open-streams.ts'
 import {
   allowOrigins,
@@ -75,6 +75,7 @@ export function createApp(options: AppOptions, dependencies: AppDependencies): K
   return app
 }
 
+/** In the order of the documentation. */
 function endpointsOf(
   { apiPrefix, rootPath, environment, maxStreamsPerUser, passwordMinLength }: AppOptions,
   { signIn, account, accountExport, apiTokens, users, tasks, sync, readiness }: AppDependencies,
@@ -87,10 +88,10 @@ function endpointsOf(
     accountExportEndpoint(apiPrefix, accountExport, streams),
     ...sessionEndpoints(apiPrefix, account),
     ...apiTokenEndpoints(apiPrefix, apiTokens),
+    ...taskEndpoints(apiPrefix, tasks, rootPath),
     taskBatchEndpoint(apiPrefix, tasks),
     taskChangesEndpoint(apiPrefix, sync, streams),
     taskEventsEndpoint(apiPrefix, sync, streams),
-    ...taskEndpoints(apiPrefix, tasks, rootPath),
     ...adminUserEndpoints(apiPrefix, users, rootPath),
   ]
 }
@@ -103,7 +104,8 @@ function createRouter(
   const about = { title: projectName, version, authPath: `${apiPrefix}/auth` }
   const router = new Router({ strict: true, sensitive: true })
   refuseShadowed(router, endpoints)
-  for (const each of [...endpoints, openApiEndpoint(about, endpoints)]) mount(router, each, signIn, limits)
+  for (const each of fixedPathsFirst([...endpoints, openApiEndpoint(about, endpoints)]))
+    mount(router, each, signIn, limits)
   mountDocs(router, projectName)
   return router
 }

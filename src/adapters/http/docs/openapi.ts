@@ -256,8 +256,8 @@ function securityOf({ needs }: Access): { readonly security: readonly Json[]; re
       sentence: ` An API token needs the scope \`${scope}\`.`,
     }
   }
-  const forAdmins = needs === 'admin' ? ' Answers 404 unless you are an admin.' : ''
-  return { security: [{ password: [] }, { bearer: [] }], sentence: `${forAdmins} API tokens are refused.` }
+  const forAdmins = needs === 'admin' ? ' Returns 404 to users who are not admins.' : ''
+  return { security: [{ password: [] }, { bearer: [] }], sentence: `${forAdmins} An API token is not enough.` }
 }
 
 function operation(endpoint: Endpoint, components: Components): Json {

@@ -7,7 +7,8 @@ import type { ObjectSchema, Schema } from './validation.ts'
 
 /** The groups of endpoints and their descriptions. */
 export const tags = {
-  Accounts: 'Register, log in, and manage your account and its sessions.',
+  Accounts: 'Register, and manage your account.',
+  Sessions: 'Log in, stay logged in, and log out.',
   'API tokens': 'Credentials for scripts.',
   Administration: 'For admins: the accounts of all users.',
   Tasks: 'Your private list of tasks.',

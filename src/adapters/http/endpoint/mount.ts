@@ -50,6 +50,10 @@ export function refuseShadowed(router: Router, endpoints: readonly Endpoint[]): 
   }
 }
 
+/** The router takes the first path that matches: `/tasks/batch` before `/tasks/{id}`. */
+export const fixedPathsFirst = (endpoints: readonly Endpoint[]): readonly Endpoint[] =>
+  endpoints.toSorted((one, other) => Number(one.path.includes('{')) - Number(other.path.includes('{')))
+
 const isTemplateOf = (template: string, path: string) =>
   template !== path && new RegExp(`^${template.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path)
 

@@ -87,7 +87,7 @@ export function accountExportEndpoint(prefix: string, account: ExportAccount, st
         schema: exportSchema,
         headers: {
           'Content-Disposition': {
-            description: 'Makes browsers save it.',
+            description: 'Makes browsers save the document as a file.',
             example: 'attachment; filename="account.json"',
           },
         },

@@ -55,9 +55,9 @@ export function accountEndpoints(
       path: me,
       operationId: 'editAccount',
       tag: 'Accounts',
-      summary: 'Update the members that you send',
+      summary: 'Update your account',
       description:
-        'JSON Merge Patch (RFC 7396). A new `email` or `password` needs `current_password`, and an access token rather than an API token. A new password ends all other sessions.',
+        'JSON Merge Patch (RFC 7396): absent members keep their values. A new `email` or `password` needs `current_password`, and an access token rather than an API token. A new password ends all other sessions.',
       access: scope('account'),
       body: {
         types: [JSON_TYPE, MERGE_PATCH_TYPE],
@@ -90,7 +90,7 @@ export function accountEndpoints(
       path: me,
       operationId: 'leave',
       summary: 'Delete your account',
-      description: 'Deletes the account with its tasks, sessions and API tokens, at once and finally.',
+      description: 'Deletes the account with its tasks, sessions and API tokens, permanently.',
     }),
     endpoint({
       ...leaving,

@@ -192,7 +192,7 @@ export function adminUserEndpoints(prefix: string, users: AdministerUsers, rootP
       operationId: 'deleteUser',
       tag: 'Administration',
       summary: 'Delete a user',
-      description: 'Deletes the account with its tasks, sessions and API tokens, at once and finally.',
+      description: 'Deletes the account with its tasks, sessions and API tokens, permanently.',
       access: admin,
       params: idParameter,
       responses: { 204: { description: 'Deleted.' } },

@@ -108,7 +108,7 @@ export function apiTokenEndpoints(prefix: string, apiTokens: ManageApiTokens): r
       operationId: 'createApiToken',
       tag: 'API tokens',
       summary: 'Create an API token',
-      description: `A credential for a script, sent as \`Authorization: Bearer <token>\`. The answer is the only one that shows it. An account has at most ${MAX_API_TOKENS}.`,
+      description: `A credential for a script, sent as \`Authorization: Bearer <token>\`. It is shown only in this response. An account has at most ${MAX_API_TOKENS}.`,
       access: session,
       body: { types: [JSON_TYPE], schema: newApiToken },
       responses: { 201: { description: 'The created token.', schema: createdApiToken } },
@@ -137,11 +137,11 @@ export function apiTokenEndpoints(prefix: string, apiTokens: ManageApiTokens): r
       path: `${collection}/{id}`,
       operationId: 'deleteApiToken',
       tag: 'API tokens',
-      summary: 'Revoke an API token',
+      summary: 'Delete an API token',
       description: 'It is refused at once, and its event streams end.',
       access: session,
       params: idParameter,
-      responses: { 204: { description: 'Revoked.' } },
+      responses: { 204: { description: 'Deleted.' } },
       errors: ['api_token_not_found', 'outcome_unknown'],
       async handle({ caller, params: { id } }) {
         await apiTokens.remove(caller, id, caller.requester)

@@ -141,7 +141,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       method: 'POST',
       path: `${prefix}/auth/login`,
       operationId: 'logIn',
-      tag: 'Accounts',
+      tag: 'Sessions',
       summary: 'Exchange an e-mail address and a password for tokens',
       description:
         'The password grant of OAuth 2.0 (RFC 6749, section 4.3), as JSON or as a form. Starts a session. The response to wrong credentials does not reveal whether the account exists.',
@@ -159,7 +159,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       method: 'POST',
       path: `${prefix}/auth/refresh`,
       operationId: 'refresh',
-      tag: 'Accounts',
+      tag: 'Sessions',
       summary: 'Exchange a refresh token for new tokens',
       description:
         'As JSON or as a form (RFC 6749, section 6). Each refresh token is used once: keep the new one. Requests that send one token at nearly the same time get the same successor; a token that is used again later ends the session.',
@@ -178,7 +178,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       method: 'POST',
       path: `${prefix}/auth/revoke`,
       operationId: 'revoke',
-      tag: 'Accounts',
+      tag: 'Sessions',
       summary: 'Log out, or revoke an API token',
       description:
         'Ends the session of a refresh token or of an access token, or an API token, as JSON or as a form (RFC 7009).',

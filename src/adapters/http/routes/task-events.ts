@@ -45,7 +45,7 @@ export function taskEventsEndpoint(prefix: string, sync: SyncTasks, streams: Ope
     tag: 'Tasks',
     summary: 'Follow your tasks as they change',
     description:
-      'Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends with its token or session, and when its user has opened too many others since.',
+      'Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when its token or session does. When a user opens too many, the oldest one ends.',
     access: scope('tasks:read'),
     headers,
     responses: {

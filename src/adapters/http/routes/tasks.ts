@@ -288,7 +288,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       path: item,
       operationId: 'editTask',
       tag: 'Tasks',
-      summary: 'Update the members that you send',
+      summary: 'Update a task',
       description:
         'JSON Merge Patch (RFC 7396): absent members keep their values, and null clears `description` and `due`.',
       access: scope('tasks:write'),
