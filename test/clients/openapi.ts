@@ -200,8 +200,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Export everything that is held on you
-         * @description One JSON document, newest tasks first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams. An API token needs the scope `account`.
+         * Export your account and all your tasks
+         * @description One JSON document with the account, its sessions and API tokens, and every task, newest first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams. An API token needs the scope `account`.
          */
         get: operations["exportAccount"];
         put?: never;
@@ -1721,7 +1721,7 @@ export interface components {
          */
         "Accept-Encoding": string;
         /**
-         * @description Seconds to wait before trying again. Absent with `outcome_unknown` and `task_limit_reached`.
+         * @description Seconds to wait before trying again. Absent with `outcome_unknown`, and with every 409 but `idempotency_key_in_use`.
          * @example 5
          */
         "Retry-After": number;

@@ -154,7 +154,8 @@ const commonHeaders = {
     example: 'gzip, deflate, br',
   },
   'Retry-After': {
-    description: 'Seconds to wait before trying again. Absent with `outcome_unknown` and `task_limit_reached`.',
+    description:
+      'Seconds to wait before trying again. Absent with `outcome_unknown`, and with every 409 but `idempotency_key_in_use`.',
     schema: { type: 'integer' },
     example: 5,
   },

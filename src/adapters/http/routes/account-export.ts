@@ -76,9 +76,9 @@ export function accountExportEndpoint(prefix: string, account: ExportAccount, st
     path: `${prefix}/auth/me/export`,
     operationId: 'exportAccount',
     tag: 'Accounts',
-    summary: 'Export everything that is held on you',
+    summary: 'Export your account and all your tasks',
     description:
-      'One JSON document, newest tasks first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams.',
+      'One JSON document with the account, its sessions and API tokens, and every task, newest first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams.',
     access: scope('account'),
     responses: {
       200: {
