@@ -4,6 +4,8 @@ import type { Database } from './database.ts'
 
 const DAY = 86_400_000
 const HOUR = 3_600_000
+/** Milliseconds from the start to the first purge, so that it neither delays the start nor waits for long after a crash. */
+const FIRST_DELAY = 60_000
 /** For which an expired API token is listed, in milliseconds. */
 const EXPIRED_TOKEN_LIFETIME = 30 * DAY
 
@@ -19,7 +21,7 @@ interface Lifetimes {
 }
 
 /**
- * Purges, every hour, old deletions of tasks, expired idempotency keys, sessions and API tokens, and what users who left leave
+ * Purges, a minute after the start and then every hour, old deletions of tasks, expired idempotency keys, sessions and API tokens, and what users who left leave
  * behind.
  */
 export function forgetRegularly(
@@ -40,6 +42,12 @@ export function forgetRegularly(
       purge.catch((err: unknown) => log.warn({ err }, 'Cannot purge old rows; trying again later'))
     }
   }
+  const first = setTimeout(forget, FIRST_DELAY).unref()
   const timer = setInterval(forget, HOUR).unref()
-  return { [Symbol.dispose]: () => clearInterval(timer) }
+  return {
+    [Symbol.dispose]() {
+      clearTimeout(first)
+      clearInterval(timer)
+    },
+  }
 }
