@@ -21,8 +21,8 @@ interface Lifetimes {
 }
 
 /**
- * Purges, a minute after the start and then every hour, old deletions of tasks, expired idempotency keys, sessions and API tokens, and what users who left leave
- * behind.
+ * Purges, a minute after the start and then every hour, old deletions of tasks, expired idempotency keys, sessions and API
+ * tokens, and what users who left leave behind.
  */
 export function forgetRegularly(
   database: Purgeable,
