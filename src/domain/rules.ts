@@ -78,8 +78,10 @@ export const listOf =
 
 export const nullable =
   (rule: Rule): Rule =>
-  (value) =>
-    value === null ? undefined : rule(value)
+  (value) => {
+    const violation = value === null ? undefined : rule(value)
+    return violation?.code === 'not_text' ? { ...violation, detail: `${violation.detail} or null` } : violation
+  }
 
 export const optional =
   (rule: Rule): Rule =>

@@ -114,6 +114,7 @@ describe('The rule for a whole number', () => {
 describe('The detail of a violation', () => {
   const details: Readonly<Record<string, readonly [Rule, unknown]>> = {
     'must be a string': [wellFormed, 1],
+    'must be a string or null': [nullable(wellFormed), 1],
     'must not contain NUL or lone surrogates': [wellFormed, '\0'],
     'must have at least 1 character': [text({ min: 1, max: 9 }), ''],
     'must have at least 2 characters': [text({ min: 2, max: 9 }), 'a'],

@@ -157,6 +157,8 @@ describeApi('The parameters of the list of tasks', (api) => {
     'due_after=2026-02-01T13:00:00+01:00': ['?due_after: not_a_due_date'],
     [`q=${'a'.repeat(256)}`]: ['?q: too_long'],
     'q=%00': ['?q: malformed_text'],
+    'q=%FF': ['?q: malformed_text'],
+    'q=a&%C0%AF=%ED%A0%80&limit=%80': ['?%C0%AF: malformed_text', '?limit: malformed_text'],
     'view=tomorrow': ['?view: unknown_value'],
     'time_zone=Mars/Phobos': ['?time_zone: unknown_time_zone'],
     'time_zone=': ['?time_zone: unknown_time_zone'],
@@ -181,6 +183,26 @@ describeApi('The parameters of the list of tasks', (api) => {
       expect(mistakes(answer)).to.have.members(expected)
     })
   }
+
+  const explained = {
+    'sort=x': 'must have these keys only: created_at, updated_at, due, priority, title, completed_at',
+    'due_after=2026-01-01T00:00:00+02:00':
+      'must be a date such as 2026-01-31 or an RFC 3339 instant with Z or an offset; write + as %2B',
+    'q=%FF': 'must be UTF-8',
+  }
+  for (const [query, detail] of Object.entries(explained)) {
+    it(`say for ?${query} what would be right`, async () => {
+      const { text } = await jane.raw({ method: 'GET', path: `${TASKS}?${query}` })
+      expect(JSON.parse(text).errors.map((error: { detail: string }) => error.detail)).to.deep.equal([detail])
+    })
+  }
+
+  it('keep a % that begins no escape', async () => {
+    const task = await jane.createTask({ title: '100%zz' })
+    const { text } = await jane.raw({ method: 'GET', path: `${TASKS}?q=100%zz` })
+    expect(JSON.parse(text)).to.deep.equal([task])
+    await jane.deleteTask(task.id)
+  })
 
   it('include X-Total-Count only with count=true', async () => {
     for (const query of ['', '?count=false', '?completed=false'])

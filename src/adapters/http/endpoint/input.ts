@@ -9,6 +9,7 @@ import {
   readUnique,
   type Schema,
   throwIfInvalid,
+  throwIfNotUtf8,
   validate,
 } from './validation.ts'
 
@@ -52,8 +53,11 @@ const noParameters = v.strictObject({})
 function queryReader(schema: ObjectSchema = noParameters): Reader {
   const withoutQuery = validate(schema, unvalidated({}), 'parameters')
   const lists = listNames(schema)
-  return ({ querystring }) =>
-    querystring === '' ? withoutQuery : validate(schema, readUnique(querystring, 'parameters', { lists }), 'parameters')
+  return ({ querystring }) => {
+    if (querystring === '') return withoutQuery
+    throwIfNotUtf8(querystring)
+    return validate(schema, readUnique(querystring, 'parameters', { lists }), 'parameters')
+  }
 }
 
 function headersReader(schema: ObjectSchema | undefined): Reader {

@@ -44,6 +44,14 @@ export const ruleSchema = <Value>(
     }),
   )
 
+/** A rule whose violations with a code have a detail in the words of this API. */
+export const explained =
+  (rule: Rule, code: string, detail: (detail: string) => string): Rule =>
+  (value) => {
+    const violation = rule(value)
+    return violation?.code === code ? { ...violation, detail: detail(violation.detail) } : violation
+  }
+
 /** Refuses an input before its schema reads it. */
 const guarded = <Guarded extends v.GenericSchema>(rule: Rule, schema: Guarded): Guarded => {
   const guard = ruleSchema(rule, {})
@@ -213,6 +221,26 @@ export function readUnique(
     return { ...places[part](name), code: 'repeated', detail: 'must not be repeated' }
   })
   return { value: Object.fromEntries(values), violations }
+}
+
+/** `URLSearchParams` replaces bytes that are not UTF-8. A % that begins no escape stands for itself (URL Standard, section 1.3). */
+function isUtf8(parameter: string): boolean {
+  try {
+    decodeURIComponent(parameter.replaceAll(/%(?![\da-f]{2})/gi, '%25'))
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** @throws InvalidRequest when a parameter of the query is not UTF-8 */
+export function throwIfNotUtf8(query: string): void {
+  const malformed = query.includes('%') ? query.split('&').filter((parameter) => !isUtf8(parameter)) : []
+  if (malformed.length === 0) return
+  const names = malformed.map((parameter) => parameter.split('=', 1)[0])
+  throw new InvalidRequest(
+    names.map((name) => ({ ...places.parameters(name), code: 'malformed_text', detail: 'must be UTF-8' })),
+  )
 }
 
 /** valibot's messages echo the input, so the service writes its own. */

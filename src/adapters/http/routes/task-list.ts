@@ -20,7 +20,7 @@ import {
 } from '../../../domain/tasks/task-order.ts'
 import { LIMIT, type Position, SKIP, START, type TaskPage, type TaskQuery } from '../../../domain/tasks/task-query.ts'
 import { digest } from '../endpoint/conditional.ts'
-import { flag, numeral, ruleSchema } from '../endpoint/validation.ts'
+import { explained, flag, numeral, ruleSchema } from '../endpoint/validation.ts'
 import { type Cursor, decodeCursor, encodeCursor, positionIn } from './cursor.ts'
 
 /** What a request asks of the list of tasks. */
@@ -33,7 +33,10 @@ export interface ListRequest {
 
 const dueBound = (rule: Rule, description: string) =>
   v.exactOptional(
-    ruleSchema<string>(rule, { type: 'string', maxLength: MAX_DUE, description, examples: ['2026-02-02'] }),
+    ruleSchema<string>(
+      explained(rule, 'not_a_due_date', (detail) => `${detail}; write + as %2B`),
+      { type: 'string', maxLength: MAX_DUE, description, examples: ['2026-02-02'] },
+    ),
   )
 
 const filterParameters = {
@@ -128,7 +131,7 @@ const formatSort = (sort: Sort) =>
 const DEFAULT_SORT = formatSort(NEWEST_FIRST)
 
 const sort = ruleSchema<Sort>(
-  sortRule,
+  explained(sortRule, 'unknown_value', () => `must have these keys only: ${[...sortFields.keys()].join(', ')}`),
   {
     type: 'string',
     pattern: `^${sortKey}(?:,${sortKey}){0,${MAX_SORT_KEYS - 1}}$`,
