@@ -7,7 +7,7 @@ import { expect } from 'chai'
 import Koa from 'koa'
 import * as v from 'valibot'
 import { openApiDocument } from '#src/adapters/http/docs/openapi.ts'
-import { type Access, type Authenticator, anyone, scope } from '#src/adapters/http/endpoint/access.ts'
+import { type AccessPolicy, type Authenticator, anyone, scope } from '#src/adapters/http/endpoint/access.ts'
 import { JSON_TYPE } from '#src/adapters/http/endpoint/body.ts'
 import { type Endpoint, endpoint } from '#src/adapters/http/endpoint/endpoint.ts'
 import type { LimitName } from '#src/adapters/http/endpoint/limits.ts'
@@ -88,7 +88,7 @@ describe('An endpoint', () => {
   }
 
   describe('with a custom access policy', () => {
-    const guests: Access<{ readonly name: string }> = {
+    const guests: AccessPolicy<{ readonly name: string }> = {
       needs: 'nothing',
       limit: 'register',
       errors: ['task_not_found'],

@@ -30,7 +30,7 @@ import {
   UserNotFound,
   WrongPassword,
 } from '../../../domain/errors.ts'
-import { type Access, anyone } from '../endpoint/access.ts'
+import { type AccessPolicy, anyone } from '../endpoint/access.ts'
 import { FORM_TYPE, invalidJson, JSON_TYPE, unsupportedType } from '../endpoint/body.ts'
 import { type Endpoint, endpoint, limitOf, tags } from '../endpoint/endpoint.ts'
 import { mapValues } from '../endpoint/map-values.ts'
@@ -248,7 +248,7 @@ const problemSchemas = {
 }
 
 /** The schemes and the scope that an operation needs, and a sentence that says so. */
-function securityOf({ needs }: Access): { readonly security: readonly Json[]; readonly sentence: string } {
+function securityOf({ needs }: AccessPolicy): { readonly security: readonly Json[]; readonly sentence: string } {
   if (needs === 'nothing') return { security: [], sentence: '' }
   if (typeof needs === 'object') {
     const { scope } = needs

@@ -1,5 +1,5 @@
 import type { Context } from 'koa'
-import { authorize, type Caller, type Access as Needed, type Scope } from '../../../domain/accounts/caller.ts'
+import { type Access, authorize, type Caller, type Scope } from '../../../domain/accounts/caller.ts'
 import type { Requester } from '../../../domain/accounts/ports.ts'
 import type { SignIn } from '../../../domain/accounts/sign-in.ts'
 import { InvalidToken, UserNotFound } from '../../../domain/errors.ts'
@@ -11,23 +11,23 @@ import { requesterOf } from './requester.ts'
 export type Authenticator = Pick<SignIn, 'authenticate'>
 
 /** The access policy of an endpoint: decides whether a request is allowed, and yields the caller that `handle` receives. */
-export interface Access<Caller = unknown> {
+export interface AccessPolicy<AnyCaller = unknown> {
   /** What the credential of a request must allow; `nothing` if the request needs none. */
-  readonly needs: 'nothing' | Needed
+  readonly needs: 'nothing' | Access
   /** Rate-limit bucket, unless the endpoint names another. */
   readonly limit?: LimitName
   /** Codes of the errors that `authenticate` and `authorize` throw. */
   readonly errors: readonly ProblemCode[]
   /** @throws DomainError or HttpError when the credential is missing or invalid */
-  authenticate(ctx: Context, signIn: Authenticator): Promise<Caller>
+  authenticate(ctx: Context, signIn: Authenticator): Promise<AnyCaller>
   /**
    * Called once the request was counted, so that refused requests are limited as well.
    *
    * @throws DomainError or HttpError when the caller may not do this
    */
-  authorize(caller: Caller): void
+  authorize(caller: AnyCaller): void
   /** Key within the rate-limit bucket: requests with the same key are counted together. */
-  limitKey(caller: Caller): string
+  limitKey(caller: AnyCaller): string
 }
 
 /** The caller of a request that carries a credential. */
@@ -55,7 +55,7 @@ export class SignedInCaller implements Caller {
   }
 }
 
-export const anyone: Access<Requester> = {
+export const anyone: AccessPolicy<Requester> = {
   needs: 'nothing',
   errors: [],
   authenticate: async (ctx) => requesterOf(ctx),
@@ -67,12 +67,12 @@ export const anyone: Access<Requester> = {
 export const session = signedIn('session', ['session_required'])
 
 /** Users who logged in, and API tokens with this scope. */
-export const scope = (scope: Scope): Access<SignedInCaller> => signedIn({ scope }, ['insufficient_scope'])
+export const scope = (scope: Scope): AccessPolicy<SignedInCaller> => signedIn({ scope }, ['insufficient_scope'])
 
 /** Admins who logged in. For all other users there is no such route. */
 export const admin = signedIn('admin', ['session_required', 'route_not_found'])
 
-function signedIn(needs: Needed, errors: readonly ProblemCode[]): Access<SignedInCaller> {
+function signedIn(needs: Access, errors: readonly ProblemCode[]): AccessPolicy<SignedInCaller> {
   const authenticate = async (ctx: Context, signIn: Authenticator) => {
     const caller = await signIn.authenticate(bearerTokenOf(ctx))
     ctx.state.userId = caller.user.id
@@ -92,7 +92,7 @@ function signedIn(needs: Needed, errors: readonly ProblemCode[]): Access<SignedI
 }
 
 /** @throws DomainError or HttpError */
-function check(caller: Caller, needs: Needed): void {
+function check(caller: Caller, needs: Access): void {
   try {
     authorize(caller, needs)
   } catch (error) {

@@ -1,4 +1,4 @@
-import type { Access } from './access.ts'
+import type { AccessPolicy } from './access.ts'
 import type { BodyType } from './body.ts'
 import type { LimitName } from './limits.ts'
 import type { ProblemCode } from './problems.ts'
@@ -42,7 +42,7 @@ export interface Endpoint<
   readonly tag: keyof typeof tags
   readonly summary: string
   readonly description: string
-  readonly access: Access<Caller>
+  readonly access: AccessPolicy<Caller>
   /** Rate-limit bucket, if it differs from that of `access`. */
   readonly limit?: LimitName
   readonly params?: Schema<Params>

@@ -9,7 +9,7 @@ import { API_TOKEN_EXAMPLE, apiTokenSchema, presentApiToken } from './api-tokens
 import { presentSession, SESSION_EXAMPLE, sessionSchema } from './sessions.ts'
 import { EXAMPLE_POSITION, formatPosition } from './task-changes.ts'
 import { present, TASK_EXAMPLE, taskSchema } from './tasks.ts'
-import { presentUser, USER_EXAMPLE, userSchema } from './users.ts'
+import { presentUser, USER_EXAMPLE, userSchema } from './user-members.ts'
 
 const head = {
   user: v.object({ ...userSchema.entries, role: v.picklist(ROLES) }),

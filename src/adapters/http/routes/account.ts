@@ -13,7 +13,7 @@ import {
   readOnlyMembers,
   timeZoneMember,
   userSchema,
-} from './users.ts'
+} from './user-members.ts'
 
 const leave = bodyOf('Leave', [], { current_password: currentPasswordMember }, { required: ['current_password'] })
 

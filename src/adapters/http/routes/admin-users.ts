@@ -16,7 +16,7 @@ import { idParameter } from '../endpoint/id-parameter.ts'
 import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { bodyOf, numeral, ruleSchema } from '../endpoint/validation.ts'
 import { type Cursor, decodeCursor, encodeCursor, positionIn } from './cursor.ts'
-import { readOnlyMembers } from './users.ts'
+import { readOnlyMembers } from './user-members.ts'
 
 const administeredUser = v.pipe(
   v.object({

@@ -8,7 +8,7 @@ import { FORM_TYPE, JSON_TYPE } from '../endpoint/body.ts'
 import { type Endpoint, endpoint } from '../endpoint/endpoint.ts'
 import { HttpError } from '../endpoint/problems.ts'
 import { bodyOf, ruleSchema } from '../endpoint/validation.ts'
-import { emailMember, newPasswordMember, presentUser, readOnlyMembers, userSchema } from './users.ts'
+import { emailMember, newPasswordMember, presentUser, readOnlyMembers, userSchema } from './user-members.ts'
 
 const seconds = (description: string) => v.pipe(v.number(), v.integer(), v.description(description))
 

@@ -375,11 +375,11 @@ describe('A login after BCRYPT_ROUNDS was raised', () => {
   }
 })
 
-describe('A service whose operator refuses', () => {
+describe('A setting of the operator', () => {
   const api = new Api()
   afterEach(() => api.stop())
 
-  it('registrations answers them with 403, and logs in who is registered', async () => {
+  it('closes registration, which returns 403, while existing users can log in', async () => {
     const url = await sqlite.databaseUrl()
     await api.start({ DATABASE_URL: url })
     const jane = await api.signUp()
@@ -398,7 +398,7 @@ describe('A service whose operator refuses', () => {
     await api.logIn(jane)
   })
 
-  it('common or short passwords answers them with 422, at registration and at a change', async () => {
+  it('refuses common and short passwords with 422, at registration and at a change', async () => {
     await api.start({ DATABASE_URL: 'memory:', REFUSE_COMMON_PASSWORDS: 'true', PASSWORD_MIN_LENGTH: '10' })
     const jane = await api.signUp()
     const refused = { password123: 'password_too_common', '123456789': 'too_short' }
