@@ -182,7 +182,7 @@ for (const [method, path] of [
 }
 
 describeApi('An account that is deleted in the middle of its own requests', (api) => {
-  it('answers each of them as before, or with 401', async () => {
+  it('returns the usual response or a refusal for each of them', async () => {
     for (let round = 0; round < 3; round++) {
       const jane = await api.signUp()
       const script = await jane.asScript('tasks:write', 'account')
