@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -12,7 +13,8 @@ import { freePort } from '#test/free-port.ts'
 import { allowProcesses, type Environment, folder, Process, SECRET_KEY, Service } from '#test/process.ts'
 
 const MAIN = 'src/main.ts'
-const { version, engines } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
+const ROOT = join(import.meta.dirname, '../..')
+const { version, engines, scripts } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
 /** Must not appear in any message. */
 const SECRET = 'Qx7z-a-secret-that-nothing-may-print-at-all'
 const RANDOM_SECRET =
@@ -239,13 +241,26 @@ describe('The process', function () {
     expect(message).to.match(/^The SQLite database .+$/)
   })
 
+  const oldVersion = "Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.20.2'}})"
+
   it('prints one line if Node is too old, even if that Node does not support .ts', async () => {
-    const version = "Object.defineProperty(process,'versions',{value:{...process.versions,node:'20.20.2'}})"
-    const NODE_OPTIONS = `--no-experimental-strip-types --import=data:text/javascript,${encodeURIComponent(version)}`
+    const NODE_OPTIONS = `--no-experimental-strip-types --import=data:text/javascript,${encodeURIComponent(oldVersion)}`
     const message = await start({ NODE_OPTIONS }).refusal()
     expect(message).to.match(/^Node 20\.20\.2 is too old; use Node \d+ or newer\. .+$/)
     expect(message).to.include(`use Node ${engines.node.replace('>=', '')} or newer`)
   })
+
+  for (const name of ['migrate', 'admin', 'backup', 'restore', 'restored']) {
+    it(`prints one line if Node is too old for npm run ${name}`, () => {
+      const preload = join(folder, 'old-node.cjs')
+      writeFileSync(preload, oldVersion)
+      const NODE_OPTIONS = `--no-experimental-strip-types --require="${preload}"`
+      const [, ...words] = scripts[name].split(' ')
+      const run = spawnSync(process.execPath, words, { cwd: ROOT, env: { NODE_OPTIONS }, encoding: 'utf8' })
+      expect(run.stderr).to.match(/^Node 20\.20\.2 is too old; use Node \d+ or newer\. .+\n$/)
+      expect(run.status).to.equal(1)
+    })
+  }
 
   it('refuses a .env that it cannot read', async () => {
     mkdirSync(join(folder, '.env'))
