@@ -1,6 +1,6 @@
 import { domainToASCII, domainToUnicode } from 'node:url'
 
-/** Of a domain and of each of its labels in DNS, in characters (RFC 1035, section 2.3.4). */
+/** Maximum length of a domain, and of each of its labels, in characters (RFC 1035, section 2.3.4). */
 const MAX_DOMAIN = 253
 const LABEL = /^[\w-]{1,63}$/
 /** Longer text has no ASCII form within the limit, and converting it would take quadratic time. */

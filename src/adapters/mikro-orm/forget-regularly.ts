@@ -15,7 +15,7 @@ type Purgeable = Pick<
 >
 
 interface Lifetimes {
-  /** Of deletions of tasks. */
+  /** Days for which deletions of tasks are kept. */
   readonly tombstoneDays: number
   readonly sessions: Pick<SessionLifetimes, 'idle' | 'max'>
 }

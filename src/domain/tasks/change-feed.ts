@@ -21,7 +21,7 @@ export interface ListHead extends SyncPosition {
 /** A task that was deleted. */
 export interface Tombstone {
   readonly id: number
-  /** Of the list when the task was deleted. */
+  /** The revision of the list when the task was deleted. */
   readonly revision: number
   readonly deletedAt: Date
 }

@@ -57,7 +57,7 @@ export type TaskChanges = Partial<TaskFields>
 export interface TaskSnapshot extends TaskFields {
   readonly id: number
   readonly ownerId: number
-  /** Of the owner's list when the task was last written; no other write of that list has it. */
+  /** The revision of the owner's list when the task was last written; no other write of that list has it. */
   readonly revision: number
   /** When the task was completed; null while it is open. */
   readonly completedAt: Date | null

@@ -14,7 +14,7 @@ import type { Store } from '../store.ts'
 interface Range {
   readonly ownerId: number
   readonly since: number
-  /** Of tasks, and of tombstones. */
+  /** Maximum number of tasks, and of tombstones. */
   readonly limit: number
 }
 

@@ -121,15 +121,15 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
 }
 
 export interface TaskLimits {
-  /** Of each owner. */
+  /** Maximum number of tasks of each owner. */
   readonly maxTasks?: number
-  /** That a read examines in one turn of the event loop. */
+  /** Maximum number of rows that a read examines in one turn of the event loop. */
   readonly rowsPerStep?: number
 }
 
 const ROWS_PER_STEP = 5_000
 
-/** Of an owner who does not exist. */
+/** The head of the list of an owner who does not exist. */
 const NO_LIST: ListHead = { epoch: '', revision: 0, forgotten: 0 }
 
 export class MikroOrmTaskRepository implements TaskRepository {

@@ -110,7 +110,7 @@ export class TaskScan {
     }
   }
 
-  /** In the order of creation it begins at the position and goes both ways, because either can end early. */
+  /** In the order of creation, the scan begins at the position and goes both ways, because either can end early. */
   async #collect(run: Run, ownerId: number, query: TaskQuery): Promise<Collected> {
     const { sort, position, count, skip } = query
     const collected = new Collected(query)
