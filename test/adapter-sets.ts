@@ -13,10 +13,10 @@
  * PostgreSQL is the server of the run (`run-postgresql.ts`).
  */
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
+import { databaseFolder } from '#test/database-folder.ts'
 import { query } from '#test/query.ts'
 
 const NO_SERVER = 'No PostgreSQL is running: give Mocha the option --require ./test/run-postgresql.ts.'
@@ -86,5 +86,5 @@ const separate = process.env.TEST_SEPARATE_DATABASES === 'true'
 export const persistentSets: readonly PersistentSet[] = [sqlite, separate ? postgresql : postgresqlSchemas]
 export const adapterSets: readonly AdapterSet[] = [inMemory, ...persistentSets]
 
-const sqliteFolder = mkdtempSync(join(tmpdir(), 'tasks-sqlite-'))
+const sqliteFolder = databaseFolder('tasks-sqlite-')
 process.once('exit', () => rmSync(sqliteFolder, { recursive: true, force: true, maxRetries: 9 }))

@@ -3,10 +3,9 @@
  * otherwise the run starts its own and stops it at the end.
  */
 import { randomUUID } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { rmSync } from 'node:fs'
 import pg from 'pg'
+import { databaseFolder } from './database-folder.ts'
 import { type Postgresql, startPostgresql } from './embedded-postgresql.ts'
 
 const external = process.env.TEST_DATABASE_URL
@@ -34,7 +33,7 @@ async function dropDatabases(): Promise<void> {
 }
 
 async function startServer(): Promise<Postgresql> {
-  const folder = mkdtempSync(join(tmpdir(), 'tasks-postgresql-'))
+  const folder = databaseFolder('tasks-postgresql-')
   process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 9 }))
   try {
     return await startPostgresql({
