@@ -50,8 +50,8 @@ export class SyncTasks {
   }
 
   /**
-   * The changes after a position, as they come, until the signal aborts. A page may be empty: the caller checks then whether
-   * the owner may still follow.
+   * The changes after a position, as they come, until the signal aborts. A page after a wait may be empty: the caller checks
+   * then whether the owner may still follow.
    *
    * @throws InvalidInput
    * @throws SyncExpired
@@ -65,11 +65,14 @@ export class SyncTasks {
     // Subscribing first loses no change between the read and the wait.
     using subscription = this.#ports.changeSignal.subscribe(ownerId)
     let position = since
+    let hasWaited = false
     while (!signal.aborted) {
       const page = await this.changes(ownerId, position, limit)
       position = page.next
-      yield page
-      if (!page.hasMore) await subscription.changed(signal)
+      if (hasWaited || page.items.length + page.deleted.length > 0) yield page
+      if (page.hasMore) continue
+      await subscription.changed(signal)
+      hasWaited = true
     }
   }
 
