@@ -10,6 +10,9 @@ const JOHN = 2
 const NEVER = 3_600_000
 const OFTEN = 1
 
+/** Before the only change of each list, so that the first poll announces it. */
+const BEGINNING = { epoch: 'a', revision: 0 }
+
 const forever = new AbortController().signal
 
 /** Whether it resolves before all that is due now. */
@@ -32,7 +35,7 @@ describe('The change signal', () => {
     return heads.get(ownerId) as ListHead
   }
   const signalWith = (interval: number) => new PollingChangeSignal({ head }, interval)
-  /** Waits for the first poll, which wakes every subscription. */
+  /** Waits for the first poll. */
   const polled = async (subscription: ChangeSubscription) => {
     await subscription.changed(forever)
     return subscription
@@ -40,9 +43,9 @@ describe('The change signal', () => {
 
   it('wakes every subscription to a list when a change of it is raised, and no other', async () => {
     const signal = signalWith(NEVER)
-    using one = signal.subscribe(JANE)
-    using two = signal.subscribe(JANE)
-    using other = signal.subscribe(JOHN)
+    using one = signal.subscribe(JANE, BEGINNING)
+    using two = signal.subscribe(JANE, BEGINNING)
+    using other = signal.subscribe(JOHN, BEGINNING)
     const waits = [one, two, other].map((subscription) => subscription.changed(forever))
     signal.raise(JANE)
     expect(await Promise.all(waits.map(isSettled))).to.deep.equal([true, true, false])
@@ -50,7 +53,7 @@ describe('The change signal', () => {
 
   it('remembers a change that is raised while a subscription does not wait, once', async () => {
     const signal = signalWith(NEVER)
-    using subscription = signal.subscribe(JANE)
+    using subscription = signal.subscribe(JANE, BEGINNING)
     signal.raise(JANE)
     signal.raise(JANE)
     await subscription.changed(forever)
@@ -59,7 +62,7 @@ describe('The change signal', () => {
 
   it('ends a wait when its signal aborts, also before it begins', async () => {
     const controller = new AbortController()
-    using subscription = signalWith(NEVER).subscribe(JANE)
+    using subscription = signalWith(NEVER).subscribe(JANE, BEGINNING)
     const waiting = subscription.changed(controller.signal)
     controller.abort()
     await waiting
@@ -67,7 +70,7 @@ describe('The change signal', () => {
   })
 
   it('finds changes by other instances, and a restored list, by its poll', async () => {
-    using subscription = await polled(signalWith(OFTEN).subscribe(JANE))
+    using subscription = await polled(signalWith(OFTEN).subscribe(JANE, BEGINNING))
     for (const changed of [{ revision: 2 }, { epoch: 'b' }]) {
       heads.set(JANE, { ...(heads.get(JANE) as ListHead), ...changed })
       await subscription.changed(forever)
@@ -75,8 +78,19 @@ describe('The change signal', () => {
     expect(await isSettled(subscription.changed(forever))).to.equal(false)
   })
 
+  it('wakes no subscription that knows the latest change', async () => {
+    const signal = signalWith(OFTEN)
+    using knowing = signal.subscribe(JANE, { epoch: 'a', revision: 1 })
+    using other = await polled(signal.subscribe(JOHN, BEGINNING))
+    expect(read).to.include.members([JANE, JOHN])
+    expect(await Promise.all([knowing, other].map((each) => isSettled(each.changed(forever))))).to.deep.equal([
+      false,
+      false,
+    ])
+  })
+
   it('continues after a read that fails', async () => {
-    using subscription = await polled(signalWith(OFTEN).subscribe(JANE))
+    using subscription = await polled(signalWith(OFTEN).subscribe(JANE, BEGINNING))
     failures = 3
     heads.set(JANE, { epoch: 'a', revision: 2, forgotten: 0 })
     await subscription.changed(forever)
@@ -84,9 +98,9 @@ describe('The change signal', () => {
 
   it('reads each list once a poll, however many subscribe to it, and none without a subscription', async () => {
     const signal = signalWith(OFTEN)
-    const first = await polled(signal.subscribe(JANE))
-    using second = signal.subscribe(JANE)
-    using other = await polled(signal.subscribe(JOHN))
+    const first = await polled(signal.subscribe(JANE, BEGINNING))
+    using second = signal.subscribe(JANE, BEGINNING)
+    using other = await polled(signal.subscribe(JOHN, BEGINNING))
     expect(read.slice(read.indexOf(JOHN) - 1)).to.deep.equal([JANE, JOHN])
     first[Symbol.dispose]()
     second[Symbol.dispose]()
@@ -98,9 +112,9 @@ describe('The change signal', () => {
 
   it('polls again for a list that is subscribed to after all others have ended', async () => {
     const signal = signalWith(OFTEN)
-    ;(await polled(signal.subscribe(JANE)))[Symbol.dispose]()
+    ;(await polled(signal.subscribe(JANE, BEGINNING)))[Symbol.dispose]()
     // Timers of one duration fire in order, so the poll that finds no list is over.
     await delay(OFTEN)
-    ;(await polled(signal.subscribe(JANE)))[Symbol.dispose]()
+    ;(await polled(signal.subscribe(JANE, BEGINNING)))[Symbol.dispose]()
   })
 })

@@ -221,8 +221,8 @@ class NotedSignal implements ChangeSignal {
     this.#signal.raise(ownerId)
   }
 
-  subscribe(ownerId: number) {
-    const subscription = this.#signal.subscribe(ownerId)
+  subscribe(...given: Parameters<ChangeSignal['subscribe']>) {
+    const subscription = this.#signal.subscribe(...given)
     return {
       changed: (signal: AbortSignal) => {
         const changed = subscription.changed(signal)

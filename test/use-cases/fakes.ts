@@ -19,6 +19,7 @@ import type {
 import type { SessionKey } from '#src/domain/accounts/session.ts'
 import type { Clock } from '#src/domain/clock.ts'
 import { InvalidGrant, InvalidToken } from '#src/domain/errors.ts'
+import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { ChangeSignal, ChangeSubscription } from '#src/domain/tasks/ports.ts'
 import { noIdna } from '#test/builders.ts'
 
@@ -33,7 +34,7 @@ export class FakeChangeSignal implements ChangeSignal {
     this.raised.push(ownerId)
   }
 
-  subscribe(ownerId: number): ChangeSubscription {
+  subscribe(ownerId: number, _since: SyncPosition): ChangeSubscription {
     this.subscribed.push(ownerId)
     return {
       changed: (signal) =>

@@ -1,4 +1,4 @@
-import type { ListHead } from '../../domain/tasks/change-feed.ts'
+import type { ListHead, SyncPosition } from '../../domain/tasks/change-feed.ts'
 import type { ChangeSignal, ChangeSubscription, TaskRepository } from '../../domain/tasks/ports.ts'
 
 /** Milliseconds between two polls. */
@@ -6,8 +6,8 @@ const POLL_INTERVAL = 1_000
 
 interface WatchedList {
   readonly subscriptions: Set<Subscription>
-  /** As of the last poll. */
-  head?: ListHead
+  /** As of the last poll; before the first one, what the first subscription knows. */
+  head: Pick<ListHead, 'epoch' | 'revision'>
 }
 
 /**
@@ -31,8 +31,8 @@ export class PollingChangeSignal implements ChangeSignal {
     for (const subscription of this.#lists.get(ownerId)?.subscriptions ?? []) subscription.wake()
   }
 
-  subscribe(ownerId: number): ChangeSubscription {
-    const list = this.#lists.get(ownerId) ?? { subscriptions: new Set() }
+  subscribe(ownerId: number, since: SyncPosition): ChangeSubscription {
+    const list = this.#lists.get(ownerId) ?? { subscriptions: new Set(), head: since }
     const subscription = new Subscription(() => {
       list.subscriptions.delete(subscription)
       if (list.subscriptions.size === 0) this.#lists.delete(ownerId)
@@ -54,11 +54,10 @@ export class PollingChangeSignal implements ChangeSignal {
     this.#pollLater()
   }
 
-  /** The first comparison wakes the subscriptions as well: the list may have changed since they began. */
   async #compare(ownerId: number, list: WatchedList): Promise<void> {
     const before = list.head
     list.head = await this.#tasks.head(ownerId)
-    if (list.head.revision !== before?.revision || list.head.epoch !== before.epoch) this.raise(ownerId)
+    if (list.head.revision !== before.revision || list.head.epoch !== before.epoch) this.raise(ownerId)
   }
 }
 

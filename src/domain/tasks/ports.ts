@@ -72,7 +72,8 @@ export interface TaskRepository {
 export interface ChangeSignal {
   /** Announces a committed change of the list, or of who may follow it, to the subscriptions of this process. */
   raise(ownerId: number): void
-  subscribe(ownerId: number): ChangeSubscription
+  /** @param since a position in the list's change feed: what has changed after it is announced as well */
+  subscribe(ownerId: number, since: SyncPosition): ChangeSubscription
 }
 
 export interface ChangeSubscription extends Disposable {

@@ -63,7 +63,7 @@ export class SyncTasks {
     limit?: number,
   ): AsyncGenerator<ChangePage, void, void> {
     // Subscribing first loses no change between the read and the wait.
-    using subscription = this.#ports.changeSignal.subscribe(ownerId)
+    using subscription = this.#ports.changeSignal.subscribe(ownerId, since)
     let position = since
     let hasWaited = false
     while (!signal.aborted) {
@@ -91,7 +91,7 @@ export class SyncTasks {
   ): Promise<ChangePage> {
     const { changeSignal } = this.#ports
     // Subscribing first loses no change between the read and the wait.
-    using subscription = changeSignal.subscribe(ownerId)
+    using subscription = changeSignal.subscribe(ownerId, since)
     for (;;) {
       const page = await this.changes(ownerId, since, limit)
       if (page.items.length + page.deleted.length > 0 || signal.aborted) return page
