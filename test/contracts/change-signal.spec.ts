@@ -29,12 +29,12 @@ describe('The change signal', () => {
     failures = 0
   })
 
-  const head = async (ownerId: number) => {
-    read.push(ownerId)
+  const readHeads = async (ownerIds: readonly number[]) => {
+    read.push(...ownerIds)
     if (failures-- > 0) throw new Error('The store is away.')
-    return heads.get(ownerId) as ListHead
+    return new Map(ownerIds.map((ownerId) => [ownerId, heads.get(ownerId) as ListHead]))
   }
-  const signalWith = (interval: number) => new PollingChangeSignal({ head }, interval)
+  const signalWith = (interval: number) => new PollingChangeSignal({ heads: readHeads }, interval)
   /** Waits for the first poll. */
   const polled = async (subscription: ChangeSubscription) => {
     await subscription.changed(forever)

@@ -29,6 +29,9 @@ const keyOf = (task: Task): TaskKey => ({ id: task.snapshot().id, ownerId: task.
 const snapshotsOf = (tasks: readonly Task[]): TaskSnapshot[] => tasks.map((task) => task.snapshot())
 const idsOf = (tasks: readonly Task[]): number[] => tasks.map((task) => task.snapshot().id)
 
+/** The id of no user. */
+const MISSING = 2 ** 31 - 2
+
 for (const { name, databaseUrl } of adapterSets) {
   describe(`A task repository (${name})`, () => {
     let repositories: Repositories
@@ -311,9 +314,11 @@ for (const { name, databaseUrl } of adapterSets) {
         await write(draft('one'), draft('two'))
         const task = await storeTask(tasks, aTaskDraft({ ownerId: other }))
         expect(task.snapshot()).to.include({ ownerId: other, revision: 1 })
-        expect([await tasks.head(ownerId), await tasks.head(other)].map(({ revision }) => revision)).to.deep.equal([
-          2, 1,
-        ])
+        const ids = [ownerId, other, MISSING]
+        const heads = await Promise.all(ids.map((id) => tasks.head(id)))
+        expect(heads.map(({ revision }) => revision)).to.deep.equal([2, 1, 0])
+        expect([...(await tasks.heads(ids))]).to.deep.equal(ids.map((id, index) => [id, heads[index]]))
+        expect(await tasks.heads([])).to.deep.equal(new Map())
       })
     })
 

@@ -12,17 +12,17 @@ interface WatchedList {
 
 /**
  * Wakes the subscriptions of this process at once when it commits a change. Changes by other instances are found by a
- * poll, which works on every database and behind every pooler: it reads the heads of the lists with subscriptions, all in
- * one event-loop turn, so that the store reads them together.
+ * poll, which works on every database and behind every pooler: it reads the heads of all lists with subscriptions by
+ * one statement.
  */
 export class PollingChangeSignal implements ChangeSignal {
-  readonly #tasks: Pick<TaskRepository, 'head'>
+  readonly #tasks: Pick<TaskRepository, 'heads'>
   readonly #interval: number
   readonly #lists = new Map<number, WatchedList>()
   #polling = false
 
   /** @param interval milliseconds between two polls */
-  constructor(tasks: Pick<TaskRepository, 'head'>, interval = POLL_INTERVAL) {
+  constructor(tasks: Pick<TaskRepository, 'heads'>, interval = POLL_INTERVAL) {
     this.#tasks = tasks
     this.#interval = interval
   }
@@ -50,14 +50,18 @@ export class PollingChangeSignal implements ChangeSignal {
 
   async #poll(): Promise<void> {
     // The next poll repeats a read that fails.
-    await Promise.allSettled(Array.from(this.#lists, ([ownerId, list]) => this.#compare(ownerId, list)))
+    await this.#compare().catch(() => {})
     this.#pollLater()
   }
 
-  async #compare(ownerId: number, list: WatchedList): Promise<void> {
-    const before = list.head
-    list.head = await this.#tasks.head(ownerId)
-    if (list.head.revision !== before.revision || list.head.epoch !== before.epoch) this.raise(ownerId)
+  async #compare(): Promise<void> {
+    for (const [ownerId, head] of await this.#tasks.heads([...this.#lists.keys()])) {
+      const list = this.#lists.get(ownerId)
+      if (!list) continue
+      const before = list.head
+      list.head = head
+      if (head.revision !== before.revision || head.epoch !== before.epoch) this.raise(ownerId)
+    }
   }
 }
 

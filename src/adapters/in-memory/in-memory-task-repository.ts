@@ -60,6 +60,11 @@ export class InMemoryTaskRepository implements TaskRepository {
     return { ...selectTasks(tasks, query), revision }
   }
 
+  async heads(ownerIds: readonly number[]): Promise<ReadonlyMap<number, ListHead>> {
+    const heads = await Promise.all(ownerIds.map((ownerId) => this.head(ownerId)))
+    return new Map(heads.map((head, index) => [ownerIds[index] as number, head]))
+  }
+
   async head(ownerId: number): Promise<ListHead> {
     const { revision, forgotten } = this.#listOf(ownerId)
     return { epoch: this.#epoch, revision, forgotten }

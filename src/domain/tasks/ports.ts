@@ -35,6 +35,8 @@ export interface TaskRepository {
   list(ownerId: number, query: TaskQuery): Promise<TaskRows>
   /** Reads one narrow row: the validator of every list, and the head of the change feed. */
   head(ownerId: number): Promise<ListHead>
+  /** The heads of several lists, which cost little more than one. */
+  heads(ownerIds: readonly number[]): Promise<ReadonlyMap<number, ListHead>>
   /**
    * Tasks and deletions after a position, read together and by ascending revision; without a position, all tasks.
    * `pageOfChanges` ends the page.

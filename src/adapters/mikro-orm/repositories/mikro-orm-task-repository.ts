@@ -111,6 +111,12 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
       tasksOf(ownerId).where(isAnyOf('id', ids)),
     ),
     list: singleListQueries(kysely).read,
+    heads: preparedQuery(({ ownerIds }: { ownerIds: readonly number[] }) =>
+      kysely
+        .selectFrom('task_lists')
+        .select(['owner_id', 'epoch', 'revision', 'forgotten'])
+        .where(isAnyOf('owner_id', ownerIds)),
+    ),
     head: preparedQuery(({ ownerId }: { ownerId: number }) =>
       kysely
         .selectFrom('task_lists')
@@ -176,6 +182,12 @@ export class MikroOrmTaskRepository implements TaskRepository {
   async head(ownerId: number): Promise<ListHead> {
     const [head = NO_LIST] = await this.#store.read(this.#queries.head({ ownerId }))
     return head
+  }
+
+  async heads(ownerIds: readonly number[]): Promise<ReadonlyMap<number, ListHead>> {
+    const rows = await this.#store.read(this.#queries.heads({ ownerIds }))
+    const found = new Map(rows.map(({ owner_id: ownerId, ...head }) => [ownerId, head]))
+    return new Map(ownerIds.map((ownerId) => [ownerId, found.get(ownerId) ?? NO_LIST]))
   }
 
   async changes(ownerId: number, since: SyncPosition | undefined, limit: number): Promise<ChangePage> {
