@@ -335,7 +335,7 @@ for (const { name, databaseUrl } of adapterSets) {
         return { user, ownerId, task: (result[0] as Task).snapshot(), session, apiToken }
       }
 
-      it('with the address, all sessions and API tokens at once, and nobody else', async () => {
+      it('with the address, all sessions and API tokens at once, and no other user', async () => {
         const { sessions, apiTokens, tasks } = repositories
         const { user, ownerId, session, apiToken } = await resident()
         const other = await resident('john@example.com')

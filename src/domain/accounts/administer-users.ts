@@ -51,7 +51,7 @@ export interface UserPage {
   readonly next: number | undefined
 }
 
-/** What admins do with the accounts of others. They never read anybody's tasks. */
+/** What admins do with the accounts of others. They never read the tasks of others. */
 export class AdministerUsers {
   readonly #ports: Needs
   readonly #policy: Pick<AccountPolicy, 'passwordMinLength'>
