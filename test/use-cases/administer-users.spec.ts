@@ -111,9 +111,9 @@ describe('Administering users', () => {
       users.change(admin, 9, { disabled: true }),
       users.remove(admin, 9),
       users.endSessions(admin, 9),
-      users.grant({}, 'nobody@example.com'),
+      users.grant({}, 'unknown@example.com'),
       users.grant({}, 'a'.repeat(9_999)),
-      users.setPassword({}, 'nobody@example.com', 'battery staple', client),
+      users.setPassword({}, 'unknown@example.com', 'battery staple', client),
     ])
       expect(await rejection(attempt)).to.be.instanceOf(UserNotFound)
   })

@@ -101,7 +101,7 @@ describe('Managing an account', () => {
 
     it('refuses values that break a rule before it asks for the password', async () => {
       for (const [change, violation] of [
-        [{ email: 'nobody' }, 'email: not_an_email'],
+        [{ email: 'no address' }, 'email: not_an_email'],
         [{ password: 'short' }, 'password: too_short'],
         [{ password: 'password123' }, 'password: password_too_common'],
         [{ password: 'Jane@example.com' }, 'password: password_is_email'],

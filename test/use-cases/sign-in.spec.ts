@@ -77,7 +77,7 @@ describe('Signing in', () => {
     })
 
     it('names every member that breaks its rule and stores no user', async () => {
-      expect(await violationsOf(signIn.register(pair('nobody', 'short'), client))).to.deep.equal([
+      expect(await violationsOf(signIn.register(pair('no address', 'short'), client))).to.deep.equal([
         'email: not_an_email',
         'password: too_short',
       ])
