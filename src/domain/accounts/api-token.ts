@@ -1,6 +1,7 @@
 import { InvalidInput } from '../errors.ts'
 import { all, enforce, notBlank, type Rule, text } from '../rules.ts'
 import { SCOPES, type Scope } from './caller.ts'
+import { isUseDue } from './last-use.ts'
 
 /** How many API tokens a user may have. */
 export const MAX_API_TOKENS = 100
@@ -47,8 +48,6 @@ export type ApiTokenDraft = Omit<ApiTokenSnapshot, 'id'>
 
 /** The owner is part of the key: code that forgets the check finds nothing, never another user's token. */
 export type ApiTokenKey = Pick<ApiTokenSnapshot, 'id' | 'ownerId'>
-
-const MINUTE = 60_000
 
 export class ApiToken {
   /** The token hash is no public member, because JSON, `console.log` and deep equality show every member. */
@@ -98,9 +97,7 @@ export class ApiToken {
     return tokenHash === own && (expiresAt === null || expiresAt > now)
   }
 
-  /** Whether the last use is to be written: at most once a minute, so that reading does not write each time. */
   isUseDue(now: Date): boolean {
-    const { lastUsedAt } = this.#state
-    return lastUsedAt === null || now.getTime() - lastUsedAt.getTime() >= MINUTE
+    return isUseDue(this.#state.lastUsedAt, now)
   }
 }

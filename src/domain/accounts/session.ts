@@ -1,3 +1,5 @@
+import { MAX_CLOCK_SKEW } from '../clock.ts'
+import { isUseDue } from './last-use.ts'
 import type { PresentedRefreshToken } from './ports.ts'
 
 /** How many sessions a user may have; one more ends the oldest. */
@@ -48,10 +50,6 @@ export type RefreshOutcome =
   | { readonly outcome: 'reused' }
   | { readonly outcome: 'refused' }
 
-const MINUTE = 60_000
-/** Milliseconds by which the clocks of two instances may differ. */
-const MAX_CLOCK_SKEW = 10_000
-
 export class Session {
   /** The token hash is no public member, because JSON, `console.log` and deep equality show every member. */
   readonly #state: SessionSnapshot
@@ -93,9 +91,8 @@ export class Session {
     return this.expiresAt(lifetimes) <= now
   }
 
-  /** Whether the last use is to be written: at most once a minute, so that reading does not write each time. */
   isUseDue(now: Date): boolean {
-    return now.getTime() - this.#state.lastUsedAt.getTime() >= MINUTE
+    return isUseDue(this.#state.lastUsedAt, now)
   }
 
   /**

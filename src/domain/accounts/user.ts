@@ -1,3 +1,4 @@
+import { MAX_CLOCK_SKEW } from '../clock.ts'
 import { LastAdmin } from '../errors.ts'
 import { all, atMostUnits, enforce, type Rule, text, wellFormed } from '../rules.ts'
 import { timeZoneRule } from '../tasks/task-filter.ts'
@@ -100,9 +101,6 @@ export type UserDraft = Omit<UserSnapshot, 'id'>
 /** What an admin can change. */
 export type Administration = Partial<Pick<UserSnapshot, 'role' | 'disabled'>>
 
-/** Seconds by which the clocks of two instances may differ. */
-const MAX_CLOCK_SKEW = 10
-
 /** The password hash is not a member, because JSON, `console.log` and deep equality show every member. */
 export class User {
   readonly id: number
@@ -189,6 +187,6 @@ export class User {
    */
   isNewerThan(issuedAt: Date): boolean {
     const created = Math.floor(this.createdAt.getTime() / 1_000)
-    return created - issuedAt.getTime() / 1_000 > MAX_CLOCK_SKEW
+    return created - issuedAt.getTime() / 1_000 > MAX_CLOCK_SKEW / 1_000
   }
 }
