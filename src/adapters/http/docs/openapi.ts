@@ -353,8 +353,9 @@ function codesOf(endpoint: Endpoint): ProblemCode[] {
 /** The errors with one status form a component named after their codes; endpoints with the same codes share the component. */
 function failures(endpoint: Endpoint, { responses }: Components): Json {
   const codesOfStatus = Map.groupBy(codesOf(endpoint), (code) => statusOfCode[code])
+  const path = examplePath(endpoint)
   const references = [...codesOfStatus].map(([status, codes]) => {
-    const examples = codes.map((code) => [code, exampleProblem(code, endpoint)] as const)
+    const examples = codes.map((code) => [code, exampleProblem(code, endpoint, path)] as const)
     const isOAuth = examples.every(([, problem]) => problem.error)
     const asJson = isOAuth && status === 400 && endpoint.oauthErrors === 'json'
     const name = codes.map((code) => componentName(code, endpoint)).join('Or') + (isOAuth ? 'ForOAuth' : '')
@@ -430,18 +431,28 @@ function unknownName(part: Part): InvalidRequest {
 }
 
 /** The problem as the endpoint returns it. */
-function exampleProblem(code: ProblemCode, { method, path, params, body, oauthErrors }: Endpoint): Problem {
-  const { properties = {} } = params ? convert(params) : {}
-  const instance = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(properties[name]?.examples?.[0]))
-  const invalid_input = unknownNames[body ? 'body' : 'parameters']
-  const errors: Readonly<Record<string, Error>> = {
-    ...domainErrors,
-    invalid_input,
-    malformed_body: invalidJson(),
-    unsupported_media_type: unsupportedType(method, body?.types ?? []),
+function exampleProblem(code: ProblemCode, endpoint: Endpoint, instance: string): Problem {
+  const { problem } = toProblem(exampleError(code, endpoint), instance)
+  return endpoint.oauthErrors ? withOAuthError(problem) : problem
+}
+
+function exampleError(code: ProblemCode, { method, body }: Endpoint): Error {
+  switch (code) {
+    case 'invalid_input':
+      return unknownNames[body ? 'body' : 'parameters']
+    case 'malformed_body':
+      return invalidJson()
+    case 'unsupported_media_type':
+      return unsupportedType(method, body?.types ?? [])
+    default:
+      return domainErrors[code as keyof typeof domainErrors] ?? new HttpError(code as HttpErrorCode)
   }
-  const { problem } = toProblem(errors[code] ?? new HttpError(code as HttpErrorCode), instance)
-  return oauthErrors ? withOAuthError(problem) : problem
+}
+
+/** The path with the examples of its parameters. */
+function examplePath({ path, params }: Endpoint): string {
+  const { properties = {} } = params ? convert(params) : {}
+  return path.replaceAll(/\{(\w+)\}/g, (_, name: string) => String(properties[name]?.examples?.[0]))
 }
 
 function headerReferences(names: readonly (keyof typeof commonHeaders)[]): Json {
