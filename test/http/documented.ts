@@ -87,12 +87,12 @@ const DOCUMENTED_HEADERS = [
  * schemas are open, so that clients accept members added later.
  */
 export class Documented {
-  readonly #document: OpenApi
+  readonly document: OpenApi
   readonly #ajv = new Ajv2020({ strict: false, allErrors: true })
   readonly #templates: readonly { readonly template: string; readonly form: RegExp }[]
 
   constructor(document: OpenApi) {
-    this.#document = document
+    this.document = document
     addFormats.default(this.#ajv)
     this.#ajv.addSchema(document, 'requests')
     this.#ajv.addSchema(closed(document) as object, 'answers')
@@ -110,9 +110,9 @@ export class Documented {
     const described = `${method} ${target} → ${answer.status} ${answer.headers['content-type'] ?? ''}`
     const [path = ''] = target.split('?')
     // A concrete path precedes a template (OpenAPI 3.1, Path Templating Matching).
-    const isConcrete = this.#document.paths[path] !== undefined
+    const isConcrete = this.document.paths[path] !== undefined
     const template = isConcrete ? path : this.#templates.find(({ form }) => form.test(path))?.template
-    const pathItem = template === undefined ? undefined : this.#document.paths[template]
+    const pathItem = template === undefined ? undefined : this.document.paths[template]
     const name = method === 'HEAD' ? 'get' : method.toLowerCase()
 
     if (template !== undefined && pathItem?.[name]) {
@@ -146,11 +146,11 @@ export class Documented {
     status: number,
   ): (DocumentedResponse & { pointer: readonly string[] }) | undefined {
     const name = method.toLowerCase()
-    const response = this.#document.paths[template]?.[name]?.responses[status]
+    const response = this.document.paths[template]?.[name]?.responses[status]
     if (!(response && '$ref' in response))
       return response && { ...response, pointer: ['paths', template, name, 'responses', String(status)] }
     const pointer = response.$ref.split('/').slice(1)
-    const component = this.#document.components.responses[pointer.at(-1) ?? '']
+    const component = this.document.components.responses[pointer.at(-1) ?? '']
     return component && { ...component, pointer }
   }
 
