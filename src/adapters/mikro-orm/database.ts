@@ -253,8 +253,9 @@ async function migrate({ em, migrator }: MikroORM<AbstractSqlDriver>, { kind }: 
 }
 
 /** A migration, and the wait for that of another instance, may take any time. */
-const WITHOUT_TIMEOUTS = `select set_config(name, '0', true) from pg_settings where name in
-  ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')`
+const WITHOUT_TIMEOUTS = `select set_config(name, '0', true) from (values
+  ('statement_timeout'), ('lock_timeout'), ('idle_in_transaction_session_timeout'), ('transaction_timeout')) as ours (name)
+  where current_setting(name, true) is not null`
 
 async function upToDate({ em, migrator }: MikroORM<AbstractSqlDriver>, schema?: string): Promise<boolean> {
   // The migrator would create a missing table.

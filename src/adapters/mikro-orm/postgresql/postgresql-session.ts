@@ -18,11 +18,12 @@ const SETTINGS: Readonly<Record<string, string>> = {
 const SYNCHRONOUS_COMMIT =
   "case current_setting('synchronous_commit') when 'remote_apply' then 'remote_apply' else 'on' end"
 
-/** Skips settings unknown to the server's version. */
-const SET = `select set_config(name, wanted, false) from pg_settings join (values
+/** Skips settings unknown to the server's version. The view `pg_settings` takes 1 ms more. */
+const SET = `select set_config(name, wanted, false) from (values
   ${Object.entries(SETTINGS)
     .map(([name, wanted]) => `('${name}', '${wanted}')`)
-    .join()}, ('synchronous_commit', ${SYNCHRONOUS_COMMIT})) as ours (name, wanted) using (name)`
+    .join()}, ('synchronous_commit', ${SYNCHRONOUS_COMMIT})) as ours (name, wanted)
+  where current_setting(name, true) is not null`
 
 const CHECK = `select current_setting('server_encoding') as server_encoding,
   current_setting('client_encoding') as client_encoding,
@@ -62,7 +63,7 @@ export class SessionClient extends pg.Client {
   async prepareSession(timeout: number): Promise<void> {
     // A pooler reports a process id that differs from the server's.
     const { processID } = this as unknown as { readonly processID: number | null }
-    const text = `select pg_backend_pid() as pid; ${SET} where pg_backend_pid() = ${processID ?? 0}; ${CHECK}`
+    const text = `select pg_backend_pid() as pid; ${SET} and pg_backend_pid() = ${processID ?? 0}; ${CHECK}`
     const query = { text, query_timeout: timeout }
     const [backend, , check] = (await this.query(query)) as unknown as pg.QueryResult[]
     this.sharesSession = backend?.rows[0].pid !== processID
