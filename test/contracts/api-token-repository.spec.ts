@@ -5,7 +5,13 @@ import type { User } from '#src/domain/accounts/user.ts'
 import { ApiTokenLimitReached, InvalidToken, StoreUnavailable } from '#src/domain/errors.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
 import { anApiTokenDraft, aUser, aUserDraft } from '#test/builders.ts'
-import { expectRejection, openRepositories, outcomes, type Repositories } from '#test/contracts/repositories.ts'
+import {
+  expectRejection,
+  openRepositories,
+  outcomes,
+  type Repositories,
+  removeUsers,
+} from '#test/contracts/repositories.ts'
 
 const MINUTE = 60_000
 const NOW = new Date('2026-05-01T12:00:00.123Z')
@@ -19,14 +25,18 @@ for (const { name, databaseUrl } of adapterSets) {
     let jane: User
     let john: User
 
-    beforeEach(async () => {
+    before(async () => {
       repositories = await openRepositories(await databaseUrl())
       apiTokens = repositories.apiTokens
+    })
+
+    beforeEach(async () => {
       jane = await repositories.users.add(aUserDraft({ timeZone: 'Asia/Tokyo' }))
       john = await repositories.users.add(aUserDraft({ email: 'john@example.com' }))
     })
 
-    afterEach(() => repositories.close())
+    afterEach(() => removeUsers(repositories))
+    after(() => repositories.close())
 
     const add = (owner: User, given = {}) => apiTokens.add(anApiTokenDraft({ ownerId: owner.id, ...given }))
     const keyOf = ({ id, ownerId }: ApiToken): ApiTokenKey => ({ id, ownerId })

@@ -4,7 +4,7 @@ import type { User } from '#src/domain/accounts/user.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
 import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
 import { aSession, aSessionDraft, aUser, aUserDraft } from '#test/builders.ts'
-import { expectRejection, openRepositories, type Repositories } from '#test/contracts/repositories.ts'
+import { expectRejection, openRepositories, type Repositories, removeUsers } from '#test/contracts/repositories.ts'
 
 const MINUTE = 60_000
 const NOW = new Date('2026-05-01T12:00:00.123Z')
@@ -18,14 +18,18 @@ for (const { name, databaseUrl } of adapterSets) {
     let jane: User
     let john: User
 
-    beforeEach(async () => {
+    before(async () => {
       repositories = await openRepositories(await databaseUrl())
       sessions = repositories.sessions
+    })
+
+    beforeEach(async () => {
       jane = await repositories.users.add(aUserDraft({ hashedPassword: 'of jane', timeZone: 'Asia/Tokyo' }))
       john = await repositories.users.add(aUserDraft({ email: 'john@example.com' }))
     })
 
-    afterEach(() => repositories.close())
+    afterEach(() => removeUsers(repositories))
+    after(() => repositories.close())
 
     const draftOf = (owner: User) =>
       aSessionDraft({ ownerId: owner.id, createdAt: NOW, lastUsedAt: NOW, rotatedAt: NOW, userAgent: 'spec' })

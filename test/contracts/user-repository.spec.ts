@@ -14,6 +14,7 @@ import {
   outcomes,
   type Repositories,
   removeTask,
+  removeUsers,
   storeTask,
 } from '#test/contracts/repositories.ts'
 
@@ -24,12 +25,13 @@ for (const { name, databaseUrl } of adapterSets) {
     let repositories: Repositories
     let users: Repositories['users']
 
-    beforeEach(async () => {
+    before(async () => {
       repositories = await openRepositories(await databaseUrl())
       users = repositories.users
     })
 
-    afterEach(() => repositories.close())
+    afterEach(() => removeUsers(repositories))
+    after(() => repositories.close())
 
     it('stores and returns an added user with an id, and finds the user by id and by address', async () => {
       const draft = aUserDraft({ hashedPassword: '$'.repeat(255), createdAt: new Date('2026-01-31T09:30:00.123Z') })
@@ -421,8 +423,8 @@ for (const { name, databaseUrl } of adapterSets) {
     })
 
     it('returns undefined for an unassigned id', async () => {
-      await users.add(aUserDraft())
-      for (const id of [0, 2, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]) {
+      const user = await users.add(aUserDraft())
+      for (const id of [0, user.id + 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + 1, Number.MAX_SAFE_INTEGER]) {
         expect(await users.findById(id)).to.equal(undefined)
       }
     })
