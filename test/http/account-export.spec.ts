@@ -77,16 +77,14 @@ describeApi('The export of an account', (api) => {
 
 /** A client that has read the head of an export and reads on when it is asked to. */
 class SlowReader {
-  text = ''
   error: NodeJS.ErrnoException | undefined
   ended = false
   readonly #socket: ReturnType<typeof connect>
+  readonly #received: Buffer[] = []
 
   private constructor(socket: ReturnType<typeof connect>) {
     this.#socket = socket
-    socket.on('data', (bytes) => {
-      this.text += bytes
-    })
+    socket.on('data', (bytes) => this.#received.push(bytes))
     socket.once('error', (error) => {
       this.error = error
     })
@@ -114,10 +112,14 @@ class SlowReader {
     this.#socket.destroy()
   }
 
+  get text(): string {
+    return Buffer.concat(this.#received).toString()
+  }
+
   /** Whether the client can take the response for a whole one. */
   get looksComplete(): boolean {
-    const [head = '', body = ''] = this.text.split(/\r\n\r\n(.*)/s)
-    return /transfer-encoding/i.test(head) ? body.endsWith('0\r\n\r\n') : this.error === undefined
+    if (!/transfer-encoding/i.test(String(this.#received[0]))) return this.error === undefined
+    return Buffer.concat(this.#received.slice(-2)).toString('latin1').endsWith('\r\n0\r\n\r\n')
   }
 }
 
