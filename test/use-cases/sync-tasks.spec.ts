@@ -97,6 +97,29 @@ describe('Syncing tasks', () => {
       expect(changeSignal.ended).to.equal(1)
     })
 
+    it('follows each change, and rejects with the next once its owner may no longer read', async () => {
+      const { next } = await sync.changes(JANE)
+      let mayRead = true
+      const recheck = async () => {
+        if (!mayRead) throw new InvalidToken()
+      }
+      const pages = sync.follow(JANE, next, { ...wait(), recheck })
+      const nextPage = async () => {
+        const page = pages.next()
+        const woken = await changeSignal.nextWait()
+        await create()
+        woken()
+        return page
+      }
+      for (const id of [1, 2]) {
+        const { value } = await nextPage()
+        expect(value && idsOf(value)).to.deep.equal([id])
+      }
+      mayRead = false
+      expect(await rejection(nextPage())).to.be.instanceOf(InvalidToken)
+      expect(changeSignal.ended).to.equal(1)
+    })
+
     it('misses no change between the read and the wait', async () => {
       const { next } = await sync.changes(JANE)
       const { changes } = tasks

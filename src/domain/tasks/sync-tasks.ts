@@ -12,10 +12,7 @@ interface Needs {
 interface Wait {
   /** Ends the wait, for example after some seconds or when the client leaves. */
   readonly signal: AbortSignal
-}
-
-interface CheckedWait extends Wait {
-  /** Called after each wait; rejects when the owner may no longer read. */
+  /** Called with each read after the first; rejects when the owner may no longer read. */
   readonly recheck?: () => Promise<void>
 }
 
@@ -50,8 +47,7 @@ export class SyncTasks {
   }
 
   /**
-   * The changes after a position, as they come, until the signal aborts. A page after a wait may be empty: the caller checks
-   * then whether the owner may still follow.
+   * The changes after a position, as they come, until the signal aborts.
    *
    * @throws InvalidInput
    * @throws SyncExpired
@@ -59,20 +55,17 @@ export class SyncTasks {
   async *follow(
     ownerId: number,
     since: SyncPosition,
-    { signal }: Wait,
+    { signal, recheck }: Wait,
     limit?: number,
   ): AsyncGenerator<ChangePage, void, void> {
     // Subscribing first loses no change between the read and the wait.
     using subscription = this.#ports.changeSignal.subscribe(ownerId, since)
-    let position = since
-    let hasWaited = false
+    let page = await this.changes(ownerId, since, limit)
     while (!signal.aborted) {
-      const page = await this.changes(ownerId, position, limit)
-      position = page.next
-      if (hasWaited || page.items.length + page.deleted.length > 0) yield page
-      if (page.hasMore) continue
-      await subscription.changed(signal)
-      hasWaited = true
+      if (!isEmpty(page)) yield page
+      if (!page.hasMore) await subscription.changed(signal)
+      if (signal.aborted) return
+      ;[page] = await Promise.all([this.changes(ownerId, page.next, limit), recheck?.()])
     }
   }
 
@@ -86,17 +79,18 @@ export class SyncTasks {
   async nextChanges(
     ownerId: number,
     since: SyncPosition,
-    { signal, recheck }: CheckedWait,
+    { signal, recheck }: Wait,
     limit?: number,
   ): Promise<ChangePage> {
-    const { changeSignal } = this.#ports
     // Subscribing first loses no change between the read and the wait.
-    using subscription = changeSignal.subscribe(ownerId, since)
-    for (;;) {
-      const page = await this.changes(ownerId, since, limit)
-      if (page.items.length + page.deleted.length > 0 || signal.aborted) return page
+    using subscription = this.#ports.changeSignal.subscribe(ownerId, since)
+    let page = await this.changes(ownerId, since, limit)
+    while (isEmpty(page) && !signal.aborted) {
       await subscription.changed(signal)
-      await recheck?.()
+      ;[page] = await Promise.all([this.changes(ownerId, since, limit), recheck?.()])
     }
+    return page
   }
 }
+
+const isEmpty = ({ items, deleted }: ChangePage) => items.length + deleted.length === 0

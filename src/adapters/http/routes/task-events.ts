@@ -71,8 +71,8 @@ export function taskEventsEndpoint(prefix: string, sync: SyncTasks, streams: Ope
           }, HEARTBEAT_INTERVAL)
           try {
             write(opening(position))
-            for await (const page of sync.follow(ownerId, position, stream, PAGE)) {
-              await caller.reauthorize()
+            const wait = { signal: stream.signal, recheck: caller.reauthorize }
+            for await (const page of sync.follow(ownerId, position, wait, PAGE)) {
               for (const event of eventsOf(page)) write(event)
               if (page.hasMore) await drained(stream.signal)
             }
