@@ -147,6 +147,8 @@ export interface Effort {
 }
 
 const WARM_UP_S = 4
+/** Before each measurement beside a background load. */
+const SETTLE_S = 1
 
 /** Measures A B A B …, so that a temporary disturbance affects both and the ratio of two neighbours stays the same. */
 export async function compare(a: Side, b: Side, { seconds, rounds }: Effort): Promise<Comparison> {
@@ -175,6 +177,8 @@ async function measureSide({ server, load, beside }: Side, seconds: number): Pro
   const background = beside?.()
   await background?.started
   try {
+    // The garbage collector moves the objects of streams that were just opened, in pauses of 25 ms.
+    if (background) await measure(server, load, SETTLE_S)
     return await measure(server, load, seconds)
   } finally {
     await background?.stop()
