@@ -53,7 +53,7 @@ export interface paths {
         };
         /**
          * Check that the instance is ready
-         * @description Checks that the database accepts writes. While this fails, send requests to another instance; `code` says why.
+         * @description Checks that the database accepts writes. While this fails, send requests to another instance; `code` gives the reason.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -115,7 +115,7 @@ export interface paths {
         put?: never;
         /**
          * Exchange a refresh token for new tokens
-         * @description As JSON or as a form (RFC 6749, section 6). Each refresh token is used once: keep the new one. Requests that send one token at nearly the same time get the same successor; a token that is used again later ends the session.
+         * @description As JSON or as a form (RFC 6749, section 6). Each refresh token works once: store the new one. Requests that send the same token at nearly the same time get the same successor; a used token that is sent again later ends the session.
          */
         post: operations["refresh"];
         delete?: never;
@@ -135,7 +135,7 @@ export interface paths {
         put?: never;
         /**
          * Log out, or revoke an API token
-         * @description Ends the session of a refresh token or of an access token, or an API token, as JSON or as a form (RFC 7009).
+         * @description Takes a token as JSON or as a form (RFC 7009). Ends the session of a refresh token or an access token, or deletes an API token.
          */
         post: operations["revoke"];
         delete?: never;
@@ -153,14 +153,14 @@ export interface paths {
         };
         /**
          * Get your account
-         * @description Returns the user whose token the request carries. An API token needs the scope `account`.
+         * @description Returns the authenticated user. An API token needs the scope `account`.
          */
         get: operations["whoAmI"];
         put?: never;
         post?: never;
         /**
          * Delete your account
-         * @description Deletes the account with its tasks, sessions and API tokens, permanently. An API token is not enough.
+         * @description Permanently deletes the account with its tasks, sessions and API tokens. API tokens are refused.
          */
         delete: operations["leave"];
         options?: never;
@@ -182,8 +182,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Delete your account, with a POST
-         * @description As `DELETE`, for clients that cannot send a body with it. An API token is not enough.
+         * Delete your account with POST
+         * @description Does what `DELETE /auth/me` does, for clients that cannot send a body with DELETE. API tokens are refused.
          */
         post: operations["leaveByPost"];
         delete?: never;
@@ -201,7 +201,7 @@ export interface paths {
         };
         /**
          * Export your account and all your tasks
-         * @description One JSON document with the account, its sessions and API tokens, and every task, newest first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams. An API token needs the scope `account`.
+         * @description One JSON document with the account, its sessions and API tokens, and every task, newest first. Tasks that change during the download may be missing or outdated; a sync from `next_since` repairs that. If the connection breaks, the document is cut off and is not valid JSON. While it runs, the download counts as one of your event streams. An API token needs the scope `account`.
          */
         get: operations["exportAccount"];
         put?: never;
@@ -221,14 +221,14 @@ export interface paths {
         };
         /**
          * List your sessions, newest first
-         * @description A session is a login and the tokens made from it. `last_used_at` is updated at most once a minute. An API token is not enough.
+         * @description A session begins with a login and has the tokens that follow from it. `last_used_at` is updated at most once a minute. API tokens are refused.
          */
         get: operations["listSessions"];
         put?: never;
         post?: never;
         /**
          * End all your other sessions
-         * @description Their tokens are refused at once, and their event streams end. API tokens stay. An API token is not enough.
+         * @description The tokens of these sessions are refused at once, and their event streams end. API tokens stay valid. API tokens are refused.
          */
         delete: operations["endOtherSessions"];
         options?: never;
@@ -248,7 +248,7 @@ export interface paths {
         post?: never;
         /**
          * End one of your sessions
-         * @description Its tokens are refused at once, and its event streams end. It may be the session of this request. An API token is not enough.
+         * @description The tokens of the session are refused at once, and its event streams end. The session of this request can be ended as well. API tokens are refused.
          */
         delete: operations["endSession"];
         options?: never;
@@ -265,13 +265,13 @@ export interface paths {
         };
         /**
          * List your API tokens, newest first
-         * @description Without the tokens themselves. `last_used_at` is updated at most once a minute. An API token is not enough.
+         * @description Does not return the tokens themselves. `last_used_at` is updated at most once a minute. API tokens are refused.
          */
         get: operations["listApiTokens"];
         put?: never;
         /**
          * Create an API token
-         * @description A credential for a script, sent as `Authorization: Bearer <token>`. It is shown only in this response. An account has at most 100. An API token is not enough.
+         * @description A credential for a script, sent as `Authorization: Bearer <token>`. Only this response contains the token. An account has at most 100 API tokens. API tokens are refused.
          */
         post: operations["createApiToken"];
         delete?: never;
@@ -292,7 +292,7 @@ export interface paths {
         post?: never;
         /**
          * Delete an API token
-         * @description It is refused at once, and its event streams end. An API token is not enough.
+         * @description The token is refused at once, and its event streams end. API tokens are refused.
          */
         delete: operations["deleteApiToken"];
         options?: never;
@@ -309,7 +309,7 @@ export interface paths {
         };
         /**
          * List your tasks, newest first unless `sort` says otherwise
-         * @description Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile. An API token needs the scope `tasks:read`.
+         * @description Returns one page of the tasks that meet all conditions. Follow the `Link` header to the other pages: unlike `skip`, its links are not affected by tasks created or deleted meanwhile. An API token needs the scope `tasks:read`.
          */
         get: operations["listTasks"];
         put?: never;
@@ -363,7 +363,7 @@ export interface paths {
         put?: never;
         /**
          * Create, update and delete several tasks at once
-         * @description Carries out 1 to 100 operations in one transaction: all of them, or none. `if_revision` is the `If-Match` of one operation. Each operation counts as a request. An API token needs the scope `tasks:write`.
+         * @description Carries out 1 to 100 operations in one transaction: all of them, or none. `if_revision` is the `If-Match` of one operation. Each operation counts as a request against the rate limit. An API token needs the scope `tasks:write`.
          */
         post: operations["batchTasks"];
         delete?: never;
@@ -380,8 +380,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get what has changed since a position
-         * @description Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`. An API token needs the scope `tasks:read`.
+         * Get the changes since a position
+         * @description Returns tasks in their current state, and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more` is true, otherwise later or with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`. An API token needs the scope `tasks:read`.
          */
         get: operations["syncTasks"];
         put?: never;
@@ -401,7 +401,7 @@ export interface paths {
         };
         /**
          * Follow your tasks as they change
-         * @description Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when its token or session does. When a user opens too many, the oldest one ends. An API token needs the scope `tasks:read`.
+         * @description Server-sent events. The first event, `position`, has a `since` for the change feed. Then each `task` event has the state of a task that has changed, and each `deleted` event the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when the token expires or the session ends. If you open too many streams, the oldest one ends. An API token needs the scope `tasks:read`.
          */
         get: operations["followTasks"];
         put?: never;
@@ -421,7 +421,7 @@ export interface paths {
         };
         /**
          * List the users, newest first
-         * @description Returns one page. Follow the `Link` header to the next one. Returns 404 to users who are not admins. An API token is not enough.
+         * @description Returns one page. Follow the `Link` header to the next one. Returns 404 to users who are not admins. API tokens are refused.
          */
         get: operations["listUsers"];
         put?: never;
@@ -444,14 +444,14 @@ export interface paths {
         post?: never;
         /**
          * Delete a user
-         * @description Deletes the account with its tasks, sessions and API tokens, permanently. Returns 404 to users who are not admins. An API token is not enough.
+         * @description Permanently deletes the account with its tasks, sessions and API tokens. Returns 404 to users who are not admins. API tokens are refused.
          */
         delete: operations["deleteUser"];
         options?: never;
         head?: never;
         /**
-         * Change the role of a user, or disable one
-         * @description JSON Merge Patch (RFC 7396). Disabling a user takes effect at once: it ends the sessions, and API tokens are refused until the user is enabled. The last enabled admin keeps the role. Returns 404 to users who are not admins. An API token is not enough.
+         * Change the role of a user, or disable the user
+         * @description JSON Merge Patch (RFC 7396). Disabling a user takes effect at once: it ends the sessions, and API tokens are refused until the user is enabled. The last enabled admin can be neither demoted nor disabled. Returns 404 to users who are not admins. API tokens are refused.
          */
         patch: operations["administerUser"];
         trace?: never;
@@ -468,7 +468,7 @@ export interface paths {
         post?: never;
         /**
          * End all sessions of a user
-         * @description API tokens stay. Returns 404 to users who are not admins. An API token is not enough.
+         * @description The tokens of these sessions are refused at once, and their event streams end. API tokens stay valid. Returns 404 to users who are not admins. API tokens are refused.
          */
         delete: operations["endSessionsOfUser"];
         options?: never;
@@ -488,14 +488,14 @@ export interface components {
             status: number;
             /** @description What is wrong, as a sentence for people. */
             detail: string;
-            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
+            /** @description The path of the request. Operations share examples, so an example may name the path of another operation. */
             instance: string;
             /**
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
             code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
-            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
+            /** @description With status 422, the violations in the request, at most 20; for a failed batch, the operation that failed. */
             errors?: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
                 pointer?: string;
@@ -517,14 +517,14 @@ export interface components {
             status: number;
             /** @description What is wrong, as a sentence for people. */
             detail: string;
-            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
+            /** @description The path of the request. Operations share examples, so an example may name the path of another operation. */
             instance: string;
             /**
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
             code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
-            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
+            /** @description With status 422, the violations in the request, at most 20; for a failed batch, the operation that failed. */
             errors: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
                 pointer?: string;
@@ -546,14 +546,14 @@ export interface components {
             status: number;
             /** @description What is wrong, as a sentence for people. */
             detail: string;
-            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
+            /** @description The path of the request. Operations share examples, so an example may name the path of another operation. */
             instance: string;
             /**
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
             code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
-            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
+            /** @description With status 422, the violations in the request, at most 20; for a failed batch, the operation that failed. */
             errors?: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
                 pointer?: string;
@@ -568,7 +568,7 @@ export interface components {
             } & (unknown | unknown | unknown))[];
             /** @enum {string} */
             error: "invalid_grant" | "invalid_request";
-            /** @description As `detail`. */
+            /** @description Same as `detail`. */
             error_description: string;
         };
         /** @description Problem details (RFC 9457) with each violation in the request. It is also an OAuth error (RFC 6749, section 5.2). */
@@ -579,14 +579,14 @@ export interface components {
             status: number;
             /** @description What is wrong, as a sentence for people. */
             detail: string;
-            /** @description The path of the request. Operations share examples, so an example may name the path of another one. */
+            /** @description The path of the request. Operations share examples, so an example may name the path of another operation. */
             instance: string;
             /**
              * @description What is wrong, as a stable code for programs.
              * @enum {string}
              */
             code: "invalid_input" | "invalid_grant" | "invalid_credentials" | "invalid_token" | "insufficient_scope" | "session_required" | "wrong_password" | "registration_disabled" | "task_not_found" | "session_not_found" | "api_token_not_found" | "user_not_found" | "email_taken" | "last_admin" | "api_token_limit_reached" | "task_limit_reached" | "idempotency_key_reused" | "idempotency_key_in_use" | "revision_mismatch" | "sync_expired" | "too_many_requests" | "store_unavailable" | "outcome_unknown" | "overloaded" | "invalid_request" | "malformed_body" | "malformed_host" | "malformed_target" | "not_authenticated" | "route_not_found" | "method_not_allowed" | "body_too_large" | "unsupported_media_type" | "unsupported_transfer_coding" | "store_too_slow" | "schema_outdated" | "shutting_down" | "internal_error";
-            /** @description The violations in the request, at most 20, with status 422; the operation of a batch that failed. */
+            /** @description With status 422, the violations in the request, at most 20; for a failed batch, the operation that failed. */
             errors: ({
                 /** @description JSON Pointer into the body (RFC 6901); names are cut after 100 characters. */
                 pointer?: string;
@@ -601,7 +601,7 @@ export interface components {
             } & (unknown | unknown | unknown))[];
             /** @enum {string} */
             error: "invalid_grant" | "invalid_request";
-            /** @description As `detail`. */
+            /** @description Same as `detail`. */
             error_description: string;
         };
         /**
@@ -708,12 +708,12 @@ export interface components {
             /** @description Seconds until the access token expires. */
             expires_in: number;
             refresh_token: string;
-            /** @description Seconds until the session ends, unless it is used. */
+            /** @description Seconds until the session ends, unless it is used before. */
             refresh_expires_in: number;
         };
         Refresh: {
             /**
-             * @description The newest refresh token that you have.
+             * @description The refresh token that you received last.
              * @example cmVmcmVzaCB0b2tlbg
              */
             refresh_token: string;
@@ -728,7 +728,7 @@ export interface components {
         };
         RefreshForm: {
             /**
-             * @description The newest refresh token that you have.
+             * @description The refresh token that you received last.
              * @example cmVmcmVzaCB0b2tlbg
              */
             refresh_token: string;
@@ -791,7 +791,7 @@ export interface components {
             time_zone?: string;
             /**
              * Format: password
-             * @description The password that you have now.
+             * @description The current password of the account.
              * @example your current password
              */
             current_password?: string;
@@ -799,7 +799,7 @@ export interface components {
         Leave: {
             /**
              * Format: password
-             * @description The password that you have now.
+             * @description The current password of the account.
              * @example your current password
              */
             current_password: string;
@@ -820,7 +820,7 @@ export interface components {
             /** Format: date-time */
             last_used_at: string;
             user_agent: string | null;
-            /** @description Whether the token of this request belongs to it. */
+            /** @description Whether the token of this request belongs to this session. */
             current: boolean;
         };
         /**
@@ -944,7 +944,7 @@ export interface components {
             };
             sessions: components["schemas"]["Session"][];
             api_tokens: components["schemas"]["ApiToken"][];
-            /** @description Position in the change feed: a sync from there repairs what changed during the export. */
+            /** @description Position in the change feed: sync from it to get what changed during the export. */
             next_since: string;
             tasks: components["schemas"]["Task"][];
         };
@@ -963,7 +963,7 @@ export interface components {
             scopes: ("tasks:read" | "tasks:write" | "account")[];
             /**
              * Format: date-time
-             * @description In the future; null for a token that does not expire. In 90 days if absent.
+             * @description When the token expires, in the future; null for a token that never expires. If absent, it expires in 90 days.
              * @example 2126-01-31T09:30:00Z
              */
             expires_at?: string | null;
@@ -989,7 +989,7 @@ export interface components {
             created_at: string;
             expires_at: string | null;
             last_used_at: string | null;
-            /** @description Shown only here; keep it. */
+            /** @description The token itself, which no later response contains. */
             token: string;
         };
         /**
@@ -1014,7 +1014,7 @@ export interface components {
             /** @example true */
             completed?: boolean;
             /**
-             * @description A date, meaning all day, or an RFC 3339 instant; kept as given.
+             * @description A date, meaning all day, or an RFC 3339 instant; returned as you sent it.
              * @example 2026-02-02
              */
             due?: string | null;
@@ -1048,7 +1048,7 @@ export interface components {
             /** @example true */
             completed?: boolean;
             /**
-             * @description A date, meaning all day, or an RFC 3339 instant; kept as given.
+             * @description A date, meaning all day, or an RFC 3339 instant; returned as you sent it.
              * @example 2026-02-02
              */
             due?: string | null;
@@ -1691,7 +1691,7 @@ export interface components {
     requestBodies: never;
     headers: {
         /**
-         * @description Id of this request in the log. An id that you send is kept.
+         * @description Id of this request in the log. If you send a valid one, the service keeps it.
          * @example 5f8b9a3e-1c2d-4e6f-8a7b-9c0d1e2f3a4b
          */
         "X-Request-Id": string;
@@ -2049,7 +2049,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The authenticated user. */
+            /** @description The user. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2557,15 +2557,15 @@ export interface operations {
                 priority?: "none" | "low" | "medium" | "high" | "urgent";
                 /** @description Only tasks with this tag. Repeat the parameter for tasks that have all of several tags. */
                 tag?: string[];
-                /** @description Only tasks due before this instant, or before this day begins. */
+                /** @description Only tasks due before this instant or the beginning of this day. */
                 due_before?: string;
-                /** @description Only tasks due at this instant or later, or after this day has begun. */
+                /** @description Only tasks due at or after this instant or the beginning of this day. */
                 due_after?: string;
-                /** @description Only open tasks that were due before now (`true`), or only the others (`false`). */
+                /** @description Only open tasks that were due before now (`true`), or only all others (`false`). */
                 overdue?: boolean;
-                /** @description Only tasks with this text in the title or in the description; case makes no difference. */
+                /** @description Only tasks whose title or description contains this text, ignoring case. */
                 q?: string;
-                /** @description Only open tasks that are due before tomorrow begins (`today`), or in the seven days from then on (`upcoming`). */
+                /** @description Only open tasks that are due before tomorrow begins (`today`), or in the seven days after today (`upcoming`). */
                 view?: "today" | "upcoming";
                 /** @description IANA name of the time zone in which days begin and end; by default the `time_zone` of your account. */
                 time_zone?: string;
@@ -2575,13 +2575,13 @@ export interface operations {
                 skip?: number;
                 /** @description Maximum number of tasks to return. */
                 limit?: number;
-                /** @description Opaque start of a page, taken from a `Link` header, for the same query. Cannot be combined with `skip`. */
+                /** @description Opaque start of a page, taken from a `Link` header; valid for the same query only. Cannot be combined with `skip`. */
                 cursor?: string;
-                /** @description Whether to count all tasks that match; `X-Total-Count` has their number. */
+                /** @description Whether to count all tasks that match and return their number in `X-Total-Count`. */
                 count?: boolean;
             };
             header?: {
-                /** @description Only if the current ETag is none of these; `*`: any. */
+                /** @description Carries out the request only if the current ETag is none of these (`*`: any). */
                 "if-none-match"?: string;
             };
             path?: never;
@@ -2596,7 +2596,7 @@ export interface operations {
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /**
-                     * @description Weak: the same as long as the answer is. Absent with `overdue`, which changes without a write.
+                     * @description Weak; changes with every write to your tasks. Absent with `overdue`, because that list also changes as time passes.
                      * @example W/"42-X5RbGmOXjxCZmZ1TPU3lXA"
                      */
                     ETag?: string;
@@ -2644,7 +2644,7 @@ export interface operations {
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /**
-                     * @description Weak: the same as long as the answer is. Absent with `overdue`, which changes without a write.
+                     * @description Weak; changes with every write to your tasks. Absent with `overdue`, because that list also changes as time passes.
                      * @example W/"42-X5RbGmOXjxCZmZ1TPU3lXA"
                      */
                     ETag?: string;
@@ -2666,7 +2666,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Another request with this key and the same body within 24 hours has the same answer, and no further effect. */
+                /** @description Makes the request safe to repeat: with this key and the same body, it has no further effect and gets the same response for 24 hours. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -2706,7 +2706,7 @@ export interface operations {
                      */
                     Location?: string;
                     /**
-                     * @description Present if this answer was given before.
+                     * @description Present if this response repeats an earlier one.
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
@@ -2752,7 +2752,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Only if the current ETag is none of these; `*`: any. */
+                /** @description Carries out the request only if the current ETag is none of these (`*`: any). */
                 "if-none-match"?: string;
             };
             path: {
@@ -2829,9 +2829,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Only if the task has one of these ETags; `*`: any. */
+                /** @description Carries out the request only if the task has one of these ETags (`*`: any). */
                 "if-match"?: string;
-                /** @description Only if the current ETag is none of these; `*`: any. */
+                /** @description Carries out the request only if the current ETag is none of these (`*`: any). */
                 "if-none-match"?: string;
             };
             path: {
@@ -2868,9 +2868,9 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Only if the task has one of these ETags; `*`: any. */
+                /** @description Carries out the request only if the task has one of these ETags (`*`: any). */
                 "if-match"?: string;
-                /** @description Only if the current ETag is none of these; `*`: any. */
+                /** @description Carries out the request only if the current ETag is none of these (`*`: any). */
                 "if-none-match"?: string;
             };
             path: {
@@ -2950,7 +2950,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description Another request with this key and the same body within 24 hours has the same answer, and no further effect. */
+                /** @description Makes the request safe to repeat: with this key and the same body, it has no further effect and gets the same response for 24 hours. */
                 "idempotency-key"?: string;
             };
             path?: never;
@@ -2982,14 +2982,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The stored task of each operation, in their order; null for a deletion. */
+            /** @description The stored task of each operation, in order; null for a deletion. */
             200: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     RateLimit: components["headers"]["RateLimit"];
                     "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /**
-                     * @description Present if this answer was given before.
+                     * @description Present if this response repeats an earlier one.
                      * @example true
                      */
                     "Idempotency-Replayed"?: string;
@@ -3057,9 +3057,9 @@ export interface operations {
     syncTasks: {
         parameters: {
             query?: {
-                /** @description Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks. */
+                /** @description Position to continue from: `next_since` of an earlier response. If absent, starts with all tasks. */
                 since?: string;
-                /** @description Maximum number of tasks and deletions together. An answer ends earlier, with `has_more`, once the texts of its tasks take 1 MiB. */
+                /** @description Maximum number of tasks and deletions together. A response ends earlier, with `has_more`, once the texts of its tasks take 1 MiB. */
                 limit?: number;
                 /** @description Seconds to wait for a change if there is none after `since`. */
                 wait?: number;
@@ -3129,7 +3129,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description The `id` of the last event that you have; the stream continues after it. */
+                /** @description The `id` of the last event that you received; the stream continues after it. */
                 "last-event-id"?: string;
             };
             path?: never;
@@ -3179,11 +3179,11 @@ export interface operations {
     listUsers: {
         parameters: {
             query?: {
-                /** @description Only users with this text in their address; case makes no difference. */
+                /** @description Only users whose address contains this text, ignoring case. */
                 q?: string;
                 /** @description Maximum number of users to return. */
                 limit?: number;
-                /** @description Opaque start of a page, taken from a `Link` header, for the same query. */
+                /** @description Opaque start of a page, taken from a `Link` header; valid for the same query only. */
                 cursor?: string;
             };
             header?: never;

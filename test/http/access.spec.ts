@@ -156,7 +156,7 @@ describeApi('Access', (api) => {
       else {
         const scopes = needs.includes('tasks:') || needs === 'account' ? [needs] : []
         expect(security, operation).to.deep.equal([{ password: [] }, { bearer: scopes }])
-        expect(description, operation).to.include(scopes[0] ?? 'An API token is not enough')
+        expect(description, operation).to.include(scopes[0] ?? 'API tokens are refused')
         expect(responses, operation).to.include.keys('401', '403')
       }
     }

@@ -59,7 +59,7 @@ interface Components {
 export interface About {
   readonly title: string
   readonly version: string
-  /** Path above those of login and refresh. */
+  /** Parent path of login and refresh. */
   readonly authPath: string
 }
 
@@ -132,7 +132,7 @@ export function openApiDocument({ title, version, authPath }: About, endpoints: 
 const text = { type: 'string' }
 const commonHeaders = {
   'X-Request-Id': {
-    description: 'Id of this request in the log. An id that you send is kept.',
+    description: 'Id of this request in the log. If you send a valid one, the service keeps it.',
     schema: text,
     example: '5f8b9a3e-1c2d-4e6f-8a7b-9c0d1e2f3a4b',
   },
@@ -192,7 +192,7 @@ const problemSchema = {
     instance: {
       type: 'string',
       description:
-        'The path of the request. Operations share examples, so an example may name the path of another one.',
+        'The path of the request. Operations share examples, so an example may name the path of another operation.',
     },
     code: {
       type: 'string',
@@ -201,7 +201,8 @@ const problemSchema = {
     },
     errors: {
       type: 'array',
-      description: 'The violations in the request, at most 20, with status 422; the operation of a batch that failed.',
+      description:
+        'With status 422, the violations in the request, at most 20; for a failed batch, the operation that failed.',
       maxItems: MAX_ERRORS,
       items: {
         type: 'object',
@@ -236,7 +237,7 @@ const forOAuth = ({ description, required, properties }: typeof problemSchema) =
   properties: {
     ...properties,
     error: { type: 'string', enum: ['invalid_grant', 'invalid_request'] },
-    error_description: { type: 'string', description: 'As `detail`.' },
+    error_description: { type: 'string', description: 'Same as `detail`.' },
   },
 })
 
@@ -258,7 +259,7 @@ function securityOf({ needs }: AccessPolicy): { readonly security: readonly Json
     }
   }
   const forAdmins = needs === 'admin' ? ' Returns 404 to users who are not admins.' : ''
-  return { security: [{ password: [] }, { bearer: [] }], sentence: `${forAdmins} An API token is not enough.` }
+  return { security: [{ password: [] }, { bearer: [] }], sentence: `${forAdmins} API tokens are refused.` }
 }
 
 function operation(endpoint: Endpoint, components: Components): Json {

@@ -24,14 +24,20 @@ function parseTags(list: string, takesWeak: boolean): EntityTags {
 /** Compares strongly: a weak tag matches nothing. */
 export const ifMatch = v.pipe(
   v.string(),
-  v.metadata({ description: 'Only if the task has one of these ETags; `*`: any.', examples: ['"41"'] }),
+  v.metadata({
+    description: 'Carries out the request only if the task has one of these ETags (`*`: any).',
+    examples: ['"41"'],
+  }),
   v.transform((list) => parseTags(list, false)),
 )
 
 /** Compares weakly. */
 export const ifNoneMatch = v.pipe(
   v.string(),
-  v.metadata({ description: 'Only if the current ETag is none of these; `*`: any.', examples: ['"41"'] }),
+  v.metadata({
+    description: 'Carries out the request only if the current ETag is none of these (`*`: any).',
+    examples: ['"41"'],
+  }),
   v.transform((list) => parseTags(list, true)),
 )
 

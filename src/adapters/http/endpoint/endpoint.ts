@@ -10,7 +10,7 @@ export const tags = {
   Accounts: 'Register, and manage your account.',
   Sessions: 'Log in, stay logged in, and log out.',
   'API tokens': 'Credentials for scripts.',
-  Administration: 'For admins: the accounts of all users.',
+  Administration: 'Manage the accounts of all users, as an admin.',
   Tasks: 'Your private list of tasks.',
   Service: 'The service itself.',
 }
@@ -58,7 +58,7 @@ export interface Endpoint<
   /** By status. `handle` does not compile when it returns any other reply. */
   readonly responses: Declared
   /**
-   * Whether errors also carry the members of OAuth (RFC 6749, section 5.2), for OAuth client libraries. With `json`, those with
+   * Whether errors also carry the members of OAuth (RFC 6749, section 5.2), for OAuth client libraries. With `json`, errors with
    * status 400 are `application/json` for a client that accepts no problem documents.
    */
   readonly oauthErrors?: 'problem' | 'json'

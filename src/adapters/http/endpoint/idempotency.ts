@@ -28,7 +28,7 @@ const keyHeader = v.object({
       {
         type: 'string',
         description:
-          'Another request with this key and the same body within 24 hours has the same answer, and no further effect.',
+          'Makes the request safe to repeat: with this key and the same body, it has no further effect and gets the same response for 24 hours.',
         examples: ['8e03978e-40d5-43dd-bc93-6894a57f9324'],
       },
       parseKey,
@@ -37,7 +37,7 @@ const keyHeader = v.object({
 })
 
 const replayedHeader = {
-  'Idempotency-Replayed': { description: 'Present if this answer was given before.', example: 'true' },
+  'Idempotency-Replayed': { description: 'Present if this response repeats an earlier one.', example: 'true' },
 }
 
 type KeyRequest<Caller, Body> = Request<Caller, unknown, unknown, v.InferOutput<typeof keyHeader>, Body>

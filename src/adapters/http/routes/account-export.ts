@@ -17,7 +17,7 @@ const head = {
   api_tokens: v.array(apiTokenSchema),
   next_since: v.pipe(
     v.string(),
-    v.description('Position in the change feed: a sync from there repairs what changed during the export.'),
+    v.description('Position in the change feed: sync from it to get what changed during the export.'),
   ),
 }
 const headSchema = v.object(head)
@@ -50,10 +50,10 @@ function presentHead(
   }
 }
 
-/** UTF-16 code units; with one task more, it stays within what a reader may leave unread. */
+/** Minimum size of a chunk in UTF-16 code units. A chunk ends after the task that reaches it, below MAX_UNREAD. */
 const CHUNK = 16_384
 
-/** The document in chunks, each as soon as the one before it is taken. */
+/** Generates the document in chunks, and checks the credential before each page of tasks. */
 async function* chunksOf(caller: SignedInCaller, found: AccountExport): AsyncGenerator<string, void, void> {
   let text = `${JSON.stringify(presentHead(caller, found)).slice(0, -1)},"tasks":[`
   let separator = ''
@@ -78,7 +78,7 @@ export function accountExportEndpoint(prefix: string, account: ExportAccount, st
     tag: 'Accounts',
     summary: 'Export your account and all your tasks',
     description:
-      'One JSON document with the account, its sessions and API tokens, and every task, newest first. Tasks that change meanwhile may be missing or outdated; `next_since` repairs that. A connection that breaks before the end of the document leaves it invalid. Counts as one of your event streams.',
+      'One JSON document with the account, its sessions and API tokens, and every task, newest first. Tasks that change during the download may be missing or outdated; a sync from `next_since` repairs that. If the connection breaks, the document is cut off and is not valid JSON. While it runs, the download counts as one of your event streams.',
     access: scope('account'),
     responses: {
       200: {

@@ -42,9 +42,9 @@ export function accountEndpoints(
       operationId: 'whoAmI',
       tag: 'Accounts',
       summary: 'Get your account',
-      description: 'Returns the user whose token the request carries.',
+      description: 'Returns the authenticated user.',
       access: scope('account'),
-      responses: { 200: { description: 'The authenticated user.', schema: userSchema } },
+      responses: { 200: { description: 'The user.', schema: userSchema } },
       errors: [],
       async handle({ caller }) {
         return { status: 200, body: presentUser(caller.user) }
@@ -63,7 +63,7 @@ export function accountEndpoints(
         types: [JSON_TYPE, MERGE_PATCH_TYPE],
         schema: bodyOf(
           'AccountChanges',
-          // The export shows the role.
+          // The export returns the role.
           [...readOnlyMembers, 'role'],
           {
             email: v.exactOptional(emailMember),
@@ -77,7 +77,7 @@ export function accountEndpoints(
       responses: { 200: { description: 'The changed account.', schema: userSchema } },
       errors: ['session_required', 'wrong_password', 'email_taken', 'outcome_unknown', 'overloaded'],
       async handle({ caller, body: { email, password, time_zone: timeZone, current_password: currentPassword } }) {
-        // A client can send back the account it read: an address that stays needs no password.
+        // An unchanged address needs no password, so that a client can send back the account it read.
         const newEmail = email === caller.user.email ? undefined : email
         const changes = { email: newEmail, password, timeZone, currentPassword }
         const user = await account.change(caller, changes, caller.requester)
@@ -90,15 +90,15 @@ export function accountEndpoints(
       path: me,
       operationId: 'leave',
       summary: 'Delete your account',
-      description: 'Deletes the account with its tasks, sessions and API tokens, permanently.',
+      description: 'Permanently deletes the account with its tasks, sessions and API tokens.',
     }),
     endpoint({
       ...leaving,
       method: 'POST',
       path: `${me}/delete`,
       operationId: 'leaveByPost',
-      summary: 'Delete your account, with a POST',
-      description: 'As `DELETE`, for clients that cannot send a body with it.',
+      summary: 'Delete your account with POST',
+      description: 'Does what `DELETE /auth/me` does, for clients that cannot send a body with DELETE.',
     }),
   ]
 }

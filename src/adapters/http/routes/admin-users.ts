@@ -44,10 +44,10 @@ const search = ruleSchema<string | undefined>(
   {
     type: 'string',
     maxLength: USERS_CONTAINING_LIMITS.max,
-    description: 'Only users with this text in their address; case makes no difference.',
+    description: 'Only users whose address contains this text, ignoring case.',
     examples: ['example.com'],
   },
-  // A search form sends an empty text for no search.
+  // A search form that is left empty sends an empty text.
   (text) => (text === '' ? undefined : text),
 )
 
@@ -55,7 +55,7 @@ const cursor = ruleSchema<Cursor>(
   (cursor) => (cursor === undefined ? { code: 'not_a_cursor', detail: 'must be taken from a Link header' } : undefined),
   {
     type: 'string',
-    description: 'Opaque start of a page, taken from a `Link` header, for the same query.',
+    description: 'Opaque start of a page, taken from a `Link` header; valid for the same query only.',
     examples: [encodeCursor({ after: [42] }, '')],
   },
   (text) => decodeCursor(String(text)),
@@ -174,9 +174,9 @@ export function adminUserEndpoints(prefix: string, users: AdministerUsers, rootP
       path: item,
       operationId: 'administerUser',
       tag: 'Administration',
-      summary: 'Change the role of a user, or disable one',
+      summary: 'Change the role of a user, or disable the user',
       description:
-        'JSON Merge Patch (RFC 7396). Disabling a user takes effect at once: it ends the sessions, and API tokens are refused until the user is enabled. The last enabled admin keeps the role.',
+        'JSON Merge Patch (RFC 7396). Disabling a user takes effect at once: it ends the sessions, and API tokens are refused until the user is enabled. The last enabled admin can be neither demoted nor disabled.',
       access: admin,
       params: idParameter,
       body: { types: [JSON_TYPE, MERGE_PATCH_TYPE], schema: administration },
@@ -192,7 +192,7 @@ export function adminUserEndpoints(prefix: string, users: AdministerUsers, rootP
       operationId: 'deleteUser',
       tag: 'Administration',
       summary: 'Delete a user',
-      description: 'Deletes the account with its tasks, sessions and API tokens, permanently.',
+      description: 'Permanently deletes the account with its tasks, sessions and API tokens.',
       access: admin,
       params: idParameter,
       responses: { 204: { description: 'Deleted.' } },
@@ -208,7 +208,8 @@ export function adminUserEndpoints(prefix: string, users: AdministerUsers, rootP
       operationId: 'endSessionsOfUser',
       tag: 'Administration',
       summary: 'End all sessions of a user',
-      description: 'API tokens stay.',
+      description:
+        'The tokens of these sessions are refused at once, and their event streams end. API tokens stay valid.',
       access: admin,
       params: idParameter,
       responses: { 204: { description: 'Ended.' } },

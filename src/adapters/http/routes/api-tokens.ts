@@ -35,7 +35,10 @@ export const apiTokenSchema = v.pipe(
 )
 
 const createdApiToken = v.pipe(
-  v.object({ ...members, token: v.pipe(v.string(), v.description('Shown only here; keep it.')) }),
+  v.object({
+    ...members,
+    token: v.pipe(v.string(), v.description('The token itself, which no later response contains.')),
+  }),
   v.metadata({
     title: 'CreatedApiToken',
     examples: [{ ...API_TOKEN_EXAMPLE, token: 'tma_not-a-token' }],
@@ -91,7 +94,8 @@ const newApiToken = bodyOf('NewApiToken', ['id', 'owner_id', 'created_at', 'upda
         type: ['string', 'null'],
         format: 'date-time',
         maxLength: MAX_DUE,
-        description: 'In the future; null for a token that does not expire. In 90 days if absent.',
+        description:
+          'When the token expires, in the future; null for a token that never expires. If absent, it expires in 90 days.',
         examples: ['2126-01-31T09:30:00Z'],
       },
       parseExpiry,
@@ -108,7 +112,7 @@ export function apiTokenEndpoints(prefix: string, apiTokens: ManageApiTokens): r
       operationId: 'createApiToken',
       tag: 'API tokens',
       summary: 'Create an API token',
-      description: `A credential for a script, sent as \`Authorization: Bearer <token>\`. It is shown only in this response. An account has at most ${MAX_API_TOKENS}.`,
+      description: `A credential for a script, sent as \`Authorization: Bearer <token>\`. Only this response contains the token. An account has at most ${MAX_API_TOKENS} API tokens.`,
       access: session,
       body: { types: [JSON_TYPE], schema: newApiToken },
       responses: { 201: { description: 'The created token.', schema: createdApiToken } },
@@ -124,7 +128,7 @@ export function apiTokenEndpoints(prefix: string, apiTokens: ManageApiTokens): r
       operationId: 'listApiTokens',
       tag: 'API tokens',
       summary: 'List your API tokens, newest first',
-      description: 'Without the tokens themselves. `last_used_at` is updated at most once a minute.',
+      description: 'Does not return the tokens themselves. `last_used_at` is updated at most once a minute.',
       access: session,
       responses: { 200: { description: 'The API tokens.', schema: v.array(apiTokenSchema) } },
       errors: [],
@@ -138,7 +142,7 @@ export function apiTokenEndpoints(prefix: string, apiTokens: ManageApiTokens): r
       operationId: 'deleteApiToken',
       tag: 'API tokens',
       summary: 'Delete an API token',
-      description: 'It is refused at once, and its event streams end.',
+      description: 'The token is refused at once, and its event streams end.',
       access: session,
       params: idParameter,
       responses: { 204: { description: 'Deleted.' } },

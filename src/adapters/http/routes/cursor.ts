@@ -2,18 +2,18 @@ import { isPlace, type Place, type Sort } from '../../../domain/tasks/task-order
 import { isEdge, type Position } from '../../../domain/tasks/task-query.ts'
 import { digest } from '../endpoint/conditional.ts'
 
-/** What a cursor holds; `positionIn` checks whether it fits a query. */
+/** A decoded cursor; `positionIn` checks whether it belongs to a query. */
 export interface Cursor {
-  /** Stands for the query of its page. */
+  /** Digest of the query of its page. */
   readonly query: string
   readonly side: 'after' | 'before'
   readonly place: Place
 }
 
-/** Characters; a title of control characters, each of which JSON escapes, makes the longest cursor. */
+/** Maximum length in characters. The longest cursor has a title of control characters, each of which JSON escapes. */
 const MAX_CURSOR = 4_096
 
-/** @param query its parameters; empty for the newest tasks */
+/** @param query the parameters of the query; empty for the newest tasks */
 const digestOf = (query: string) => (query === '' ? '' : digest(query))
 
 /** Encodes a position in the list that a query yields, as a text that is opaque to clients. */
@@ -22,7 +22,7 @@ export function encodeCursor(position: Position, query: string): string {
   return toBase64(JSON.stringify([digestOf(query), side, ...place]))
 }
 
-/** Returns `undefined` for a text that no release has made. */
+/** Returns `undefined` for a text that is no cursor of this or an earlier release. */
 export function decodeCursor(cursor: string): Cursor | undefined {
   if (cursor.length > MAX_CURSOR) return undefined
   const text = Buffer.from(cursor, 'base64url').toString()
@@ -37,7 +37,7 @@ export function positionIn({ query: ofCursor, side, place }: Cursor, query: stri
 
 const toBase64 = (text: string) => Buffer.from(text).toString('base64url')
 
-/** Release 1.0 listed the newest tasks only, and named an id. */
+/** A cursor of release 1.0, which listed the newest tasks only: a side and an id. */
 const FORMER = /^([<>])(0|[1-9]\d{0,15})$/
 
 function parseFormer(text: string): Cursor | undefined {

@@ -55,7 +55,7 @@ export function probeEndpoints(environment: string, checkReadiness: () => Promis
       tag: 'Service',
       summary: 'Check that the instance is ready',
       description:
-        'Checks that the database accepts writes. While this fails, send requests to another instance; `code` says why.',
+        'Checks that the database accepts writes. While this fails, send requests to another instance; `code` gives the reason.',
       access: anyone,
       ignoresQuery: true,
       responses: { 200: { description: 'Ready.', schema: probeSchema } },

@@ -21,7 +21,7 @@ export const sessionSchema = v.pipe(
     created_at: timestamp,
     last_used_at: timestamp,
     user_agent: v.nullable(v.string()),
-    current: v.pipe(v.boolean(), v.description('Whether the token of this request belongs to it.')),
+    current: v.pipe(v.boolean(), v.description('Whether the token of this request belongs to this session.')),
   }),
   v.metadata({
     title: 'Session',
@@ -51,7 +51,8 @@ export function sessionEndpoints(prefix: string, account: ManageAccount): readon
       operationId: 'listSessions',
       tag: 'Sessions',
       summary: 'List your sessions, newest first',
-      description: 'A session is a login and the tokens made from it. `last_used_at` is updated at most once a minute.',
+      description:
+        'A session begins with a login and has the tokens that follow from it. `last_used_at` is updated at most once a minute.',
       access: session,
       responses: { 200: { description: 'The sessions that have not ended.', schema: v.array(sessionSchema) } },
       errors: [],
@@ -65,7 +66,8 @@ export function sessionEndpoints(prefix: string, account: ManageAccount): readon
       operationId: 'endOtherSessions',
       tag: 'Sessions',
       summary: 'End all your other sessions',
-      description: 'Their tokens are refused at once, and their event streams end. API tokens stay.',
+      description:
+        'The tokens of these sessions are refused at once, and their event streams end. API tokens stay valid.',
       access: session,
       responses: { 204: { description: 'Ended.' } },
       errors: ['outcome_unknown'],
@@ -80,7 +82,8 @@ export function sessionEndpoints(prefix: string, account: ManageAccount): readon
       operationId: 'endSession',
       tag: 'Sessions',
       summary: 'End one of your sessions',
-      description: 'Its tokens are refused at once, and its event streams end. It may be the session of this request.',
+      description:
+        'The tokens of the session are refused at once, and its event streams end. The session of this request can be ended as well.',
       access: session,
       params: idParameter,
       responses: { 204: { description: 'Ended.' } },

@@ -18,7 +18,7 @@ const tokenPair = v.pipe(
     token_type: v.literal('bearer'),
     expires_in: seconds('Seconds until the access token expires.'),
     refresh_token: v.string(),
-    refresh_expires_in: seconds('Seconds until the session ends, unless it is used.'),
+    refresh_expires_in: seconds('Seconds until the session ends, unless it is used before.'),
   }),
   v.metadata({
     title: 'TokenPair',
@@ -63,10 +63,10 @@ const logIn = bodyOf('LogIn', readOnlyMembers, {
   ...ofOAuth,
 })
 
-/** Characters; no token of this service has half as many. */
+/** Maximum length in characters; tokens of this service have less than half. */
 const MAX_TOKEN = 2_048
 
-/** The token of a request, which the schema leaves optional: OAuth wants 400 for a missing one, not 422. */
+/** Optional in the schema, because a missing token returns 400 (RFC 6749, section 5.2), not 422. */
 const tokenMember = (description: string) =>
   v.exactOptional(
     ruleSchema<string>(wellFormed, {
@@ -80,7 +80,7 @@ const tokenMember = (description: string) =>
 const refresh = bodyOf(
   'Refresh',
   [],
-  { refresh_token: tokenMember('The newest refresh token that you have.'), ...ofOAuth },
+  { refresh_token: tokenMember('The refresh token that you received last.'), ...ofOAuth },
   { required: ['refresh_token'] },
 )
 
@@ -97,8 +97,8 @@ const revoke = bodyOf(
 )
 
 /**
- * A parameter without a value counts as missing (RFC 6749, section 3.2). A text that is too long for a token becomes empty,
- * which is no token.
+ * A parameter without a value counts as missing (RFC 6749, section 3.2). A text that is too long for a token is replaced by
+ * an empty one, which is invalid as well.
  *
  * @throws HttpError `invalid_request` when the token is missing
  */
@@ -162,7 +162,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       tag: 'Sessions',
       summary: 'Exchange a refresh token for new tokens',
       description:
-        'As JSON or as a form (RFC 6749, section 6). Each refresh token is used once: keep the new one. Requests that send one token at nearly the same time get the same successor; a token that is used again later ends the session.',
+        'As JSON or as a form (RFC 6749, section 6). Each refresh token works once: store the new one. Requests that send the same token at nearly the same time get the same successor; a used token that is sent again later ends the session.',
       access: anyone,
       limit: 'refresh',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: refresh },
@@ -181,7 +181,7 @@ export function signInEndpoints(prefix: string, signIn: SignIn, passwordMinLengt
       tag: 'Sessions',
       summary: 'Log out, or revoke an API token',
       description:
-        'Ends the session of a refresh token or of an access token, or an API token, as JSON or as a form (RFC 7009).',
+        'Takes a token as JSON or as a form (RFC 7009). Ends the session of a refresh token or an access token, or deletes an API token.',
       access: anyone,
       limit: 'refresh',
       body: { types: [JSON_TYPE, FORM_TYPE], schema: revoke },

@@ -51,13 +51,13 @@ export function taskBatchEndpoint(prefix: string, tasks: ManageTasks): Endpoint 
     operationId: 'batchTasks',
     tag: 'Tasks',
     summary: 'Create, update and delete several tasks at once',
-    description: `Carries out 1 to ${MAX_OPERATIONS} operations in one transaction: all of them, or none. \`if_revision\` is the \`If-Match\` of one operation. Each operation counts as a request.`,
+    description: `Carries out 1 to ${MAX_OPERATIONS} operations in one transaction: all of them, or none. \`if_revision\` is the \`If-Match\` of one operation. Each operation counts as a request against the rate limit.`,
     access: scope('tasks:write'),
     body: { types: [JSON_TYPE], schema: batch },
     countOf: ({ operations }) => operations.length,
     responses: {
       200: {
-        description: 'The stored task of each operation, in their order; null for a deletion.',
+        description: 'The stored task of each operation, in order; null for a deletion.',
         schema: batchResults,
       },
     },

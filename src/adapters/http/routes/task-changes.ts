@@ -8,7 +8,7 @@ import { timestamp, toTimestamp } from '../endpoint/timestamp.ts'
 import { numeral, ruleSchema } from '../endpoint/validation.ts'
 import { present, TASK_EXAMPLE, taskSchema } from './tasks.ts'
 
-/** Most seconds of a long poll: shorter than the time after which proxies give up. */
+/** Maximum duration of a long poll in seconds, below the usual timeouts of proxies. */
 const MAX_WAIT = 30
 
 const REVISION = '(0|[1-9]\\d{0,15})'
@@ -37,15 +37,13 @@ export const positionSchema = (description: string) =>
 
 const parameters = v.strictObject({
   since: v.exactOptional(
-    positionSchema(
-      'Position up to which you know everything: `next_since` of an earlier answer. Without it, all tasks.',
-    ),
+    positionSchema('Position to continue from: `next_since` of an earlier response. If absent, starts with all tasks.'),
   ),
   limit: v.exactOptional(
     numeral(CHANGES_LIMIT.min, CHANGES_LIMIT.max, {
       default: CHANGES_LIMIT.default,
       description:
-        'Maximum number of tasks and deletions together. An answer ends earlier, with `has_more`, once the texts of its tasks take 1 MiB.',
+        'Maximum number of tasks and deletions together. A response ends earlier, with `has_more`, once the texts of its tasks take 1 MiB.',
       examples: [500],
     }),
   ),
@@ -103,9 +101,9 @@ export function taskChangesEndpoint(prefix: string, sync: SyncTasks, streams: Op
     path: `${prefix}/tasks/changes`,
     operationId: 'syncTasks',
     tag: 'Tasks',
-    summary: 'Get what has changed since a position',
+    summary: 'Get the changes since a position',
     description:
-      'Tasks in their current state and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more`, later with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`.',
+      'Returns tasks in their current state, and deletions, by ascending revision. Start without `since`, then repeat with `next_since`: at once while `has_more` is true, otherwise later or with `wait`. After 410 `sync_expired`, empty the replica and start again without `since`.',
     access: scope('tasks:read'),
     query: parameters,
     responses: { 200: { description: 'The changes, and the position after them.', schema: changes } },

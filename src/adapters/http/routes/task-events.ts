@@ -8,12 +8,12 @@ import { resumable } from '../endpoint/stream.ts'
 import { EXAMPLE_POSITION, formatPosition, positionSchema, presentDeletion } from './task-changes.ts'
 import { present, TASK_EXAMPLE } from './tasks.ts'
 
-/** Milliseconds between two comments that keep proxies from closing an idle stream, and between two checks of the token. */
+/** Milliseconds between checks of the token, and between comments, which keep proxies from closing an idle stream. */
 const HEARTBEAT_INTERVAL = 15_000
 const HEARTBEAT = ':\n\n'
-/** Milliseconds after which a client connects again. */
+/** Milliseconds after which a client reconnects. */
 const RETRY = 3_000
-/** Changes of the largest size that stay within what a reader may leave unread. */
+/** Number of changes in a page; at their largest size, they stay below MAX_UNREAD. */
 const PAGE = 10
 
 const eventText = (event: string, position: SyncPosition, data: object) =>
@@ -22,7 +22,7 @@ const eventText = (event: string, position: SyncPosition, data: object) =>
 const opening = (position: SyncPosition) =>
   `retry: ${RETRY}\n\n${eventText('position', position, { since: formatPosition(position) })}`
 
-/** In the order of the changes, so that a client can resume after each. */
+/** In the order of the changes, so that a client can resume after any of them. */
 function eventsOf({ items, deleted, next: { epoch } }: ChangePage): readonly string[] {
   const tasks = items.map(present).map((data) => ({ event: 'task', revision: data.revision, data }))
   const deletions = deleted.map(presentDeletion).map((data) => ({ event: 'deleted', revision: data.revision, data }))
@@ -33,7 +33,7 @@ function eventsOf({ items, deleted, next: { epoch } }: ChangePage): readonly str
 
 const headers = v.object({
   'last-event-id': v.exactOptional(
-    positionSchema('The `id` of the last event that you have; the stream continues after it.'),
+    positionSchema('The `id` of the last event that you received; the stream continues after it.'),
   ),
 })
 
@@ -45,7 +45,7 @@ export function taskEventsEndpoint(prefix: string, sync: SyncTasks, streams: Ope
     tag: 'Tasks',
     summary: 'Follow your tasks as they change',
     description:
-      'Server-sent events. The stream opens with `position`, whose `data` holds a `since` for the change feed. Then `task` has the state of a task that has changed, and `deleted` the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when its token or session does. When a user opens too many, the oldest one ends.',
+      'Server-sent events. The first event, `position`, has a `since` for the change feed. Then each `task` event has the state of a task that has changed, and each `deleted` event the `id`, `revision` and `deleted_at` of a task that was deleted. The `id` of each event is a position. The stream ends when the token expires or the session ends. If you open too many streams, the oldest one ends.',
     access: scope('tasks:read'),
     headers,
     responses: {

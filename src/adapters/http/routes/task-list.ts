@@ -23,7 +23,7 @@ import { digest } from '../endpoint/conditional.ts'
 import { explained, flag, numeral, ruleSchema } from '../endpoint/validation.ts'
 import { type Cursor, decodeCursor, encodeCursor, positionIn } from './cursor.ts'
 
-/** What a request asks of the list of tasks. */
+/** The parsed query of a request for the list of tasks. */
 export interface ListRequest {
   readonly filter: TaskFilter
   readonly page: Omit<TaskQuery, 'conditions'>
@@ -63,11 +63,11 @@ const filterParameters = {
       examples: [['work']],
     }),
   ),
-  due_before: dueBound(filterRules.dueBefore, 'Only tasks due before this instant, or before this day begins.'),
-  due_after: dueBound(filterRules.dueAfter, 'Only tasks due at this instant or later, or after this day has begun.'),
+  due_before: dueBound(filterRules.dueBefore, 'Only tasks due before this instant or the beginning of this day.'),
+  due_after: dueBound(filterRules.dueAfter, 'Only tasks due at or after this instant or the beginning of this day.'),
   overdue: v.exactOptional(
     flag(filterRules.overdue, {
-      description: 'Only open tasks that were due before now (`true`), or only the others (`false`).',
+      description: 'Only open tasks that were due before now (`true`), or only all others (`false`).',
       examples: [true],
     }),
   ),
@@ -75,7 +75,7 @@ const filterParameters = {
     ruleSchema<string>(filterRules.containing, {
       type: 'string',
       maxLength: CONTAINING_LIMITS.max,
-      description: 'Only tasks with this text in the title or in the description; case makes no difference.',
+      description: 'Only tasks whose title or description contains this text, ignoring case.',
       examples: ['release'],
     }),
   ),
@@ -84,7 +84,7 @@ const filterParameters = {
       type: 'string',
       enum: VIEWS,
       description:
-        'Only open tasks that are due before tomorrow begins (`today`), or in the seven days from then on (`upcoming`).',
+        'Only open tasks that are due before tomorrow begins (`today`), or in the seven days after today (`upcoming`).',
       examples: ['today'],
     }),
   ),
@@ -147,7 +147,7 @@ const cursor = ruleSchema<Cursor>(
   {
     type: 'string',
     description:
-      'Opaque start of a page, taken from a `Link` header, for the same query. Cannot be combined with `skip`.',
+      'Opaque start of a page, taken from a `Link` header; valid for the same query only. Cannot be combined with `skip`.',
     examples: [encodeCursor({ after: [42] }, '')],
   },
   (text) => decodeCursor(String(text)),
@@ -174,7 +174,7 @@ const parameters = v.strictObject({
   count: v.exactOptional(
     flag(boolean, {
       default: false,
-      description: 'Whether to count all tasks that match; `X-Total-Count` has their number.',
+      description: 'Whether to count all tasks that match and return their number in `X-Total-Count`.',
       examples: [true],
     }),
   ),
@@ -242,8 +242,9 @@ export function linkHeader(
 }
 
 /**
- * Returns the entity tag of a list at each of its revisions: a digest of everything else that the answer depends on. The
- * conditions hold the bounds of the current day. `undefined` for a list that changes without a write.
+ * Returns a function from the revision of a list to its entity tag. The tag has the revision and a digest of everything else
+ * that the response depends on; the conditions hold the bounds of the current day. Returns `undefined` for a list that
+ * changes without a write.
  *
  * @param representation what determines how the tasks are shown
  */

@@ -73,10 +73,10 @@ export const taskSchema = v.pipe(
   v.metadata({ title: 'Task', examples: [TASK_EXAMPLE] }),
 )
 
-/** The parts of the answer that a new release may add to. */
+/** Part of the tag of a list: a release that adds a member invalidates cached lists. */
 const TASK_MEMBERS = Object.keys(taskSchema.entries)
 
-/** A task as the API answers it. */
+/** A task in a response. */
 export type TaskBody = v.InferOutput<typeof taskSchema>
 
 export function present(task: Task): TaskBody {
@@ -113,7 +113,7 @@ const completed = ruleSchema<boolean>(taskRules.completed, { type: 'boolean', ex
 const due = ruleSchema<string | null>(taskRules.due, {
   type: ['string', 'null'],
   maxLength: MAX_DUE,
-  description: 'A date, meaning all day, or an RFC 3339 instant; kept as given.',
+  description: 'A date, meaning all day, or an RFC 3339 instant; returned as you sent it.',
   examples: ['2026-02-02'],
 })
 const priority = ruleSchema<Priority>(taskRules.priority, { type: 'string', enum: PRIORITIES, examples: ['high'] })
@@ -148,7 +148,8 @@ export const taskChanges = bodyOf(
 const etagHeader = { ETag: { description: 'The revision of the task, in quotes.', example: '"1"' } }
 const listEtagHeader = {
   ETag: {
-    description: 'Weak: the same as long as the answer is. Absent with `overdue`, which changes without a write.',
+    description:
+      'Weak; changes with every write to your tasks. Absent with `overdue`, because that list also changes as time passes.',
     example: 'W/"42-X5RbGmOXjxCZmZ1TPU3lXA"',
   },
 }
@@ -220,7 +221,7 @@ export function taskEndpoints(prefix: string, tasks: ManageTasks, rootPath: stri
       tag: 'Tasks',
       summary: 'List your tasks, newest first unless `sort` says otherwise',
       description:
-        'Returns one page of the tasks that meet all conditions. Follow the `Link` header to the others: unlike `skip`, its links are not shifted by tasks created or deleted meanwhile.',
+        'Returns one page of the tasks that meet all conditions. Follow the `Link` header to the other pages: unlike `skip`, its links are not affected by tasks created or deleted meanwhile.',
       access: scope('tasks:read'),
       query: listParameters,
       headers: revalidation,

@@ -22,7 +22,7 @@ export function presentUser({ id, email, createdAt, timeZone }: UserSnapshot): v
   return { id, email, created_at: toTimestamp(createdAt), time_zone: timeZone }
 }
 
-/** Accepted in a body and ignored, like the members of every resource that only the service sets. */
+/** Accepted in a body and ignored, so that a client can send back the user it read. */
 export const readOnlyMembers = ['id', 'owner_id', 'created_at', 'updated_at']
 
 export const emailMember = ruleSchema<string>(emailRule, {
@@ -43,12 +43,12 @@ export const newPasswordMember = (minLength: number) =>
     examples: ['correct horse battery staple'],
   })
 
-/** Checked by the use case, which reports a missing one where it is needed. */
+/** Optional here: the use case reports a missing one where the change needs it. */
 export const currentPasswordMember = v.exactOptional(
   ruleSchema<string>(wellFormed, {
     type: 'string',
     format: 'password',
-    description: 'The password that you have now.',
+    description: 'The current password of the account.',
     examples: ['your current password'],
   }),
 )
