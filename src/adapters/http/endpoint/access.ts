@@ -49,7 +49,7 @@ export class SignedInCaller implements Caller {
     this.reauthorize = reauthorize
   }
 
-  /** Made on demand, because most requests neither wait nor name their client. */
+  /** Created on demand, because most requests need neither the signal nor the client's network. */
   get requester(): Requester {
     return requesterOf(this.#ctx)
   }
@@ -63,13 +63,13 @@ export const anyone: AccessPolicy<Requester> = {
   limitKey: ({ clientNetwork }) => clientNetwork,
 }
 
-/** Users who logged in: an API token may not do this, whatever its scopes are. */
+/** Users who logged in; API tokens are refused, whatever their scopes. */
 export const session = signedIn('session', ['session_required'])
 
 /** Users who logged in, and API tokens with this scope. */
 export const scope = (scope: Scope): AccessPolicy<SignedInCaller> => signedIn({ scope }, ['insufficient_scope'])
 
-/** Admins who logged in. For all other users there is no such route. */
+/** Admins who logged in; to all other users the route is unknown. */
 export const admin = signedIn('admin', ['session_required', 'route_not_found'])
 
 function signedIn(needs: Access, errors: readonly ProblemCode[]): AccessPolicy<SignedInCaller> {

@@ -21,7 +21,7 @@ export function mount(router: Router, endpoint: Endpoint, signIn: Authenticator,
     access.authorize(caller)
     const isWhole = ctx.req.complete
     const request = await parseRequest(ctx)
-    // Its sender decides how long a body takes, and the credential may have ended meanwhile. A short one arrives with the head.
+    // The credential may have ended while a slow body arrived. A short body arrives with the head.
     if (!isWhole && endpoint.body && access.needs !== 'nothing') {
       caller = await access.authenticate(ctx, signIn)
       access.authorize(caller)
@@ -34,8 +34,8 @@ export function mount(router: Router, endpoint: Endpoint, signIn: Authenticator,
 }
 
 /**
- * Refuses the methods that a path without parameters does not have, but a template that it matches does: `/tasks/{id}` for
- * `/tasks/batch`. To be called before those endpoints are mounted.
+ * Refuses the methods that a path such as `/tasks/batch` lacks but a matching template, `/tasks/{id}`, has. Call this before
+ * mounting the endpoints.
  */
 export function refuseShadowed(router: Router, endpoints: readonly Endpoint[]): void {
   for (const [path, own] of Map.groupBy(endpoints, (endpoint) => endpoint.path)) {

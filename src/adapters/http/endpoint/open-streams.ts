@@ -1,15 +1,15 @@
-/** A stream or a request that waits. */
+/** An event stream, a long poll or an export in progress. */
 export interface OpenStream extends Disposable {
   /** Aborts when the client leaves, a later stream takes the place, or the service shuts down. */
   readonly signal: AbortSignal
   end(): void
 }
 
-/** The streams of this process: bounds those of each user, and ends all when the service shuts down. */
+/** The open streams of this process: limits their number per user, and ends all of them at shutdown. */
 export class OpenStreams {
   readonly #maxPerUser: number
   readonly #shutdown: AbortSignal
-  /** The oldest first. */
+  /** By user id; oldest first. */
   readonly #ofUser = new Map<number, Set<AbortController>>()
 
   constructor(maxPerUser: number, shutdown: AbortSignal) {
@@ -17,7 +17,7 @@ export class OpenStreams {
     this.#shutdown = shutdown
   }
 
-  /** Ends the oldest stream of a user who has too many. */
+  /** If the user has too many streams, ends the oldest one. */
   open(userId: number, clientLeft: AbortSignal): OpenStream {
     const streams = this.#ofUser.get(userId) ?? new Set()
     const stream = new AbortController()

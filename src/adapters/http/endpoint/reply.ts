@@ -15,7 +15,7 @@ export interface BodyResponse<Answer = unknown> extends Described {
   readonly mediaType?: never
 }
 
-/** Events, or a JSON document that is too large to be held at once. */
+/** Events, or a JSON document that is too large to be held in memory. */
 export type StreamResponse = Described &
   (
     | { readonly mediaType: string; readonly example: string; readonly schema?: never }
@@ -54,7 +54,7 @@ export type ReplyOf<Declared extends Responses> = {
   } & ContentOf<Declared[Status]>
 }[keyof Declared]
 
-/** The reply of any endpoint, after its types were erased. */
+/** The reply of any endpoint, with its types erased. */
 interface Reply {
   readonly status: number
   readonly headers?: Readonly<Record<string, string>>
@@ -62,7 +62,7 @@ interface Reply {
   readonly stream?: Stream
 }
 
-/** For a response that clients may keep and revalidate: each user has another one. */
+/** For a response that clients may store and revalidate; it differs from user to user. */
 const REVALIDATED = { 'Cache-Control': 'private, no-cache', Vary: 'Authorization, Origin' }
 
 const JSON_TEXT = 'application/json; charset=utf-8'

@@ -3,31 +3,31 @@ import type { Context } from 'koa'
 import { DomainError } from '../../../domain/errors.ts'
 import { HttpError } from './problems.ts'
 
-/** Most bytes that a reader may leave unread. */
+/** Maximum number of bytes that a reader may leave unread. */
 const MAX_UNREAD = 256 * 1024
-/** Milliseconds in which a reader has to take what a stream of events waits for. */
-const PATIENCE = 1_000
+/** Milliseconds that a stream of events waits for its reader. */
+const DRAIN_TIMEOUT = 1_000
 
-/** Where a stream writes to. */
+/** The response that a stream writes to. */
 export interface StreamWriter {
-  /** Drops a reader that leaves too much unread. */
+  /** Ends the connection if the reader leaves more than MAX_UNREAD bytes unread. */
   write(text: string): void
   /**
-   * Resolves when the reader has taken what was written, or when the signal aborts. A reader that takes nothing for as long as
-   * any response waits for its client is dropped.
+   * Resolves when the reader has taken what was written, or when the signal aborts. REQUEST_TIMEOUT ends a reader that takes
+   * nothing.
    */
   taken(signal: AbortSignal): Promise<void>
-  /** The same, but also resolves when the reader fails to in time: what is then written may drop it. */
+  /** As `taken`, but also resolves after DRAIN_TIMEOUT; further writes may then exceed MAX_UNREAD. */
   drained(signal: AbortSignal): Promise<void>
 }
 
 /**
- * Writes a response bit by bit. The response ends when it resolves; when it rejects, the connection is reset, so that the
- * response does not look complete.
+ * Writes a response in parts. The response ends when the promise resolves; when it rejects, the connection is reset, so that
+ * the response does not look complete.
  */
 export type Stream = (writer: StreamWriter) => Promise<void>
 
-/** Ends a stream at an error that the client may see: it connects again, and then gets the problem. */
+/** Ends a stream normally at a DomainError: the client reconnects and then gets the problem. */
 export const resumable =
   (stream: Stream): Stream =>
   async (writer) => {
@@ -38,13 +38,13 @@ export const resumable =
     }
   }
 
-/** Ends a response before it is complete. */
+/** Thrown to end a response before it is complete. */
 export class StreamInterrupted extends Error {}
 
 const isExpected = (error: unknown) =>
   error instanceof DomainError || error instanceof HttpError || error instanceof StreamInterrupted
 
-/** Writes straight to the response: as a `Readable`, an idle stream would take 20 KiB more. */
+/** Writes directly to the response, because a `Readable` body would cost an idle stream 20 KiB more. */
 export function startStream(ctx: Context, stream: Stream): void {
   const { res } = ctx
   let late = false
@@ -60,7 +60,7 @@ export function startStream(ctx: Context, stream: Stream): void {
     },
     async drained(signal) {
       if (!res.writableNeedDrain || late) return
-      const drain = once(res, 'drain', { signal: AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]) })
+      const drain = once(res, 'drain', { signal: AbortSignal.any([signal, AbortSignal.timeout(DRAIN_TIMEOUT)]) })
       await drain.catch(() => {
         late = true
         res.once('drain', () => {
@@ -69,7 +69,7 @@ export function startStream(ctx: Context, stream: Stream): void {
       })
     },
   }
-  // The middleware sets its headers first.
+  // Deferred, so that the middleware sets its headers first.
   setImmediate(async () => {
     try {
       res.flushHeaders()
@@ -77,7 +77,7 @@ export function startStream(ctx: Context, stream: Stream): void {
       res.end()
     } catch (error) {
       if (!isExpected(error)) ctx.app.emit('error', error, ctx)
-      // A response to HTTP/1.0 ends with its connection: only a reset tells it from a complete one.
+      // In HTTP/1.0, the end of the connection ends the response: only a reset shows that it is incomplete.
       res.socket?.resetAndDestroy()
       res.destroy()
     }
