@@ -54,9 +54,9 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
       expect((await resultOf(admin(['grant', EMAIL], environment))).message).to.equal('jane@example.com is an admin.')
     })
 
-    it('gives a user another password and ends all sessions', async () => {
+    it('sets the password of a user and ends all sessions', async () => {
       const { message, audit } = await resultOf(admin(['set-password', EMAIL], environment, `${PASSWORD}\nmore`))
-      expect(message).to.equal('The password of jane@example.com is changed and all sessions of the user have ended.')
+      expect(message).to.equal('The password of jane@example.com was changed, and all sessions of the user have ended.')
       // The log hides the database password, which is `password` in the specs on PostgreSQL, wherever it occurs.
       expect(audit[0])
         .to.include({ userId: 1, msg: 'audit' })
@@ -99,24 +99,24 @@ describe('npm run admin', () => {
         },
       )
       for (const [index, password] of passwords.entries()) {
-        await command.printed(index === 0 ? /New password: / : /Again: /)
+        await command.printed(index === 0 ? /New password: / : /Repeat the new password: /)
         command.write(password)
       }
       const status = await command.exit()
       return { status, lines: command.output.split('\r\n').filter(Boolean) }
     }
-    const prompts = ['New password: ', 'Again: ']
+    const prompts = ['New password: ', 'Repeat the new password: ']
     expect(await ask(`${PASSWORD}\r`, `${PASSWORD}\r`)).to.deep.equal({
       status: 0,
-      lines: [...prompts, 'The password of jane@example.com is changed and all sessions of the user have ended.'],
+      lines: [...prompts, 'The password of jane@example.com was changed, and all sessions of the user have ended.'],
     })
     expect(await ask(`${PASSWORD}\r`, 'something else\r')).to.deep.equal({
       status: 1,
-      lines: [...prompts, 'The two passwords differ; nothing is changed.'],
+      lines: [...prompts, 'The two passwords differ; nothing was changed.'],
     })
     expect(await ask('\u0003')).to.deep.equal({
       status: 1,
-      lines: ['New password: ', 'Cancelled; nothing is changed.'],
+      lines: ['New password: ', 'Cancelled; nothing was changed.'],
     })
   })
 
@@ -155,11 +155,11 @@ describe('npm run admin', () => {
   it('refuses a password that breaks a rule, in one line', async () => {
     await register()
     const refusals: Readonly<Record<string, string>> = {
-      '': 'No password was given; nothing is changed.',
+      '': 'No password was given; nothing was changed.',
       short: 'The password must have at least 8 characters.',
       [EMAIL]: 'The password must not be the e-mail address.',
       ['x'.repeat(129)]: 'The password must have at most 128 characters.',
-      ['x'.repeat(1_000_000)]: 'The password must have at most 128 characters; nothing is changed.',
+      ['x'.repeat(1_000_000)]: 'The password must have at most 128 characters; nothing was changed.',
     }
     const messages = await Promise.all(
       Object.keys(refusals).map((password) => admin(['set-password', EMAIL], environment, password).refusal()),

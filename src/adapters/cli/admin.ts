@@ -1,6 +1,6 @@
 /**
- * `node src/adapters/cli/admin.ts grant EMAIL` makes a user an admin; `… set-password EMAIL` gives a user who forgot the
- * password another one. The service may run meanwhile. Audit lines go to stderr.
+ * `node src/adapters/cli/admin.ts grant EMAIL` makes a user an admin; `… set-password EMAIL` sets the password of a user who
+ * forgot it. The service may be running. Audit lines go to stderr.
  */
 import { existsSync } from 'node:fs'
 import { openAdministration } from '../../composition-root.ts'
@@ -22,7 +22,7 @@ const COMMANDS = new Map<string, (users: AdministerUsers, email: string) => Prom
     async (users, email) => {
       const user = await users.grant(OPERATOR, email)
       const { email: address, disabled } = user.snapshot()
-      return `${address} is an admin${disabled ? ', but disabled: another admin has to enable the user first' : ''}.`
+      return `${address} is an admin${disabled ? ', but is disabled; another admin must enable the user first' : ''}.`
     },
   ],
   [
@@ -30,14 +30,14 @@ const COMMANDS = new Map<string, (users: AdministerUsers, email: string) => Prom
     async (users, email) => {
       const requester = { clientNetwork: '', signal: new AbortController().signal }
       await users.setPassword(OPERATOR, email, await readNewPassword(), requester)
-      return `The password of ${email} is changed and all sessions of the user have ended.`
+      return `The password of ${email} was changed, and all sessions of the user have ended.`
     },
   ],
 ])
 
 const USAGE = `Usage:
 npm run admin -- grant EMAIL         makes a user an admin
-npm run admin -- set-password EMAIL  gives a user another password, which it reads from the terminal or from stdin`
+npm run admin -- set-password EMAIL  sets a user's password, read from the terminal or from stdin`
 
 try {
   const [name = '', email = '', ...others] = process.argv.slice(2)

@@ -3,17 +3,17 @@ import { Writable } from 'node:stream'
 import { PASSWORD_LIMITS } from '../../domain/accounts/password.ts'
 import { OperatorError } from '../../operator-error.ts'
 
-/** More than the longest password takes in UTF-8, in any normalisation form. */
+/** Maximum input; more than the longest password takes in UTF-8, in any normalisation form. */
 const MAX_BYTES = 8_192
 
 /**
  * Reads a new password from the terminal, twice and without echo; if stdin is no terminal, reads one line of it.
  *
- * @throws OperatorError when there is none, when it is too long or not UTF-8, or when the two differ
+ * @throws OperatorError when the password is missing, too long or not UTF-8, or when the two entries differ
  */
 export async function readNewPassword(): Promise<string> {
   const password = process.stdin.isTTY ? await askTwice() : await readLine()
-  if (password === '') throw new OperatorError('No password was given; nothing is changed.')
+  if (password === '') throw new OperatorError('No password was given; nothing was changed.')
   return password
 }
 
@@ -32,21 +32,22 @@ async function askTwice(): Promise<string> {
     try {
       return await terminal.question('', { signal: tooLong.signal })
     } catch {
-      throw bytes > MAX_BYTES ? passwordTooLong() : new OperatorError('Cancelled; nothing is changed.')
+      throw bytes > MAX_BYTES ? passwordTooLong() : new OperatorError('Cancelled; nothing was changed.')
     } finally {
       process.stderr.write('\n')
     }
   }
   try {
     const password = await ask('New password: ')
-    if (password !== (await ask('Again: '))) throw new OperatorError('The two passwords differ; nothing is changed.')
+    if (password !== (await ask('Repeat the new password: ')))
+      throw new OperatorError('The two passwords differ; nothing was changed.')
     return password
   } finally {
     terminal.close()
   }
 }
 
-/** A byte order mark before the line, and a carriage return after it, are not part of it. */
+/** Ignores a byte order mark before the line and a carriage return after it. */
 async function readLine(): Promise<string> {
   const chunks: Buffer[] = []
   let bytes = 0
@@ -63,9 +64,9 @@ async function readLine(): Promise<string> {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(line).replace(/\r$/, '')
   } catch {
-    throw new OperatorError('The password is not UTF-8; nothing is changed.')
+    throw new OperatorError('The password is not UTF-8; nothing was changed.')
   }
 }
 
 const passwordTooLong = () =>
-  new OperatorError(`The password must have at most ${PASSWORD_LIMITS.max} characters; nothing is changed.`)
+  new OperatorError(`The password must have at most ${PASSWORD_LIMITS.max} characters; nothing was changed.`)
