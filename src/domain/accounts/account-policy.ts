@@ -1,6 +1,6 @@
 import type { SessionLifetimes } from './session.ts'
 
-/** What an operator decides about accounts. */
+/** The operator's settings for accounts. */
 export interface AccountPolicy {
   readonly registrationEnabled: boolean
   /** In characters. */

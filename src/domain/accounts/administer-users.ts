@@ -39,7 +39,7 @@ interface Needs {
   readonly audit: Audit
 }
 
-/** The one who administers: an admin, or the operator at the command line, who has no id. */
+/** An admin, or the operator at the command line, who has no id. */
 export interface Administrator {
   readonly id?: number
   readonly clientNetwork?: string
@@ -51,7 +51,7 @@ export interface UserPage {
   readonly next: number | undefined
 }
 
-/** What admins do with the accounts of others. They never read the tasks of others. */
+/** Lists and changes the accounts of other users, for admins. Gives no access to their tasks. */
 export class AdministerUsers {
   readonly #ports: Needs
   readonly #policy: Pick<AccountPolicy, 'passwordMinLength'>
@@ -62,7 +62,7 @@ export class AdministerUsers {
   }
 
   /**
-   * The newest users first.
+   * Newest users first.
    *
    * @throws InvalidInput
    */
@@ -74,7 +74,7 @@ export class AdministerUsers {
   }
 
   /**
-   * A disabled user's sessions end; API tokens are refused until the user is enabled.
+   * Disabling a user ends the sessions; API tokens are refused until the user is enabled.
    *
    * @throws InvalidInput
    * @throws UserNotFound
@@ -129,7 +129,7 @@ export class AdministerUsers {
   }
 
   /**
-   * Gives a user who forgot the password another one, and ends all of the user's sessions.
+   * Sets the password of a user who forgot it, and ends all of the user's sessions.
    *
    * @throws UserNotFound
    * @throws InvalidInput

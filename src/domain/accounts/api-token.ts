@@ -3,10 +3,10 @@ import { all, enforce, notBlank, type Rule, text } from '../rules.ts'
 import { SCOPES, type Scope } from './caller.ts'
 import { isUseDue } from './last-use.ts'
 
-/** How many API tokens a user may have. */
+/** Maximum number of API tokens of a user. */
 export const MAX_API_TOKENS = 100
 export const TOKEN_NAME_LIMITS = { min: 1, max: 100 }
-/** Milliseconds from creation to expiry, unless given. */
+/** Default time from creation to expiry in milliseconds. */
 export const DEFAULT_LIFETIME = 90 * 86_400_000
 
 const scopes: Rule = (value) => {
@@ -50,7 +50,7 @@ export type ApiTokenDraft = Omit<ApiTokenSnapshot, 'id'>
 export type ApiTokenKey = Pick<ApiTokenSnapshot, 'id' | 'ownerId'>
 
 export class ApiToken {
-  /** The token hash is no public member, because JSON, `console.log` and deep equality show every member. */
+  /** The token hash is not a public member, because JSON, `console.log` and deep equality show every member. */
   readonly #state: ApiTokenSnapshot
   readonly id: number
   readonly ownerId: number
@@ -91,7 +91,7 @@ export class ApiToken {
     return this.#state
   }
 
-  /** Whether a token with this hash is this one, and good now. */
+  /** Whether the hash is that of this token, and the token has not expired. */
   accepts(tokenHash: string, now: Date): boolean {
     const { tokenHash: own, expiresAt } = this.#state
     return tokenHash === own && (expiresAt === null || expiresAt > now)

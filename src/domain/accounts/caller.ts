@@ -26,11 +26,11 @@ export interface Caller {
   readonly credential: SessionCredential | ApiTokenCredential
 }
 
-/** What a route demands of its caller. A session may do everything that its user may. */
+/** What a route requires of its caller. A session allows everything that its user may do. */
 export type Access = 'session' | 'admin' | { readonly scope: Scope }
 
 /**
- * @throws UserNotFound when the caller is no admin, so that the answer does not reveal what admins can do
+ * @throws UserNotFound when the caller is no admin, so that the response does not reveal what admins can do
  * @throws SessionRequired
  * @throws InsufficientScope
  */

@@ -14,20 +14,20 @@ interface Needs {
   readonly apiTokens: ApiTokenRepository
 }
 
-/** Everything that is held on a user. */
+/** The account and the tasks of a user. */
 export interface AccountExport {
   readonly user: UserSnapshot
   readonly sessions: readonly Session[]
   readonly apiTokens: readonly ApiToken[]
-  /** Position in the change feed before the first page: a synchronization from here repairs what changed meanwhile. */
+  /** Position in the change feed before the first page: a sync from it gets what changed during the export. */
   readonly next: SyncPosition
-  /** All tasks in pages, the newest first. They are read one after the other, without an open transaction. */
+  /** All tasks in pages, newest first. The pages are read one after the other, without an open transaction. */
   readonly pages: AsyncIterable<readonly Task[]>
 }
 
 const PAGE = 100
 
-/** Takes an account along, as the right to data portability demands (GDPR, article 20). */
+/** Exports an account, for the right to data portability (GDPR, article 20). */
 export class ExportAccount {
   readonly #ports: Needs
 

@@ -1,7 +1,7 @@
 const MINUTE = 60_000
 
 /**
- * Whether the use of a credential is to be written: at most once a minute, so that reading does not write each time.
+ * Whether the use of a credential is to be written: at most once a minute, so that reads rarely cause a write.
  *
  * @param lastUsedAt null before the first use
  */

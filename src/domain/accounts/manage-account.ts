@@ -37,11 +37,11 @@ export interface AccountChanges {
   readonly email?: string | undefined
   readonly password?: string | undefined
   readonly timeZone?: string | undefined
-  /** Needed for a new address or a new password. */
+  /** Required for a new address or a new password. */
   readonly currentPassword?: string | undefined
 }
 
-/** What users do with their own accounts. */
+/** Changes and deletes a user's own account, and lists and ends its sessions. */
 export class ManageAccount {
   readonly #ports: Needs
   readonly #policy: AccountPolicy
@@ -147,7 +147,7 @@ export class ManageAccount {
     }
   }
 
-  /** The sessions that have not expired, the newest first. */
+  /** The sessions that have not expired, newest first. */
   async sessions({ user: { id } }: Caller): Promise<readonly Session[]> {
     const now = this.#ports.clock.now()
     const sessions = await this.#ports.sessions.list(id)

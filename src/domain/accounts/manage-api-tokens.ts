@@ -19,7 +19,7 @@ export interface IssuedApiToken {
   readonly token: string
 }
 
-/** API tokens, with which scripts act for a user. */
+/** Creates, lists and deletes API tokens, with which scripts act for a user. */
 export class ManageApiTokens {
   readonly #ports: Needs
 
@@ -39,7 +39,7 @@ export class ManageApiTokens {
     return { apiToken, token: apiTokenService.issue(apiToken, secret) }
   }
 
-  /** The newest first; expired ones stay until they are purged. */
+  /** Newest first; expired tokens stay in the list until they are purged. */
   async list({ user }: Caller): Promise<readonly ApiToken[]> {
     return this.#ports.apiTokens.list(user.id)
   }

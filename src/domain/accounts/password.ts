@@ -11,7 +11,7 @@ export const UNITS_PER_NFC_CHARACTER = 6
 /** Maximum length of a password before normalisation, in UTF-16 code units. */
 export const MAX_RAW_PASSWORD = PASSWORD_LIMITS.max * UNITS_PER_NFC_CHARACTER
 
-/** The rule for a new password, which is judged in its NFC form. */
+/** The rule for a new password, applied to its NFC form. */
 export function passwordRule(min = PASSWORD_LIMITS.min): Rule {
   const normalized = text({ min, max: PASSWORD_LIMITS.max })
   return all(atMostUnits(MAX_RAW_PASSWORD, PASSWORD_LIMITS.max), wellFormed, (value) =>
@@ -19,7 +19,7 @@ export function passwordRule(min = PASSWORD_LIMITS.min): Rule {
   )
 }
 
-/** What a new password must be beyond its rule. */
+/** The operator's requirements for a new password. */
 export interface PasswordPolicy {
   /** In characters. */
   readonly minLength: number

@@ -19,11 +19,11 @@ export type UserWrite =
  */
 export type DecideOnUser = (user: User, otherAdmins: number) => UserWrite
 
-/** A page of users, the newest first. */
+/** A page of users, newest first. */
 export interface UserQuery {
   /** Only users with a lower id. */
   readonly before: number | undefined
-  /** Only users whose address contains this text; case makes no difference. */
+  /** Only users whose address contains this text, ignoring case. */
   readonly containing: string | undefined
   readonly limit: number
 }
@@ -46,12 +46,11 @@ export interface UserRepository {
   /** Replaces the hash, unless it was changed meanwhile or the user no longer exists. */
   replaceHash(user: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void>
   /**
-   * One transaction: reads a user, lets `decide` change it, and stores what it returns. Such transactions run one after the
-   * other, whichever users they are about, so that two admins cannot both be the other one who remains. When `decide` throws,
-   * nothing is stored.
+   * One transaction: reads a user, lets `decide` change it, and stores what it returns. Such transactions are serial across all
+   * users, so that two admins who demote each other cannot both succeed. When `decide` throws, nothing is stored.
    *
-   * A removed user and the address are gone with the commit, together with all sessions and API tokens; the tasks, which
-   * no user can reach any more, are deleted in portions afterwards.
+   * The commit of a removal deletes the user, the sessions and the API tokens, and frees the address. The tasks, which are
+   * unreachable by then, are deleted in portions afterwards.
    *
    * @returns the stored user; undefined for a removed one
    * @throws UserNotFound
@@ -72,7 +71,7 @@ export interface SessionRepository {
    * Stores a new session, assigns its id, and ends the oldest sessions beyond MAX_SESSIONS.
    *
    * @param user as it was when its password was verified
-   * @returns undefined when the user has another password hash by now, is disabled or no longer exists
+   * @returns undefined when the user's password hash has changed since, or the user is disabled or no longer exists
    */
   start(draft: SessionDraft, user: Pick<UserSnapshot, 'hashedPassword'>): Promise<Session | undefined>
   /** One statement, because every request needs it. */
@@ -80,8 +79,8 @@ export interface SessionRepository {
   /** The newest first. */
   list(ownerId: number): Promise<readonly Session[]>
   /**
-   * One transaction: lets `decide` judge the session, then stores it when it was rotated, and ends it when its token was
-   * reused. Of two concurrent calls, the second sees the result of the first.
+   * One transaction: `decide` determines the outcome, then a rotated session is stored, and one whose token was reused is
+   * ended. Of two concurrent calls, the second sees the result of the first.
    */
   refresh(key: SessionKey, decide: (found: SignedIn | undefined) => RefreshOutcome): Promise<RefreshOutcome>
   /** Moves the last use forward, never back. */
@@ -121,13 +120,13 @@ export interface ApiTokenRepository {
 export interface Requester {
   /** An IPv4 address or an IPv6 /64. */
   readonly clientNetwork: string
-  /** As the client names itself. */
+  /** The User-Agent header. */
   readonly userAgent: string | undefined
   /** Aborts when the client leaves. */
   readonly signal: AbortSignal
 }
 
-/** Whether a password fits a hash, and whether the hash should be replaced by one that is stronger or of its NFC form. */
+/** Whether a password matches a hash; `outdated` if a stronger hash, or one of the NFC form, should replace the matching one. */
 export type PasswordMatch = 'none' | 'current' | 'outdated'
 
 /**
@@ -138,9 +137,9 @@ export interface PasswordHasher {
   /** A salted hash of the NFC form, of at most 255 characters. Every character of the password counts. */
   hash(password: string, requester: Pick<Requester, 'clientNetwork' | 'signal'>): Promise<string>
   /**
-   * Without a hash, because there is no such account, returns `none`. The work depends on the password alone, so that the time
-   * does not reveal whether the account exists. A hash that an earlier release made of another form than NFC fits the password
-   * in that form.
+   * Returns `none` without a hash, that is, if there is no such account. The work depends on the password alone, so that the
+   * time does not reveal whether the account exists. A hash that an earlier release made of another form than NFC matches the
+   * password in that form.
    */
   verify(
     password: string,
@@ -152,13 +151,14 @@ export interface PasswordHasher {
 /** Slows down password guessing without locking the owner out. */
 export interface LoginThrottle {
   /**
-   * Runs a verification unless too many failed recently. It fails by throwing InvalidCredentials or WrongPassword.
+   * Runs a verification unless too many have failed recently. A verification fails by throwing InvalidCredentials or
+   * WrongPassword.
    *
    * @param emailKey of the account, whether or not it exists
    * @param clientNetwork where the login comes from: an IPv4 address or an IPv6 /64
-   * @param ownsKey whether the verified account has the key, by default true; the success of another one clears no failures, because these may
-   *   be guesses at the account that has it
-   * @throws TooManyRequests without running the verification
+   * @param ownsKey whether the verified account owns the key; true by default. The success of another account clears no failures,
+   *   because they may be guesses at the owner's password
+   * @throws TooManyRequests when too many have failed, including those that failed while this verification ran
    */
   attempt<Result>(
     emailKey: string,
@@ -170,7 +170,7 @@ export interface LoginThrottle {
 
 /** The commonest passwords, which are the first that an attacker tries. */
 export interface CommonPasswords {
-  /** @param password in its NFC form; case makes no difference */
+  /** @param password in its NFC form; case is ignored */
   includes(password: string): boolean
 }
 
@@ -201,7 +201,7 @@ export interface TokenService {
   verify(token: string): VerifiedToken
 }
 
-/** The secret part of a token, and what the store keeps of it. */
+/** The secret part of a token, and its hash, which the store keeps. */
 export interface Secret {
   readonly secret: string
   readonly hash: string
@@ -217,7 +217,7 @@ export interface PresentedRefreshToken {
   readonly successor: { readonly token: string; readonly hash: string }
 }
 
-/** Refresh tokens: each carries its session, its counter, a secret and a MAC, so that none can be made up. */
+/** Refresh tokens: each carries its session, its counter, a secret and a MAC, so that none can be forged. */
 export interface RefreshTokenService {
   newSecret(): Secret
   /** The first token of a session. */
@@ -226,7 +226,7 @@ export interface RefreshTokenService {
   verify(token: string): PresentedRefreshToken
 }
 
-/** An API token as presented; it may have been made up. */
+/** A well-formed API token of a request; it may be forged. */
 export interface PresentedApiToken {
   readonly key: ApiTokenKey
   readonly hash: string
@@ -258,12 +258,12 @@ export type AuditEventName =
   | 'left'
   | 'removed'
 
-/** Something that happened to an account: ids and the client network, never an address, a password or a token. */
+/** An event of an account: ids and the client network, never an e-mail address, a password or a token. */
 export interface AuditEvent {
   readonly event: AuditEventName
   /** Undefined when a login names no account. */
   readonly userId: number | undefined
-  /** The admin who did it to another user. */
+  /** The admin, for a change of another user. */
   readonly adminId?: number
   readonly sessionId?: number | undefined
   readonly apiTokenId?: number
@@ -272,7 +272,7 @@ export interface AuditEvent {
   readonly clientNetwork: string | undefined
 }
 
-/** A record of what happened to accounts, for operators. */
+/** The audit log of accounts, for operators. */
 export interface Audit {
   record(event: AuditEvent): void
 }

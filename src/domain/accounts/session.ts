@@ -2,22 +2,22 @@ import { MAX_CLOCK_SKEW } from '../clock.ts'
 import { isUseDue } from './last-use.ts'
 import type { PresentedRefreshToken } from './ports.ts'
 
-/** How many sessions a user may have; one more ends the oldest. */
+/** Maximum number of sessions of a user; a further login ends the oldest. */
 export const MAX_SESSIONS = 100
-/** Characters of a User-Agent header that are kept. */
+/** Maximum length of a stored User-Agent header in characters. */
 export const MAX_USER_AGENT = 255
 
 /** Times in milliseconds. */
 export interface SessionLifetimes {
-  /** Since the last use. */
+  /** Maximum time since the last use. */
   readonly idle: number
-  /** Since the login. */
+  /** Maximum time since the login. */
   readonly max: number
-  /** For which a used refresh token still yields its successor, so that racing requests of one client do not end its session. */
+  /** Time for which a used refresh token still yields its successor, so that concurrent requests do not end the session. */
   readonly grace: number
 }
 
-/** The complete state of a session: a login, and the tokens that were made of it. */
+/** The complete state of a session: a login, and the tokens issued since. */
 export interface SessionSnapshot {
   /** Never reused. */
   readonly id: number
@@ -25,7 +25,7 @@ export interface SessionSnapshot {
   readonly createdAt: Date
   /** To the minute. */
   readonly lastUsedAt: Date
-  /** As the client that logged in named itself; null if it did not. */
+  /** The User-Agent header of the login; null without one. */
   readonly userAgent: string | null
   /** Number of rotations of the refresh token. */
   readonly counter: number
@@ -44,14 +44,14 @@ export type SessionKey = Pick<SessionSnapshot, 'id' | 'ownerId'>
 export type RefreshOutcome =
   /** The successor is the current token from now on. */
   | { readonly outcome: 'rotated'; readonly session: Session }
-  /** Another request of the client has rotated the token just before; both get the same successor. */
+  /** A concurrent request has just rotated the token; both get the same successor. */
   | { readonly outcome: 'repeated'; readonly session: Session }
-  /** A token that was used before was presented, so it may have been stolen: the session ends. */
+  /** A used token was presented again, so it may have been stolen: the session ends. */
   | { readonly outcome: 'reused' }
   | { readonly outcome: 'refused' }
 
 export class Session {
-  /** The token hash is no public member, because JSON, `console.log` and deep equality show every member. */
+  /** The token hash is not a public member, because JSON, `console.log` and deep equality show every member. */
   readonly #state: SessionSnapshot
   readonly id: number
   readonly ownerId: number
@@ -108,10 +108,10 @@ export class Session {
       const rotated = { counter: counter + 1, tokenHash: presented.successor.hash, rotatedAt: now, lastUsedAt: now }
       return { outcome: 'rotated', session: new Session({ ...this.#state, ...rotated }) }
     }
-    // A restored backup knows fewer rotations than the client.
+    // After a restore, the store has fewer rotations than the client.
     if (presented.counter > counter) return { outcome: 'refused' }
     const age = now.getTime() - rotatedAt.getTime()
-    // After the clock was set back, the grace time would otherwise last until it has caught up.
+    // If the clock was set back, the grace time would otherwise last until the clock has caught up.
     const inGrace = presented.counter === counter - 1 && age >= -MAX_CLOCK_SKEW && age <= lifetimes.grace
     if (!inGrace) return { outcome: 'reused' }
     return presented.successor.hash === tokenHash ? { outcome: 'repeated', session: this } : { outcome: 'refused' }

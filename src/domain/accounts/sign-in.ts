@@ -52,11 +52,11 @@ interface Needs {
   readonly clock: Clock
 }
 
-/** What a client needs until it logs in again. */
+/** The tokens of a session, as a client receives them. */
 export interface TokenPair {
   readonly access: AccessToken
   readonly refreshToken: string
-  /** Seconds until the session ends, unless it is used. */
+  /** Seconds until the session ends, unless it is used before. */
   readonly refreshExpiresIn: number
 }
 
@@ -136,7 +136,7 @@ export class SignIn {
     throw new InvalidCredentials()
   }
 
-  /** Needs the password. If this fails, the next login tries again. */
+  /** Hashes the password with the current settings. If this fails, the next login tries again. */
   async #renewHash(user: UserSnapshot, password: string, requester: Requester): Promise<void> {
     const { users, passwordHasher } = this.#ports
     try {
@@ -208,7 +208,7 @@ export class SignIn {
   }
 
   /**
-   * Returns the user and the credential of a request, whose last use is noted.
+   * Returns the user and the credential of a request, and records the use of the credential.
    *
    * @param token an access token or an API token
    * @throws InvalidToken

@@ -61,7 +61,7 @@ export function normalizeEmail(value: string): string {
   return trimmed.slice(0, at) + trimmed.slice(at).toLowerCase().normalize('NFC')
 }
 
-/** A normalised address, and the key by which two spellings of it are the same one. */
+/** A normalised address, and its key, which is equal for all spellings of the address. */
 export interface EmailAddress {
   readonly email: string
   /** In lower case, with the domain in its ASCII form where it has one. */
@@ -84,7 +84,7 @@ export interface UserSnapshot {
   readonly id: number
   /** Normalised. */
   readonly email: string
-  /** Null for an account from before there were keys, if an older one has its key: only its exact spelling finds it. */
+  /** Null for an account of an early release if an older one has the key: only the exact spelling finds it. */
   readonly emailKey: string | null
   readonly hashedPassword: string
   readonly role: Role

@@ -12,7 +12,7 @@ export interface SyncPosition {
   readonly began?: number
 }
 
-/** Where an owner's list stands. */
+/** The current position of an owner's list. */
 export interface ListHead extends SyncPosition {
   /** Deletions up to this revision are no longer kept. */
   readonly forgotten: number
@@ -42,7 +42,7 @@ export function checkPosition(position: SyncPosition, head: ListHead): void {
   if (!known || latest < head.forgotten) throw new SyncExpired()
 }
 
-/** Bytes of text after which a page ends, because making the answer of a longer one would keep other requests waiting. */
+/** Bytes of text after which a page ends, because building a longer response would delay other requests. */
 const PAGE_SIZE = 2 ** 20
 
 /**

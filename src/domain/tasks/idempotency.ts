@@ -1,6 +1,6 @@
 import { IdempotencyKeyInUse } from '../errors.ts'
 
-/** A key that a client gives a request, so that it can repeat the request when it has not seen the answer. */
+/** A key that a client gives a request, so that it can repeat the request if the response was lost. */
 export interface IdempotencyKey {
   /** The kind of request; each kind has keys of its own. */
   readonly scope: string

@@ -10,7 +10,7 @@ export type View = (typeof VIEWS)[number]
 export const CONTAINING_LIMITS = { min: 0, max: 255 }
 const DAYS_AHEAD = 7
 
-/** What a caller asks of tasks: all of it must hold. */
+/** Conditions on tasks, all of which a task must meet. */
 export interface TaskFilter {
   readonly completed?: boolean
   readonly priority?: Priority
@@ -22,7 +22,7 @@ export interface TaskFilter {
   readonly dueAfter?: string
   /** Whether a task is open and was due before now. */
   readonly overdue?: boolean
-  /** Part of the title or of the description; case makes no difference. */
+  /** Part of the title or of the description, ignoring case. */
   readonly containing?: string
   readonly view?: View
   /** Name of the IANA time zone in which days begin and end; UTC when absent. */
@@ -64,9 +64,9 @@ export interface Conditions {
   readonly priority: Priority
   /** At least one; the task has all of them. */
   readonly tags: readonly string[]
-  /** Due, and for the last time before the bound. */
+  /** Has a due time, which is before the bound. */
   readonly dueBefore: DueBound
-  /** Due, and for the last time at the bound or after it. */
+  /** Has a due time, which is at the bound or after it. */
   readonly dueFrom: DueBound
   /** Completed, or not due before the bound. */
   readonly notOverdue: DueBound
@@ -118,7 +118,7 @@ function parseBound(text: string, zone: string): DueBound {
 
 const dueBound = (moment: number, zone: string): DueBound => ({ timed: moment, allDay: dayAt(moment, zone) * DAY })
 
-/** Text in which case makes no difference, in any script. */
+/** Folds the case of a text, in any script. */
 export const fold = (text: string): string => text.normalize('NFC').toUpperCase().normalize('NFC')
 
 /** No folded text has a lower-case letter of ASCII, so no match crosses it. */
@@ -150,6 +150,6 @@ const matchers: { readonly [Name in keyof Conditions]: Matcher<Name> } = {
   containing: (task, folded) => searchText(task).includes(folded),
 }
 
-/** The meaning of a condition, which every store gives it. */
+/** Defines the conditions: every store must give the same result. */
 export const matches = (task: TaskSnapshot, { name, value }: Condition): boolean =>
   (matchers[name] as Matcher<typeof name>)(task, value as never)
