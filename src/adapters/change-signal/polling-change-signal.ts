@@ -6,7 +6,7 @@ const POLL_INTERVAL = 1_000
 
 interface WatchedList {
   readonly subscriptions: Set<Subscription>
-  /** As of the last poll; before the first one, what the first subscription knows. */
+  /** As of the last poll; before the first poll, the position of the first subscription. */
   head: Pick<ListHead, 'epoch' | 'revision'>
 }
 

@@ -61,7 +61,7 @@ export interface Database {
   migrate(): Promise<string[]>
   /** Whether all migrations are applied. Writes nothing. @throws DatabaseUnavailable */
   upToDate(): Promise<boolean>
-  /** Purges the deletions of tasks before a time; a replica that has not seen them starts again. @throws StoreUnavailable */
+  /** Purges the deletions of tasks before a time; a replica that has not read them must start again. @throws StoreUnavailable */
   forgetDeletions(before: Date): Promise<void>
   /** Purges the results of requests with an idempotency key before a time. @throws StoreUnavailable */
   forgetKeys(before: Date): Promise<void>
@@ -70,14 +70,14 @@ export interface Database {
   /** Purges the API tokens that expired before a time. @throws StoreUnavailable */
   forgetApiTokens(before: Date): Promise<void>
   /**
-   * Deletes what users who left leave behind. This begins when they leave; here it continues if a process ended meanwhile.
+   * Deletes the remaining rows of users who left. The deletion begins when they leave; this continues it after a crash.
    *
    * @throws StoreUnavailable
    */
   forgetLeavers(): Promise<void>
   /**
-   * For PostgreSQL after a restore or a failover that may have lost writes: no id, revision or position of them is given
-   * again. SQLite's restore does so by itself. @throws DatabaseUnavailable
+   * Raises the counters of ids and revisions, after a restore or failover of PostgreSQL that may have lost writes, so that no
+   * id, revision or position of a lost write is assigned again. SQLite's restore includes this. @throws DatabaseUnavailable
    */
   raiseCounters(): Promise<void>
   close(): Promise<void>

@@ -42,7 +42,7 @@ function forgetQueries({ kysely, isAnyOf }: Store) {
 }
 
 /**
- * Purges tombstones, in portions between which others write; a replica that has not seen them has to start again.
+ * Purges tombstones in portions, so that other transactions write in between. A replica that has not read them must start again.
  */
 export async function forgetDeletions(store: Store, before: Date): Promise<void> {
   const { oldest, raise, purge } = forgetQueries(store)

@@ -1,7 +1,7 @@
 import { bigint, preparedQuery } from './prepared-query.ts'
 import type { Store } from './store.ts'
 
-/** Rows that one statement finds. An owner has few of them, which one transaction deletes. */
+/** Rows that one statement finds. An owner has few such rows, so one transaction deletes them. */
 const PORTION = 500
 
 interface Before {
@@ -25,7 +25,7 @@ function expiryQueries({ kysely, isAnyOf }: Store, [name, column]: Expiry) {
   const table = name as 'api_tokens'
   const expired = ({ before }: Before) => kysely.selectFrom(table).where(column as 'expires_at', '<', before as never)
   return {
-    /** With `distinct`, SQLite would read the whole index of owners. */
+    /** Without `distinct`, for which SQLite would read the whole index of owners. */
     owners: preparedQuery((before: Before) =>
       expired(before)
         .select('owner_id')
@@ -41,7 +41,7 @@ function expiryQueries({ kysely, isAnyOf }: Store, [name, column]: Expiry) {
   }
 }
 
-/** Purges the rows of one owner after the other, under the lock of the owner's list, as every write of these rows. */
+/** Purges the rows of one owner after the other, under the lock of the owner's list, like every write of these rows. */
 export async function forgetExpired(store: Store, expiry: Expiry, before: Date): Promise<void> {
   const { owners, expired, remove } = expiryQueries(store, expiry)
   for (;;) {

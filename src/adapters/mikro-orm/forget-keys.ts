@@ -24,7 +24,7 @@ function forgetQueries({ kysely }: Store) {
         .orderBy('created_at')
         .limit(PORTION),
     ),
-    /** Spares a result that has replaced the old one meanwhile. */
+    /** Keeps a result that has replaced the old one in the meantime. */
     purge: preparedQuery(({ ownerId, scope, key, before }: OldKey) =>
       kysely
         .deleteFrom('idempotency_keys')
@@ -36,7 +36,7 @@ function forgetQueries({ kysely }: Store) {
   }
 }
 
-/** Purges the results of requests with an idempotency key, in portions between which others write. */
+/** Purges the results of requests with an idempotency key in portions, so that other transactions write in between. */
 export async function forgetKeys(store: Store, before: Date): Promise<void> {
   const { oldest, purge } = forgetQueries(store)
   for (;;) {

@@ -9,7 +9,7 @@ interface Owner {
 }
 
 interface Rows extends Owner {
-  /** Their ids, or revisions. */
+  /** Ids of tasks, or revisions of tombstones. */
   readonly keys: readonly number[]
 }
 
@@ -63,9 +63,9 @@ function leaverQueries({ kysely, isAnyOf }: Store) {
 }
 
 /**
- * A portion is read before it is deleted. The number of rows that a statement deleted would not show whether any are left:
- * another instance may have deleted the same ones. And with the portion as a subquery, PostgreSQL can read it once for each
- * row that the user has, if its statistics are older than the user.
+ * A portion is read before it is deleted. The number of rows that a statement deleted would not show whether any are left,
+ * because another instance may have deleted the same ones. With the portion as a subquery, PostgreSQL may run the subquery for
+ * each row of the user, if its statistics are older than the user.
  *
  * No transaction writes these rows any more, because none can lock the user's list, so they are deleted without a lock.
  */
@@ -87,8 +87,8 @@ function portionsOf(store: Store) {
 }
 
 /**
- * Deletes the rows of users who left, in portions between which others write: one user after the other, also when several leave
- * at once.
+ * Deletes the rows of users who left, in portions, so that other transactions write in between. Handles one user after the
+ * other, even when several leave at once.
  */
 export class LeaverPurge {
   readonly #store: Store
@@ -117,7 +117,7 @@ export class LeaverPurge {
     })
   }
 
-  /** Resolves when no statement runs any more. The next process goes on where this one stopped. */
+  /** Resolves when no statement runs any more. The next process continues where this one stopped. */
   async stop(): Promise<void> {
     this.#stopped = true
     await this.#last

@@ -6,7 +6,7 @@ const DAY = 86_400_000
 const HOUR = 3_600_000
 /** Milliseconds from the start to the first purge, so that it neither delays the start nor waits for long after a crash. */
 const FIRST_DELAY = 60_000
-/** For which an expired API token is listed, in milliseconds. */
+/** Time for which an expired API token stays in the list, in milliseconds. */
 const EXPIRED_TOKEN_LIFETIME = 30 * DAY
 
 type Purgeable = Pick<
@@ -22,7 +22,7 @@ interface Lifetimes {
 
 /**
  * Purges, a minute after the start and then every hour, old deletions of tasks, expired idempotency keys, sessions and API
- * tokens, and what users who left leave behind.
+ * tokens, and the rows of users who left.
  */
 export function forgetRegularly(
   database: Purgeable,

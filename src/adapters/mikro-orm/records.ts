@@ -54,7 +54,7 @@ export const UserRecord = defineEntity({
   ],
 })
 
-/** 64 bits on both databases: SQLite's integers always have them, and it counts no other type up. */
+/** 64 bits on both databases: SQLite's integers always have 64 bits, and autoincrement works for no other type. */
 class Id extends IntegerType {
   override getColumnType(property: EntityProperty, platform: Platform): string {
     return platform instanceof PostgreSqlPlatform
@@ -218,7 +218,7 @@ export const ApiTokenRecord = defineEntity({
   ],
 })
 
-/** The tables with ids of their own, which are never given again. */
+/** The tables whose ids the database assigns and never reuses. */
 export const NUMBERED_TABLES = ['users', 'tasks', 'sessions', 'api_tokens'] as const
 
 /** The table in which MikroORM keeps the names of applied migrations. */

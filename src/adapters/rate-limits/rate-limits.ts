@@ -104,7 +104,7 @@ export class CountingLoginThrottle implements LoginThrottle {
     const count = this.#attempt()
     this.#refuse(await count((counters) => failuresOf(counters, keys)))
     const result = await verify().catch(async (error) => {
-      // A failure beyond the limit is refused as well, or it could be told from a correct guess that is refused below.
+      // A failure beyond the limit is refused as well, or it would differ from a correct guess, which is refused below.
       const failed = error instanceof InvalidCredentials || error instanceof WrongPassword
       if (failed) this.#refuse(await count((counters) => addFailure(counters, keys)))
       throw error
@@ -165,7 +165,7 @@ export function loginThrottle(
   return allowed ? new CountingLoginThrottle(allowed.failedLogins, QUARTER_OF_AN_HOUR, shared) : noLoginThrottle
 }
 
-/** Fixed-length key that reveals nothing of its parts. */
+/** Fixed-length key that reveals nothing about its parts. */
 function digest(...parts: string[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('base64')
 }

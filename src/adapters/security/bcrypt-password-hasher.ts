@@ -33,7 +33,7 @@ export class BcryptPasswordHasher implements PasswordHasher {
     const rounds = roundsOf(hash)
     const normalized = password.normalize('NFC')
     const matches = await this.#compare(normalized, hash)
-    // Earlier releases hashed a password as it was spelled. Compared also after a match, so that the work is always the same.
+    // Earlier releases hashed the password as sent. Compare it even after a match, so that the work is always the same.
     const matchesAsSpelled = normalized !== password && (await this.#compare(password, hash))
     // A hash with more rounds is not outdated: two instances with different settings would otherwise keep replacing it.
     if (matches) return (rounds ?? this.#rounds) < this.#rounds ? 'outdated' : 'current'

@@ -55,8 +55,8 @@ export class BoundedPasswordHasher implements PasswordHasher {
 
   #enqueue<Result>(work: () => Promise<Result>, { clientNetwork, signal }: Client): Promise<Result> {
     if (!this.#hasRoomFor(clientNetwork)) throw new Overloaded()
-    // p-queue frees the slot of a running job whose signal aborts, although bcrypt goes on. So a job heeds the client's signal
-    // only while it waits.
+    // p-queue frees the slot of a running job whose signal aborts, although bcrypt continues. So the client's
+    // signal applies only while the job waits.
     const waiting = new AbortController()
     const leaveQueue = () => waiting.abort(signal.reason)
     if (signal.aborted) leaveQueue()

@@ -20,8 +20,8 @@ const LENGTH = CHECKED_LENGTH + CHECKSUM_LENGTH
 
 /**
  * API tokens, which match `tma_[0-9A-Za-z]{54}`: the owner's id (9 digits in base 62), the token's id (9), a secret (30) and the
- * CRC-32 of all text before it (6). A program that searches for leaked tokens can check one without the service, and most
- * other texts are refused without a read of the store.
+ * CRC-32 of all text before it (6). With the checksum, secret scanners recognise a token without the service, and most
+ * other texts are refused without reading the store.
  */
 export class CheckedApiTokenService implements ApiTokenService {
   newSecret(): Secret {

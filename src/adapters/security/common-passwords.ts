@@ -3,10 +3,10 @@ import type { CommonPasswords } from '../../domain/accounts/ports.ts'
 const none: CommonPasswords = { includes: () => false }
 
 /**
- * The 49,233 commonest passwords, in lower case. They take 4 MB of memory, so they are loaded only where they are needed. Searching
- * the array takes 0.1 ms, a small part of the time of a hash, so that no set is built.
+ * Loads the 49,233 commonest passwords, in lower case, only if they are refused, because they take 4 MB of memory. Searching the
+ * array takes 0.1 ms, a small part of the time of a hash, so a set is not worth its memory.
  *
- * @param refuse false for no passwords at all
+ * @param refuse if false, no password is common
  */
 export async function commonPasswords(refuse: boolean): Promise<CommonPasswords> {
   if (!refuse) return none

@@ -1,6 +1,6 @@
 import { hkdfSync } from 'node:crypto'
 
-/** The text keys of the service. Both verify; only the current one signs. */
+/** The keys of the service, as text. Both verify tokens; only the current one signs. */
 export interface SecretKeys {
   readonly secretKey: string
   /** The key before the last change, while tokens that it signed are still in use. */
@@ -13,7 +13,7 @@ export function keysOf({ secretKey, previousSecretKey }: SecretKeys): readonly [
 }
 
 /**
- * Derives an independent key for one purpose (HKDF with SHA-256, RFC 5869), so that no two purposes share one.
+ * Derives an independent key for one purpose (HKDF with SHA-256, RFC 5869).
  *
  * @param label names the purpose
  * @param length in bytes

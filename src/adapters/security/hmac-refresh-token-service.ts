@@ -16,14 +16,14 @@ const TOKEN = /^(tmr_([1-9]\d{0,15})\.([1-9]\d{0,15})\.(0|[1-9]\d{0,15})\.([\w-]
 const MAX_LENGTH = 'tmr_'.length + 3 * '9007199254740991.'.length + 43 + '.'.length + 43
 
 /**
- * Refresh tokens `tmr_<owner>.<session>.<counter>.<secret>.<MAC>`. The MAC (HMAC with SHA-256) is over all text before it, so
- * a token with one changed character is none of ours. The successor's secret is an HMAC over the same text with another key.
+ * Refresh tokens `tmr_<owner>.<session>.<counter>.<secret>.<MAC>`. The MAC (HMAC with SHA-256) covers all text before it, so
+ * a token with one changed character is invalid. The successor's secret is an HMAC over the same text with another key.
  *
- * The keys are derived from that SECRET_KEY which made the presented token's MAC: while instances change it one after the
- * other, all of them derive the same successor. Its MAC is by the current key.
+ * The successor is derived from the SECRET_KEY that made the MAC of the presented token, so that instances agree on it during a
+ * rolling change of the key. The MAC of the successor is made with the current key.
  */
 export class HmacRefreshTokenService implements RefreshTokenService {
-  /** The first ones make MACs. */
+  /** Those of the current SECRET_KEY, which make new MACs, then those of the previous one. */
   readonly #keys: readonly [Keys, ...Keys[]]
 
   constructor(secretKeys: SecretKeys) {

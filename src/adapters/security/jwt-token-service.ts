@@ -11,7 +11,7 @@ const ID = /^[1-9]\d{0,15}$/
 
 /** The media type of access tokens (RFC 9068, section 2.1). */
 const TYPE = 'at+jwt'
-/** Also the type of tokens from before; `application/` may be omitted, and case makes no difference (RFC 7515, section 4.1.9). */
+/** Includes the type of earlier releases; `application/` is optional, and case is ignored (RFC 7515, section 4.1.9). */
 const ACCEPTED_TYPE = /^(?:application\/)?(?:at\+)?jwt$/i
 
 interface CachedToken {
@@ -21,7 +21,7 @@ interface CachedToken {
 }
 
 interface Key {
-  /** A short hash, which tells keys apart and reveals nothing of them. */
+  /** A short hash, which distinguishes keys and reveals nothing about them. */
   readonly kid: string
   /** Created once: jsonwebtoken would import a text key on each call, which costs more than the verification. */
   readonly key: KeyObject
@@ -35,7 +35,7 @@ export interface JwtOptions extends SecretKeys {
 
 /**
  * JSON Web Tokens (RFC 7519) with `sub`, `sid`, `iat` and `exp`, signed with HMAC. The algorithm is pinned, no key is chosen
- * by an unverified header, and the type tells them from other tokens (RFC 8725, sections 3.1, 3.10 and 3.11).
+ * by an unverified header, and the type distinguishes them from other tokens (RFC 8725, sections 3.1, 3.10 and 3.11).
  */
 export class JwtTokenService implements TokenService {
   /** Maximum number of cached tokens, of a few hundred bytes each. */
@@ -43,7 +43,7 @@ export class JwtTokenService implements TokenService {
 
   readonly #options: JwtOptions
   readonly #clock: Clock
-  /** The first one signs. */
+  /** The current key, which signs, then the previous one. */
   readonly #keys: readonly [Key, ...Key[]]
   /**
    * Tokens with a verified signature: the signature is checked once, the expiry each time. The use case checks that the user
@@ -122,7 +122,7 @@ const keyOf = (secretKey: string): Key => ({
   key: createSecretKey(secretKey, 'utf8'),
 })
 
-/** Tokens that were issued before there were key ids have none. */
+/** Accepts a header without a key id or type, because tokens of earlier releases have none. */
 function isAcceptable(header: jwt.JwtHeader, kid: string): boolean {
   // This service supports no critical extension (RFC 7515, section 4.1.11).
   if ('crit' in header) return false

@@ -154,7 +154,7 @@ function rebuildTasks(types: Readonly<Record<(typeof ADDED)[number], string>>): 
       constraint "tasks_owner_id_foreign" foreign key ("owner_id") references "users" ("id") on delete cascade
     )`,
     `insert into "tasks_rebuilt" (${columns}) select ${columns} from "tasks" order by "id"`,
-    // Ids are never used again, also that of a deleted task with the highest one.
+    // Ids are never reused, not even that of a deleted task with the highest id.
     `delete from sqlite_sequence where name = 'tasks_rebuilt'`,
     `insert into sqlite_sequence (name, seq) select 'tasks_rebuilt', seq from sqlite_sequence where name = 'tasks'`,
     'drop table "tasks"',

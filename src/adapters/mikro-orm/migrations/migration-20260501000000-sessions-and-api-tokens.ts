@@ -59,7 +59,7 @@ export class SessionsAndApiTokens extends Migration {
     )
   }
 
-  /** Of the users with one key the oldest gets it. SQL cannot fold every script and knows no internationalised domains. */
+  /** Among users with the same key, the oldest gets it. SQL can neither fold every script nor convert internationalised domains. */
   async #fill(): Promise<void> {
     for (let from = 0; ; ) {
       const users = (await this.execute(

@@ -2,12 +2,12 @@ import { NUMBERED_TABLES, TaskListRecord } from '../records.ts'
 
 type Execute = (sql: string) => Promise<unknown>
 
-/** More than were given since a backup. */
+/** More ids or revisions than are assigned between a backup and its restore. */
 const UNKNOWN = 1_000_000
 
 /**
- * Keeps ids and revisions that a restore or a failover has lost from being given again, and ends every position in a
- * change feed.
+ * Raises the counters, so that ids and revisions lost in a restore or a failover are not assigned again, and ends every
+ * position in a change feed.
  *
  * @param schema of the tables
  */

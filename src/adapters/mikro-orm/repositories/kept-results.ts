@@ -7,7 +7,7 @@ import { Task, type TaskDraft, type TaskSnapshot } from '../../../domain/tasks/t
 import { bigint, preparedQuery } from '../prepared-query.ts'
 import type { Store } from '../store.ts'
 
-/** A task as it is written, or null if it is removed. The statement that inserts a new one draws its id. */
+/** A task as it is written, or null if it is removed. The statement that inserts a new task assigns its id. */
 export type WrittenTask = TaskSnapshot | (TaskDraft & Pick<TaskSnapshot, 'revision'>) | null
 
 interface KeptResult extends IdempotencyKey {
@@ -26,7 +26,7 @@ interface KeyOfOwner extends Pick<IdempotencyKey, 'scope' | 'key'> {
 }
 
 export function keptResultQueries({ kysely, isAnyOf }: Store) {
-  /** A revision tells which task has it, before the id is known here. */
+  /** Finds the new tasks by revision, because their ids are assigned in the same transaction. */
   const newIds = ({ ownerId, added }: KeptResult) =>
     kysely
       .selectFrom('tasks')
@@ -43,7 +43,7 @@ export function keptResultQueries({ kysely, isAnyOf }: Store) {
         .where('key', '=', key)
         .where('created_at', '>', since as never),
     ),
-    /** Replaces a result that is not kept any longer. */
+    /** Replaces an expired result. */
     keep: preparedQuery((kept: KeptResult) =>
       kysely
         .insertInto('idempotency_keys')

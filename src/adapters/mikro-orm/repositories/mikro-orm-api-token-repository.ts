@@ -41,7 +41,7 @@ function apiTokenQueries({ kysely, milliseconds }: Store) {
   }
 }
 
-/** The part of a user's list that these transactions read and write: they need not wait for edits of tasks. */
+/** The part of a user's list that these transactions read and write, so that they need not wait for edits of tasks. */
 const KEYS = ['api_tokens']
 
 export class MikroOrmApiTokenRepository implements ApiTokenRepository {
@@ -96,7 +96,7 @@ export class MikroOrmApiTokenRepository implements ApiTokenRepository {
     })
   }
 
-  /** Under the lock of the owner's list, as every write of what belongs to a user. */
+  /** Takes the lock of the owner's list, like every write of a user's data. */
   #transact<Seen extends object, Result>(
     owner: number,
     transaction: Pick<Transaction<Seen, Result>, 'reads' | 'decide'>,

@@ -61,7 +61,7 @@ function sessionQueries({ kysely, milliseconds, isAnyOf }: Store) {
   }
 }
 
-/** The part of a user's list that these transactions read and write: they need not wait for edits of tasks. */
+/** The part of a user's list that these transactions read and write, so that they need not wait for edits of tasks. */
 const KEYS = ['sessions']
 
 export class MikroOrmSessionRepository implements SessionRepository {
@@ -151,7 +151,7 @@ export class MikroOrmSessionRepository implements SessionRepository {
     })
   }
 
-  /** Under the lock of the owner's list, as every write of what belongs to a user. */
+  /** Takes the lock of the owner's list, like every write of a user's data. */
   #transact<Seen extends object, Result>(
     owner: number,
     transaction: Pick<Transaction<Seen, Result>, 'reads' | 'decide'>,

@@ -28,7 +28,7 @@ interface HashReplacement extends Id {
 }
 
 interface Departure extends Id {
-  /** No address, but unique. */
+  /** A unique text that is not an address. */
   readonly placeholder: string
   readonly now: Date
 }
@@ -102,12 +102,12 @@ function userQueries({ kysely, milliseconds, contains }: Store) {
   }
 }
 
-/** No id, in place of an optional one. */
+/** Stands for an absent id. */
 const NONE = 0
 
 /**
- * Whatever belongs to a user is written under the lock of the user's list, which every transaction takes first, so that none
- * waits in a circle.
+ * All data of a user is written under the lock of the user's list. Every transaction takes this lock first, so that none
+ * deadlocks.
  */
 export class MikroOrmUserRepository implements UserRepository {
   readonly #store: Store

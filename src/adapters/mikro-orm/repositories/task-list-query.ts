@@ -85,12 +85,12 @@ const sortColumns = ({
 const LAST = NO_DUE
 
 /**
- * One direction for all keys lets an index serve the comparison of rows: titles have their own, and numbers are negated
- * where theirs is the other one.
+ * With one direction for all keys, an index serves the comparison of rows. The direction is that of the title if it is a key,
+ * otherwise that of the first key; numbers with the other direction are negated.
  */
 const isDescending = (keys: Sort) => (keys.find(({ field }) => field === 'title') ?? keys[0])?.descending === true
 
-/** What stands for null comes last in the direction of the key. */
+/** The value for null, which comes last in the direction of the key. */
 const lastOf = ({ descending }: SortKey) => (descending ? -LAST : LAST)
 
 function orderColumn(key: SortKey, descending: boolean, store: Store): RawBuilder<unknown> {

@@ -71,7 +71,7 @@ export class LongReads {
     else this.#idle.push(connection)
   }
 
-  /** One statement a turn, of all the reads together, lets the event loop serve others in between. */
+  /** All reads together run one statement per turn, so that the event loop serves other requests in between. */
   #ownTurn(): Promise<void> {
     this.#lastTurn = this.#lastTurn.then(() => nextTurn())
     return this.#lastTurn

@@ -202,7 +202,7 @@ function raiseIds(copy: string, present: BetterSqlite3.Database | undefined): bo
   }
 }
 
-/** No revision given since the backup is given again, and a new epoch ends every position in a change feed. */
+/** Raises the revisions, so that none since the backup is assigned again. A new epoch ends every position in a change feed. */
 function raiseRevisions(copy: string): void {
   const database = new BetterSqlite3(copy)
   try {

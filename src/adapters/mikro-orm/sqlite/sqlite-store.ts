@@ -127,7 +127,7 @@ function writeInPlace(files: OpenFiles, run: RunGroup<Job>): RunGroup<Job> {
   return async (jobs) => {
     if (!files.compare()) throw new StoreUnavailable(undefined)
     const outcomes = await run(jobs)
-    // A file that was moved away may come back and then contain this group.
+    // A file that was moved away may be moved back, and would then contain this group.
     if (!files.compare()) throw new OutcomeUnknown(undefined)
     return outcomes
   }
