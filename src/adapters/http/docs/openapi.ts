@@ -428,7 +428,9 @@ const domainErrors: Readonly<Record<Exclude<ErrorCode, 'invalid_input'>, DomainE
 const unknownNames = { body: unknownName('body'), parameters: unknownName('parameters') }
 
 function unknownName(part: Part): InvalidRequest {
-  return new InvalidRequest(validate(v.strictObject({}), { value: { colour: 'red' }, violations: [] }, part).violations)
+  return new InvalidRequest(
+    validate(v.strictObject({}), { value: { no_such_name: 1 }, violations: [] }, part).violations,
+  )
 }
 
 /** The problem as the endpoint returns it. */
