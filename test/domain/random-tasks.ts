@@ -3,7 +3,7 @@ import { PRIORITIES, type TaskDraft } from '#src/domain/tasks/task.ts'
 import { conditionsOf, type TaskFilter, VIEWS } from '#src/domain/tasks/task-filter.ts'
 import { MAX_SORT_KEYS, placeOf, SORT_FIELDS, type Sort } from '#src/domain/tasks/task-order.ts'
 import { EDGE, type Position, SKIP, type TaskQuery } from '#src/domain/tasks/task-query.ts'
-import { aTask } from '#test/builders.ts'
+import { aTask, aTaskDraft } from '#test/builders.ts'
 
 const HOUR = 3_600_000
 
@@ -72,7 +72,7 @@ export const taskDrafts = (now: number): fc.Arbitrary<TaskDraft> =>
       createdAt: moments,
       updatedAt: moments,
     })
-    .map((task) => ({ ...task, ownerId: 1, completed: task.completedAt !== null }))
+    .map((task) => aTaskDraft({ ...task, completed: task.completedAt !== null }))
 
 export const sorts: fc.Arbitrary<Sort> = fc
   .tuple(

@@ -108,14 +108,14 @@ describeApi('A batch', (api) => {
       const answer = await send([
         create(),
         create(''),
-        { op: 'update', id: '1', task: { completed: 1, colour: 'red' } },
+        { op: 'update', id: '1', task: { completed: 1, no_such_member: 1 } },
         { op: 'remove', id: task.id },
       ]).expect(422)
       expect(mistakes(answer)).to.have.members([
         '/operations/1/task/title: too_short',
         '/operations/2/id: out_of_range',
         '/operations/2/task/completed: not_boolean',
-        '/operations/2/task/colour: unknown',
+        '/operations/2/task/no_such_member: unknown',
         '/operations/3/op: unknown_value',
       ])
       expect(answer.text).to.not.include('remove')

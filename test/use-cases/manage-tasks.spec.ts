@@ -4,6 +4,7 @@ import { RevisionMismatch, TaskNotFound } from '#src/domain/errors.ts'
 import { ManageTasks } from '#src/domain/tasks/manage-tasks.ts'
 import type { NewTask, TaskChanges } from '#src/domain/tasks/task.ts'
 import type { Position, TaskQuery } from '#src/domain/tasks/task-query.ts'
+import { aTask } from '#test/builders.ts'
 import { violations, violationsOf } from '#test/domain/violations.ts'
 import { FakeChangeSignal, FakeClock } from './fakes.ts'
 import { rejection } from './rejections.ts'
@@ -32,20 +33,10 @@ describe('Managing tasks', () => {
 
   it('creates a task for the owner with the current time', async () => {
     const task = await create(JOHN, { title: 'Ship', description: 'soon' })
-    expect(task).to.deep.equal({
-      id: 1,
-      ownerId: JOHN,
-      title: 'Ship',
-      description: 'soon',
-      completed: false,
-      due: null,
-      priority: 'none',
-      tags: [],
-      revision: 1,
-      completedAt: null,
-      createdAt: clock.time,
-      updatedAt: clock.time,
-    })
+    const times = { createdAt: clock.time, updatedAt: clock.time }
+    expect(task).to.deep.equal(
+      aTask({ id: 1, ownerId: JOHN, title: 'Ship', description: 'soon', revision: 1, ...times }).snapshot(),
+    )
     expect(await get(1, JOHN)).to.deep.equal(task)
   })
 
