@@ -73,14 +73,14 @@ for (const { name, databaseUrl } of adapterSets) {
       }
     })
 
-    it('finds a disabled user, whom it is up to the caller to refuse', async () => {
+    it('finds a disabled user, whom the caller must refuse', async () => {
       const token = await add(jane)
       const disabled = aUser({ ...jane.snapshot(), disabled: true })
       await repositories.users.write(jane.id, () => ({ save: disabled }))
       expect((await apiTokens.find(keyOf(token)))?.user.snapshot()).to.deep.equal(disabled.snapshot())
     })
 
-    it('lists the tokens of a user, the newest first', async () => {
+    it('lists the tokens of a user, newest first', async () => {
       expect(await apiTokens.list(jane.id)).to.deep.equal([])
       const first = await add(jane)
       await add(john)
@@ -91,7 +91,7 @@ for (const { name, databaseUrl } of adapterSets) {
       ])
     })
 
-    it('never assigns an id again', async () => {
+    it('never reuses an id', async () => {
       const first = await add(jane)
       await apiTokens.remove(keyOf(first))
       expect((await add(jane)).id).to.be.above(first.id)
@@ -103,7 +103,7 @@ for (const { name, databaseUrl } of adapterSets) {
       }
     })
 
-    it('rejects a token beyond the limit with ApiTokenLimitReached, also of concurrent ones', async () => {
+    it('rejects a token beyond the limit with ApiTokenLimitReached, even among concurrent ones', async () => {
       for (let count = 0; count < MAX_API_TOKENS - 2; count++) await add(jane)
       const { succeeded, reasons } = await outcomes([1, 2, 3, 4, 5].map(() => add(jane)))
       expect(succeeded).to.equal(2)

@@ -17,7 +17,7 @@ for (const [name, build] of Object.entries(implementations)) {
   describe(`An API token service (${name})`, () => {
     const tokens = build()
 
-    it('returns the key and the hash of an issued token, also in another instance', () => {
+    it('returns the key and the hash of an issued token, even in another instance', () => {
       for (const id of [1, 42, Number.MAX_SAFE_INTEGER]) {
         for (const ownerId of [1, 7, Number.MAX_SAFE_INTEGER]) {
           const secret = tokens.newSecret()
@@ -82,7 +82,7 @@ describe('An API token with a checksum', () => {
     expect(tokens.parse(checked(`tma_00000000700000000g${'a'.repeat(30)}`))).to.deep.include({ key })
   })
 
-  it('is read as it was issued (property-based)', () => {
+  it('is parsed into the parts that it was issued with (property-based)', () => {
     fc.assert(
       fc.property(keys, (key) => {
         const secret = tokens.newSecret()
@@ -100,7 +100,7 @@ describe('An API token with a checksum', () => {
     }
   })
 
-  it('is refused with a right checksum if its parts are no ids or no digits', () => {
+  it('is refused despite a correct checksum if its parts are not ids or digits', () => {
     const secret = 'a'.repeat(30)
     const [one, zero, beyond] = ['000000001', '000000000', 'zzzzzzzzz']
     expect(tokens.parse(checked(`tma_${one}${one}${secret}`))).to.deep.include({ key: { ownerId: 1, id: 1 } })

@@ -40,7 +40,7 @@ describe('The in-memory task repository', () => {
       expect(await state()).to.deep.equal({ tasks: added.toReversed(), revision: 2 })
     })
 
-    it('shows the decision the tasks with these ids, without those that the owner does not have', async () => {
+    it('passes the tasks with these ids to the decision, without those of other owners', async () => {
       await add('one', 'two', 'three')
       await tasks.write(2, [], () => [{ add: aTaskDraft({ ownerId: 2 }) }])
       let seen: unknown
@@ -74,7 +74,7 @@ describe('The in-memory task repository', () => {
       expect(await revision()).to.equal(1)
     })
 
-    it('removes tasks under new revisions, and answers undefined for each', async () => {
+    it('removes tasks under new revisions, and returns undefined for each', async () => {
       await add('one', 'two', 'three')
       const removed = await tasks.write(OWNER, [1, 2], (found) =>
         [...found.values()].map((remove) => ({ remove, deletedAt: NOW })),
@@ -85,7 +85,7 @@ describe('The in-memory task repository', () => {
       expect((await add('four'))[0]?.snapshot()).to.include({ id: 4, revision: 6 })
     })
 
-    it('writes all kinds at once and answers in their order', async () => {
+    it('makes all kinds of writes at once and returns results in order', async () => {
       await add('one', 'two')
       const results = await tasks.write(OWNER, [1, 2], (found) => {
         const [one, two] = [found.get(1), found.get(2)] as [Task, Task]
@@ -110,7 +110,7 @@ describe('The in-memory task repository', () => {
       expect(await state()).to.deep.equal(before)
     })
 
-    it('keeps what it stored apart from the tasks that it hands out and takes', async () => {
+    it('shares no task with its callers', async () => {
       const [added] = await add('one')
       added?.edit({ title: 'not saved' }, NOW)
       let kept: Task | undefined
@@ -123,7 +123,7 @@ describe('The in-memory task repository', () => {
       expect((await list()).map(({ title }) => title)).to.deep.equal(['saved'])
     })
 
-    it('counts the revisions of each owner apart, from 0', async () => {
+    it('counts the revisions of each owner separately, from 0', async () => {
       expect(await revision()).to.equal(0)
       await add('one', 'two')
       const [task] = await tasks.write(2, [], () => [{ add: aTaskDraft({ ownerId: 2 }) }])
@@ -146,17 +146,17 @@ describe('The in-memory task repository', () => {
   })
 
   describe('when it lists', () => {
-    it('answers an empty list at revision 0 for an owner without tasks', async () => {
+    it('returns an empty list at revision 0 for an owner without tasks', async () => {
       const nothing = { tasks: [], hasPrevious: false, hasNext: false, revision: 0, total: 0 }
       expect(await tasks.list(99, taskQuery({ count: true }))).to.deep.equal(nothing)
     })
 
-    it('answers with the revision of the list', async () => {
+    it('returns the revision of the list', async () => {
       await add('one', 'two')
       expect(await tasks.list(OWNER, taskQuery())).to.include({ revision: 2 })
     })
 
-    it('answers every query as reading plainly does (property-based)', async () => {
+    it('returns for every query what a plain search finds (property-based)', async () => {
       const cases = fc.constantFrom(...SCENES).chain((scene) =>
         fc.record({
           drafts: fc.array(taskDrafts(scene.now), { maxLength: 20, size: 'max' }),
@@ -180,7 +180,7 @@ describe('The in-memory task repository', () => {
       )
     })
 
-    it('reads a page of the newest tasks at any depth without looking at most others', () => {
+    it('reads a page of the newest tasks at any depth without reading most other tasks', () => {
       let reads = 0
       const stored = Array.from({ length: 10_000 }, (_, index) => aTask({ id: index + 1 }).snapshot())
       const watched = new Proxy(stored, {

@@ -81,7 +81,7 @@ for (const { name, databaseUrl } of persistentSets) {
       return users?.rows ? { ...counts, users: 1 } : counts
     }
 
-    it('are gone with the first commit, and their rows after the purge that started then', async () => {
+    it('are gone with the first commit, and their rows after the purge that it starts', async () => {
       const { ownerId, user, task, session, apiToken } = await resident()
       const stays = await resident()
       const before = await rowsOf(stays.ownerId)
@@ -111,7 +111,7 @@ for (const { name, databaseUrl } of persistentSets) {
       expect((await users.findByEmail(anAddress(user.email)))?.id).to.equal(next.id)
     }).timeout(20_000)
 
-    it('are gone although the process ended before the purge, which the next one completes', async () => {
+    it('are gone even if the process ends before the purge, which the next process completes', async () => {
       const { ownerId, user, task } = await resident()
       await one.users.write(ownerId, remove)
       await one.close()
@@ -127,14 +127,14 @@ for (const { name, databaseUrl } of persistentSets) {
       one = await open()
     }).timeout(20_000)
 
-    it('are purged once, although two instances purge them', async () => {
+    it('are purged once, even if two instances purge them', async () => {
       const leavers = [await resident(), await resident()]
       for (const { ownerId } of leavers) await one.users.write(ownerId, remove)
       await Promise.all([one.forgetLeavers(), other.forgetLeavers()])
       for (const { ownerId } of leavers) expect(await rowsOf(ownerId)).to.deep.equal({})
     }).timeout(20_000)
 
-    it('let others write meanwhile', async () => {
+    it('do not keep others from writing', async () => {
       const { ownerId } = await resident()
       const neighbour = await anOwner(one)
       await one.users.write(ownerId, remove)
@@ -147,7 +147,7 @@ for (const { name, databaseUrl } of persistentSets) {
       await purge
     }).timeout(20_000)
 
-    it('leave one admin, although two on two instances demote or remove each other at once', async () => {
+    it('leave one admin, even if two admins on two instances demote or remove each other', async () => {
       const demote: DecideOnUser = (user, others) => ({ save: user.administer({ role: 'user' }, others) })
       for (let round = 0; round < 10; round++) {
         const admin = (name: string) =>
@@ -192,7 +192,7 @@ describe('A purge of a user who left (postgresql)', () => {
     return ownerId
   }
 
-  it('goes on in portions after another instance has deleted the same rows', async () => {
+  it('continues in portions after another instance has deleted the same rows', async () => {
     const ownerId = await ownerOf(TASKS)
     await operator.query(`update users set left_at = now(), email = 'left' where id = ${ownerId}`)
     await operator.query(`
@@ -216,7 +216,7 @@ describe('A purge of a user who left (postgresql)', () => {
     expect((await operator.query(`select from users where id = ${ownerId}`)).rowCount).to.equal(0)
   })
 
-  it('reads few rows for each that it deletes, although the statistics do not know the user', async () => {
+  it('reads few rows for each that it deletes, even if the statistics are older than the user', async () => {
     await ownerOf(TASKS)
     await operator.query('alter table tasks set (autovacuum_enabled = false)')
     await operator.query('analyze tasks')

@@ -70,7 +70,7 @@ for (const [name, build] of Object.entries(implementations)) {
       for (const hash of hashes) expect(Array.from(hash).length).to.be.at.most(255)
     })
 
-    it('fits no password if there is no hash', async () => {
+    it('matches no password without a hash', async () => {
       for (const password of ['', 'correct horse', 'e\u0301', '🙂'.repeat(128), 'undefined'])
         expect(await passwords.verify(password, undefined, client)).to.equal('none')
     })
@@ -104,7 +104,7 @@ describe('A bcrypt hash', () => {
       expect(await new BcryptPasswordHasher(rounds).verify('correct horse', hash)).to.equal(match)
   })
 
-  describe('of a password that was hashed as it was spelled', () => {
+  describe('of a password that was hashed as sent', () => {
     const [composed, decomposed] = ['\u00e9t\u00e9', 'e\u0301te\u0301']
     const asSpelled = (password: string) =>
       bcrypt.hash(createHash('sha384').update(password, 'utf8').digest('base64'), ROUNDS)
@@ -116,7 +116,7 @@ describe('A bcrypt hash', () => {
       expect(await passwords.verify('ete', hash)).to.equal('none')
     })
 
-    it('is current if that is its NFC form, which every spelling fits', async () => {
+    it('is current if that is its NFC form, which every spelling matches', async () => {
       const hash = await asSpelled(composed)
       for (const password of [composed, decomposed]) expect(await passwords.verify(password, hash)).to.equal('current')
     })
@@ -160,7 +160,7 @@ describe('A bcrypt hash', () => {
       }
     })
 
-    it('whether or not it fits in its NFC form or another one: twice the work if they differ', async () => {
+    it('whether or not the NFC form or another one matches: twice the work if they differ', async () => {
       const [composed, decomposed] = ['caf\u00e9', 'cafe\u0301']
       const digest = (password: string) => createHash('sha384').update(password).digest('base64')
       const hashes = [
@@ -284,7 +284,7 @@ describe('A bounded password hasher', () => {
     expect(slow.begun).to.deep.equal(['a', 'b', 'c'])
   })
 
-  it('begins no other job while one runs whose client has disconnected', async () => {
+  it('starts no other job while that of a disconnected client runs', async () => {
     const passwords = bounded(1, 2)
     const jane = new AbortController()
     const running = passwords.hash('jane', from('j', jane.signal))
@@ -299,7 +299,7 @@ describe('A bounded password hasher', () => {
     expect(await next).to.equal('hash of b')
   })
 
-  it('works without a queue', async () => {
+  it('refuses all but the running jobs without a queue', async () => {
     const passwords = bounded(1, 0)
     const first = passwords.hash('a', client)
     await expectRejection(passwords.hash('b', client), Overloaded)

@@ -52,7 +52,7 @@ for (const [name, build] of Object.entries(implementations)) {
       expect(hashes.size).to.equal(5)
     })
 
-    it('derives the same successor each time, also in another instance', () => {
+    it('derives the same successor each time, even in another instance', () => {
       const { token } = first()
       const successors = [tokens, tokens, build()].map((each) => each.verify(token).successor)
       for (const successor of successors) expect(successor).to.deep.equal(successors[0])
@@ -72,7 +72,7 @@ describe('A refresh token with a MAC', () => {
   const sessions = fc.record({ ownerId: ids, id: ids })
   const aToken = () => tokens.issue(session, tokens.newSecret())
 
-  it('is read as it was issued (property-based)', () => {
+  it('is parsed into the parts that it was issued with (property-based)', () => {
     fc.assert(
       fc.property(sessions, fc.integer({ min: 0, max: 3 }), (of, rotations) => {
         const secret = tokens.newSecret()
@@ -111,7 +111,7 @@ describe('A refresh token with a MAC', () => {
     }
   })
 
-  it('is text for a form and a URL, of at most 142 characters, and shows what it is', () => {
+  it('has a recognisable prefix and at most 142 characters, all valid in forms and URLs', () => {
     for (const { ownerId, id } of [session, { ownerId: Number.MAX_SAFE_INTEGER, id: Number.MAX_SAFE_INTEGER }]) {
       const token = tokens.issue({ ownerId, id }, tokens.newSecret())
       expect(token).to.match(new RegExp(`^tmr_${ownerId}\\.${id}\\.0\\.[\\w-]{43}\\.[\\w-]{43}$`))
@@ -166,7 +166,7 @@ describe('A refresh token while the key is changed', () => {
       expect(changed.verify(successor.token)).to.include({ counter: 1, hash: successor.hash })
   })
 
-  it('stays good in instances that make MACs with either key and accept both', () => {
+  it('stays valid in instances that make MACs with either key and accept both', () => {
     const notYet = new HmacRefreshTokenService({ secretKey: previousSecretKey, previousSecretKey: secretKey })
     let token = old()
     for (const [counter, each] of [changed, notYet, notYet, changed, changed].entries()) {
@@ -177,7 +177,7 @@ describe('A refresh token while the key is changed', () => {
     }
   })
 
-  it('gets its successor by the new key', () => {
+  it('has a successor with a MAC by the new key', () => {
     const { successor } = changed.verify(old())
     expect(after.verify(successor.token)).to.include({ counter: 1, hash: successor.hash })
     expect(() => before.verify(successor.token)).to.throw(InvalidGrant)

@@ -69,7 +69,7 @@ for (const { name, databaseUrl } of adapterSets) {
       }
     })
 
-    it('lists the sessions of a user, the newest first', async () => {
+    it('lists the sessions of a user, newest first', async () => {
       expect(await sessions.list(jane.id)).to.deep.equal([])
       const first = await start(jane)
       await start(john)
@@ -80,7 +80,7 @@ for (const { name, databaseUrl } of adapterSets) {
       ])
     })
 
-    it('never assigns an id again', async () => {
+    it('never reuses an id', async () => {
       const first = await start(jane)
       await sessions.end(keyOf(first))
       expect((await start(jane)).id).to.be.above(first.id)
@@ -111,7 +111,7 @@ for (const { name, databaseUrl } of adapterSets) {
       }
     })
 
-    it('ends the oldest sessions beyond the limit, those of other users aside', async () => {
+    it('ends the oldest sessions beyond the limit, and none of other users', async () => {
       const other = await start(john)
       const started: number[] = []
       for (let count = 0; count < MAX_SESSIONS; count++) started.push((await start(jane)).id)
@@ -249,7 +249,7 @@ for (const { name, databaseUrl } of adapterSets) {
       expect(await idsOf(john)).to.deep.equal([other.id])
     })
 
-    it('finds a disabled user, whom it is up to the caller to refuse', async () => {
+    it('finds a disabled user, whom the caller must refuse', async () => {
       const session = await start(jane)
       const disabled = aUser({ ...jane.snapshot(), disabled: true })
       await repositories.users.write(jane.id, () => ({ save: disabled }))

@@ -59,7 +59,7 @@ for (const { name, open } of sets) {
 
     after(() => repositories.close())
 
-    it('finds what plain code finds in the same order, and what lies beyond (property-based)', async () => {
+    it('finds what a plain search finds, in the same order, and whether more follows (property-based)', async () => {
       const cases = fc.constantFrom(...SCENES).chain((scene) =>
         fc.record({
           drafts: fc.array(taskDrafts(scene.now), { minLength: 1, maxLength: 20, size: 'max' }),
@@ -241,7 +241,7 @@ describe('Long reads on SQLite', () => {
     expect(statements.join('')).to.equal('axaxaxbbb')
   })
 
-  it('go on after one that fails', async () => {
+  it('continue after one that fails', async () => {
     const reads = new LongReads(database)
     const failed = reads.add(1, () => Promise.reject(new RangeError('no')))
     const statements: string[] = []

@@ -185,7 +185,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect((await tasks.get(keyOf(added))).snapshot()).to.deep.equal(added.snapshot())
       })
 
-      it('stores concurrent writes although another update fails', async () => {
+      it('stores concurrent writes even if another update fails', async () => {
         const key = keyOf(await addTask())
         const failing = () =>
           editTask(tasks, key, () => {
@@ -275,7 +275,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(total).to.equal(3)
       })
 
-      it('shows the decision the tasks with these ids, without those that the owner does not have', async () => {
+      it('passes the tasks with these ids to the decision, without those of other owners', async () => {
         const other = await storeTask(tasks, aTaskDraft({ ownerId: await anOwner(repositories) }))
         const [one, two] = (await write(draft('one'), draft('two'), draft('three'))).map(idOf) as [number, number]
         let seen: unknown
@@ -308,7 +308,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(await state()).to.deep.equal(before)
       })
 
-      it('counts the revisions of each owner apart, from 0', async () => {
+      it('counts the revisions of each owner separately, from 0', async () => {
         const other = await anOwner(repositories)
         expect((await tasks.head(ownerId)).revision).to.equal(0)
         await write(draft('one'), draft('two'))

@@ -107,7 +107,7 @@ describe('A JSON Web Token', () => {
     })
   })
 
-  it('may lack its type, or be of type JWT, whose case makes no difference (RFC 7515, section 4.1.9)', () => {
+  it('may lack its type, or be of type JWT in any case (RFC 7515, section 4.1.9)', () => {
     const types = ['JWT', 'jwt', 'Jwt', 'at+jwt', 'AT+JWT', 'At+Jwt', 'application/at+jwt', 'Application/JWT']
     for (const typ of types)
       expect(tokens.verify(signed(claims, secretKey, { alg: 'HS256', typ })).userId, typ).to.equal(7)

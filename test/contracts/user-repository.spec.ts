@@ -373,7 +373,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(third.id).to.be.above(next.id)
       })
 
-      it('who is not counted as an admin any more', async () => {
+      it('who no longer counts as an admin', async () => {
         const one = await users.add(aUserDraft({ role: 'admin' }))
         const two = await users.add(aUserDraft({ role: 'admin', email: 'two@example.com' }))
         await users.write(one.id, remove)
@@ -383,7 +383,7 @@ for (const { name, databaseUrl } of adapterSets) {
         )
       })
 
-      it('amidst writes of tasks, of which none is left', async () => {
+      it('during writes of tasks, and leaves none of them', async () => {
         const { tasks } = repositories
         const { ownerId, task } = await resident()
         const writes = Array.from({ length: 30 }, (_, index) =>
@@ -401,7 +401,7 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(await listTasks(tasks, ownerId)).to.deep.equal([])
       })
 
-      it('amidst logins, refreshes and new API tokens, of which none is left', async () => {
+      it('during logins, refreshes and new API tokens, and leaves none of them', async () => {
         const { sessions, apiTokens } = repositories
         const { user, ownerId, session } = await resident()
         const racing = () => [

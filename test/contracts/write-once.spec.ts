@@ -81,14 +81,14 @@ for (const { name, databaseUrl } of adapterSets) {
       expect(snapshotsOf((await write({}, NOW, decide, ids)).result)).to.deep.equal(first)
     })
 
-    it('is made once when it is tried concurrently', async () => {
+    it('is made once when it is attempted concurrently', async () => {
       const results = await Promise.all(Array.from({ length: 20 }, () => write()))
       expect(results.filter(({ replayed }) => !replayed)).to.have.lengthOf(1)
       expect(new Set(results.map(({ result }) => JSON.stringify(result)))).to.have.property('size', 1)
       expect(await listTasks(tasks, ownerId)).to.have.lengthOf(1)
     })
 
-    it('rejects with IdempotencyKeyReused if the input is another', async () => {
+    it('rejects with IdempotencyKeyReused if the input differs', async () => {
       await write()
       await expectRejection(write({ fingerprint: 'of another body' }), IdempotencyKeyReused)
       expect(await listTasks(tasks, ownerId)).to.have.lengthOf(1)
@@ -134,7 +134,7 @@ for (const { name, databaseUrl } of adapterSets) {
       expect(await write({}, later)).to.include({ replayed: false })
     })
 
-    it('leaves any number of results to be purged', async () => {
+    it('is made again after a purge of more than a thousand results', async () => {
       const keys = Array.from({ length: 1_100 }, (_, index) => `${index}`)
       await Promise.all(keys.map((key) => write({ key })))
       await repositories.forgetKeys(new Date(NOW.getTime() + 1))

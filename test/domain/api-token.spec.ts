@@ -52,7 +52,7 @@ describe('An API token', () => {
     expect(anApiToken({ tokenHash: 'hash' }).accepts('hash', later(1e12))).to.equal(true)
   })
 
-  it('is due to note its first use, and then a use after a minute', () => {
+  it('is due to record its first use, and then a use after a minute', () => {
     expect(anApiToken().isUseDue(now)).to.equal(true)
     expect(anApiToken({ lastUsedAt: now }).isUseDue(later(MINUTE - 1))).to.equal(false)
     expect(anApiToken({ lastUsedAt: now }).isUseDue(later(MINUTE))).to.equal(true)

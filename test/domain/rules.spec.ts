@@ -131,7 +131,7 @@ describe('The detail of a violation', () => {
 })
 
 describe('The rule for one of several values', () => {
-  it('takes these values and nothing else', () => {
+  it('accepts these values and nothing else', () => {
     const rule = oneOf(['low', 'high'])
     for (const value of ['low', 'high']) expect(codeOf(rule, value)).to.equal(undefined)
     for (const value of ['', 'Low', 'constructor', 0, null, undefined, ['low'], {}])
@@ -142,7 +142,7 @@ describe('The rule for one of several values', () => {
 describe('The rule for a list', () => {
   const rule = listOf(text({ min: 1, max: 2 }), 3)
 
-  it('takes at most so many elements, each of which follows its rule', () => {
+  it('accepts at most the given number of elements, each of which follows its rule', () => {
     for (const value of [[], ['a'], ['a', 'bb', 'a']]) expect(codeOf(rule, value)).to.equal(undefined)
     expect(codeOf(rule, ['a', 'a', 'a', 'a'])).to.equal('too_many')
     expect(rule(['a', 'ccc', 1])).to.deep.equal({
@@ -156,7 +156,7 @@ describe('The rule for a list', () => {
     expect(codeOf(unread, new Array(1_000).fill('a'))).to.equal('too_many')
   })
 
-  it('refuses whatever is no list', () => {
+  it('refuses everything that is not a list', () => {
     for (const value of [undefined, null, 'ab', 0, {}, { length: 0 }, new Set(['a'])])
       expect(codeOf(rule, value)).to.equal('not_a_list')
   })

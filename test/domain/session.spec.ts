@@ -49,14 +49,14 @@ describe('A session', () => {
     expect(shown).to.not.include('hash of the first token')
   })
 
-  it('expires when it was not used for the idle time, and at the latest at its maximal age', () => {
+  it('expires after the idle time without use, and at the latest at its maximum age', () => {
     expect(aSession().expiresAt(lifetimes)).to.deep.equal(later(30 * DAY))
     expect(aSession({ lastUsedAt: later(80 * DAY) }).expiresAt(lifetimes)).to.deep.equal(later(90 * DAY))
     expect(aSession().isExpired(lifetimes, later(30 * DAY - 1))).to.equal(false)
     expect(aSession().isExpired(lifetimes, later(30 * DAY))).to.equal(true)
   })
 
-  it('is due to note a use after a minute', () => {
+  it('is due to record a use after a minute', () => {
     expect(aSession().isUseDue(later(MINUTE - 1))).to.equal(false)
     expect(aSession().isUseDue(later(MINUTE))).to.equal(true)
   })

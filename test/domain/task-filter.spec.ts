@@ -158,7 +158,7 @@ describe('A filter', () => {
     })
   }
 
-  it('has no due time where the stored one breaks a rule of today', () => {
+  it('ignores a stored due time that breaks a current rule', () => {
     const task = aTask({ due: 'some day' }).snapshot()
     for (const filter of [{ dueBefore: '9999-12-31' }, { dueAfter: '0001-01-01' }, { overdue: true }]) {
       expect(meets(task, filter)).to.equal(false)
@@ -180,7 +180,7 @@ describe('A filter', () => {
     expect(at(midnight, { dueBefore: '2026-02-01' })).to.deep.equal(at(tomorrow, { dueBefore: '2026-02-01' }))
   })
 
-  it('means what it says on every day of every zone (property-based)', () => {
+  it('finds what a plain search of the calendar finds, on any day in any zone (property-based)', () => {
     const cases = fc
       .constantFrom(...SCENES)
       .chain((scene) => fc.record({ scene: fc.constant(scene), task: taskDrafts(scene.now), filter: filters(scene) }))

@@ -81,11 +81,11 @@ describe('A page of tasks', () => {
     expect(idsOf(upTo(5).page({ limit: 3 }))).to.deep.equal([5, 4, 3])
   })
 
-  it('leads to nothing where there is nothing', () => {
+  it('leads to no other page if there are no tasks', () => {
     expect(upTo(0).page({ limit: 3 })).to.deep.equal({ tasks: [], revision: 7 })
   })
 
-  it('leads to no other page when it holds everything', () => {
+  it('leads to no other page if it holds all tasks', () => {
     expect(upTo(3).page({ limit: 3 })).to.have.all.keys('tasks', 'revision')
   })
 

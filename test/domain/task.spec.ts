@@ -275,7 +275,7 @@ describe('The tags of a task', () => {
     expect(create({ title: 'Ship', tags: [`  ${'a'.repeat(50)}  `] }).tags).to.deep.equal(['a'.repeat(50)])
   })
 
-  it('stay when the list that was given changes', () => {
+  it('do not change with the list that was given', () => {
     const tags = ['a']
     const draft = create({ title: 'Ship', tags })
     tags.push('b')

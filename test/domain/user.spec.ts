@@ -35,18 +35,18 @@ describe('A user', () => {
   const { id, email, createdAt, hashedPassword } = aUser().snapshot()
   const shown = { id, email, createdAt }
 
-  it('shows who it is in JSON, without the hash', () => {
+  it('shows its identity in JSON, but not the hash', () => {
     expect(JSON.parse(JSON.stringify(aUser()))).to.deep.equal(JSON.parse(JSON.stringify(shown)))
   })
 
-  it('shows who it is to console.log, without the hash', () => {
+  it('shows its identity to console.log, but not the hash', () => {
     expect(inspect(aUser(), { showHidden: true }))
       .to.match(/^User \{/)
       .and.include(shown.email)
       .and.not.include(hashedPassword)
   })
 
-  it('equals a user of the same id, address and age, and no other', () => {
+  it('equals a user with the same id, address and time of registration, and no other', () => {
     expect(aUser()).to.deep.equal(aUser())
     for (const other of [{ id: 2 }, { email: 'john@example.com' }, { createdAt: new Date() }])
       expect(aUser(other)).to.not.deep.equal(aUser())
@@ -81,7 +81,7 @@ describe('Administering a user', () => {
     expect(changed).to.deep.equal({ ...aUser().snapshot(), role: 'admin', disabled: true })
   })
 
-  it('does not take the last admin away', () => {
+  it('does not demote, disable or delete the last admin', () => {
     for (const change of [{ role: 'user' }, { disabled: true }] as const) {
       expect(() => admin.administer(change, 0)).to.throw(LastAdmin)
       expect(admin.administer(change, 1).isActiveAdmin).to.equal(false)
@@ -89,11 +89,11 @@ describe('Administering a user', () => {
     expect(() => admin.checkDispensable(0)).to.throw(LastAdmin)
   })
 
-  it('may keep the last admin as it is', () => {
+  it('may leave the last admin unchanged', () => {
     expect(admin.administer({ role: 'admin', disabled: false }, 0).isActiveAdmin).to.equal(true)
   })
 
-  it('may take away a user, and an admin who is disabled', () => {
+  it('may delete a user, and demote an admin who is disabled', () => {
     aUser().checkDispensable(0)
     aUser({ role: 'admin', disabled: true }).administer({ role: 'user' }, 0)
   })

@@ -250,7 +250,7 @@ describe('npm run restore', () => {
     database.close()
   })
 
-  it('raises the ids of sessions and API tokens that came after the backup, also if the database is lost', async () => {
+  it('raises the ids of sessions and API tokens created after the backup, even if the database is lost', async () => {
     for (const table of ['api_tokens', 'sessions']) {
       edit('backup.db', `drop table ${table}; delete from sqlite_sequence where name = '${table}'`)
     }

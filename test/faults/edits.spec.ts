@@ -21,7 +21,7 @@ describe('A history of edits', () => {
     history.read(titled(title, revision))
   }
 
-  it('is sound if each edit follows the one before, also one whose response was lost', () => {
+  it('is sound if each edit follows the one before, even one whose response was lost', () => {
     acknowledge(1, 'one', 3)
     history.sent(titled('one', 3), 'unanswered')
     history.sent(titled('one', 3), 'refused')

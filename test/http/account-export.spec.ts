@@ -21,7 +21,7 @@ async function createTasks(user: User, count: number, fields: object = {}): Prom
 }
 
 describeApi('The export of an account', (api) => {
-  it('is one document with everything that is held on the user', async () => {
+  it('is one document with the user, the sessions, the API tokens and the tasks', async () => {
     const jane = await api.signUp()
     await jane.asScript('tasks:read')
     const task = await jane.createTask({ description: '{"é🙂"}' })
@@ -52,7 +52,7 @@ describeApi('The export of an account', (api) => {
     for (const { owner_id } of body.tasks) expect(owner_id).to.equal(jane.id)
   })
 
-  it('leads with next_since to what has changed since it began', async () => {
+  it('has a next_since from which a sync gets what has changed since it began', async () => {
     const jane = await api.signUp()
     const [kept, edited, deleted] = [await jane.createTask(), await jane.createTask(), await jane.createTask()]
     const { body } = await jane.get(EXPORT).expect(200)
@@ -142,7 +142,7 @@ for (const { name, databaseUrl } of adapterSets) {
       api.log.length = 0
     })
 
-    it('waits for its reader, longer than a stream of events', async () => {
+    it('waits longer for its reader than an event stream does', async () => {
       const reader = await SlowReader.open(api, jane)
       await delay(1_500)
       expect(exportLine()).to.equal(undefined)

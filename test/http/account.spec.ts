@@ -11,7 +11,7 @@ describeApi('PATCH /auth/me', (api) => {
   const change = (body: object) => jane.patch(ME).send(body)
   const logIn = (username: string, password = PASSWORD) => api.post(LOGIN).send({ username, password })
 
-  it('changes the time zone, with an API token as well', async () => {
+  it('changes the time zone, even with an API token', async () => {
     const { body } = await change({ time_zone: 'Europe/Berlin' }).expect(200)
     expect(body).to.deep.equal({ ...(await jane.get(ME).expect(200)).body, time_zone: 'Europe/Berlin' })
     const script = await jane.asScript('account')
@@ -128,7 +128,7 @@ describeApi('PATCH /auth/me', (api) => {
     }
   })
 
-  it('changes the ETag of a list whose answer depends on the zone', async () => {
+  it('changes the ETag of a list that depends on the zone', async () => {
     await jane.createTask()
     const tagOf = async (path: string) => String((await jane.get(path).expect(200)).headers.etag)
     const [today, all] = [await tagOf(`${TASKS}?view=today`), await tagOf(TASKS)]
@@ -140,7 +140,7 @@ describeApi('PATCH /auth/me', (api) => {
 })
 
 describeApi(`DELETE ${ME} without a body`, (api) => {
-  it('misses the current password', async () => {
+  it('reports that the current password is missing', async () => {
     const jane = await api.signUp()
     for (const request of [jane.delete(ME), jane.delete(ME).type('json'), jane.delete(ME).set('Content-Length', '0')])
       expect(mistakes(await request.expect(422))).to.deep.equal(['/current_password: required'])
@@ -182,7 +182,7 @@ for (const [method, path] of [
 }
 
 describeApi('An account that is deleted in the middle of its own requests', (api) => {
-  it('returns the usual response or a refusal for each of them', async () => {
+  it('gets the usual response or a refusal for each of them', async () => {
     for (let round = 0; round < 3; round++) {
       const jane = await api.signUp()
       const script = await jane.asScript('tasks:write', 'account')

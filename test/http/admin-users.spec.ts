@@ -105,7 +105,7 @@ for (const { name, databaseUrl } of adapterSets) {
       await jane.get(ME).expect(401)
     })
 
-    it('takes back the row that the list shows, and ignores its read-only members', async () => {
+    it('accepts a user as the list returned it, and ignores the read-only members', async () => {
       const jane = await api.signUp()
       const { body } = await admin.get(`${USERS}?q=${encodeURIComponent(jane.email)}`).expect(200)
       const [row] = body as readonly object[]
@@ -198,7 +198,7 @@ for (const { name, databaseUrl } of adapterSets) {
       expect(codeOf(await admin.patch(path).send({ role: 'user' }).expect(409))).to.equal('last_admin')
     })
 
-    it('remains when two admins demote, disable or delete each other, or leave, at once', async () => {
+    it('remains when two admins demote, disable or delete each other, or leave, concurrently', async () => {
       const attempts: Readonly<Record<string, (by: User, user: User) => ReturnType<User['get']>>> = {
         demote: (by, { id }) => by.patch(`${USERS}/${id}`).send({ role: 'user' }),
         disable: (by, { id }) => by.patch(`${USERS}/${id}`).send({ disabled: true }),
@@ -234,7 +234,7 @@ for (const { name, databaseUrl } of persistentSets) {
     })
     after(() => Promise.all([one.stop(), other.stop()]))
 
-    it('keep an admin when two of them demote each other at once', async () => {
+    it('keep one admin when two demote each other concurrently', async () => {
       const first = await one.signUpAdmin()
       for (let round = 0; round < 5; round++) {
         const second = await one.signUp()
@@ -257,7 +257,7 @@ for (const { name, databaseUrl } of persistentSets) {
       await first.patch(`${USERS}/${admin.id}`).send({ role: 'user' }).expect(200)
     }
 
-    it('give one refresh token the same successor', async () => {
+    it('return the same successor for one refresh token', async () => {
       const jane = await one.signUp()
       const body = { refresh_token: jane.refreshToken }
       const answers = await Promise.all(

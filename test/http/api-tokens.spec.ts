@@ -29,12 +29,12 @@ describeApi('API tokens', (api) => {
     )
   })
 
-  it('have each of their scopes once, in one order', async () => {
+  it('have each scope once, in a fixed order', async () => {
     const { body } = await create({ scopes: ['account', 'tasks:read', 'account'] }).expect(201)
     expect(body.scopes).to.deep.equal(['tasks:read', 'account'])
   })
 
-  it('expire when the client says, and never only when it says null', async () => {
+  it('expire at the given time, and never if it is null', async () => {
     const never = await create({ expires_at: null }).expect(201)
     expect(never.body.expires_at).to.equal(null)
     const instant = await create({ expires_at: '2099-01-31T10:30:00.5+01:00' }).expect(201)
@@ -128,7 +128,7 @@ for (const { name, databaseUrl } of adapterSets) {
     before(async () => api.start({ DATABASE_URL: await databaseUrl() }, { clock: () => clock }))
     after(() => api.stop())
 
-    it('is refused once it has expired, and notes its last use', async () => {
+    it('is refused once it has expired, and records its last use', async () => {
       const jane = await api.signUp()
       const expires_at = new Date(clock.now().getTime() + 120_000).toISOString()
       const { body } = await jane

@@ -52,7 +52,7 @@ describeApi('Authentication', (api) => {
       await api.get(ME).set('Authorization', `${scheme} ${token}`).expect(200)
   })
 
-  it('is checked again once a body has arrived that came later', async () => {
+  it('is repeated once a slow body has arrived', async () => {
     const [jane, admin] = [await api.signUp(), await api.signUpAdmin()]
     const stolen = await api.logIn(jane)
     const [former, accomplice] = [await api.signUpAdmin(), await api.signUp()]
@@ -134,7 +134,7 @@ describeApi('Authentication', (api) => {
     }
   })
 
-  it('takes an API token as well, and says so where a token is missing or revoked', async () => {
+  it('accepts an API token as well, and the error for a missing token says so', async () => {
     const script = await (await api.signUp()).asScript('account')
     await script.get(ME).expect(200)
     await api.post(REVOKE).send({ token: script.token }).expect(200)

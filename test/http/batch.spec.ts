@@ -14,7 +14,7 @@ describeApi('A batch', (api) => {
 
   const send = (operations: unknown, user = jane) => user.post(BATCH).send({ operations } as object)
 
-  it('returns the stored task of each operation in their order, and null for a deletion', async () => {
+  it('returns the stored task of each operation in order, and null for a deletion', async () => {
     const [kept, gone] = [await jane.createTask({ title: 'Kept' }), await jane.createTask({ title: 'Gone' })]
     const { body } = await send([
       { op: 'delete', id: gone.id },
@@ -171,7 +171,7 @@ describeApi('A batch', (api) => {
     })
   }
 
-  it('does as a whole what its operations do one by one (property-based)', async () => {
+  it('has the same effect as its operations one by one (property-based)', async () => {
     const changes = fc.record({ completed: fc.boolean(), title: fc.constantFrom('a', 'b') }, { requiredKeys: [] })
     const plans = fc.array(fc.oneof(fc.constant('create'), changes, fc.constant('delete')), {
       minLength: 1,

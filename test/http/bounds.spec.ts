@@ -207,7 +207,7 @@ describe('The work for a request', () => {
     }
   })
 
-  it('is bounded for a login without revealing it: a name or password that is too long is simply wrong', async () => {
+  it('is bounded for a login, where a name or password that is too long is wrong like any other', async () => {
     const long = 'a'.repeat(IN_BODY)
     const wrong = await api.post(LOGIN).send({ username: jane.email, password: 'wrong horse' }).expect(401)
     for (const pair of [

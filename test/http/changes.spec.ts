@@ -91,7 +91,7 @@ describeApi('The change feed', (api) => {
     jane = await api.signUp()
   })
 
-  it('begins with all tasks, and a position even if there is none', async () => {
+  it('begins with all tasks and a position, even if there are no tasks', async () => {
     const empty = await changesOf(jane)
     expect(empty).to.deep.include({ items: [], deleted: [], has_more: false })
     expect(empty.next_since).to.match(/^[\da-z]{8}-\d+$/i)
@@ -263,7 +263,7 @@ for (const { name, databaseUrl } of adapterSets) {
     })
     after(() => api.stop())
 
-    it('returns at once what has changed already, and without since', async () => {
+    it('returns at once if something has changed already, or without since', async () => {
       const task = await jane.createTask()
       expect((await changesOf(jane, `since=${since}&wait=30`)).items).to.deep.equal([task])
       expect((await changesOf(await api.signUp(), 'wait=30')).items).to.deep.equal([])
@@ -287,7 +287,7 @@ for (const { name, databaseUrl } of adapterSets) {
       expect((await poll).deleted.map(({ id }) => id)).to.deep.equal([task?.id])
     })
 
-    it('wakes all that wait for one list', async () => {
+    it('wakes all long polls of one list', async () => {
       const waiting = signal.nextWait()
       const polls = [1, 2, 3].map(() => changesOf(jane, `since=${since}&wait=30`))
       await waiting
@@ -349,7 +349,7 @@ for (const { name, databaseUrl } of persistentSets) {
       await expectNoGap([jane, new User(other, jane.id, jane.email, jane.token)])
     })
 
-    it('returns a change that another instance has made to a long poll', async () => {
+    it('returns a change by another instance to a long poll', async () => {
       const jane = await one.signUp()
       const { next_since } = await changesOf(jane)
       const poll = changesOf(jane, `since=${next_since}&wait=30`)

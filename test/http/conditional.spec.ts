@@ -47,7 +47,7 @@ describeApi('Conditional requests', (api) => {
       expect(etagOf(unchanged)).to.equal(etagOf(edited))
     })
 
-    it('differs after each write, from those of all other tasks as well', async () => {
+    it('differs after each write, and from the ETag of every other task', async () => {
       const tags = [quoted(task)]
       for (let count = 0; count < 3; count++) {
         tags.push(etagOf(await edit({ title: 'Ship' }).expect(200)))
@@ -100,7 +100,7 @@ describeApi('Conditional requests', (api) => {
   })
 
   describe('If-Match', () => {
-    it('lets PATCH and DELETE pass if it has the ETag', async () => {
+    it('allows PATCH and DELETE if it has the ETag', async () => {
       for (const name of ['If-Match', 'if-match']) {
         for (const index of conditions('""').strongly.keys()) {
           const current = await jane.getTask(task.id)
@@ -117,7 +117,7 @@ describeApi('Conditional requests', (api) => {
         .expect(204)
     })
 
-    it('refuses PATCH and DELETE with 412 and the current ETag otherwise, also if it is weak or malformed', async () => {
+    it('refuses PATCH and DELETE with 412 and the current ETag otherwise, even if it is weak or malformed', async () => {
       const { weakly, not } = conditions(quoted(task))
       for (const condition of [...weakly, ...not]) {
         for (const write of [edit(), edit({}), jane.delete(pathOf(task))]) {
@@ -154,7 +154,7 @@ describeApi('Conditional requests', (api) => {
         .expect(200)
     })
 
-    it('yields to every other error', async () => {
+    it('is reported only in the absence of other errors', async () => {
       const stale = { 'If-Match': quoted(task, 1), 'If-None-Match': '*' }
       await api.patch(pathOf(task)).set(stale).send({}).expect(401)
       await jane.patch(`${TASKS}/999999999`).set(stale).send({}).expect(404)
@@ -174,7 +174,7 @@ describeApi('Conditional requests', (api) => {
       await edit().set(stale).expect(412)
     })
 
-    it('lets one of several writes at the same revision pass', async () => {
+    it('allows one of several writes at the same revision', async () => {
       const writes = Array.from({ length: 10 }, (_, index) =>
         jane
           .patch(pathOf(task))

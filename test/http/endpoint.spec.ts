@@ -106,7 +106,7 @@ describe('An endpoint', () => {
         ({ status: 200, body: { value: caller.name } }) as const,
     }
 
-    it('hands the caller that the policy yields to the handler, and counts it in the bucket of the policy', async () => {
+    it('passes the caller from the policy to the handler, and counts it in the bucket of the policy', async () => {
       const response = await fetch(await serve(endpoint(greeting)), { headers: { 'X-Name': 'jane' } })
       expect(await response.json()).to.deep.equal({ value: 'jane' })
       expect(counted).to.deep.equal(['register jane'])
@@ -135,7 +135,7 @@ describe('An endpoint', () => {
     endpoint({ ...open, responses: ok, handle })
   })
 
-  it('answers insufficient_scope with the scope that it needs (RFC 6750, section 3.1)', async () => {
+  it('returns insufficient_scope with the scope that it needs (RFC 6750, section 3.1)', async () => {
     const handle = async () => ({ status: 200, body: { value: 1 } }) as const
     const url = await serve(endpoint({ ...base, access: scope('tasks:write'), responses: ok, handle }))
     const response = await fetch(url, { headers: { Authorization: 'Bearer tma_x' } })
@@ -364,7 +364,7 @@ describe('An endpoint', () => {
       await dropped.promise
     })
 
-    it('drops a reader that takes nothing, also while the stream waits for it', async () => {
+    it('drops a reader that takes nothing, even while the stream waits for it', async () => {
       const dropped = new AbortController()
       const url = await serve(
         streaming(async ({ write, drained }) => {

@@ -104,7 +104,7 @@ describeApi('The event stream', (api) => {
     expect(await events.next()).to.deep.equal({ event: 'position', id: position, data: { since: position } })
   })
 
-  it('has each task that changes, in its latest state, and each deletion, with positions that ascend', async () => {
+  it('has each task that changes, in its latest state, and each deletion, with ascending positions', async () => {
     await using events = await EventReader.open(api, jane)
     const [opening] = await events.nextSome(1)
     const task = await jane.createTask()
@@ -204,7 +204,7 @@ describeApi('An event stream of a credential that ends', (api) => {
     })
   }
 
-  it('ends with its API token, while that of another one goes on', async () => {
+  it('ends with its API token, while the stream of another token continues', async () => {
     const jane = await api.signUp()
     const [script, other] = [await jane.asScript('tasks:read'), await jane.asScript('tasks:write')]
     await using events = await EventReader.open(api, script)

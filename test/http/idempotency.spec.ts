@@ -41,7 +41,7 @@ describeApi('A request with an idempotency key', (api) => {
     expect(await jane.listTasks()).to.deep.equal([first.body])
   })
 
-  it('has the first answer also after the task was changed or deleted', async () => {
+  it('gets the first response even after the task was changed or deleted', async () => {
     const first = await post(jane, KEY).expect(201)
     await jane.editTask(first.body.id, { title: 'New', tags: ['home'] })
     expect(essence(await post(jane, KEY))).to.deep.equal(essence(first))
@@ -86,7 +86,7 @@ describeApi('A request with an idempotency key', (api) => {
     expect(essence(compressed)).to.deep.equal(essence(first))
   })
 
-  it('returns 422 if the body is another', async () => {
+  it('returns 422 if the body differs', async () => {
     await post(jane, KEY).expect(201)
     for (const other of [`${TASK} `, JSON.stringify({ title: 'Other' }), JSON.stringify({ title: 'Ship', tags: [] })]) {
       const answer = await post(jane, KEY, other).expect(422)
@@ -138,14 +138,14 @@ describeApi('A request with an idempotency key', (api) => {
     expect(await jane.listTasks()).to.have.lengthOf(2)
   })
 
-  it('has one effect when it is sent 20 times at once', async () => {
+  it('has one effect when it is sent 20 times concurrently', async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => post(jane, KEY)))
     expect(new Set(answers.map((answer) => JSON.stringify(essence(answer))))).to.have.property('size', 1)
     expect(answers.filter((answer) => isReplayed(answer) === undefined)).to.have.lengthOf(1)
     expect(await jane.listTasks()).to.have.lengthOf(1)
   })
 
-  it('can be sent by a page of another origin, which sees whether it was repeated', async () => {
+  it('can be sent by a page of another origin, which can read Idempotency-Replayed', async () => {
     const preflight = await api.options(TASKS).set({
       Origin: ORIGIN,
       'Access-Control-Request-Method': 'POST',
@@ -199,7 +199,7 @@ describe('A request with an idempotency key that is in use', () => {
   })
   after(() => api.stop())
 
-  it('returns 409 with Retry-After after two seconds, and the answer later', async () => {
+  it('returns 409 with Retry-After after two seconds, and the response later', async () => {
     const jane = await api.signUp()
     const { promise, resolve } = Promise.withResolvers<void>()
     held = promise
@@ -213,7 +213,7 @@ describe('A request with an idempotency key that is in use', () => {
     expect(essence(await post(jane, KEY).expect(201))).to.deep.equal(essence(await first))
   })
 
-  it('is made by the next request if the first fails', async () => {
+  it('is carried out by the next request if the first one fails', async () => {
     const jane = await api.signUp()
     const { promise, resolve } = Promise.withResolvers<void>()
     held = promise

@@ -191,7 +191,7 @@ describeApi('The parameters of the list of tasks', (api) => {
     'q=%FF': 'must be UTF-8',
   }
   for (const [query, detail] of Object.entries(explained)) {
-    it(`say for ?${query} what would be right`, async () => {
+    it(`return a detail for ?${query} that says what is valid`, async () => {
       const { text } = await jane.raw({ method: 'GET', path: `${TASKS}?${query}` })
       expect(JSON.parse(text).errors.map((error: { detail: string }) => error.detail)).to.deep.equal([detail])
     })
@@ -213,7 +213,7 @@ describeApi('The parameters of the list of tasks', (api) => {
     }
   })
 
-  it('are all kept by the links to other pages', async () => {
+  it('are kept in the links to other pages', async () => {
     const given = 'limit=1&completed=false&tag=work&tag=home&q=a%26b%3E&time_zone=Europe%2FBerlin&sort=-due&count=true'
     await jane.createTask({ title: 'a&b> 1', tags: ['home', 'work'] })
     await jane.createTask({ title: 'A&B> 2', tags: ['home', 'work'] })
@@ -235,7 +235,7 @@ describeApi('The parameters of the list of tasks', (api) => {
     expect(linksOf(second)).to.have.all.keys('prev')
   })
 
-  it('must be those that a cursor was given for, whatever the limit and the count', async () => {
+  it('must be those for which a cursor was issued, whatever the limit and the count', async () => {
     const { next = '' } = linksOf(await jane.get(`${TASKS}?completed=false&sort=title&limit=1`).expect(200))
     const { searchParams } = new URL(next, api.url)
     const cursor = searchParams.get('cursor')
@@ -258,7 +258,7 @@ describeApi('The parameters of the list of tasks', (api) => {
     ])
   })
 
-  it('are not combined with skip by a cursor', async () => {
+  it('cannot contain both skip and a cursor', async () => {
     const { next = '' } = linksOf(await jane.get(`${TASKS}?limit=1`).expect(200))
     expect(mistakes(await jane.get(`${next}&skip=1`).expect(422))).to.deep.equal(['?cursor: conflicting'])
   })

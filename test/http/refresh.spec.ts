@@ -42,7 +42,7 @@ describeApi('A refresh', (api) => {
     await jane.get(ME).expect(200)
   })
 
-  it('gives requests that send one token at the same instant the same successor', async () => {
+  it('returns the same successor to concurrent requests with one token', async () => {
     const pairs = await Promise.all(Array.from({ length: 8 }, () => refreshed(api, jane.refreshToken)))
     const successors = new Set(pairs.map(({ refresh_token }) => refresh_token))
     expect(successors.size).to.equal(1)
@@ -60,7 +60,7 @@ describeApi('A refresh', (api) => {
     await expectInvalidGrant(refresh(api, third.refresh_token))
   })
 
-  it('with a token that was made up touches nothing', async () => {
+  it('with a forged token changes nothing', async () => {
     const { refreshToken } = jane
     const last = refreshToken.at(-1) === 'A' ? 'B' : 'A'
     const madeUp = [
@@ -76,7 +76,7 @@ describeApi('A refresh', (api) => {
     await refreshed(api, refreshToken)
   })
 
-  it('answers every refusal in the same words', async () => {
+  it('returns the same words for every refusal', async () => {
     const { refresh_token: second } = await refreshed(api, jane.refreshToken)
     await refreshed(api, second)
     const reused = await refresh(api, jane.refreshToken).expect(400)
@@ -103,7 +103,7 @@ describeApi('A refresh', (api) => {
     }
   })
 
-  it('is unlike a login, whose errors are always problem documents', async () => {
+  it('differs from a login, whose errors are always problem documents', async () => {
     const logIn = () => api.post(LOGIN).set('Accept', 'application/json').type('json')
     for (const request of [logIn().send('{').expect(400), logIn().send({ username: 'x', password: 'x' }).expect(401)])
       expect((await request).headers['content-type']).to.match(/^application\/problem\+json/)
@@ -122,7 +122,7 @@ describeApi('A refresh', (api) => {
     expect(twice.body.error).to.equal('invalid_request')
   })
 
-  it('returns 422 for a token that is no text, and for an unknown JSON member', async () => {
+  it('returns 422 for a token that is not a string, and for an unknown JSON member', async () => {
     for (const refresh_token of [1, null, ['a'], { a: 1 }])
       expect(mistakes(await api.post(REFRESH).send({ refresh_token }).expect(422))).to.deep.equal([
         '/refresh_token: not_text',
@@ -191,7 +191,7 @@ describeApi('A revocation', (api) => {
     expect(mistakes(await revoke({ token: 'a', other: 1 }).expect(422))).to.deep.equal(['/other: unknown'])
   })
 
-  it('wins over refreshes of the session at the same time', async () => {
+  it('prevails over concurrent refreshes of the session', async () => {
     for (let round = 0; round < 5; round++) {
       const session = await api.logIn(jane)
       const { refresh_token: second } = await refreshed(api, session.refreshToken)

@@ -13,7 +13,7 @@ describeApi('Sessions', (api) => {
   })
   const list = async (user = jane) => (await user.get(SESSIONS).expect(200)).body
 
-  it('are listed, newest first, with the one of the request marked', async () => {
+  it('are listed, newest first, with that of the request marked as current', async () => {
     const login = api.post(LOGIN).set('User-Agent', 'a browser')
     const { body } = await login.send({ username: jane.email, password: PASSWORD }).expect(200)
     const browser = new User(api, jane.id, jane.email, body.access_token)
@@ -56,13 +56,13 @@ describeApi('Sessions', (api) => {
     expect(codeOf(await jane.delete(`${SESSIONS}/${id}`).expect(404))).to.equal('session_not_found')
   })
 
-  it('include that of the request, which ends itself', async () => {
+  it('include that of the request, which can end itself', async () => {
     const [{ id }] = await list()
     await jane.delete(`${SESSIONS}/${id}`).expect(204)
     await jane.get(ME).expect(401)
   })
 
-  it('can be ended all but that of the request', async () => {
+  it('can all be ended except that of the request', async () => {
     const others = [await api.logIn(jane), await api.logIn(jane)]
     const script = await jane.asScript('account')
     await jane.delete(SESSIONS).expect(204)
@@ -91,7 +91,7 @@ describeApi('Sessions', (api) => {
     expect(mistakes(await jane.get(`${SESSIONS}?limit=1`).expect(422))).to.deep.equal(['?limit: unknown'])
   })
 
-  it('are at most 100: one more ends the oldest', async () => {
+  it('are at most 100: a further login ends the oldest', async () => {
     const login = () => api.post(LOGIN).send({ username: jane.email, password: PASSWORD })
     for (let batch = 0; batch < 10; batch++) await Promise.all(Array.from({ length: 10 }, () => login().expect(200)))
     await jane.get(ME).expect(401)
@@ -107,7 +107,7 @@ for (const { name, databaseUrl } of adapterSets) {
     before(async () => api.start({ DATABASE_URL: await databaseUrl() }, { clock: () => clock }))
     after(() => api.stop())
 
-    it('is noted at most once a minute', async () => {
+    it('is recorded at most once a minute', async () => {
       const jane = await api.signUp()
       const used = async () => {
         const [{ created_at, last_used_at }] = (await jane.get(SESSIONS).expect(200)).body

@@ -43,7 +43,7 @@ describeApi('Accounts', (api) => {
       }
     })
 
-    it('takes two spellings for one address if they differ in case or in the form of the domain', async () => {
+    it('treats spellings that differ in case or in the form of the domain as one address', async () => {
       const spellings = [
         'Jane.Doe@b\u00fccher.example',
         'jane.doe@B\u00dcCHER.example',

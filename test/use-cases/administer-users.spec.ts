@@ -26,7 +26,7 @@ describe('Administering users', () => {
     await ports.sessions.start(aSessionDraft({ ownerId }), owner?.snapshot() ?? { hashedPassword: '' })
   }
 
-  it('lists users in pages, the newest first', async () => {
+  it('lists users in pages, newest first', async () => {
     const first = await users.list({ limit: 2 })
     expect(first.users.map(({ id }) => id)).to.deep.equal([3, 2])
     const second = await users.list({ limit: 2, before: first.next })
@@ -67,7 +67,7 @@ describe('Administering users', () => {
     expect(ports.changeSignal.raised).to.deep.equal([2])
   })
 
-  it('records no change where nothing changes', async () => {
+  it('records no event if nothing changes', async () => {
     await users.change(admin, 1, { role: 'admin', disabled: false })
     await users.grant({}, 'admin@example.com')
     expect(ports.audit.events).to.deep.equal([])
@@ -97,7 +97,7 @@ describe('Administering users', () => {
       expect(await rejection(attempt)).to.be.instanceOf(LastAdmin)
   })
 
-  it('keeps one of two admins who demote each other at once', async () => {
+  it('keeps one of two admins who demote each other concurrently', async () => {
     await users.change(admin, 2, { role: 'admin' })
     const attempts = await Promise.allSettled([
       users.change(admin, 2, { role: 'user' }),

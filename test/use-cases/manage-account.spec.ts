@@ -85,7 +85,7 @@ describe('Managing an account', () => {
       ])
     })
 
-    it('counts a wrong password under the key of the address, and asks for none once there were too many', async () => {
+    it('counts a wrong password under the key of the address, and verifies none after too many', async () => {
       const change = { password: 'battery staple', currentPassword: 'wrong horse' }
       await rejection(accounts.change(jane, change, client))
       expect(ports.loginThrottle.attempts).to.deep.equal([{ email: 'jane@example.com', clientNetwork }])
@@ -166,7 +166,7 @@ describe('Managing an account', () => {
       for (let sessions = 0; sessions < 3; sessions++) await startSession()
     })
 
-    it('are listed, the newest first, without expired ones', async () => {
+    it('are listed, newest first, without expired ones', async () => {
       expect((await accounts.sessions(jane)).map(({ id }) => id)).to.deep.equal([3, 2, 1])
       ports.clock.move(30 * 24 * 3_600 - 1)
       await ports.sessions.use({ id: 2, ownerId: 1 }, ports.clock.time)
@@ -174,7 +174,7 @@ describe('Managing an account', () => {
       expect((await accounts.sessions(jane)).map(({ id }) => id)).to.deep.equal([2])
     })
 
-    it('end one at a time, also the current one', async () => {
+    it('end one at a time, even the current one', async () => {
       await accounts.endSession(jane, 2, client)
       await accounts.endSession(jane, 1, client)
       expect(await sessionIds()).to.deep.equal([3])
@@ -188,7 +188,7 @@ describe('Managing an account', () => {
       expect(await ports.sessions.list(2)).to.have.length(1)
     })
 
-    it('end together, but for the current one', async () => {
+    it('end together, except the current one', async () => {
       await accounts.endOtherSessions(jane, client)
       expect(await sessionIds()).to.deep.equal([1])
       expect(ports.audit.events).to.deep.equal([{ event: 'session_ended', userId: 1, clientNetwork }])

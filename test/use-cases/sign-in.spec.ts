@@ -332,7 +332,7 @@ describe('Signing in', () => {
       expect(third.refreshToken).to.not.equal(second.refreshToken)
     })
 
-    it('yields the same successor to two clients at the same instant', async () => {
+    it('yields the same successor to concurrent requests', async () => {
       const { refreshToken } = await signIn.logIn(jane, client)
       const [one, two] = await Promise.all([refreshed(refreshToken), refreshed(refreshToken)])
       expect(one.refreshToken).to.equal(two.refreshToken)
@@ -362,7 +362,7 @@ describe('Signing in', () => {
       })
     })
 
-    it('touches nothing for a token that was not issued', async () => {
+    it('changes nothing for a token that was not issued', async () => {
       const { refreshToken } = await signIn.logIn(jane, client)
       for (const token of ['', 'nonsense', 'refresh 1/2 0 secret 1', 'refresh 2/1 0 secret 1'])
         expect(await rejection(refreshed(token))).to.be.instanceOf(InvalidGrant)
@@ -406,7 +406,7 @@ describe('Signing in', () => {
       expect(await rejection(signIn.authenticate(successor.access.token))).to.be.instanceOf(InvalidToken)
     })
 
-    it('removes an API token, whose secret must be right', async () => {
+    it('removes an API token if its secret is right', async () => {
       const { apiTokens, apiTokenService } = ports
       const secret = apiTokenService.newSecret()
       const apiToken = await apiTokens.add(anApiTokenDraft({ tokenHash: secret.hash }))
@@ -506,7 +506,7 @@ describe('Signing in', () => {
       expect(await rejection(signIn.authenticate(token))).to.be.instanceOf(InvalidToken)
     })
 
-    it('refuses an API token that has expired, or whose secret is another one', async () => {
+    it('refuses an API token that has expired or has a wrong secret', async () => {
       await signIn.register(jane, client)
       const { apiTokenService, apiTokens, clock } = ports
       const secret = apiTokenService.newSecret()
@@ -520,7 +520,7 @@ describe('Signing in', () => {
       expect(await rejection(signIn.authenticate(token))).to.be.instanceOf(InvalidToken)
     })
 
-    it('notes the use of a session at most once a minute, and not twice at once', async () => {
+    it('records the use of a session at most once a minute, and not twice concurrently', async () => {
       await signIn.register(jane, client)
       await signIn.logIn(jane, client)
       const use = mock.method(ports.sessions, 'use')
@@ -534,7 +534,7 @@ describe('Signing in', () => {
       expect(session?.snapshot().lastUsedAt).to.deep.equal(ports.clock.time)
     })
 
-    it('notes the first use of an API token, and then at most once a minute', async () => {
+    it('records the first use of an API token, and then at most one a minute', async () => {
       await signIn.register(jane, client)
       const { apiTokenService, apiTokens, clock } = ports
       const secret = apiTokenService.newSecret()
@@ -547,7 +547,7 @@ describe('Signing in', () => {
       expect(use.mock.callCount()).to.equal(2)
     })
 
-    it('succeeds even if the use cannot be noted', async () => {
+    it('succeeds even if the use cannot be recorded', async () => {
       await signIn.register(jane, client)
       const { access } = await signIn.logIn(jane, client)
       ports.clock.move(60)
