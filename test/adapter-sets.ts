@@ -83,7 +83,9 @@ let sharedDatabase: Promise<string> | undefined
 /** Through PgBouncer 1.18, a URL cannot set the search path. */
 const separate = process.env.TEST_SEPARATE_DATABASES === 'true'
 
-export const persistentSets: readonly PersistentSet[] = [sqlite, separate ? postgresql : postgresqlSchemas]
+/** For specs that read tables or statements; the contracts run on `persistentSets`. */
+export const sqlSets: readonly PersistentSet[] = [sqlite, separate ? postgresql : postgresqlSchemas]
+export const persistentSets: readonly PersistentSet[] = [...sqlSets]
 export const adapterSets: readonly AdapterSet[] = [inMemory, ...persistentSets]
 
 const sqliteFolder = databaseFolder('tasks-sqlite-')

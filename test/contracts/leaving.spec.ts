@@ -7,7 +7,7 @@ import type { Session } from '#src/domain/accounts/session.ts'
 import { InvalidToken, LastAdmin, TaskNotFound } from '#src/domain/errors.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
-import { persistentSets, postgresql } from '#test/adapter-sets.ts'
+import { postgresql, sqlSets } from '#test/adapter-sets.ts'
 import { anAddress, anApiTokenDraft, aSessionDraft, aTaskDraft, aUserDraft } from '#test/builders.ts'
 import { directSql, type Sql } from '#test/contracts/direct-sql.ts'
 import {
@@ -31,7 +31,7 @@ const remove: DecideOnUser = (user, otherAdmins) => {
   return { remove: user }
 }
 
-for (const { name, databaseUrl } of persistentSets) {
+for (const { name, databaseUrl } of sqlSets) {
   describe(`Users who leave, seen by another instance (${name})`, () => {
     let one: Database
     let other: Database

@@ -29,17 +29,21 @@ export interface Repositories {
   close(): Promise<void>
 }
 
-export async function openRepositories(databaseUrl: string): Promise<Repositories> {
-  const database = await openPersistence(configOf(databaseUrl).database)
+export async function openRepositories(
+  databaseUrl: string,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Repositories> {
+  const database = await openPersistence(configOf(databaseUrl, environment).database)
   await database.migrate()
   return database
 }
 
-const configOf = (databaseUrl: string) =>
+const configOf = (databaseUrl: string, environment: Readonly<Record<string, string>> = {}) =>
   readConfig({
     ENVIRONMENT: 'test',
     DATABASE_URL: databaseUrl,
     DATABASE_PREPARED_STATEMENTS: process.env.TEST_PREPARED_STATEMENTS ?? 'true',
+    ...environment,
   })
 
 export const targetOf = (databaseUrl: string) => configOf(databaseUrl).database.target

@@ -2,11 +2,11 @@ import { expect } from 'chai'
 import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import { StoreUnavailable } from '#src/domain/errors.ts'
-import { persistentSets } from '#test/adapter-sets.ts'
+import { sqlSets } from '#test/adapter-sets.ts'
 import { aUserDraft } from '#test/builders.ts'
 import { expectRejection, targetOf } from '#test/contracts/repositories.ts'
 
-for (const { name, databaseUrl } of persistentSets) {
+for (const { name, databaseUrl } of sqlSets) {
   describe(`A store (${name})`, () => {
     const open = async () => openDatabase(targetOf(await databaseUrl()) as PersistentTarget)
 

@@ -1,6 +1,4 @@
 import { expect } from 'chai'
-import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import type { PersistentTarget } from '#src/database-target.ts'
 import { InvalidToken, StoreUnavailable, SyncExpired, TaskLimitReached, TaskNotFound } from '#src/domain/errors.ts'
 import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { TaskKey, TaskWrite } from '#src/domain/tasks/ports.ts'
@@ -18,7 +16,6 @@ import {
   type Repositories,
   removeTask,
   storeTask,
-  targetOf,
 } from '#test/contracts/repositories.ts'
 
 /** Below the first id, at the limits of four bytes, and the largest safe integer. */
@@ -524,10 +521,9 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
     })
 
     it('rejects a write that leaves more tasks than an owner may have, and stores none of it', async () => {
-      const database = await openDatabase(targetOf(await databaseUrl()) as PersistentTarget, undefined, undefined, 3)
-      await database.migrate()
-      const { tasks } = database
-      const ownerId = await anOwner(database)
+      const repositories = await openRepositories(await databaseUrl(), { MAX_TASKS_PER_USER: '3' })
+      const { tasks } = repositories
+      const ownerId = await anOwner(repositories)
       const draft = { add: aTaskDraft({ ownerId }) }
       const attempts = Array.from({ length: 5 }, (_, index) =>
         tasks.write(ownerId, [], () => Array(1 + (index % 2)).fill(draft)),
@@ -551,7 +547,7 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
       expect(await listTasks(tasks, ownerId)).to.have.lengthOf(3)
       await removeTask(tasks, keyOf((await listTasks(tasks, ownerId))[0] as Task))
       await storeTask(tasks, draft.add)
-      await database.close()
+      await repositories.close()
     })
 
     it('rejects with StoreUnavailable after its database was closed', async () => {

@@ -2,7 +2,7 @@ import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import fc from 'fast-check'
 import pg from 'pg'
-import { type Database, openDatabase } from '#src/adapters/mikro-orm/database.ts'
+import { openDatabase } from '#src/adapters/mikro-orm/database.ts'
 import type { PersistentTarget } from '#src/database-target.ts'
 import { MAX_SESSIONS, type Session } from '#src/domain/accounts/session.ts'
 import type { User } from '#src/domain/accounts/user.ts'
@@ -11,14 +11,15 @@ import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { TaskKey } from '#src/domain/tasks/ports.ts'
 import type { Task, TaskSnapshot } from '#src/domain/tasks/task.ts'
 import { taskQuery } from '#src/domain/tasks/task-query.ts'
-import { persistentSets } from '#test/adapter-sets.ts'
+import { persistentSets, sqlSets } from '#test/adapter-sets.ts'
 import { anApiTokenDraft, aSessionDraft, aTaskDraft } from '#test/builders.ts'
-import { directSql, type Sql } from '#test/contracts/direct-sql.ts'
 import {
   anOwner,
   editTask,
   expectRejection,
   listTasks,
+  openRepositories,
+  type Repositories,
   removeTask,
   storeTask,
   targetOf,
@@ -34,17 +35,12 @@ const increment = (task: Task) => task.edit({ title: `${Number(task.snapshot().t
 
 for (const { name, databaseUrl } of persistentSets) {
   describe(`Transactions of two instances (${name})`, () => {
-    let instances: [Database, Database]
-    let sql: Sql
+    let instances: [Repositories, Repositories]
     let ownerId: number
 
     before(async () => {
       const url = await databaseUrl()
-      const open = () => openDatabase(targetOf(url) as PersistentTarget)
-      const first = await open()
-      await first.migrate()
-      instances = [first, await open()]
-      sql = directSql(url)
+      instances = [await openRepositories(url), await openRepositories(url)]
     })
 
     beforeEach(async () => {
@@ -53,13 +49,10 @@ for (const { name, databaseUrl } of persistentSets) {
 
     after(() => Promise.all(instances.map((instance) => instance.close())))
 
-    const tasksOf = (index: number) => (instances[index % 2] as Database).tasks
+    const tasksOf = (index: number) => (instances[index % 2] as Repositories).tasks
     const addTask = async (title = '0'): Promise<TaskKey> =>
       (await storeTask(tasksOf(0), aTaskDraft({ ownerId, title }))).snapshot()
-    const revision = async (owner = ownerId) => {
-      const [list] = await sql(`select cast(revision as integer) as revision from task_lists where owner_id = ${owner}`)
-      return list?.revision
-    }
+    const revision = async (owner = ownerId) => (await tasksOf(0).head(owner)).revision
     const titles = async (keys: readonly TaskKey[]) =>
       Promise.all(keys.map(async (key) => (await tasksOf(0).get(key)).snapshot().title))
 
@@ -165,8 +158,12 @@ for (const { name, databaseUrl } of persistentSets) {
       expect(failed).to.include({ status: 'rejected' })
       expect(await titles([first, second])).to.deep.equal(['5', '0'])
     })
+  })
+}
 
-    it('name the owner in every statement on an owner’s rows', async () => {
+for (const { name, databaseUrl } of sqlSets) {
+  describe(`Statements on an owner’s rows (${name})`, () => {
+    it('name the owner', async () => {
       const fresh = await openDatabase(targetOf(await databaseUrl()) as PersistentTarget)
       await fresh.migrate()
       const ran = await recorded(async () => {

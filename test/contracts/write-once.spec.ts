@@ -1,11 +1,11 @@
-import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { IdempotencyKeyReused, TaskNotFound } from '#src/domain/errors.ts'
 import { KEY_LIFETIME } from '#src/domain/tasks/idempotency.ts'
 import type { Decide, Written } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
-import { adapterSets, persistentSets } from '#test/adapter-sets.ts'
+import { adapterSets, persistentSets, sqlSets } from '#test/adapter-sets.ts'
 import { aTaskDraft } from '#test/builders.ts'
+import { directSql } from '#test/contracts/direct-sql.ts'
 import {
   anOwner,
   editTask,
@@ -16,7 +16,6 @@ import {
   removeTask,
   storeTask,
 } from '#test/contracts/repositories.ts'
-import { query } from '#test/query.ts'
 
 const NOW = new Date('2026-02-01T12:00:00.000Z')
 const KEY = { scope: 'POST /tasks', key: '8e03978e', fingerprint: 'of the body' }
@@ -143,23 +142,12 @@ for (const { name, databaseUrl } of adapterSets) {
   })
 }
 
-const rowsOf: Readonly<Record<string, (url: string, ownerId: number) => Promise<unknown[]>>> = {
-  async SQLite(url, ownerId) {
-    const database = new BetterSqlite3(url.slice('sqlite:///'.length))
-    const rows = database.prepare('select key from idempotency_keys where owner_id = ?').all(ownerId)
-    database.close()
-    return rows
-  },
-  PostgreSQL: (url, ownerId) => query(url, 'select key from idempotency_keys where owner_id = $1', [ownerId]),
-}
-
-for (const { name, databaseUrl, deleteUser } of persistentSets) {
+for (const { name, databaseUrl } of persistentSets) {
   describe(`Writes with one idempotency key by two instances (${name})`, () => {
-    let url: string
     let instances: readonly [Repositories, Repositories]
 
     before(async () => {
-      url = await databaseUrl()
+      const url = await databaseUrl()
       instances = [await openRepositories(url), await openRepositories(url)]
     })
     after(() => Promise.all(instances.map((instance) => instance.close())))
@@ -177,14 +165,21 @@ for (const { name, databaseUrl, deleteUser } of persistentSets) {
         expect(await listTasks(instances[0].tasks, ownerId)).to.have.lengthOf(1)
       }
     })
+  })
+}
 
-    it('leave nothing behind when the user is deleted', async () => {
-      const [first] = instances
-      const ownerId = await anOwner(first)
-      await first.tasks.writeOnce(ownerId, [], () => [{ add: aTaskDraft({ ownerId }) }], KEY, NOW)
-      expect(await rowsOf[name]?.(url, ownerId)).to.deep.equal([{ key: KEY.key }])
+for (const { name, databaseUrl, deleteUser } of sqlSets) {
+  describe(`The result of a write with an idempotency key (${name})`, () => {
+    it('is deleted with the user', async () => {
+      const url = await databaseUrl()
+      const repositories = await openRepositories(url)
+      const ownerId = await anOwner(repositories)
+      await repositories.tasks.writeOnce(ownerId, [], () => [{ add: aTaskDraft({ ownerId }) }], KEY, NOW)
+      const keys = () => directSql(url)(`select key from idempotency_keys where owner_id = ${ownerId}`)
+      expect(await keys()).to.deep.equal([{ key: KEY.key }])
       await deleteUser(url, ownerId)
-      expect(await rowsOf[name]?.(url, ownerId)).to.deep.equal([])
+      expect(await keys()).to.deep.equal([])
+      await repositories.close()
     })
   })
 }
