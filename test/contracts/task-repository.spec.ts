@@ -341,6 +341,13 @@ for (const { name, databaseUrl } of adapterSets) {
         expect(await tasks.changes(ownerId, two.next, 2)).to.deep.include({ items: [], deleted: [], next: two.next })
       })
 
+      it('reads the changes and the position after them together', async () => {
+        const reading = tasks.changes(ownerId, START, 9)
+        await storeTask(tasks, aTaskDraft({ ownerId }))
+        const { items, next } = await reading
+        for (const task of items) expect(task.snapshot().revision).to.be.at.most(next.revision)
+      })
+
       it('ends a page once its texts take 1 MiB', async () => {
         const [, gone] = await tasks.write(ownerId, [], () => Array(2).fill({ add: aTaskDraft({ ownerId }) }))
         const start = (await tasks.changes(ownerId, START, 9)).next

@@ -61,17 +61,15 @@ export class InMemoryTaskRepository implements TaskRepository {
   }
 
   async heads(ownerIds: readonly number[]): Promise<ReadonlyMap<number, ListHead>> {
-    const heads = await Promise.all(ownerIds.map((ownerId) => this.head(ownerId)))
-    return new Map(heads.map((head, index) => [ownerIds[index] as number, head]))
+    return new Map(ownerIds.map((ownerId) => [ownerId, this.#head(ownerId)]))
   }
 
   async head(ownerId: number): Promise<ListHead> {
-    const { revision, forgotten } = this.#listOf(ownerId)
-    return { epoch: this.#epoch, revision, forgotten }
+    return this.#head(ownerId)
   }
 
   async changes(ownerId: number, since: SyncPosition | undefined, limit: number): Promise<ChangePage> {
-    const head = await this.head(ownerId)
+    const head = this.#head(ownerId)
     if (since) checkPosition(since, head)
     const { tasks, tombstones } = this.#listOf(ownerId)
     const isAfter = ({ revision }: { readonly revision: number }) => revision > (since?.revision ?? 0)
@@ -158,6 +156,11 @@ export class InMemoryTaskRepository implements TaskRepository {
     const index = indexOf(tasks, snapshot.id)
     if (tasks[index] !== snapshot) tasks[index] = { ...snapshot, revision: ++list.revision }
     return Task.restore(tasks[index] as TaskSnapshot)
+  }
+
+  #head(ownerId: number): ListHead {
+    const { revision, forgotten } = this.#listOf(ownerId)
+    return { epoch: this.#epoch, revision, forgotten }
   }
 
   #listOf(ownerId: number): TaskList {
