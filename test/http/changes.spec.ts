@@ -208,7 +208,7 @@ describeApi('The change feed', (api) => {
   })
 })
 
-/** Notes when a subscription of the signal waits. */
+/** Records when a subscription of the signal waits. */
 class NotedSignal implements ChangeSignal {
   readonly #signal: ChangeSignal
   #noted = Promise.withResolvers<void>()

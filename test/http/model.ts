@@ -11,7 +11,7 @@ const DUES = [null, '2026-02-01', '2026-02-01T12:00:00Z', '2026-02-03T00:00:00+0
 const SORTS = ['created_at', 'updated_at', 'due', 'priority', 'title', 'completed_at'] as const
 const MISSING = Number.MAX_SAFE_INTEGER
 
-/** What the API must hold of one user's tasks, in the plainest form. */
+/** A model of one user's tasks: what the API must return, in the plainest form. */
 class TaskList {
   /** By ascending id. */
   tasks: readonly TaskBody[] = []
