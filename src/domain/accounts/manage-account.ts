@@ -5,7 +5,7 @@ import type { ChangeSignal } from '../tasks/ports.ts'
 import { timeZoneRule } from '../tasks/task-filter.ts'
 import type { AccountPolicy } from './account-policy.ts'
 import { authorize, type Caller } from './caller.ts'
-import { checkNewPassword, isAddress, MAX_RAW_PASSWORD } from './password.ts'
+import { checkNewPassword, equalsEmail, MAX_RAW_PASSWORD } from './password.ts'
 import type {
   Audit,
   AuditEvent,
@@ -71,7 +71,7 @@ export class ManageAccount {
     if (password !== undefined) this.#checkPassword(password, address)
     if (needsPassword) {
       await this.#confirm(caller.user, currentPassword, requester)
-      if (password === undefined && isAddress(currentPassword as string, address)) {
+      if (password === undefined && equalsEmail(currentPassword as string, address)) {
         throw new InvalidInput([
           { member: 'email', code: 'password_is_email', detail: 'must differ from your password' },
         ])

@@ -34,7 +34,7 @@ export interface PasswordPolicy {
  */
 export function checkNewPassword(password: string, email: string, { minLength, common }: PasswordPolicy): void {
   enforce({ password: passwordRule(minLength) }, { password })
-  if (isAddress(password, email)) {
+  if (equalsEmail(password, email)) {
     refuse('password_is_email', 'must not be the e-mail address')
   }
   if (common.includes(password.normalize('NFC'))) {
@@ -43,7 +43,7 @@ export function checkNewPassword(password: string, email: string, { minLength, c
 }
 
 /** Whether a password is the e-mail address, in any case. */
-export const isAddress = (password: string, email: string): boolean =>
+export const equalsEmail = (password: string, email: string): boolean =>
   password.trim().normalize('NFC').toLowerCase() === email.toLowerCase()
 
 function refuse(code: string, detail: string): never {

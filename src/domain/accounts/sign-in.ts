@@ -230,7 +230,7 @@ export class SignIn {
     if (session) {
       const now = clock.now()
       if (session.isExpired(this.#policy.sessions, now)) return undefined
-      if (session.isUseDue(now)) this.#noteUse(`session ${session.id}`, () => sessions.use(session, now))
+      if (session.isUseDue(now)) this.#recordUse(`session ${session.id}`, () => sessions.use(session, now))
     }
     return { user: user.snapshot(), credential: { kind: 'session', sessionId } }
   }
@@ -241,7 +241,7 @@ export class SignIn {
     const now = clock.now()
     if (!found?.apiToken.accepts(hash, now)) return undefined
     const { user, apiToken } = found
-    if (apiToken.isUseDue(now)) this.#noteUse(`API token ${key.id}`, () => apiTokens.use(key, now))
+    if (apiToken.isUseDue(now)) this.#recordUse(`API token ${key.id}`, () => apiTokens.use(key, now))
     return {
       user: user.snapshot(),
       credential: { kind: 'api-token', tokenId: key.id, scopes: apiToken.snapshot().scopes },
@@ -249,12 +249,12 @@ export class SignIn {
   }
 
   /** The request does not wait for this write and does not fail with it: the next request tries again. */
-  #noteUse(of: string, write: () => Promise<void>): void {
-    if (this.#inUse.has(of)) return
-    this.#inUse.add(of)
+  #recordUse(credential: string, write: () => Promise<void>): void {
+    if (this.#inUse.has(credential)) return
+    this.#inUse.add(credential)
     write()
       .catch(() => {})
-      .finally(() => this.#inUse.delete(of))
+      .finally(() => this.#inUse.delete(credential))
   }
 }
 

@@ -44,8 +44,8 @@ export const ruleSchema = <Value>(
     }),
   )
 
-/** A rule whose violations with a code have a detail in the words of this API. */
-export const explained =
+/** Replaces the detail of the violations with this code. */
+export const withDetail =
   (rule: Rule, code: string, detail: (detail: string) => string): Rule =>
   (value) => {
     const violation = rule(value)

@@ -44,7 +44,7 @@ const presentPair = ({ access, refreshToken, refreshExpiresIn }: TokenPair): v.I
 
 const ignored = v.optional(v.pipe(v.unknown(), v.metadata({ type: 'string', description: 'Accepted and ignored.' })))
 /** OAuth clients send them, but the service has one kind of client. */
-const ofOAuth = { grant_type: ignored, scope: ignored, client_id: ignored, client_secret: ignored }
+const ignoredOAuthMembers = { grant_type: ignored, scope: ignored, client_id: ignored, client_secret: ignored }
 
 /** The password grant of OAuth 2.0 (RFC 6749, section 4.3.2). Longer values are accepted, but never match. */
 const logIn = bodyOf('LogIn', readOnlyMembers, {
@@ -60,7 +60,7 @@ const logIn = bodyOf('LogIn', readOnlyMembers, {
     maxLength: MAX_RAW_PASSWORD,
     examples: ['correct horse battery staple'],
   }),
-  ...ofOAuth,
+  ...ignoredOAuthMembers,
 })
 
 /** Maximum length in characters; tokens of this service have less than half. */
@@ -80,7 +80,7 @@ const tokenMember = (description: string) =>
 const refresh = bodyOf(
   'Refresh',
   [],
-  { refresh_token: tokenMember('The refresh token that you received last.'), ...ofOAuth },
+  { refresh_token: tokenMember('The refresh token that you received last.'), ...ignoredOAuthMembers },
   { required: ['refresh_token'] },
 )
 

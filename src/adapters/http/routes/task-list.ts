@@ -20,7 +20,7 @@ import {
 } from '../../../domain/tasks/task-order.ts'
 import { LIMIT, type Position, SKIP, START, type TaskPage, type TaskQuery } from '../../../domain/tasks/task-query.ts'
 import { digest } from '../endpoint/conditional.ts'
-import { explained, flag, numeral, ruleSchema } from '../endpoint/validation.ts'
+import { flag, numeral, ruleSchema, withDetail } from '../endpoint/validation.ts'
 import { type Cursor, decodeCursor, encodeCursor, positionIn } from './cursor.ts'
 
 /** The parsed query of a request for the list of tasks. */
@@ -34,7 +34,7 @@ export interface ListRequest {
 const dueBound = (rule: Rule, description: string) =>
   v.exactOptional(
     ruleSchema<string>(
-      explained(rule, 'not_a_due_date', (detail) => `${detail}; write + as %2B`),
+      withDetail(rule, 'not_a_due_date', (detail) => `${detail}; write + as %2B`),
       { type: 'string', maxLength: MAX_DUE, description, examples: ['2026-02-02'] },
     ),
   )
@@ -131,7 +131,7 @@ const formatSort = (sort: Sort) =>
 const DEFAULT_SORT = formatSort(NEWEST_FIRST)
 
 const sort = ruleSchema<Sort>(
-  explained(sortRule, 'unknown_value', () => `must have these keys only: ${[...sortFields.keys()].join(', ')}`),
+  withDetail(sortRule, 'unknown_value', () => `must have these keys only: ${[...sortFields.keys()].join(', ')}`),
   {
     type: 'string',
     pattern: `^${sortKey}(?:,${sortKey}){0,${MAX_SORT_KEYS - 1}}$`,
