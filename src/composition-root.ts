@@ -12,7 +12,7 @@ import { inMemoryDatabase } from './adapters/in-memory/in-memory-database.ts'
 import { Metrics, publishMetrics } from './adapters/metrics/prometheus.ts'
 import { type Database, openDatabase } from './adapters/mikro-orm/database.ts'
 import { ensureSchema } from './adapters/mikro-orm/ensure-schema.ts'
-import { forgetRegularly } from './adapters/mikro-orm/forget-regularly.ts'
+import { purgeRegularly } from './adapters/mikro-orm/purge-regularly.ts'
 import { RATE_LIMITS_TABLE } from './adapters/mikro-orm/records.ts'
 import { loginThrottle, requestLimiters } from './adapters/rate-limits/rate-limits.ts'
 import { SharedCounts } from './adapters/rate-limits/shared-counts.ts'
@@ -121,7 +121,7 @@ export async function startService(
     if (cluster.isPrimary) await ensureSchema(database, databaseConfig, log)
 
     const { tombstoneDays } = databaseConfig
-    resources.use(forgetRegularly(database, { tombstoneDays, sessions: accounts.sessions }, log))
+    resources.use(purgeRegularly(database, { tombstoneDays, sessions: accounts.sessions }, log))
 
     const hasher = passwordHasher(passwords, process.concurrency)
     const warnOfLocalCounts = (err: unknown) =>

@@ -150,7 +150,7 @@ for (const { name, databaseUrl } of adapterSets) {
       const kept = await add(jane, { expiresAt: NOW })
       await add(jane, { expiresAt: later(-1) })
       await add(john, { expiresAt: later(-MINUTE) })
-      await repositories.forgetApiTokens(NOW)
+      await repositories.purgeApiTokens(NOW)
       expect(await idsOf(jane)).to.deep.equal([kept.id, unlimited.id])
       expect(await idsOf(john)).to.deep.equal([])
     })

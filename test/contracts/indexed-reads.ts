@@ -1,6 +1,6 @@
 /** Reads that take as long in a long list as in a short one. */
-import { forgetExpired } from '#src/adapters/mikro-orm/forget-expired.ts'
-import { LeaverPurge } from '#src/adapters/mikro-orm/forget-leavers.ts'
+import { purgeExpired } from '#src/adapters/mikro-orm/purge-expired.ts'
+import { LeaverPurge } from '#src/adapters/mikro-orm/purge-leavers.ts'
 import type { Session } from '#src/domain/accounts/session.ts'
 import type { TaskRepository } from '#src/domain/tasks/ports.ts'
 import type { Task } from '#src/domain/tasks/task.ts'
@@ -48,13 +48,13 @@ export async function useAccounts({ users, sessions, apiTokens, store }: Observe
   await sessions.refresh(session, () => ({ outcome: 'rotated', session }))
   await sessions.end(session)
   await sessions.start(aSessionDraft({ ownerId, createdAt: new Date(0) }), { hashedPassword: 'new' })
-  await forgetExpired(store, ['sessions', 'created_at'], new Date(1))
-  await forgetExpired(store, ['sessions', 'last_used_at'], new Date(1))
+  await purgeExpired(store, ['sessions', 'created_at'], new Date(1))
+  await purgeExpired(store, ['sessions', 'last_used_at'], new Date(1))
   const apiToken = await apiTokens.add(anApiTokenDraft({ ownerId, expiresAt: new Date(0) }))
   await apiTokens.find(apiToken)
   await apiTokens.list(ownerId)
   await apiTokens.use(apiToken, new Date())
-  await forgetExpired(store, ['api_tokens', 'expires_at'], new Date(1))
+  await purgeExpired(store, ['api_tokens', 'expires_at'], new Date(1))
   await apiTokens.remove(apiToken)
   await users.write(ownerId, () => ({ save: user, endSessions: { except: undefined } }))
   await users.write(ownerId, () => ({ remove: user }))

@@ -105,7 +105,7 @@ for (const { name, databaseUrl } of sqlSets) {
       const next = await users.add(aUserDraft({ email: user.email }))
       expect(next.id).to.be.above(stays.ownerId)
 
-      await one.forgetLeavers()
+      await one.purgeLeavers()
       expect(await rowsOf(ownerId)).to.deep.equal({})
       expect(await rowsOf(stays.ownerId)).to.deep.equal(before)
       expect((await users.findByEmail(anAddress(user.email)))?.id).to.equal(next.id)
@@ -122,7 +122,7 @@ for (const { name, databaseUrl } of sqlSets) {
       expect(await other.users.findById(ownerId)).to.equal(undefined)
       await expectRejection(other.tasks.get(task), TaskNotFound)
       await other.users.add(aUserDraft({ email: user.email }))
-      await other.forgetLeavers()
+      await other.purgeLeavers()
       expect(await rowsOf(ownerId)).to.deep.equal({})
       one = await open()
     }).timeout(20_000)
@@ -130,7 +130,7 @@ for (const { name, databaseUrl } of sqlSets) {
     it('are purged once, even if two instances purge them', async () => {
       const leavers = [await resident(), await resident()]
       for (const { ownerId } of leavers) await one.users.write(ownerId, remove)
-      await Promise.all([one.forgetLeavers(), other.forgetLeavers()])
+      await Promise.all([one.purgeLeavers(), other.purgeLeavers()])
       for (const { ownerId } of leavers) expect(await rowsOf(ownerId)).to.deep.equal({})
     }).timeout(20_000)
 
@@ -139,7 +139,7 @@ for (const { name, databaseUrl } of sqlSets) {
       const neighbour = await anOwner(one)
       await one.users.write(ownerId, remove)
       let purged = false
-      const purge = one.forgetLeavers().then(() => {
+      const purge = one.purgeLeavers().then(() => {
         purged = true
       })
       await Promise.all([one, other].map(({ tasks }) => storeTask(tasks, aTaskDraft({ ownerId: neighbour }))))
@@ -205,7 +205,7 @@ describe('A purge of a user who left (postgresql)', () => {
     await operator.query(
       `delete from tasks where id in (select id from tasks where owner_id = ${ownerId} order by id limit 500)`,
     )
-    const purge = database.forgetLeavers()
+    const purge = database.purgeLeavers()
     await waitUntil(async () => {
       const { rows } = await operator.query(`select from pg_stat_activity
         where wait_event_type = 'Lock' and datname = current_database()`)
@@ -223,7 +223,7 @@ describe('A purge of a user who left (postgresql)', () => {
     const ownerId = await ownerOf(TASKS)
     await operator.query(`update users set left_at = now(), email = 'left' where id = ${ownerId}`)
     await operator.query('select pg_stat_reset()')
-    await database.forgetLeavers()
+    await database.purgeLeavers()
     // Sessions report what they have read when they end, at the latest.
     await database.close()
     const read = async () => {

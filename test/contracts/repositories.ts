@@ -17,15 +17,15 @@ export interface Repositories {
   readonly sessions: SessionRepository
   readonly apiTokens: ApiTokenRepository
   /** Purges the deletions of tasks before a time. */
-  forgetDeletions(before: Date): Promise<void>
+  purgeDeletions(before: Date): Promise<void>
   /** Purges the results of writes with a key before a time. */
-  forgetKeys(before: Date): Promise<void>
+  purgeKeys(before: Date): Promise<void>
   /** Purges the sessions whose last use, or whose start, was before a time. */
-  forgetSessions(before: { readonly lastUsed: Date; readonly created: Date }): Promise<void>
+  purgeSessions(before: { readonly lastUsed: Date; readonly created: Date }): Promise<void>
   /** Purges the API tokens that expired before a time. */
-  forgetApiTokens(before: Date): Promise<void>
+  purgeApiTokens(before: Date): Promise<void>
   /** Deletes what users who left leave behind. */
-  forgetLeavers(): Promise<void>
+  purgeLeavers(): Promise<void>
   close(): Promise<void>
 }
 
@@ -64,10 +64,10 @@ export async function anOwner({ users }: Pick<Repositories, 'users'>): Promise<n
 }
 
 /** Leaves the repositories as if they were new, except that ids go on. A new database would take ten times as long. */
-export async function removeUsers({ users, forgetLeavers }: Repositories): Promise<void> {
+export async function removeUsers({ users, purgeLeavers }: Repositories): Promise<void> {
   const all = await users.list({ before: undefined, containing: undefined, limit: 1_000 })
   for (const { id } of all) await users.write(id, (user) => ({ remove: user }))
-  await forgetLeavers()
+  await purgeLeavers()
 }
 
 type Tasks = Pick<TaskRepository, 'list' | 'write'>

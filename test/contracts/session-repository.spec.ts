@@ -268,7 +268,7 @@ for (const { name, databaseUrl } of adapterSets) {
       await starting(john, justBefore(created), justBefore(lastUsed))
       const used = await starting(john, NOW, justBefore(lastUsed))
       await sessions.use({ id: used, ownerId: john.id }, NOW)
-      await repositories.forgetSessions({ created, lastUsed })
+      await repositories.purgeSessions({ created, lastUsed })
       expect(await idsOf(jane)).to.deep.equal([kept])
       expect(await idsOf(john)).to.deep.equal([used])
     })
@@ -278,7 +278,7 @@ for (const { name, databaseUrl } of adapterSets) {
         Array.from({ length: 60 }, (_, index) => repositories.users.add(aUserDraft({ email: `${index}@example.com` }))),
       )
       await Promise.all(owners.flatMap((owner) => [start(owner), start(owner)]))
-      await repositories.forgetSessions({ created: later(1), lastUsed: NOW })
+      await repositories.purgeSessions({ created: later(1), lastUsed: NOW })
       for (const owner of owners) expect(await idsOf(owner)).to.deep.equal([])
     })
   })

@@ -6,10 +6,10 @@ import BetterSqlite3 from 'better-sqlite3'
 import { expect } from 'chai'
 import { CompiledQuery, Kysely } from 'kysely'
 import { DatabaseUnavailable, openDatabase } from '#src/adapters/mikro-orm/database.ts'
-import { forgetDeletions } from '#src/adapters/mikro-orm/forget-deletions.ts'
-import { forgetKeys } from '#src/adapters/mikro-orm/forget-keys.ts'
 import { mikroOrmOptions } from '#src/adapters/mikro-orm/options.ts'
 import type { Statement } from '#src/adapters/mikro-orm/prepared-query.ts'
+import { purgeDeletions } from '#src/adapters/mikro-orm/purge-deletions.ts'
+import { purgeKeys } from '#src/adapters/mikro-orm/purge-keys.ts'
 import type { Tables } from '#src/adapters/mikro-orm/records.ts'
 import { ImmediateTransactionDialect } from '#src/adapters/mikro-orm/sqlite/sqlite-dialect.ts'
 import { ForeignFile, OpenFiles } from '#src/adapters/mikro-orm/sqlite/sqlite-file.ts'
@@ -147,8 +147,8 @@ describe('The store on SQLite', () => {
       return result
     }
     store.ran.length = 0
-    await forgetDeletions(store.store, new Date(1_250))
-    await forgetKeys(store.store, new Date(1_250))
+    await purgeDeletions(store.store, new Date(1_250))
+    await purgeKeys(store.store, new Date(1_250))
     expect(await count()).to.equal(2 * 51)
     for (const statement of new Map(store.ran.map((query) => [query.sql, query])).values()) {
       expect(await planOf(statement), statement.sql).not.to.match(/TEMP B-TREE|SCAN (?!json_each)/)

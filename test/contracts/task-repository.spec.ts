@@ -410,7 +410,7 @@ for (const { name, databaseUrl } of adapterSets) {
           await removeTask(tasks, keyOf(task), deletedAt)
         }
         const other = await anOwner(repositories)
-        await repositories.forgetDeletions(days(2))
+        await repositories.purgeDeletions(days(2))
         const [first, second, third] = positions as [SyncPosition, SyncPosition, SyncPosition]
         for (const position of [first, second]) await expectRejection(tasks.changes(ownerId, position, 9), SyncExpired)
         expect((await tasks.changes(ownerId, third, 9)).deleted.map(({ deletedAt }) => deletedAt)).to.deep.equal([
@@ -418,7 +418,7 @@ for (const { name, databaseUrl } of adapterSets) {
         ])
         expect((await tasks.head(ownerId)).forgotten).to.equal(4)
         expect((await tasks.head(other)).forgotten).to.equal(0)
-        await repositories.forgetDeletions(days(2))
+        await repositories.purgeDeletions(days(2))
         expect((await tasks.head(ownerId)).forgotten).to.equal(4)
         expect((await tasks.changes(ownerId, START, 9)).items).to.deep.equal([])
       })
@@ -426,7 +426,7 @@ for (const { name, databaseUrl } of adapterSets) {
       it('reads the whole list page by page after deletions were purged', async () => {
         const added = await addTasks(3)
         await removeTask(tasks, keyOf(await addTask()), NOW)
-        await repositories.forgetDeletions(new Date(NOW.getTime() + 1))
+        await repositories.purgeDeletions(new Date(NOW.getTime() + 1))
         const read: TaskSnapshot[] = []
         let position: SyncPosition | undefined
         for (let more = true; more; ) {

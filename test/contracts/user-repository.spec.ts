@@ -354,7 +354,7 @@ for (const { name, databaseUrl } of adapterSets) {
         await expectRejection(storeTask(tasks, aTaskDraft({ ownerId })), InvalidToken)
         await expectRejection(users.write(ownerId, remove), UserNotFound)
         await users.replaceHash(user.snapshot(), 'new')
-        await repositories.forgetLeavers()
+        await repositories.purgeLeavers()
         expect(await listTasks(tasks, ownerId)).to.deep.equal([])
         expect((await sessions.find(other.session))?.user.id).to.equal(other.ownerId)
         expect((await apiTokens.find(other.apiToken))?.user.id).to.equal(other.ownerId)
@@ -367,7 +367,7 @@ for (const { name, databaseUrl } of adapterSets) {
         const next = await users.add(aUserDraft({ email: user.email.toUpperCase() }))
         expect(next.id).to.be.above(ownerId)
         expect(await listTasks(repositories.tasks, next.id)).to.deep.equal([])
-        await repositories.forgetLeavers()
+        await repositories.purgeLeavers()
         expect((await users.findByEmail(anAddress(user.email)))?.id).to.equal(next.id)
         const third = await users.add(aUserDraft({ email: 'third@example.com' }))
         expect(third.id).to.be.above(next.id)
@@ -397,7 +397,7 @@ for (const { name, databaseUrl } of adapterSets) {
         await removal
         for (const reason of reasons) expect(reason).to.be.an.instanceOf(InvalidToken)
         await expectRejection(storeTask(tasks, aTaskDraft({ ownerId })), InvalidToken)
-        await repositories.forgetLeavers()
+        await repositories.purgeLeavers()
         expect(await listTasks(tasks, ownerId)).to.deep.equal([])
       })
 

@@ -128,7 +128,7 @@ for (const { name, databaseUrl } of adapterSets) {
       const later = new Date(NOW.getTime() + 1)
       await write()
       await write({ key: 'later' }, later)
-      await repositories.forgetKeys(later)
+      await repositories.purgeKeys(later)
       expect(await write({ key: 'later' }, later)).to.include({ replayed: true })
       expect(await write({}, later)).to.include({ replayed: false })
     })
@@ -136,7 +136,7 @@ for (const { name, databaseUrl } of adapterSets) {
     it('is made again after a purge of more than a thousand results', async () => {
       const keys = Array.from({ length: 1_100 }, (_, index) => `${index}`)
       await Promise.all(keys.map((key) => write({ key })))
-      await repositories.forgetKeys(new Date(NOW.getTime() + 1))
+      await repositories.purgeKeys(new Date(NOW.getTime() + 1))
       for (const key of ['0', '1099']) expect(await write({ key })).to.include({ replayed: false })
     })
   })

@@ -44,7 +44,7 @@ export class InMemoryApiTokenRepository implements ApiTokenRepository {
   }
 
   /** Purges the tokens that expired before a time. */
-  async forget(before: Date): Promise<void> {
+  async purge(before: Date): Promise<void> {
     const { apiTokens } = this.#accounts
     for (const { id, expiresAt } of apiTokens.values()) {
       if (expiresAt !== null && expiresAt < before) apiTokens.delete(id)

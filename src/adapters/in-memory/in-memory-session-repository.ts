@@ -61,7 +61,7 @@ export class InMemorySessionRepository implements SessionRepository {
   }
 
   /** Purges the sessions whose last use, or whose start, was before a time. */
-  async forget({ lastUsed, created }: { readonly lastUsed: Date; readonly created: Date }): Promise<void> {
+  async purge({ lastUsed, created }: { readonly lastUsed: Date; readonly created: Date }): Promise<void> {
     const { sessions } = this.#accounts
     for (const { id, lastUsedAt, createdAt } of sessions.values()) {
       if (lastUsedAt < lastUsed || createdAt < created) sessions.delete(id)

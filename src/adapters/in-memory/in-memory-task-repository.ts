@@ -108,14 +108,14 @@ export class InMemoryTaskRepository implements TaskRepository {
   }
 
   /** Purges the results of writes with a key before a time. */
-  async forgetKeys(before: Date): Promise<void> {
+  async purgeKeys(before: Date): Promise<void> {
     for (const { keptResults } of this.#lists.values()) {
       for (const [id, { createdAt }] of keptResults) if (createdAt < before) keptResults.delete(id)
     }
   }
 
   /** Purges the deletions of tasks before a time. */
-  async forgetDeletions(before: Date): Promise<void> {
+  async purgeDeletions(before: Date): Promise<void> {
     for (const list of this.#lists.values()) {
       const last = list.tombstones.findLast(({ deletedAt }) => deletedAt < before)
       list.forgotten = last?.revision ?? list.forgotten

@@ -8,10 +8,6 @@ import type { ApiTokenRepository, SessionRepository, UserRepository } from '../.
 import { StoreUnavailable } from '../../domain/errors.ts'
 import type { TaskRepository } from '../../domain/tasks/ports.ts'
 import { OperatorError } from '../../operator-error.ts'
-import { forgetDeletions } from './forget-deletions.ts'
-import { forgetExpired } from './forget-expired.ts'
-import { forgetKeys } from './forget-keys.ts'
-import { LeaverPurge } from './forget-leavers.ts'
 import { COMMAND_LINE, mikroOrmOptions } from './options.ts'
 import { type PoolOptions, postgresqlPool, SharedConnections } from './postgresql/postgresql-connections.ts'
 import { RollbackTolerantDialect } from './postgresql/postgresql-dialect.ts'
@@ -19,6 +15,10 @@ import { PostgresqlServers, ReadOnlyServer } from './postgresql/postgresql-serve
 import { postgresqlStore } from './postgresql/postgresql-store.ts'
 import { raiseCounters } from './postgresql/raise-counters.ts'
 import { preparedQuery, statement } from './prepared-query.ts'
+import { purgeDeletions } from './purge-deletions.ts'
+import { purgeExpired } from './purge-expired.ts'
+import { purgeKeys } from './purge-keys.ts'
+import { LeaverPurge } from './purge-leavers.ts'
 import { MIGRATIONS_TABLE, type Tables } from './records.ts'
 import { MikroOrmApiTokenRepository } from './repositories/mikro-orm-api-token-repository.ts'
 import { MikroOrmSessionRepository } from './repositories/mikro-orm-session-repository.ts'
@@ -62,19 +62,19 @@ export interface Database {
   /** Whether all migrations are applied. Writes nothing. @throws DatabaseUnavailable */
   upToDate(): Promise<boolean>
   /** Purges the deletions of tasks before a time; a replica that has not read them must start again. @throws StoreUnavailable */
-  forgetDeletions(before: Date): Promise<void>
+  purgeDeletions(before: Date): Promise<void>
   /** Purges the results of requests with an idempotency key before a time. @throws StoreUnavailable */
-  forgetKeys(before: Date): Promise<void>
+  purgeKeys(before: Date): Promise<void>
   /** Purges the sessions whose last use, or whose start, was before a time. @throws StoreUnavailable */
-  forgetSessions(before: SessionBounds): Promise<void>
+  purgeSessions(before: SessionBounds): Promise<void>
   /** Purges the API tokens that expired before a time. @throws StoreUnavailable */
-  forgetApiTokens(before: Date): Promise<void>
+  purgeApiTokens(before: Date): Promise<void>
   /**
    * Deletes the remaining rows of users who left. The deletion begins when they leave; this continues it after a crash.
    *
    * @throws StoreUnavailable
    */
-  forgetLeavers(): Promise<void>
+  purgeLeavers(): Promise<void>
   /**
    * Raises the counters of ids and revisions, after a restore or failover of PostgreSQL that may have lost writes, so that no
    * id, revision or position of a lost write is assigned again. SQLite's restore includes this. @throws DatabaseUnavailable
@@ -119,14 +119,14 @@ export async function openDatabase(
     },
     migrate: () => migrate(orm, target).catch(unavailable('migrated')),
     upToDate: () => upToDate(orm, schema).catch(unavailable('read')),
-    forgetDeletions: (before) => forgetDeletions(store, before),
-    forgetKeys: (before) => forgetKeys(store, before),
-    async forgetSessions({ lastUsed, created }) {
-      await forgetExpired(store, ['sessions', 'last_used_at'], lastUsed)
-      await forgetExpired(store, ['sessions', 'created_at'], created)
+    purgeDeletions: (before) => purgeDeletions(store, before),
+    purgeKeys: (before) => purgeKeys(store, before),
+    async purgeSessions({ lastUsed, created }) {
+      await purgeExpired(store, ['sessions', 'last_used_at'], lastUsed)
+      await purgeExpired(store, ['sessions', 'created_at'], created)
     },
-    forgetApiTokens: (before) => forgetExpired(store, ['api_tokens', 'expires_at'], before),
-    forgetLeavers: () => leavers.run(),
+    purgeApiTokens: (before) => purgeExpired(store, ['api_tokens', 'expires_at'], before),
+    purgeLeavers: () => leavers.run(),
     async raiseCounters() {
       if (schema === undefined) return
       const raised = orm.em.fork().transactional((em) => raiseCounters((sql) => em.execute(sql), schema))

@@ -103,7 +103,7 @@ export class LeaverPurge {
 
   /** Deletes the rows of one user in the background. If this fails, `run` does it later. */
   start(ownerId: number): void {
-    this.#enqueue(() => this.#forget(ownerId)).catch(() => {})
+    this.#enqueue(() => this.#purge(ownerId)).catch(() => {})
   }
 
   /** @throws StoreUnavailable */
@@ -111,7 +111,7 @@ export class LeaverPurge {
     return this.#enqueue(async () => {
       for (;;) {
         const leavers = await this.#store.read(this.#queries.leavers({}))
-        for (const { id } of leavers) await this.#forget(id)
+        for (const { id } of leavers) await this.#purge(id)
         if (leavers.length < PORTION || this.#stopped) return
       }
     })
@@ -129,7 +129,7 @@ export class LeaverPurge {
     return done
   }
 
-  async #forget(ownerId: number): Promise<void> {
+  async #purge(ownerId: number): Promise<void> {
     const { portions, user } = this.#queries
     for (const portion of portions) {
       for (;;) {

@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
 import { expect } from 'chai'
-import { forgetRegularly } from '#src/adapters/mikro-orm/forget-regularly.ts'
+import { purgeRegularly } from '#src/adapters/mikro-orm/purge-regularly.ts'
 
 const MINUTE = 60_000
 const HOUR = 3_600_000
@@ -19,17 +19,17 @@ describe('Purging old rows', () => {
       purged.push([name, before])
     }
     const database = {
-      async forgetDeletions(before: Date) {
+      async purgeDeletions(before: Date) {
         purged.push(['deletions', before])
         throw new Error('unavailable')
       },
-      forgetKeys: noting('keys'),
-      forgetSessions: noting('sessions'),
-      forgetApiTokens: noting('API tokens'),
-      forgetLeavers: noting('leavers'),
+      purgeKeys: noting('keys'),
+      purgeSessions: noting('sessions'),
+      purgeApiTokens: noting('API tokens'),
+      purgeLeavers: noting('leavers'),
     }
     const lifetimes = { tombstoneDays: 90, sessions: { idle: 30 * DAY, max: 60 * DAY } }
-    const purging = forgetRegularly(database, lifetimes, { warn: (_, message) => warnings.push(message) })
+    const purging = purgeRegularly(database, lifetimes, { warn: (_, message) => warnings.push(message) })
     mock.timers.tick(MINUTE)
     mock.timers.tick(HOUR - MINUTE)
     mock.timers.tick(HOUR)

@@ -18,7 +18,7 @@ interface Forgotten {
   readonly revision: number
 }
 
-function forgetQueries({ kysely, isAnyOf }: Store) {
+function purgeQueries({ kysely, isAnyOf }: Store) {
   return {
     oldest: preparedQuery(({ before }: Before) =>
       kysely
@@ -44,8 +44,8 @@ function forgetQueries({ kysely, isAnyOf }: Store) {
 /**
  * Purges tombstones in portions, so that other transactions write in between. A replica that has not read them must start again.
  */
-export async function forgetDeletions(store: Store, before: Date): Promise<void> {
-  const { oldest, raise, purge } = forgetQueries(store)
+export async function purgeDeletions(store: Store, before: Date): Promise<void> {
+  const { oldest, raise, purge } = purgeQueries(store)
   for (;;) {
     const found = await store.read(oldest({ before }))
     // In the order of owners, in which all writers lock their lists.

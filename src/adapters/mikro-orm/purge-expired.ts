@@ -42,7 +42,7 @@ function expiryQueries({ kysely, isAnyOf }: Store, [name, column]: Expiry) {
 }
 
 /** Purges the rows of one owner after the other, under the lock of the owner's list, like every write of these rows. */
-export async function forgetExpired(store: Store, expiry: Expiry, before: Date): Promise<void> {
+export async function purgeExpired(store: Store, expiry: Expiry, before: Date): Promise<void> {
   const { owners, expired, remove } = expiryQueries(store, expiry)
   for (;;) {
     const found = await store.read(owners({ before }))

@@ -9,10 +9,7 @@ const FIRST_DELAY = 60_000
 /** Time for which an expired API token stays in the list, in milliseconds. */
 const EXPIRED_TOKEN_LIFETIME = 30 * DAY
 
-type Purgeable = Pick<
-  Database,
-  'forgetDeletions' | 'forgetKeys' | 'forgetSessions' | 'forgetApiTokens' | 'forgetLeavers'
->
+type Purgeable = Pick<Database, 'purgeDeletions' | 'purgeKeys' | 'purgeSessions' | 'purgeApiTokens' | 'purgeLeavers'>
 
 interface Lifetimes {
   /** Days for which deletions of tasks are kept. */
@@ -24,26 +21,26 @@ interface Lifetimes {
  * Purges, a minute after the start and then every hour, old deletions of tasks, expired idempotency keys, sessions and API
  * tokens, and the rows of users who left.
  */
-export function forgetRegularly(
+export function purgeRegularly(
   database: Purgeable,
   { tombstoneDays, sessions }: Lifetimes,
   log: { warn(details: object, message: string): void },
 ): Disposable {
-  const forget = () => {
+  const purgeAll = () => {
     const before = (lifetime: number) => new Date(Date.now() - lifetime)
     const purges = [
-      database.forgetDeletions(before(tombstoneDays * DAY)),
-      database.forgetKeys(before(KEY_LIFETIME)),
-      database.forgetSessions({ lastUsed: before(sessions.idle), created: before(sessions.max) }),
-      database.forgetApiTokens(before(EXPIRED_TOKEN_LIFETIME)),
-      database.forgetLeavers(),
+      database.purgeDeletions(before(tombstoneDays * DAY)),
+      database.purgeKeys(before(KEY_LIFETIME)),
+      database.purgeSessions({ lastUsed: before(sessions.idle), created: before(sessions.max) }),
+      database.purgeApiTokens(before(EXPIRED_TOKEN_LIFETIME)),
+      database.purgeLeavers(),
     ]
     for (const purge of purges) {
       purge.catch((err: unknown) => log.warn({ err }, 'Cannot purge old rows; trying again later'))
     }
   }
-  const first = setTimeout(forget, FIRST_DELAY).unref()
-  const timer = setInterval(forget, HOUR).unref()
+  const first = setTimeout(purgeAll, FIRST_DELAY).unref()
+  const timer = setInterval(purgeAll, HOUR).unref()
   return {
     [Symbol.dispose]() {
       clearTimeout(first)

@@ -14,7 +14,7 @@ interface OldKey extends Before {
   readonly key: string
 }
 
-function forgetQueries({ kysely }: Store) {
+function purgeQueries({ kysely }: Store) {
   return {
     oldest: preparedQuery(({ before }: Before) =>
       kysely
@@ -37,8 +37,8 @@ function forgetQueries({ kysely }: Store) {
 }
 
 /** Purges the results of requests with an idempotency key in portions, so that other transactions write in between. */
-export async function forgetKeys(store: Store, before: Date): Promise<void> {
-  const { oldest, purge } = forgetQueries(store)
+export async function purgeKeys(store: Store, before: Date): Promise<void> {
+  const { oldest, purge } = purgeQueries(store)
   for (;;) {
     const found = await store.read(oldest({ before }))
     // In the order of owners, in which all writers lock their lists.
