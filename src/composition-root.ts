@@ -222,7 +222,7 @@ export async function openAdministration(
     passwordHasher: passwordHasher(passwords, process.concurrency),
     commonPasswords: await commonPasswords(passwords.refuseCommon),
     idna: urlIdna,
-    // Requests wait in other processes, which find the change by their polls.
+    // Long polls and streams are in other processes, whose polls find the change.
     changeSignal: { raise() {} },
     audit: new LogAudit(log),
   }

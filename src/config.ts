@@ -224,7 +224,7 @@ export interface HttpConfig {
   readonly corsOrigins: readonly string[]
   /** Number of proxies in front that append to X-Forwarded-For. */
   readonly trustedProxies: number
-  /** Event streams and long polls in this process; one more ends the oldest. */
+  /** Maximum event streams and long polls of one user in this process; a further one ends the oldest. */
   readonly maxStreamsPerUser: number
 }
 
@@ -254,7 +254,7 @@ export interface DatabaseConfig {
   readonly migrateOnStart: boolean
   readonly pool: DatabasePool
   readonly maxTasksPerUser: number
-  /** For which deletions of tasks are kept, so that clients can synchronize. */
+  /** Days for which deletions of tasks are kept, so that clients can synchronize. */
   readonly tombstoneDays: number
 }
 
@@ -269,9 +269,9 @@ export interface DatabasePool {
 export interface TokenConfig {
   /** Random if SECRET_KEY is not set. */
   readonly secretKey: string
-  /** Where it comes from; anyone can read the placeholder in `.env.example`. */
+  /** The source of the key; anyone can read the placeholder in `.env.example`. */
   readonly secretKeySource: 'operator' | 'random' | 'placeholder'
-  /** Verifies and never signs. */
+  /** Verifies tokens and never signs. */
   readonly previousSecretKey: string | undefined
   readonly algorithm: 'HS256' | 'HS384' | 'HS512'
   /** Seconds. */
@@ -292,11 +292,11 @@ export interface AccountConfig {
   readonly passwordMinLength: number
   /** Times in milliseconds. */
   readonly sessions: {
-    /** Since the last use. */
+    /** Maximum time since the last use. */
     readonly idle: number
-    /** Since the login. */
+    /** Maximum time since the login. */
     readonly max: number
-    /** For which a used refresh token still yields its successor. */
+    /** Time for which a used refresh token still yields its successor. */
     readonly grace: number
   }
 }

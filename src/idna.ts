@@ -6,7 +6,7 @@ const LABEL = /^[\w-]{1,63}$/
 /** Longer text has no ASCII form within the limit, and converting it would take quadratic time. */
 const MAX_UNITS = 2 * MAX_DOMAIN
 
-/** ASCII characters with a meaning in URLs, and blanks, which a URL parser removes: `domainToASCII` would heed them. */
+/** ASCII characters with a meaning in URLs, and blanks, which a URL parser removes: `domainToASCII` would interpret them. */
 const URL_SYNTAX = /[^\w.\-\u0080-\u{10FFFF}]/u
 const IPV4_ADDRESS = /(?:^|\.)\d+$/
 const ENCODED_LABEL = /(?:^|\.)xn--/
@@ -26,5 +26,5 @@ export const urlIdna = {
   },
 }
 
-/** `domainToASCII` takes any ASCII label as it is, and `domainToUnicode` leaves one that it cannot decode. */
+/** `domainToASCII` accepts any ASCII label unchanged, and `domainToUnicode` leaves one that it cannot decode. */
 const hasInvalidLabel = (ascii: string) => ENCODED_LABEL.test(ascii) && ENCODED_LABEL.test(domainToUnicode(ascii))

@@ -22,7 +22,7 @@ const HEAD_START = 250
 /** Milliseconds between two searches, because each search logs in to every server. */
 const PAUSE = 100
 
-/** Minimum milliseconds between two departures from a single read-only server, which may go on serving reads. */
+/** Minimum milliseconds between two departures from a single read-only server, which may continue serving reads. */
 const LEAVE_INTERVAL = 1_000
 
 const LEFT = 'Connection terminated: the server was left'

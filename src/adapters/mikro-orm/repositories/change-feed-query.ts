@@ -14,7 +14,7 @@ import type { Store } from '../store.ts'
 interface Range {
   readonly ownerId: number
   readonly since: number
-  /** Maximum number of tasks, and of tombstones. */
+  /** Maximum number of tasks, and the same of tombstones. */
   readonly limit: number
 }
 

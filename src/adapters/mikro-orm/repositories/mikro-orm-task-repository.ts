@@ -35,11 +35,11 @@ type Created = TaskColumns & { readonly maxTasks: number }
 
 const COLUMNS = Object.keys(taskColumnTypes) as readonly (keyof TaskColumns)[]
 
-/** Columns of a row of placeholders, which has no members of its own. */
+/** Reads each column by name, because a row of placeholders is a proxy without own members. */
 const pick = <Row extends object, Name extends keyof Row>(row: Row, names: readonly Name[]) =>
   Object.fromEntries(names.map((name) => [name, row[name]])) as Pick<Row, Name>
 
-/** Every set of columns that clients change often, and a bound for the others. */
+/** Maximum number of cached statements: enough for the sets of columns that clients change often. */
 const MAX_UPDATES = 100
 
 function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
@@ -99,7 +99,7 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
     bury: preparedQuery(({ ownerId, id, revision, deletedAt }: TaskKey & Tombstone) =>
       kysely.insertInto('tombstones').values({ owner_id: ownerId, id, revision, deleted_at: deletedAt }),
     ),
-    /** Tasks without a list are those of a user who left. */
+    /** Finds no task without a list, because its user has left. */
     get: preparedQuery(({ id, ownerId }: TaskKey) =>
       tasksOf(ownerId)
         .where('id', '=', bigint(id))

@@ -16,7 +16,7 @@ import { bigint, type PreparedQuery, preparedQuery, type Statement } from '../pr
 import { NO_DUE, type TaskRow, tagLine, taskColumns, toTask } from '../records.ts'
 import type { Store } from '../store.ts'
 
-/** Values by their place in the query; while SQL is built, placeholders. */
+/** The values of a query by position; placeholders while the SQL is built. */
 type Values = readonly unknown[]
 
 interface ConditionSql<Value> {
@@ -28,7 +28,7 @@ const dueMoment = sql.ref<number>('due_moment')
 const beforeDueBound = (allDay: unknown, timed: unknown) =>
   sql<boolean>`${dueMoment} < case when due_all_day then ${bigint(allDay as number)} else ${bigint(timed as number)} end`
 
-/** A bound beyond both is for the index. */
+/** The SQL of each condition. `first` and `last` bound the due times of both kinds, so that an index can serve the condition. */
 const conditionSql: { readonly [Name in keyof Conditions]: ConditionSql<Conditions[Name]> } = {
   completed: {
     values: (completed) => [completed],
@@ -69,7 +69,7 @@ const conditionSql: { readonly [Name in keyof Conditions]: ConditionSql<Conditio
 const valuesOf = ({ name, value }: Condition): Values =>
   (conditionSql[name] as ConditionSql<typeof value>).values(value)
 
-/** Null where a task has no value. */
+/** The columns of the sort fields; null for a task without a value. */
 const sortColumns = ({
   milliseconds,
 }: Store): { readonly [Field in SortField]: RawBuilder<number | string | null> } => ({
@@ -81,7 +81,7 @@ const sortColumns = ({
   completedAt: milliseconds('completed_at'),
 })
 
-/** Beyond every value. */
+/** Beyond every value of a numeric sort key. */
 const LAST = NO_DUE
 
 /**
@@ -117,14 +117,14 @@ function orderValues(place: Place, sort: Sort): Values {
 
 export const placeOfPosition = ({ position }: TaskQuery) => ('after' in position ? position.after : position.before)
 
-/** A row of the page; without any, the one row has no task. */
+/** A row of the page. An empty page is one row without a task. */
 type ListRow = { [Name in keyof TaskRow]: TaskRow[Name] | null } & {
   list_revision: number
   other_side: SqlBool
   total: number | null
 }
 
-/** Every shape that users send often, and a bound for the others. */
+/** Maximum number of cached shapes: enough for those that clients send often. */
 const MAX_SHAPES = 500
 
 export type MatchRow = { id: number } & Record<`place_${number}`, SortValue>
@@ -160,7 +160,7 @@ export class TaskListQueries {
     ])
   }
 
-  /** The ids of the owner's tasks between two, both included, that meet the conditions, with their places. */
+  /** The ids and places of the owner's tasks that meet the conditions, with ids from `low` to `high`, both included. */
   matches(ownerId: number, query: TaskQuery, low: number, high: number): Statement<MatchRow> {
     const names = query.conditions.map((condition) => condition.name + valuesOf(condition).length)
     const fields = totalOrder(query.sort).map(({ field }) => field)
@@ -184,7 +184,7 @@ export class TaskListQueries {
     return matching
   }
 
-  /** @param first place of their values */
+  /** @param first position of their first value */
   #holding(conditions: readonly Condition[], values: Values, first: number): RawBuilder<boolean>[] {
     let next = first
     return conditions.map((condition) => {

@@ -49,7 +49,7 @@ class Collected {
   readonly nearest: BoundedHeap<Match>
   readonly #query: TaskQuery
   readonly #place: Place
-  /** On the other side of the position. */
+  /** Number of matches on the other side of the position. */
   others = 0
   total = 0
 
