@@ -56,7 +56,7 @@ export function createLog(
     (bytes) => writeSync(file, bytes),
     (lost) => format(lostLinesNotice(lost)),
   )
-  const configuredSecrets = [secretKey, previousSecretKey, ...(target.kind === 'postgresql' ? target.secrets : [])]
+  const configuredSecrets = [secretKey, previousSecretKey, ...('secrets' in target ? target.secrets : [])]
     .filter(({ length }) => length >= SHORTEST_SECRET)
     .map((text): ConfiguredSecret => ({ text, inJson: JSON.stringify(text).slice(1, -1) }))
   const streamWrite = (line: string) => format(redact(line, configuredSecrets))
