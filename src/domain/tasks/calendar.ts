@@ -4,16 +4,16 @@
  */
 
 export const DAY = 86_400_000
-/** No zone was ever further from UTC. */
+/** Milliseconds; more than any zone ever differed from UTC. */
 const MOST_FROM_UTC = 26 * 3_600_000
 
 const FULL_DATE = /^\d{4}-\d{2}-\d{2}$/
 const MAX_ZONE = 50
 const ZONE = /^[A-Za-z][A-Za-z0-9_+\-/]*$/
-/** Names that `Intl` takes beside those of the IANA database; to it, BST is the time of Dhaka. */
+/** Names that `Intl` accepts although the IANA database lacks them; it reads BST as the time of Dhaka. */
 const NOT_IANA =
   /^(?:ACT|AET|AGT|ART|AST|BET|BST|CAT|CNT|CST|CTT|EAT|ECT|IET|IST|JST|MIT|NET|NST|PLT|PNT|PRT|PST|SST|VST|SystemV\/.*)$/i
-/** Every zone is UTC before the year 101, because `Date.UTC` takes a year below 100 for one of the twentieth century. */
+/** Before the year 101 every zone counts as UTC, because `Date.UTC` maps years below 100 to the twentieth century. */
 const ZONES_BEGIN = Date.UTC(101, 0)
 
 /** Parses a `full-date` of RFC 3339 from year 1 on; `undefined` for any other text. */
@@ -24,15 +24,15 @@ export function parseDay(text: string): number | undefined {
   return exists ? midnight.getTime() / DAY : undefined
 }
 
-/** Making a formatter takes far longer than using one, and each holds 45 KiB. */
+/** Maximum number of cached formatters. Creating one takes far longer than using it, and each takes 45 KiB. */
 const MAX_FORMATTERS = 100
-/** The least recently used first. */
+/** By zone; the least recently used first. */
 const formatters = new Map<string, Intl.DateTimeFormat>()
 
 function formatterOf(zone: string): Intl.DateTimeFormat {
   const formatter =
     formatters.get(zone) ??
-    // The Gregorian calendar has no days before its introduction; RFC 3339 counts as if it always had been.
+    // Like RFC 3339, this calendar applies the Gregorian rules to dates before their introduction.
     new Intl.DateTimeFormat('en-CA-u-ca-iso8601', {
       timeZone: zone,
       hourCycle: 'h23',
@@ -59,7 +59,7 @@ export function isTimeZone(name: string): boolean {
   }
 }
 
-/** What the clocks of a zone show at a moment, to the second, as the moment at which those of UTC show it. */
+/** The local time of a zone at a moment, to the second, as the moment at which UTC shows that time. */
 function wallClock(moment: number, zone: string): number {
   if (zone === 'UTC' || moment < ZONES_BEGIN) return moment
   const [year = 0, month = 0, ...rest] = formatterOf(zone).format(moment).split(/\D+/).map(Number)
@@ -69,13 +69,13 @@ function wallClock(moment: number, zone: string): number {
 /** The day on which a moment falls: the last one that has begun. */
 export function dayAt(moment: number, zone: string): number {
   const day = Math.floor(wallClock(moment, zone) / DAY)
-  // Clocks that are set back after midnight show the day before again.
+  // Clocks that are set back across midnight show the previous day again.
   return startOfDay(day + 1, zone) <= moment ? day + 1 : day
 }
 
 /**
- * The first moment of a day, also where clocks show its midnight twice; where they skip midnight, or the whole day as in
- * Samoa on 30 December 2011, the moment of the change.
+ * The first moment of a day: the first of its midnights, or, where clocks skip midnight or the whole day (as in Samoa on 30
+ * December 2011), the moment of the change.
  */
 export function startOfDay(day: number, zone: string): number {
   const midnight = day * DAY
@@ -87,7 +87,7 @@ export function startOfDay(day: number, zone: string): number {
   return starts.length > 0 ? Math.min(...starts) : clockChange(before, after, midnight, zone)
 }
 
-/** The first moment at which clocks that are set forward show a time or a later one, by binary search. */
+/** Finds, by binary search, the first moment at which clocks that are set forward show this time or a later one. */
 function clockChange(before: number, after: number, time: number, zone: string): number {
   let low = before
   let high = after

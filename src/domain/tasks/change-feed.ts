@@ -2,13 +2,13 @@ import { SyncExpired } from '../errors.ts'
 import type { Task } from './task.ts'
 
 /**
- * A position in an owner's change feed: everything up to this revision is known. A restored store draws a new epoch, so
- * that no position outlives the writes that were lost.
+ * A position in an owner's change feed: the replica has everything up to this revision. A restore begins a new epoch, so that
+ * no position of a lost write stays valid.
  */
 export interface SyncPosition {
   readonly epoch: string
   readonly revision: number
-  /** While a first synchronization lasts, the revision of the list when it began: it needs no earlier deletion. */
+  /** During a first synchronization, the revision of the list when it began. It needs no earlier deletion. */
   readonly began?: number
 }
 
@@ -46,9 +46,9 @@ export function checkPosition(position: SyncPosition, head: ListHead): void {
 const PAGE_SIZE = 2 ** 20
 
 /**
- * Takes changes up to the limit, or up to the one with which their texts take PAGE_SIZE bytes.
+ * Takes changes until there are `limit`, or until their texts take PAGE_SIZE bytes.
  *
- * @param changes those after the position by ascending revision; where there are more than `limit`, at least one more
+ * @param changes all changes after the position by ascending revision, or at least the first `limit` + 1 of them
  * @param since absent for a first synchronization
  */
 export function pageOfChanges(

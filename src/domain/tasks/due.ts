@@ -6,9 +6,9 @@ export const MAX_DUE = 40
 
 const INSTANT = /^(\d{4}-\d{2}-\d{2})T(\d{2}):(\d{2}):(\d{2})(?:\.\d+)?(?:Z|[+-](\d{2}):(\d{2}))$/i
 
-/** When a task is due: at a moment, or during a day, whichever zone reads it. */
+/** When a task is due: at a moment, or on a day, whatever the zone of the reader. */
 export interface Due {
-  /** Milliseconds since 1970; of a day, its last millisecond in UTC. */
+  /** Milliseconds since 1970; for a day, its last millisecond in UTC. */
   readonly moment: number
   readonly allDay: boolean
 }
@@ -32,7 +32,7 @@ function parseInstant(text: string): number | undefined {
   return endsMonth(moment) ? moment : undefined
 }
 
-/** Leap seconds come at the end of a month in UTC, and of no other minute (RFC 3339, section 5.7). */
+/** Leap seconds occur only at the end of a month in UTC (RFC 3339, section 5.7). */
 const endsMonth = (moment: number) => new Date(moment + 1).toISOString().endsWith('-01T00:00:00.000Z')
 
 export const dueRule: Rule = all(atMostUnits(MAX_DUE, MAX_DUE), wellFormed, (value) =>

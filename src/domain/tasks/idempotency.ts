@@ -5,7 +5,7 @@ export interface IdempotencyKey {
   /** The kind of request; each kind has keys of its own. */
   readonly scope: string
   readonly key: string
-  /** Digest of the input: a repeated request has the same. */
+  /** Digest of the input, which a repeated request shares. */
   readonly fingerprint: string
 }
 

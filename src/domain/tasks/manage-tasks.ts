@@ -35,7 +35,7 @@ export class ManageTasks {
   }
 
   /**
-   * The conditions of a filter, now.
+   * The conditions that a filter stands for now.
    *
    * @throws InvalidInput
    */
@@ -53,7 +53,7 @@ export class ManageTasks {
     return pageOf(await this.#ports.tasks.list(ownerId, query), query)
   }
 
-  /** The revision of the list: no task has changed while it stays. */
+  /** The revision of the list, which each change of a task raises. */
   async revision(ownerId: number): Promise<number> {
     return (await this.#ports.tasks.head(ownerId)).revision
   }

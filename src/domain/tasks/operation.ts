@@ -16,7 +16,7 @@ export type Operation =
 
 export const MAX_OPERATIONS = 100
 
-/** An operation whose input is valid: it needs only the tasks that it names. */
+/** An operation with valid input, which needs only the tasks that it names. */
 export type Prepared = (tasks: ReadonlyMap<number, Task>) => TaskWrite
 
 /** @throws InvalidInput */
@@ -37,7 +37,7 @@ export function prepareOperation(operation: Operation, ownerId: number, now: Dat
   }
 }
 
-/** Runs a step for each operation of a batch; an error says for which one. */
+/** Runs a step for each operation of a batch; a DomainError names the operation that failed. */
 export const eachOperation = <Item, Result>(items: readonly Item[], step: (item: Item) => Result): Result[] =>
   items.map((item, operation) => {
     try {

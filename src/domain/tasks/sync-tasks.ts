@@ -58,7 +58,7 @@ export class SyncTasks {
     { signal, recheck }: Wait,
     limit?: number,
   ): AsyncGenerator<ChangePage, void, void> {
-    // Subscribing first loses no change between the read and the wait.
+    // Subscribe first, so that no change between the read and the wait is lost.
     using subscription = this.#ports.changeSignal.subscribe(ownerId, since)
     let page = await this.changes(ownerId, since, limit)
     while (!signal.aborted) {
@@ -82,7 +82,7 @@ export class SyncTasks {
     { signal, recheck }: Wait,
     limit?: number,
   ): Promise<ChangePage> {
-    // Subscribing first loses no change between the read and the wait.
+    // Subscribe first, so that no change between the read and the wait is lost.
     using subscription = this.#ports.changeSignal.subscribe(ownerId, since)
     let page = await this.changes(ownerId, since, limit)
     while (isEmpty(page) && !signal.aborted) {

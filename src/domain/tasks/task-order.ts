@@ -2,12 +2,12 @@ import { nullable, type Rule, text, wholeNumber } from '../rules.ts'
 import { parseDue } from './due.ts'
 import { PRIORITIES, type TaskSnapshot, TITLE_LIMITS } from './task.ts'
 
-/** What tasks are compared by: numbers, texts by code point, or null, which comes last in both directions. */
+/** A value to sort by: a number, a text, compared by code point, or null, which comes last in both directions. */
 export type SortValue = number | string | null
 
 interface Field {
   valueOf(task: TaskSnapshot): SortValue
-  /** For a value of this field, wherever it comes from. */
+  /** The rule for a value of this field, for example in a cursor. */
   readonly rule: Rule
 }
 
@@ -49,8 +49,8 @@ export const sortRule: Rule = (value) => {
 }
 
 /**
- * The keys that decide about every two tasks: those of the sort up to `createdAt`, which is different for every task, or
- * all of them and then `createdAt` in the direction of the last.
+ * The keys of a total order: those of the sort up to `createdAt`, which is unique to each task, or else all of them, then
+ * `createdAt` in the direction of the last.
  */
 export function totalOrder(sort: Sort): Sort {
   const decisive = sort.findIndex(({ field }) => field === 'createdAt')

@@ -8,7 +8,7 @@ export const SKIP = { min: 0, max: Number.MAX_SAFE_INTEGER, default: 0 }
 
 /**
  * Keyset pagination: the page beside a place, whether or not a task stands there. Such a page costs the same at any
- * depth, and tasks added or removed meanwhile shift nothing.
+ * depth, and tasks added or removed meanwhile do not shift it.
  */
 export type Position = { readonly after: Place } | { readonly before: Place }
 
@@ -18,11 +18,11 @@ export const START: Position = { after: EDGE }
 
 /** Which of an owner's tasks to read. */
 export interface TaskQuery {
-  /** All of them hold for each task. */
+  /** A task must meet all of them. */
   readonly conditions: readonly Condition[]
   readonly sort: Sort
   readonly position: Position
-  /** How many of the tasks nearest to the position to pass over. */
+  /** Number of tasks to skip, counted from the position. */
   readonly skip: number
   readonly limit: number
   /** Whether to count all tasks that meet the conditions. */
@@ -45,7 +45,7 @@ const queryRules = {
   count: boolean,
 }
 
-/** @param sort may break its rule; then no position does */
+/** @param sort if it breaks its own rule, every position is accepted */
 const positionRule =
   (sort: Sort): Rule =>
   (value) => {
@@ -73,18 +73,18 @@ export interface TaskRows {
   /** At most `limit`, in the order of the query, whichever side of the position they are on. */
   readonly tasks: readonly Task[]
   /**
-   * Whether tasks that meet the conditions come before these, skipped ones included. Where no task is left after the
-   * position, whether any task meets the conditions.
+   * Whether tasks that meet the conditions come before these; skipped tasks count. If no task is left after the position,
+   * whether any task meets the conditions.
    */
   readonly hasPrevious: boolean
   /**
-   * Whether tasks that meet the conditions come after these, skipped ones included. Where no task is left before the
-   * position, whether any task meets the conditions.
+   * Whether tasks that meet the conditions come after these; skipped tasks count. If no task is left before the position,
+   * whether any task meets the conditions.
    */
   readonly hasNext: boolean
   /** The revision of the owner's list. */
   readonly revision: number
-  /** How many tasks meet the conditions; only if the query counts. */
+  /** Number of tasks that meet the conditions, if the query counts them. */
   readonly total?: number
 }
 
