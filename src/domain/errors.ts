@@ -111,7 +111,11 @@ export class RevisionMismatch extends DomainError {
   readonly satisfiable: boolean
 
   constructor(revision: number, satisfiable = true) {
-    super(satisfiable ? 'The task was changed meanwhile; read it again.' : 'No task can meet this condition.')
+    super(
+      satisfiable
+        ? "The task's revision does not meet the condition; read the task again."
+        : 'No task can meet this condition.',
+    )
     this.revision = revision
     this.satisfiable = satisfiable
   }

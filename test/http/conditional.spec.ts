@@ -139,7 +139,7 @@ describeApi('Conditional requests', (api) => {
         )
       }
       const { body } = await edit().set('If-Match', quoted(task, 1)).expect(412)
-      expect(body.detail).to.equal('The task was changed meanwhile; read it again.')
+      expect(body.detail).to.equal("The task's revision does not meet the condition; read the task again.")
     })
 
     it('and If-None-Match must both hold', async () => {
