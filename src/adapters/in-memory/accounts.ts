@@ -29,7 +29,7 @@ class OwnedTable<Row extends Owned> extends Table<Row> {
   }
 }
 
-/** What the repositories of accounts share. */
+/** The tables that the repositories of accounts share. */
 export class Accounts {
   readonly users = new Table<UserSnapshot>()
   readonly sessions = new OwnedTable<SessionSnapshot>()

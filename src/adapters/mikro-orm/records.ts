@@ -287,7 +287,7 @@ export const searchable = <Given extends { readonly email: string }>(user: Given
 
 type Searchable<Given> = Given & { readonly search: string }
 
-/** What a change of a user sets. */
+/** The columns that a change of a user sets. */
 export const toChangedUserColumns = (user: Searchable<Omit<UserDraft, 'createdAt'>>) => ({
   email: user.email,
   email_key: user.emailKey,
@@ -415,7 +415,7 @@ export const toTask = (row: TaskRow): Task =>
     updatedAt: new Date(row.updated_at),
   })
 
-/** What a write sets. The store assigns the id, and the list the revision. */
+/** The columns that a write sets. The database assigns the id, and the list the revision. */
 export type TaskColumns = Omit<NewRow<'tasks'>, 'revision'>
 
 /** The SQL type of each column that a write sets: PostgreSQL infers none for the values of `insert … select`. */

@@ -27,7 +27,7 @@ export interface Transaction<Seen extends object, Result> {
   decide(seen: { readonly [Name in keyof Seen]: readonly Seen[Name][] }, list?: ListState): Decision<Result>
 }
 
-/** What a transaction on a list counts. */
+/** The counters of a list. */
 export interface ListState {
   readonly revision: number
   /** Number of tasks. */

@@ -23,7 +23,7 @@ const TIMING: Timing = { timeout: 1_000, pause: 5_000, now: () => performance.no
 /** Milliseconds. Exceeds the server's lock_timeout, which ends a statement but keeps its connection. */
 const QUERY_TIMEOUT = 3_000
 
-/** Where a migration of the store has created the counters. */
+/** The table of the counters, which a migration of the store creates. */
 interface Place {
   readonly table: string
   /** Without one, the search path of each session decides. */

@@ -1,7 +1,7 @@
 import { InsufficientScope, SessionRequired, UserNotFound } from '../errors.ts'
 import type { UserSnapshot } from './user.ts'
 
-/** What an API token may be allowed to do. */
+/** The permissions that an API token can have. */
 export const SCOPES = ['tasks:read', 'tasks:write', 'account'] as const
 export type Scope = (typeof SCOPES)[number]
 

@@ -59,7 +59,7 @@ export class ManageAccount {
    * @throws WrongPassword
    * @throws TooManyRequests after too many wrong passwords
    * @throws EmailAlreadyTaken
-   * @throws InvalidToken when the account was deleted meanwhile
+   * @throws InvalidToken when the account no longer exists
    * @throws Overloaded
    */
   async change(caller: Caller, changes: AccountChanges, requester: Requester): Promise<User> {
@@ -122,7 +122,7 @@ export class ManageAccount {
    * @throws WrongPassword
    * @throws TooManyRequests after too many wrong passwords
    * @throws LastAdmin
-   * @throws InvalidToken when the account was deleted meanwhile
+   * @throws InvalidToken when the account no longer exists
    * @throws Overloaded
    */
   async leave(caller: Caller, currentPassword: string | undefined, requester: Requester): Promise<void> {

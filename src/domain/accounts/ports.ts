@@ -2,7 +2,7 @@ import type { ApiToken, ApiTokenDraft, ApiTokenKey } from './api-token.ts'
 import type { RefreshOutcome, Session, SessionDraft, SessionKey } from './session.ts'
 import type { EmailAddress, User, UserDraft, UserSnapshot } from './user.ts'
 
-/** What a decision on a user writes. */
+/** The write that a decision on a user returns. */
 export type UserWrite =
   | {
       readonly save: User
@@ -43,7 +43,7 @@ export interface UserRepository {
   /** The user with exactly this address; if there is none, the user with its key. */
   findByEmail(address: EmailAddress): Promise<User | undefined>
   list(query: UserQuery): Promise<readonly User[]>
-  /** Replaces the hash, unless it was changed meanwhile or the user no longer exists. */
+  /** Replaces the hash, unless it has changed since it was read or the user no longer exists. */
   replaceHash(user: Pick<UserSnapshot, 'id' | 'hashedPassword'>, hash: string): Promise<void>
   /**
    * One transaction: reads a user, lets `decide` change it, and stores what it returns. Such transactions are serial across all

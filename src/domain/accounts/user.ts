@@ -98,7 +98,7 @@ export interface UserSnapshot {
 /** A user before the store assigns its id. */
 export type UserDraft = Omit<UserSnapshot, 'id'>
 
-/** What an admin can change. */
+/** The members of a user that an admin can change. */
 export type Administration = Partial<Pick<UserSnapshot, 'role' | 'disabled'>>
 
 /** The password hash is not a member, because JSON, `console.log` and deep equality show every member. */

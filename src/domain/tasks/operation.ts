@@ -3,7 +3,7 @@ import { enforce, wholeNumber } from '../rules.ts'
 import type { TaskWrite } from './ports.ts'
 import { type NewTask, type Precondition, Task, type TaskChanges } from './task.ts'
 
-/** What a caller does to a task. */
+/** A write of one task, as a caller requests it. */
 export type Operation =
   | { readonly op: 'create'; readonly task: NewTask }
   | {

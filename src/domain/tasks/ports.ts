@@ -57,7 +57,7 @@ export interface TaskRepository {
   write(ownerId: number, ids: readonly number[], decide: Decide): Promise<Written>
   /**
    * As `write`, but at most once for each key: keeps the result in the same transaction, and returns it to a later call
-   * with the same key within KEY_LIFETIME, however the tasks have changed meanwhile.
+   * with the same key within KEY_LIFETIME, however the tasks have changed since.
    *
    * @throws IdempotencyKeyReused when the earlier call had another fingerprint
    */

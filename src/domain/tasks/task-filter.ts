@@ -34,7 +34,7 @@ export const timeZoneRule: Rule = (value) =>
     ? undefined
     : { code: 'unknown_time_zone', detail: 'must be a time zone of the IANA database, for example Europe/Berlin' }
 
-/** The rule for each member, wherever its value comes from. */
+/** The rule for each member. */
 export const filterRules: Readonly<Record<keyof TaskFilter, Rule>> = {
   completed: optional(boolean),
   priority: optional(taskRules.priority),

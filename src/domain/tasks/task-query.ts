@@ -8,7 +8,7 @@ export const SKIP = { min: 0, max: Number.MAX_SAFE_INTEGER, default: 0 }
 
 /**
  * Keyset pagination: the page beside a place, whether or not a task stands there. Such a page costs the same at any
- * depth, and tasks added or removed meanwhile do not shift it.
+ * depth, and tasks added or removed between pages do not shift it.
  */
 export type Position = { readonly after: Place } | { readonly before: Place }
 
@@ -68,7 +68,7 @@ export function taskQuery(given: Partial<TaskQuery> = {}): TaskQuery {
   return query
 }
 
-/** What a store reads for a query, all in one snapshot. */
+/** The rows that a store reads for a query, all in one snapshot. */
 export interface TaskRows {
   /** At most `limit`, in the order of the query, whichever side of the position they are on. */
   readonly tasks: readonly Task[]

@@ -71,7 +71,7 @@ export type TaskDraft = Omit<TaskSnapshot, 'id' | 'revision'>
 /** The revisions that a caller names (RFC 9110, section 13.1); `any` is every one that a task may have. */
 export type Revisions = 'any' | readonly number[]
 
-/** What must hold of the revision of a task that is changed. */
+/** A condition on the revision of a task that is to be changed. */
 export interface Precondition {
   readonly match?: Revisions | undefined
   readonly noneMatch?: Revisions | undefined

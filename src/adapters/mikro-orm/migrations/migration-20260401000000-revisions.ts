@@ -12,7 +12,7 @@ interface OldTask {
 /** At most some megabytes of text in memory, and fewer parameters than a statement may have. */
 const BATCH = 1_000
 
-/** Where tasks without a due date stand: after all others. */
+/** The due moment of tasks without a due date, which sorts them after all others. */
 const NO_DUE = Number.MAX_SAFE_INTEGER
 
 /** The columns after those that tasks had before. */
