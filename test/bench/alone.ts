@@ -1,4 +1,4 @@
-/** Measures, in this process and without HTTP, what group commit costs a write that is alone in its group. */
+/** Measures, in this process and without HTTP, what group commit costs a single write in a group. */
 import { join } from 'node:path'
 import { Batcher } from '#src/adapters/mikro-orm/group-commit.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'

@@ -1,4 +1,4 @@
-/** Event streams of nothing but `node:http`: what a stream costs at least. */
+/** Event streams on bare `node:http`: the minimum cost of a stream. */
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 

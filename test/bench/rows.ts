@@ -350,7 +350,7 @@ const notModified: Scene = {
   },
 }
 
-/** The same requests with the ETag of their answers. */
+/** The same requests with the ETag of their responses. */
 async function unchanged({ url }: Server, load: Load): Promise<Load> {
   const requests = await Promise.all(
     Array.from({ length: load.connections }, (_, connection) =>
@@ -485,7 +485,7 @@ const byScripts: Load = {
   },
 }
 
-/** Each connection sends the refresh token that it was answered last. */
+/** Each connection sends the refresh token that it received last. */
 function refreshing(): Load {
   const latest = new Map<number, string>()
   return {

@@ -6,7 +6,7 @@ import type { ChangeSubscription } from '#src/domain/tasks/ports.ts'
 
 const JANE = 1
 const JOHN = 2
-/** Milliseconds: the poll of one signal never runs in its spec, that of the other all the time. */
+/** Milliseconds. One signal never polls during its spec; the other polls all the time. */
 const NEVER = 3_600_000
 const OFTEN = 1
 

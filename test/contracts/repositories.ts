@@ -24,7 +24,7 @@ export interface Repositories {
   purgeSessions(before: { readonly lastUsed: Date; readonly created: Date }): Promise<void>
   /** Purges the API tokens that expired before a time. */
   purgeApiTokens(before: Date): Promise<void>
-  /** Deletes what users who left leave behind. */
+  /** Deletes the remaining rows of users who left. */
   purgeLeavers(): Promise<void>
   close(): Promise<void>
 }
@@ -63,7 +63,7 @@ export async function anOwner({ users }: Pick<Repositories, 'users'>): Promise<n
   return (await users.add(aUserDraft({ email: `person-${userCount}@example.com` }))).snapshot().id
 }
 
-/** Leaves the repositories as if they were new, except that ids go on. A new database would take ten times as long. */
+/** Leaves the repositories as if they were new, except that ids continue. A new database would take ten times as long. */
 export async function removeUsers({ users, purgeLeavers }: Repositories): Promise<void> {
   const all = await users.list({ before: undefined, containing: undefined, limit: 1_000 })
   for (const { id } of all) await users.write(id, (user) => ({ remove: user }))
@@ -99,7 +99,7 @@ function foundTask(found: ReadonlyMap<number, Task>, id: number): Task {
   return task
 }
 
-/** The newest first, and all of them unless the query says otherwise. */
+/** Newest first, and all tasks unless the query says otherwise. */
 export async function listTasks(tasks: Tasks, ownerId: number, query?: Partial<TaskQuery>): Promise<readonly Task[]> {
   return (await tasks.list(ownerId, { ...taskQuery(), limit: 10_000, ...query })).tasks
 }

@@ -19,7 +19,7 @@ import { anOwner, expectRejection, openRepositories, type Repositories } from '#
 import { readPlainly } from '#test/domain/plain-task-list.ts'
 import { SCENES, taskDrafts, taskQueries } from '#test/domain/random-tasks.ts'
 
-/** A list of more tasks than this is long; the randomly chosen ones are shorter and longer. */
+/** A list of more tasks than this is long; random lists are shorter or longer. */
 const ROWS_PER_STEP = 4
 
 /** Reads long lists in steps, as the service does with lists a thousand times longer. */
@@ -195,7 +195,7 @@ describe('Long reads on SQLite', () => {
     for (const connection of database) connection.close()
   })
 
-  /** Notes each statement by a name. */
+  /** Records the name of each statement. */
   const noting =
     (note: () => void): Steps<unknown> =>
     async (run) => {
@@ -256,7 +256,7 @@ describe('Long reads on SQLite', () => {
   })
 })
 
-/** Moves places in the order of creation to the ids that the store gave. */
+/** Maps places in the order of creation to the ids that the store assigned. */
 function aboveId(query: TaskQuery, base: number): TaskQuery {
   const fields = totalOrder(query.sort).map(({ field }) => field)
   const { position } = query

@@ -7,7 +7,7 @@ import { aTask, aTaskDraft } from '#test/builders.ts'
 
 const HOUR = 3_600_000
 
-/** A zone, and a moment beside which its days have another length than 24 hours. */
+/** A zone, and a moment near which a day is longer or shorter than 24 hours. */
 export interface Scene {
   readonly zone: string
   readonly now: number

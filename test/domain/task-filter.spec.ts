@@ -194,7 +194,7 @@ describe('A filter', () => {
   })
 })
 
-/** The words of the API, with days found by looking at a calendar each quarter of an hour. */
+/** The documented meaning of a filter, with days found by checking a calendar every quarter of an hour. */
 function naivelyMeets(task: TaskSnapshot, filter: TaskFilter, now: number): boolean {
   const zone = filter.timeZone ?? 'UTC'
   const last = lastMoment(task.due, zone)
@@ -217,7 +217,7 @@ function naivelyMeets(task: TaskSnapshot, filter: TaskFilter, now: number): bool
   ].every(Boolean)
 }
 
-/** NaN, which no number is before or after, for no due time. */
+/** NaN without a due time, because NaN is neither before nor after any number. */
 function lastMoment(due: string | null, zone: string): number {
   if (due === null) return Number.NaN
   return due.length === 10 ? beginning(plusDays(due, 1), zone) - 1 : Date.parse(due)

@@ -54,13 +54,13 @@ function follow(list: TaskList, from: TaskPage, side: 'previous' | 'next', query
   for (let position: Position | undefined = from[side]; position; position = pages.at(-1)?.[side]) {
     pages.push(list.page({ ...query, position }))
     expect(pages.at(-1)?.tasks, 'a page that another names').to.not.have.length(0)
-    // A page that leads nowhere new would be followed without end.
+    // A page that leads to itself would be followed endlessly.
     expect(pages.length).to.be.at.most(list.tasks.length + 1)
   }
   return pages
 }
 
-/** All that following both sides of a page shows, in the order of the query. */
+/** All tasks found by following a page in both directions, in the order of the query. */
 function around(list: TaskList, page: TaskPage, query: Partial<TaskQuery>): number[] {
   const previous = follow(list, page, 'previous', query)
   const next = follow(list, page, 'next', query)

@@ -16,7 +16,7 @@ import { violations } from './violations.ts'
 const NOW = new Date('2026-02-01T00:00:00.000Z')
 const ASTRAL = '🙂'
 
-/** What a caller may send in spite of the types. */
+/** Values that a caller may send despite the types. */
 const untyped = <Type>(value: unknown) => value as Type
 const create = (fields: unknown) => Task.create(7, untyped<NewTask>(fields), NOW)
 const edit = (changes: unknown, task = aTask()) => task.edit(untyped<TaskChanges>(changes), NOW)

@@ -23,7 +23,7 @@ import type { SyncPosition } from '#src/domain/tasks/change-feed.ts'
 import type { ChangeSignal, ChangeSubscription } from '#src/domain/tasks/ports.ts'
 import { noIdna } from '#test/builders.ts'
 
-/** Remembers whose changes were announced, and wakes its subscriptions when it is told to. */
+/** Records whose changes were announced, and wakes its subscriptions on request. */
 export class FakeChangeSignal implements ChangeSignal {
   readonly raised: number[] = []
   readonly subscribed: number[] = []
