@@ -149,7 +149,7 @@ describeApi('Tasks', (api) => {
       expect(answer.status).to.equal(201)
     })
 
-    it('stores every documented member, as does an edit', async () => {
+    it('stores every documented member, as do an edit and a batch', async () => {
       const { properties } = api.document.components.schemas.NewTask as {
         readonly properties: Readonly<Record<string, { readonly examples: readonly unknown[] }>>
       }
@@ -157,6 +157,13 @@ describeApi('Tasks', (api) => {
       expect(await jane.createTask(body)).to.deep.include(body)
       const { id } = await jane.createTask()
       expect(await jane.editTask(id, body)).to.deep.include(body)
+      const { id: other } = await jane.createTask()
+      const operations = [
+        { op: 'create', task: body },
+        { op: 'update', id: other, task: body },
+      ]
+      const answer = await jane.post(`${TASKS}/batch`).send({ operations }).expect(200)
+      for (const task of answer.body.results) expect(task).to.deep.include(body)
     })
 
     it('requires a title', async () => {
