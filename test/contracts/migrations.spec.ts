@@ -208,7 +208,9 @@ for (const { name, databaseUrl } of [sqlite, postgresql]) {
         const { fileName } = await orm.migrator.create(folder, false, false, 'Bring it back')
         expect(fileName).to.match(/^migration-\d{14}-bring-it-back\.ts$/)
         const code = readFileSync(join(folder, fileName), 'utf8')
-        expect(code).to.include(`import { Migration } from '@mikro-orm/migrations'\n\nexport class Migration`)
+        expect(code).to.match(
+          /^import \{ Migration \} from '@mikro-orm\/migrations'\n\nexport class \w+ extends Migration \{\n {2}override up\(\): void \{\n/,
+        )
         expect(code).to.match(/this\.addSql\(`alter table "tasks" add (column )?"description" text null`\)\n/)
         expect(code).to.match(/ {2}\}\n\}\n$/)
       } finally {

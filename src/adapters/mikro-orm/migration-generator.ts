@@ -9,6 +9,9 @@ export class MigrationGenerator extends TSMigrationGenerator {
     return super
       .generateMigrationFile(...of)
       .replace(/;$/gm, '')
+      // The name of the file is that of the migration.
+      .replace(/^ {2}override name = .*\n\n/m, '')
+      .replaceAll('void | Promise<void>', 'void')
       .replace(/\{\n\n/g, '{\n')
       .replace(/\n\n\}\n$/, '\n}\n')
   }
