@@ -6,14 +6,16 @@ import { TSMigrationGenerator } from '@mikro-orm/migrations'
  */
 export class MigrationGenerator extends TSMigrationGenerator {
   override generateMigrationFile(...of: Parameters<TSMigrationGenerator['generateMigrationFile']>): string {
-    return super
-      .generateMigrationFile(...of)
-      .replace(/;$/gm, '')
-      // The name of the file is that of the migration.
-      .replace(/^ {2}override name = .*\n\n/m, '')
-      .replaceAll('void | Promise<void>', 'void')
-      .replace(/\{\n\n/g, '{\n')
-      .replace(/\n\n\}\n$/, '\n}\n')
+    return (
+      super
+        .generateMigrationFile(...of)
+        .replace(/;$/gm, '')
+        // The name of the file is that of the migration.
+        .replace(/^ {2}override name = .*\n\n/m, '')
+        .replaceAll('void | Promise<void>', 'void')
+        .replace(/\{\n\n/g, '{\n')
+        .replace(/\n\n\}\n$/, '\n}\n')
+    )
   }
 
   override createStatement(sql: string, padLeft: number): string {
