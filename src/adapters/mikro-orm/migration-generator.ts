@@ -1,8 +1,8 @@
 import { TSMigrationGenerator } from '@mikro-orm/migrations'
 
 /**
- * Generates migrations in this project's style, named by their files and with identifiers quoted for both databases. The column types are those of the
- * current database, so review them before committing.
+ * Generates migrations in this project's style, named by their files and with identifiers quoted for both databases. The
+ * column types are those of the current database, so review them before committing.
  */
 export class MigrationGenerator extends TSMigrationGenerator {
   override generateMigrationFile(...of: Parameters<TSMigrationGenerator['generateMigrationFile']>): string {
