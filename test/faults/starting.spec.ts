@@ -91,7 +91,7 @@ describe('A failing start', () => {
 
   it('is tested with an invalid value of every variable', () => {
     const named = invalid.flatMap(({ values }) => Object.keys(values))
-    expect([...named, ...FREE_FORM]).to.have.members(Object.keys(variablesSchema(true).entries))
+    expect([...named, ...FREE_FORM].sort()).to.deep.equal(Object.keys(variablesSchema(true).entries).sort())
   })
 
   it('names a HOST that is not local or cannot be resolved', async () => {

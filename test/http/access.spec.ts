@@ -145,7 +145,7 @@ describeApi('Access', (api) => {
     const operations = Object.entries(api.document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     )
-    expect(operations).to.have.members(Object.keys(ACCESS))
+    expect(operations.sort()).to.deep.equal(Object.keys(ACCESS).sort())
   })
 
   it('is documented', () => {
