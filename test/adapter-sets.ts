@@ -27,7 +27,7 @@ export interface AdapterSet {
   databaseUrl(): Promise<string>
 }
 
-/** An adapter set whose data outlives the process. */
+/** An adapter set whose data outlives the process, and that several processes can share. */
 export interface PersistentSet extends AdapterSet {
   /** Deletes a user and their tasks directly in the database, as an operator can. */
   deleteUser(databaseUrl: string, id: number): Promise<void>
