@@ -212,7 +212,7 @@ function withoutEmpty(environment: Environment): Environment {
   return Object.fromEntries(Object.entries(environment).filter(([, value]) => value !== ''))
 }
 
-/** What clients see of the API. */
+/** Settings of the HTTP API. */
 export interface HttpConfig {
   readonly projectName: string
   /** Begins with a slash and does not end with one. */

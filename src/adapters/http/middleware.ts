@@ -139,7 +139,7 @@ function addOAuthError(ctx: Context, problem: Problem, kind: Endpoint['oauthErro
   if (kind === 'json' && problem.status === 400 && acceptsOnlyJson(ctx)) ctx.type = JSON_TYPE
 }
 
-/** Client libraries of OAuth accept, and understand, `application/json` alone (RFC 6749, section 5.2). */
+/** OAuth client libraries ask for `application/json` and understand nothing else (RFC 6749, section 5.2). */
 const acceptsOnlyJson = (ctx: Context) =>
   ctx.get('Accept').length <= MAX_ACCEPT && !ctx.accepts(PROBLEM_TYPE) && ctx.accepts(JSON_TYPE) !== false
 

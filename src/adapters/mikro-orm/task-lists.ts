@@ -28,7 +28,7 @@ interface OwnedLists extends Owners {
   readonly sizes: readonly number[]
 }
 
-/** For a store that locks several lists at once. Every writer locks them in the same order, so none waits in a circle. */
+/** Queries for a store that locks several lists at once. Every writer locks them in the same order to avoid deadlocks. */
 export function listGroupQueries(kysely: Kysely<Tables>) {
   const array = (values: readonly number[]) => sql`cast(${values} as bigint[])`
   const locked = ({ owners }: Owners) =>

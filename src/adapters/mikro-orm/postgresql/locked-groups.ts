@@ -25,7 +25,7 @@ type Lists = ReturnType<typeof listGroupQueries>
 type Seen = Record<string, unknown[]>
 type LockedList = ListState & { readonly owner_id: number }
 
-/** What a group read under its locks. */
+/** The rows and lists that a group read under its locks. */
 interface View {
   readonly seen: ReadonlyMap<Job, Seen>
   /** The locked lists, by owner. */

@@ -67,7 +67,7 @@ export interface SqliteConnections {
   readonly steppers: readonly BetterSqlite3.Database[]
 }
 
-/** One connection writes to the file while others read from it. Nothing waits within a transaction that writes. */
+/** One connection writes to the file while others read it. Transactions that write run synchronously. */
 export function sqliteStore(
   kysely: Kysely<Tables>,
   { writer, reader, steppers }: SqliteConnections,
