@@ -43,6 +43,6 @@ async function startServer(): Promise<Postgresql> {
       settings: ['fsync=off', 'full_page_writes=off', 'synchronous_commit=off', 'max_connections=200'],
     })
   } catch (cause) {
-    throw new Error('There is no PostgreSQL for the tests; TEST_DATABASE_URL can name one.', { cause })
+    throw new Error('Cannot start PostgreSQL for the tests. Set TEST_DATABASE_URL to the URL of a server.', { cause })
   }
 }

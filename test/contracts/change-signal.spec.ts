@@ -6,16 +6,16 @@ import type { ChangeSubscription } from '#src/domain/tasks/ports.ts'
 
 const JANE = 1
 const JOHN = 2
-/** Milliseconds. One signal never polls during its spec; the other polls all the time. */
+/** Polling intervals in milliseconds: one without a poll during a test, and one with polls all the time. */
 const NEVER = 3_600_000
 const OFTEN = 1
 
-/** Before the only change of each list, so that the first poll announces it. */
+/** The position before the only change of each list, so that the first poll announces this change. */
 const BEGINNING = { epoch: 'a', revision: 0 }
 
 const forever = new AbortController().signal
 
-/** Whether it resolves before all that is due now. */
+/** Whether the promise resolves within this turn of the event loop. */
 const isSettled = (promise: Promise<void>): Promise<boolean> =>
   Promise.race([promise.then(() => true), new Promise<boolean>((resolve) => setImmediate(resolve, false))])
 
@@ -31,7 +31,7 @@ describe('The change signal', () => {
 
   const readHeads = async (ownerIds: readonly number[]) => {
     read.push(...ownerIds)
-    if (failures-- > 0) throw new Error('The store is away.')
+    if (failures-- > 0) throw new Error('The store is unavailable.')
     return new Map(ownerIds.map((ownerId) => [ownerId, heads.get(ownerId) as ListHead]))
   }
   const signalWith = (interval: number) => new PollingChangeSignal({ heads: readHeads }, interval)

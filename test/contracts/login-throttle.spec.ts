@@ -24,7 +24,7 @@ const wrong = async () => {
   throw new InvalidCredentials()
 }
 
-/** A migration of the store creates the table of rate limits. */
+/** A migrated database, because a migration creates the table of rate limits. */
 async function sharedDatabase(): Promise<Database & { readonly pool: Queryable }> {
   const database = await openDatabase(targetOf(await postgresql.databaseUrl()) as PersistentTarget)
   await database.migrate()
@@ -50,7 +50,7 @@ describe('Counts in PostgreSQL', () => {
     const email = 'order@example.com'
     const [held, others] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     let adds = 0
-    // Delays the first failure after its count for the network, until the others are counted for the account.
+    // Holds the first failure, counted for the network only, until the others are counted for the account.
     const pool: Queryable = {
       async query(statement) {
         if (statement.text.trim().startsWith('INSERT') && ++adds === 2) {
@@ -209,7 +209,7 @@ describe('Counts while PostgreSQL is unreachable', () => {
         expect(await inTime(requests.count('a'))).to.include({ exceeded: true })
       expect(statements).to.equal(1)
       expect(time).to.equal(1_000)
-      // Of concurrent attempts, one tries for all.
+      // Of concurrent requests, only one sends a statement.
       time += 5_000
       await inTime(Promise.all([requests.count('a'), requests.count('a'), requests.count('a')]))
       expect(statements).to.equal(2)
@@ -224,8 +224,8 @@ describe('Counts while PostgreSQL is unreachable', () => {
 
     it('log each outage once', async () => {
       const requests = limiter()
-      const first = new Error('it is away')
-      const second = new Error('it is away again')
+      const first = new Error('first outage')
+      const second = new Error('second outage')
       for (const reason of [undefined, first, first, undefined, second, second]) {
         query = () => (reason ? Promise.reject(reason) : answer())
         await inTime(requests.count('a'))
@@ -246,7 +246,7 @@ describe('No login throttle', () => {
   })
 })
 
-/** Enough for any machine. */
+/** Milliseconds, enough for any machine. */
 const LONG_TIMEOUTS: Partial<Timing> = { timeout: 60_000 }
 
 const countsIn = (pool: Queryable) =>
@@ -258,7 +258,7 @@ function throttle(pool: Queryable | undefined): LoginThrottle {
   return new CountingLoginThrottle(ALLOWED, WINDOW, pool && countsIn(pool))
 }
 
-/** One address for each. */
+/** Each guess comes from another address. */
 async function guess(logins: LoginThrottle, email = JANE, guesses = ALLOWED): Promise<void> {
   for (let guesser = 1; guesser <= guesses; guesser++)
     await expectRejection(logins.attempt(email, `203.0.113.${guesser}`, wrong), InvalidCredentials)
@@ -414,11 +414,11 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       let tried = 0
       const guesses = Array.from({ length: 3 * ALLOWED }, (_, index) =>
         attempt(async () => {
-          // No attempt settles before all have begun.
+          // All attempts begin before any settles.
           if (++tried === 3 * ALLOWED) resolve()
           await start
           if (index < 3 * ALLOWED - 1) throw new InvalidCredentials()
-          // The last attempt, after all others have settled.
+          // The last attempt succeeds after all others have settled.
           await Promise.allSettled(guesses.slice(0, -1))
           return 'a token'
         }),

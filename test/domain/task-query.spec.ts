@@ -53,7 +53,7 @@ function follow(list: TaskList, from: TaskPage, side: 'previous' | 'next', query
   const pages: TaskPage[] = []
   for (let position: Position | undefined = from[side]; position; position = pages.at(-1)?.[side]) {
     pages.push(list.page({ ...query, position }))
-    expect(pages.at(-1)?.tasks, 'a page that another names').to.not.have.length(0)
+    expect(pages.at(-1)?.tasks, 'a page that another page leads to').to.not.have.length(0)
     // A page that leads to itself would be followed endlessly.
     expect(pages.length).to.be.at.most(list.tasks.length + 1)
   }
