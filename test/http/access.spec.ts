@@ -4,7 +4,7 @@ import { type Api, codeOf, describeApi, SECRET_KEY, type User } from './api.ts'
 import type { Answer } from './documented.ts'
 import { signed } from './tokens.ts'
 
-/** What each operation demands of its caller. */
+/** The credentials that each operation requires. */
 const ACCESS: Readonly<Record<string, 'anyone' | 'session' | 'admin' | Scope>> = {
   'GET /health': 'anyone',
   'GET /livez': 'anyone',
@@ -188,11 +188,11 @@ const documented = (api: Api, method: string, path: string) => {
 /** An id that no resource has. */
 const UNUSED = '999999999'
 
-/** A request that changes nothing: its id is unused, and its body lacks everything. */
+/** A request that changes nothing: its id is unused, and its body is an empty object. */
 function attempt(api: Api, method: string, template: string, authorization: string | undefined): Promise<Answer> {
   const hasBody = documented(api, method, template).requestBody !== undefined
   return api.raw({
-    // The stream of events would not end.
+    // A GET would open an endless stream.
     method: template.endsWith('/events') ? 'HEAD' : method,
     path: template.replace('{id}', UNUSED),
     headers: {
@@ -203,7 +203,7 @@ function attempt(api: Api, method: string, template: string, authorization: stri
   })
 }
 
-/** HEAD has no body, so its refusal is recognised by the status. */
+/** A response to HEAD has no body, so its status and WWW-Authenticate show the refusal. */
 function verdictOf(template: string, answer: Answer): Verdict {
   const isRefusal = (code: string): code is Verdict => code in STATUS
   if (answer.status < 400) return 'allowed'

@@ -75,7 +75,7 @@ describeApi('The export of an account', (api) => {
   })
 })
 
-/** A client that has read the head of an export and reads on when it is asked to. */
+/** A client that reads the head of an export, then pauses until `resume`. */
 class SlowReader {
   error: NodeJS.ErrnoException | undefined
   ended = false
@@ -116,7 +116,7 @@ class SlowReader {
     return Buffer.concat(this.#received).toString()
   }
 
-  /** Whether the client can take the response for a whole one. */
+  /** Whether the response looks complete to the client. */
   get looksComplete(): boolean {
     if (!/transfer-encoding/i.test(String(this.#received[0]))) return this.error === undefined
     return Buffer.concat(this.#received.slice(-2)).toString('latin1').endsWith('\r\n0\r\n\r\n')
@@ -129,7 +129,7 @@ for (const { name, databaseUrl } of adapterSets) {
     let jane: User
     const exportLine = () => api.log.map((line) => JSON.parse(line)).find(({ route }) => route === EXPORT)
 
-    // More than the buffers of both sockets hold.
+    // More tasks than the buffers of both sockets hold.
     const LARGE = 4_000
     before(async function () {
       this.timeout(60_000)

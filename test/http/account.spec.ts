@@ -115,7 +115,7 @@ describeApi('PATCH /auth/me', (api) => {
   })
 
   it('sets the zone of days in lists, unless a request names another', async () => {
-    // A day that has begun in Kiritimati is over in Niue: one of the two has another date than UTC has.
+    // Kiritimati is 25 hours ahead of Niue, so at least one of them has another date than UTC.
     const due = new Date().toISOString().slice(0, 10)
     const count = async (query: string) => (await jane.get(`${TASKS}?${query}`).expect(200)).body.length
     const next = (days: number) => new Date(Date.parse(due) + days * 86_400_000).toISOString().slice(0, 10)
@@ -211,7 +211,7 @@ describeApi('An account that is deleted in the middle of its own requests', (api
       ])
       for (const { status, request, body } of answers) {
         const what = `${request.method} ${request.url}: ${JSON.stringify(body)}`
-        // The new password may come first, which makes the other one wrong.
+        // The new password may be stored first, which makes PASSWORD wrong.
         expect(status, what).to.be.oneOf([200, 201, 204, 400, 401, 403])
         if (status === 403) expect(body.code, what).to.equal('wrong_password')
         if (status === 400) expect(body.code, what).to.equal('invalid_grant')

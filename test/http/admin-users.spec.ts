@@ -210,7 +210,7 @@ for (const { name, databaseUrl } of adapterSets) {
         await admin.patch(`${USERS}/${other.id}`).send({ role: 'admin' }).expect(200)
         const answers = await Promise.all([attempt(admin, other), attempt(other, admin)])
         const statuses = answers.map(({ status }) => status)
-        // The one that came second may no longer be an admin, or no longer exist.
+        // The second request fails: its sender has lost access, or is the last admin.
         expect(
           statuses.filter((status) => status < 300),
           `${what}: ${statuses}`,
@@ -251,7 +251,7 @@ for (const { name, databaseUrl } of persistentSets) {
       }
     })
 
-    /** Makes the first one the only admin again. */
+    /** Makes `first` the only admin again. */
     async function demoteBack(admin: User, first: User): Promise<void> {
       await admin.patch(`${USERS}/${first.id}`).send({ role: 'admin' }).expect(200)
       await first.patch(`${USERS}/${admin.id}`).send({ role: 'user' }).expect(200)

@@ -23,9 +23,9 @@ import { failingUsers } from './failing.ts'
 const JSON_TYPE = { 'content-type': 'application/json' }
 const FORM_TYPE = { 'content-type': 'application/x-www-form-urlencoded' }
 
-/** Maximum input of functions whose time can grow with their input: longer values are cut or rejected first. */
+/** Maximum input of the functions that `Reads` observes. Longer values are cut or rejected first. */
 const BOUND = 4_096
-/** Lengths of a long text: less than half of the maximum headers and of the maximum body. */
+/** Lengths of a long text: less than half of the header limit, and of the body limit. */
 const [IN_HEADER, IN_BODY] = [7_000, 400_000]
 
 type Sent = Partial<RawRequest> & { readonly body?: string }

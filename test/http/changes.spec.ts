@@ -28,12 +28,12 @@ class Replica {
     this.#user = user
   }
 
-  /** Newest first, like the list. */
+  /** Newest first, as in the list. */
   get tasks(): TaskBody[] {
     return [...this.#tasks.values()].sort((one, other) => other.id - one.id)
   }
 
-  /** @returns how many tasks and deletions came */
+  /** @returns the number of tasks and deletions received */
   async sync(query = ''): Promise<number> {
     let count = 0
     for (;;) {
@@ -48,7 +48,7 @@ class Replica {
   }
 }
 
-/** Creates, edits, deletes and batches, on tasks of its own and on a shared one. */
+/** Creates, edits and deletes tasks of its own and edits a shared one, by single requests and in batches. */
 async function writeAll(user: User, shared: number): Promise<void> {
   for (let round = 0; round < 5; round++) {
     const { id } = await user.createTask()
@@ -208,7 +208,7 @@ describeApi('The change feed', (api) => {
   })
 })
 
-/** Records when a subscription of the signal waits. */
+/** Reports when a subscription waits. */
 class NotedSignal implements ChangeSignal {
   readonly #signal: ChangeSignal
   #noted = Promise.withResolvers<void>()
@@ -233,7 +233,7 @@ class NotedSignal implements ChangeSignal {
     }
   }
 
-  /** Resolves when a subscription waits from now on. */
+  /** Resolves when a subscription next waits. */
   nextWait(): Promise<void> {
     this.#noted = Promise.withResolvers()
     return this.#noted.promise

@@ -1,7 +1,7 @@
 import { AssertionError } from 'chai'
 import type { Answer } from './documented.ts'
 
-/** Headers of every response; an error has another `Cache-Control`. */
+/** Headers of every response. An error has `Cache-Control: no-store`. */
 const HEADERS = {
   'x-request-id': /^[A-Za-z0-9._-]{1,128}$/,
   'x-content-type-options': /^nosniff$/,
@@ -11,7 +11,7 @@ const HEADERS = {
 }
 
 /**
- * Checks the rules that all responses follow. Plain comparisons, because a run of the tests checks 40,000 responses.
+ * Checks the rules that all responses follow, by plain comparisons, because a test run checks 40,000 responses.
  *
  * @param target path and query of the request
  * @throws AssertionError when a rule is broken

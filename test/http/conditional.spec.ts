@@ -11,7 +11,7 @@ const pathOf = ({ id }: TaskBody) => `${TASKS}/${id}`
 const etagOf = ({ headers }: Response) => String(headers.etag)
 const quoted = ({ revision }: TaskBody, difference = 0) => `"${revision + difference}"`
 
-/** Values of If-Match or If-None-Match by whether they match the current tag strongly, weakly only, or not. */
+/** Values of If-Match or If-None-Match that match the current tag strongly, only weakly, or not. */
 const conditions = (tag: string) => ({
   strongly: [tag, `"other", ${tag}`, `${tag},"other"`, ` ,, ${tag} ,\t`, '*', ' * ', `"a,b" , ${tag}`, `"", ${tag}`],
   weakly: [`W/${tag}`, `"other", W/${tag}`],

@@ -45,7 +45,7 @@ interface Operation {
   readonly requestBody?: Content
   readonly responses: Readonly<Record<string, DocumentedResponse | Reference>>
 }
-/** As much of an OpenAPI 3.1 document as the specs read. */
+/** The parts of an OpenAPI 3.1 document that the specs read. */
 export interface OpenApi {
   readonly openapi: string
   readonly servers: readonly { readonly url: string }[]

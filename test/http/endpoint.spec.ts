@@ -19,7 +19,7 @@ import { logSendErrors, reportProblems } from '#src/adapters/http/middleware.ts'
 import { InvalidCredentials, InvalidGrant, TaskNotFound } from '#src/domain/errors.ts'
 import { aUser } from '#test/builders.ts'
 
-/** Knows one API token. */
+/** Authenticates every request with the same API token. */
 const signIn: Authenticator = {
   authenticate: async () => ({
     user: aUser().snapshot(),
@@ -56,7 +56,7 @@ describe('An endpoint', () => {
     logged.length = 0
   })
 
-  /** Serves one endpoint; each rate-limit bucket notes its name and the key that it counts. */
+  /** Serves one endpoint. Each rate-limit bucket records its name and the key in `counted`. */
   async function serve(mounted: Endpoint): Promise<string> {
     const limiter = (name: LimitName) => ({
       quota: { name, allowed: 9, window: 60 },
@@ -131,7 +131,7 @@ describe('An endpoint', () => {
   it('without an access policy does not compile', () => {
     const { access: _, ...open } = base
     const handle = async () => ({ status: 200, body: { value: 1 } }) as const
-    // @ts-expect-error
+    // @ts-expect-error no access policy
     endpoint({ ...open, responses: ok, handle })
   })
 

@@ -199,7 +199,7 @@ describeApi('An event stream of a credential that ends', (api) => {
       const poll = ended.get(`${TASKS}/changes?since=${opening?.id}&wait=30`).then((answer) => answer)
       await end(jane, ended)
       expect(await events.next()).to.equal(undefined)
-      // Where the list went before the poll read it, its position has expired.
+      // If the list is deleted before the poll reads it, the position has expired (410).
       expect((await poll).status).to.be.oneOf(what === 'its user' ? [401, 410] : [401])
     })
   }

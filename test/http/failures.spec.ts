@@ -28,7 +28,7 @@ const CAUSE = 'connect ECONNREFUSED 10.0.0.7:5432 at /srv/app/tasks.ts, password
 const failingTasks = (error: () => unknown) =>
   failing<TaskRepository>(['get', 'list', 'head', 'changes', 'write', 'writeOnce'], () => Promise.reject(error()))
 
-/** The lines about the cause of a failed request. */
+/** The log lines with the cause of a failed request. */
 function logged(api: Api, requestId: string): readonly { readonly err: unknown }[] {
   return api.log.map((line) => JSON.parse(line)).filter((line) => line.requestId === requestId && 'err' in line)
 }

@@ -8,7 +8,7 @@ const listOf = (value: unknown) =>
     .filter(Boolean)
 const namesIn = (value: unknown) => listOf(value).map((name) => name.toLowerCase())
 
-/** Requests for a response of each kind that is not stored. */
+/** A request for each kind of response that must not be stored (`no-store`). */
 const answers: Readonly<Record<string, readonly [status: number, ask: (jane: User) => Test]>> = {
   'the own account': [200, (jane) => jane.get(ME)],
   'a new task': [201, (jane) => jane.post(TASKS).send({ title: 'Ship' })],

@@ -11,7 +11,7 @@ const BATCH = `${TASKS}/batch`
 const TASK = JSON.stringify({ title: 'Ship' })
 const KEY = '8e03978e-40d5-43dd-bc93-6894a57f9324'
 
-/** What a repeated request has in common with the first. */
+/** The parts of a response that a repeated request returns unchanged. */
 const essence = ({ status, headers, text }: Pick<Answer, 'status' | 'headers' | 'text'>) => ({
   status,
   text,

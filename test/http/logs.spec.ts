@@ -37,7 +37,7 @@ interface Line {
 const linesOf = (api: Api, requestId: string) =>
   api.log.map((line) => JSON.parse(line) as Line).filter((line) => line.requestId === requestId)
 
-/** The access-log line, which is written once the last byte is sent: perhaps after the client has read the response. */
+/** Waits for the access-log line, which may be written after the client has read the response. */
 async function requestLine(api: Api, requestId: string): Promise<Line> {
   for (;;) {
     const line = linesOf(api, requestId).find(({ msg }) => msg === 'request')
@@ -167,7 +167,7 @@ describe('The access-log line of a request', () => {
     it(`has status 499 if the client leaves a download (${leave})`, async () => {
       const requestId = `leaves-by-${leave}`
       const socket = connect(Number(new URL(api.url).port), '127.0.0.1').on('error', () => undefined)
-      // More than the socket buffers hold.
+      // More responses than the socket buffers hold.
       const request = `GET /redoc/redoc.standalone.js HTTP/1.1\r\nHost: x\r\nX-Request-Id: ${requestId}\r\n\r\n`
       socket.write(request.repeat(20))
       await once(socket, 'data')
@@ -365,7 +365,7 @@ describe('Secrets', function () {
   const PAIR = { email: 'jane@example.com', password: `${MARK} "horse" \\ bättery & staple` }
   const GUESS = `${MARK}=another/guess%20`
 
-  /** Requests to a route with secrets in every place that a client may use. */
+  /** Requests to a route with secrets wherever a client may put them. */
   function requestsTo(method: string, path: string, secrets: Readonly<Record<'token' | 'password', string>>) {
     const { token, password } = secrets
     const target = path.replace('{id}', '1')

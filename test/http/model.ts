@@ -11,18 +11,18 @@ const DUES = [null, '2026-02-01', '2026-02-01T12:00:00Z', '2026-02-03T00:00:00+0
 const SORTS = ['created_at', 'updated_at', 'due', 'priority', 'title', 'completed_at'] as const
 const MISSING = Number.MAX_SAFE_INTEGER
 
-/** A model of one user's tasks: what the API must return, in the plainest form. */
+/** A model of one user's tasks, which checks the API's responses in the simplest way. */
 class TaskList {
   /** By ascending id. */
   tasks: readonly TaskBody[] = []
-  /** Of the last write. */
+  /** The revision of the last write. */
   revision = 0
-  /** The first request with each idempotency key, and its answer. */
+  /** The first request with each idempotency key, and its response. */
   readonly answers = new Map<string, { readonly request: string; readonly text: string }>()
   readonly replica = new Map<number, TaskBody>()
   since = ''
 
-  /** @returns one of the tasks, or none now and then */
+  /** @returns one of the tasks, or sometimes none */
   at(index: number): TaskBody | undefined {
     return this.tasks[index % (this.tasks.length + 1)]
   }
@@ -121,7 +121,7 @@ const create = command('create', newTasks, async (list, user, fields) => {
   list.added(body, fields)
 })
 
-/** Few keys and titles, so that keys occur again with the same task and with another. */
+/** Few keys and titles, so that keys recur with the same task and with a different one. */
 const keyedTasks = fc.record({ key: fc.constantFrom('a', 'b'), title: fc.constantFrom('a', 'a', 'A') })
 
 const createOnce = command('create once', keyedTasks, async (list, user, { key, title }) => {
@@ -182,7 +182,7 @@ const operations = fc.uniqueArray(
       op: fc.constantFrom('update' as const, 'delete' as const),
       index: fc.nat({ max: 4 }),
       task: changes,
-      // Mostly what succeeds, or few batches would.
+      // Mostly conditions that hold, because one failed operation fails its batch.
       expected: fc.constantFrom<Expectation>('none', 'current', 'current', 'current', 'stale'),
     }),
   ),
@@ -223,7 +223,7 @@ const batch = command('batch', operations, async (list, user, given) => {
 
 const fold = (text: string) => text.normalize('NFC').toUpperCase().normalize('NFC')
 
-/** In milliseconds; a date means the last one of its day in UTC. */
+/** In milliseconds. A date stands for the last millisecond of its day in UTC. */
 const momentOf = (due: string) => (due.length === 10 ? Date.parse(`${due}T23:59:59.999Z`) : Date.parse(due))
 
 const filters: { readonly [Name: string]: (task: TaskBody, value: string) => boolean } = {
@@ -264,7 +264,7 @@ function sortValue(task: TaskBody, name: (typeof SORTS)[number]): SortValue {
 
 function compare(one: SortValue, other: SortValue): number {
   if (typeof one === 'number' && typeof other === 'number') return one - other
-  // UTF-8 is in the order of code points.
+  // The byte order of UTF-8 is the order of code points.
   return Buffer.compare(Buffer.from(String(one)), Buffer.from(String(other)))
 }
 
@@ -317,7 +317,7 @@ const sync = command('sync', fc.integer({ min: 1, max: 4 }), async (model, user,
   expect([...model.replica.values()].sort((one, other) => one.id - other.id)).to.deep.equal(model.tasks)
 })
 
-/** Milliseconds; a slow machine does fewer runs, and shrinks a failure before its test times out. */
+/** Milliseconds. A slow machine does fewer runs, and still shrinks a failure before the test times out. */
 const MAX_RUN_TIME = 300
 
 /** Runs random commands against the API and a model, each time as a new user. */

@@ -90,7 +90,7 @@ describeApi('The list of tasks', (api) => {
   it('neither repeats nor skips a task when others are created and deleted between pages', async () => {
     const { user, ids } = await userWith(7)
     const pages = [await user.get(`${TASKS}?limit=2`).expect(200)]
-    // Deletes the last of this page and the first of the next, and adds one before them all.
+    // Deletes the last task of this page and the first of the next one, and adds a task before them all.
     for (const id of ids.slice(1, 3)) await user.deleteTask(id)
     await user.createTask()
     pages.push(...(await follow(user, pages[0] as Response, 'next')))

@@ -55,7 +55,7 @@ describe('A request in the password queue', () => {
     expect(codeOf(refused)).to.equal('overloaded')
     const other = register('joe@example.com', '198.51.100.7')
     await untilLoad(1, MAX_WAITING / 2 + 1)
-    // The running request, the next one of the first network, and that of the other network.
+    // Ends the running request, the next one from its network, and the one from the other network.
     for (let job = 0; job < 3; job++) {
       slow.finishOne()
       await untilLoad(1, Math.max(0, MAX_WAITING / 2 - job))

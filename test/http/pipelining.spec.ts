@@ -67,7 +67,7 @@ describe('A connection with pipelined requests', () => {
     }
   }
 
-  /** Throws once the test is over, so that a loop that still waits ends. */
+  /** Waits for one turn of the event loop. Throws once the test is over, to end loops that still wait. */
   const turn = async () => {
     if (over) throw new Error('The test is over.')
     await new Promise((resolve) => setImmediate(resolve))
@@ -83,7 +83,7 @@ describe('A connection with pipelined requests', () => {
     while (!pattern.test(received)) await turn()
   }
 
-  /** Resolves after other connections got responses, by when the server has read and started everything that it will. */
+  /** Resolves after other connections got responses. By then the server has started every request that it will start. */
   async function settled(): Promise<void> {
     for (let round = 0; round < 5; round++) {
       const other = await connected()

@@ -57,7 +57,7 @@ describe('A service that is not ready', () => {
 })
 
 describe('Readiness', () => {
-  /** The code of the 503 if the check fails. */
+  /** The problem code of the 503; undefined if the check passes. */
   const codeOfFailure = async (readiness: Readiness) =>
     readiness.check().then(
       () => undefined,

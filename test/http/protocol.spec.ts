@@ -88,7 +88,7 @@ describeApi('A path', (api) => {
       expect(get.status).to.equal(REDIRECTS[path] ?? 200)
       expect(head.status).to.equal(get.status)
       expect(head.text).to.equal('')
-      // A response to HEAD may omit what concerns the body alone (RFC 9110, section 9.3.2).
+      // A response to HEAD may omit headers that describe only the body (RFC 9110, section 9.3.2).
       const comparable = ({ date, 'x-request-id': _, 'transfer-encoding': __, ...headers }: typeof get.headers) =>
         headers
       expect(comparable(head.headers)).to.deep.equal(comparable(get.headers))

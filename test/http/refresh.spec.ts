@@ -11,7 +11,7 @@ async function refreshed(api: Api, token: string): Promise<{ access_token: strin
   return (await refresh(api, token).expect(200)).body
 }
 
-/** The characters of RFC 6749, section 5.2. */
+/** The characters that RFC 6749, section 5.2, allows in `error_description`. */
 const DESCRIPTION = /^[\x20\x21\x23-\x5b\x5d-\x7e]+$/
 
 async function expectInvalidGrant(request: ReturnType<Api['post']>): Promise<void> {
@@ -38,7 +38,7 @@ describeApi('A refresh', (api) => {
     for (const { access_token } of [body, next]) await api.get(ME).set(bearer(access_token)).expect(200)
     const { body: sessions } = await api.get(SESSIONS).set(bearer(next.access_token)).expect(200)
     expect(sessions).to.have.lengthOf(1)
-    // An access token is good until it expires or its session ends.
+    // An access token is valid until it expires or its session ends.
     await jane.get(ME).expect(200)
   })
 

@@ -216,7 +216,7 @@ describe('A connection with a rejected request body', () => {
       const chunk = chunked(Buffer.alloc(CHUNK)).subarray(0, -5)
       let sent = 0
       for (; !connection.socket.destroyed; sent += CHUNK) await connection.send(chunk)
-      // Socket buffers hold some of it.
+      // The bytes sent include those still in socket buffers.
       expect(sent).to.be.within(64 * LIMIT, 96 * LIMIT)
       expect(failure?.code).to.match(/^(?:ECONNRESET|EPIPE)$/)
     })
@@ -256,7 +256,6 @@ describe('A connection with a rejected request body', () => {
     it('does not confuse the body with the next request', async () => {
       const smuggled = `GET ${ME} HTTP/1.1\r\nHost: localhost\r\n\r\n`
       open(api.url)
-      // The body looks like a request and is discarded; the request after it is served.
       await connection.send(`${head(`Content-Length: ${smuggled.length}`)}${smuggled}${next}`)
       expect(await connection.answer()).to.include({ status: 401 })
       expect(await connection.answer()).to.include({ status: 200, text: '{"status":"ok"}' })
@@ -291,7 +290,7 @@ describeApi('A connection whose rejected body arrives during a database query', 
     connection.socket.on('error', (error) => {
       failure = error
     })
-    // More than the socket buffers of both sides hold.
+    // A body larger than the socket buffers of both sides.
     const body = text(40 * LIMIT)
     const head = [
       ...[`POST ${TASKS} HTTP/1.1`, 'Host: localhost', `Authorization: Bearer ${token}`, JSON_TYPE],

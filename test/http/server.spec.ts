@@ -76,7 +76,7 @@ class Clients {
 describe('A server with MAX_CONNECTIONS open connections', () => {
   const api = new Api()
   const clients = new Clients(api)
-  // `Api` keeps one of them open.
+  // `Api` holds one of the three connections.
   before(() => api.start({ DATABASE_URL: 'memory:', MAX_CONNECTIONS: '3' }))
   after(() => {
     clients.close()
