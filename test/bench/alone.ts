@@ -1,4 +1,4 @@
-/** Measures, in this process and without HTTP, what group commit costs a single write in a group. */
+/** Measures the overhead of group commit for a group of one write, in this process and without HTTP. */
 import { join } from 'node:path'
 import { Batcher } from '#src/adapters/mikro-orm/group-commit.ts'
 import { statement } from '#src/adapters/mikro-orm/prepared-query.ts'
@@ -10,7 +10,7 @@ const WRITES = 500
 const TEXT = 'Tag it, publish it, write the notes, tell the people who asked for it.'
 const INSERT = 'insert into notes (text) values (?) returning id'
 
-/** Sequential writes per second through group commit, relative to a plain commit each: the median of the rounds. */
+/** @returns writes per second through group commit, relative to plain commits: the median of the rounds */
 export async function aloneInItsGroup(rounds: number): Promise<number> {
   const database = openSqliteWriter(join(folder, 'alone.db'))
   database.exec('create table notes (id integer primary key, text text)')

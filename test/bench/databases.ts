@@ -11,7 +11,7 @@ import { startPostgresql } from '#test/embedded-postgresql.ts'
 import { query } from '#test/query.ts'
 import { BCRYPT_ROUNDS, folder, SECRET_KEY } from './servers.ts'
 
-/** Users 1 to `users`, and tasks 1 to `tasks`, of which task i belongs to the user `owner(i)`. */
+/** Users 1 to `users` and tasks 1 to `tasks`; task i belongs to the user `owner(i)`. */
 export interface Content {
   readonly users: number
   readonly tasks: number

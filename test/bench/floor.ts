@@ -1,8 +1,8 @@
 /**
- * The floor: the same routes written by hand for speed, on `node:http` with prepared statements. Each request checks the
- * token, loads the user and the session, validates, and touches only that owner's rows, as in the product, and each write
- * raises the revision of the owner's list. But there are no other headers, no `Link`, no problem documents and no deletions
- * in the change feed, and each write is its own commit.
+ * The floor: the same routes written by hand for speed, on `node:http` with prepared statements. As in the product, each
+ * request checks the token, loads the user and the session, validates, and touches only that owner's rows, and each write
+ * raises the revision of the owner's list. Unlike the product, the floor sends no common headers, no `Link`, no problem
+ * documents and no deletions in the change feed, and commits each write separately.
  */
 import { createSecretKey } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'

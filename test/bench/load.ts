@@ -56,7 +56,7 @@ export function startLoad(server: Server, load: Load): BackgroundLoad {
     async stop() {
       stop()
       await measured
-      // The server may still handle the last requests, so wait for a further one, which is served after them.
+      // The server may still handle the last requests, so wait for one more request, which is served after them.
       const [{ method = 'GET', path = '', headers = {}, body = null } = {}] = load.requests(0)
       await fetch(new URL(path, server.url), {
         method,
@@ -147,7 +147,7 @@ export interface Effort {
 }
 
 const WARM_UP_S = 4
-/** Before each measurement beside a background load. */
+/** Seconds of load before each measurement beside a background load. */
 const SETTLE_S = 1
 
 /** Measures A B A B …, so that a temporary disturbance affects both and the ratio of two neighbours stays the same. */
@@ -177,7 +177,7 @@ async function measureSide({ server, load, beside }: Side, seconds: number): Pro
   const background = beside?.()
   await background?.started
   try {
-    // The garbage collector moves the objects of streams that were just opened, in pauses of 25 ms.
+    // Garbage collection pauses for 25 ms at a time while it moves the objects of newly opened streams.
     if (background) await measure(server, load, SETTLE_S)
     return await measure(server, load, seconds)
   } finally {

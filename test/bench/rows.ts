@@ -1,4 +1,4 @@
-/** What is measured: scenes of servers, each with rows of the table and their goals. */
+/** The measurements: scenes of servers, each with rows of the table and their goals. */
 import type { Request } from 'autocannon'
 import jwt from 'jsonwebtoken'
 import {
@@ -43,7 +43,7 @@ export interface Row {
 export interface Stage {
   /** The started servers by name. */
   readonly servers: Readonly<Record<string, Server>>
-  /** @returns what to compare, or a fact that is measured already */
+  /** @returns the sides to compare, or a fact that was measured */
   row(name: string): Promise<Row | Omit<Fact, 'row'>>
 }
 
@@ -292,7 +292,7 @@ async function followNext({ url }: Server, from: string, steps: number): Promise
 }
 
 const OPEN_OF_FEW = 100
-/** One user has 100 open tasks, the other one 1,000 open ones among 100,000. */
+/** One user has 100 open tasks only; another has 1,000 open tasks among 100,000. */
 const mostlyCompleted: Content = {
   users: MANY,
   tasks: OPEN_OF_FEW + 100_000,
@@ -406,7 +406,7 @@ const batch: Scene = {
 
 const STREAMS = 1_000
 const STREAMS_MEMORY_GOAL = 2.5
-/** Each stream is another user's; the users who write have one each. */
+/** Each user has one stream, including the users who write. */
 const streaming: Content = { ...ROUTE_CONTENT, users: STREAMS }
 const streamHeaders = () => Array.from({ length: STREAMS }, (_, index) => headersOf(index + 1))
 
@@ -459,7 +459,7 @@ const logIn: Load = {
 
 const login: Scene = {
   rows: ['login'],
-  // bcrypt has its own threads, and the row measures what they take from other requests.
+  // bcrypt runs in its own threads, and the row measures how they delay other requests.
   place: 'any',
   async open(databases) {
     const [url = ''] = await databases.create(ROUTE_CONTENT, 1)
@@ -514,7 +514,7 @@ const credentials: Scene = {
   place: 'server',
   async open(databases) {
     const [url = ''] = await databases.create(ROUTE_CONTENT, 1)
-    // A measurement may end before a connection reads its successor, and the next one begins after the other side's.
+    // A measurement may end before a connection has read its new token. The next one begins after that of the other side.
     const server = await startProduct(url, 'server', { REFRESH_GRACE_SECONDS: '300' })
     const row: Stage['row'] = async (name) =>
       name === 'api-token'

@@ -4,7 +4,7 @@ import { get, type IncomingMessage, type OutgoingHttpHeaders } from 'node:http'
 import type { BackgroundLoad } from './load.ts'
 import { memoryOf, type Server } from './servers.ts'
 
-/** Streams that are opened at once, fewer than a listening socket queues. */
+/** Streams that are opened at once; below the backlog of a listening socket. */
 const AT_ONCE = 100
 
 /** Opens a stream for each of the headers, and keeps reading from all until stopped. */
