@@ -6,7 +6,7 @@ import { expect } from 'chai'
 
 const ROOT = resolve(import.meta.dirname, '..')
 
-/** What each file may and may not import. The files need not exist, because the rule compares text. */
+/** Imports that each file may and may not have. The files need not exist, because the rule compares text. */
 const rules: Readonly<Record<string, { readonly allowed: readonly string[]; readonly forbidden: readonly string[] }>> =
   {
     'src/domain/x.ts': {

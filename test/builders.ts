@@ -31,7 +31,7 @@ export const aUserDraft = ({ email = 'jane@example.com', ...given }: Partial<Use
   ...given,
 })
 
-/** With the key that `aUserDraft` gives it. */
+/** An address with the same key as in `aUserDraft`. */
 export const anAddress = (email: string): EmailAddress => ({ email, emailKey: email.toLowerCase() })
 
 export const aUser = ({ id = 1, ...given }: Partial<UserSnapshot> = {}): User =>

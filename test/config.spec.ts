@@ -17,7 +17,7 @@ function messageFor(environment: Environment): string {
   return ''
 }
 
-/** The variables that the message names, in its order. */
+/** The variables that the message names, in order. */
 const namedFor = (environment: Environment) =>
   messageFor(environment)
     .split('\n')

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
 const MEMORY = '/dev/shm'
-/** Bytes; containers often have 64 MiB only. */
+/** Bytes. Containers often have only 64 MiB. */
 const ENOUGH = 1 << 30
 
 /**

@@ -82,7 +82,7 @@ describe('API.md’s client of several tabs', function () {
     request(path: string, options?: RequestInit): Promise<Response>
   }
 
-  /** What the tabs of a browser share. */
+  /** The storage that all tabs of a browser share. */
   function sharedStorage(): Storage {
     const items = new Map<string, string>()
     return {
@@ -175,7 +175,7 @@ async function expectAnswers(steps: readonly Step[], environment: Readonly<Recor
   }
 }
 
-/** What differs from one run to the next: times, tokens and the version of curl. A page shows the beginning of a token. */
+/** Texts that differ between runs. A page shows only the beginning of a token. */
 const VARIABLE: Readonly<Record<string, RegExp>> = {
   'a time': /^\d{4}-\d\d-\d\dT[\d:.]+Z$/,
   'an access token': /^eyJ./,

@@ -8,7 +8,7 @@ import type { Audit, AuditEvent, AuditEventName } from '#src/domain/accounts/por
 import { logFile } from '#test/log-file.ts'
 import { FakeAudit } from '#test/use-cases/fakes.ts'
 
-/** Every event, so that a new one does not compile without the members that it has. */
+/** Every event with its members. A new event does not compile until it is added here. */
 const events: { readonly [name in AuditEventName]: Omit<AuditEvent, 'event' | 'clientNetwork'> } = {
   registered: { userId: 7 },
   logged_in: { userId: 7, sessionId: 42 },
@@ -38,7 +38,7 @@ describe('An audit', () => {
   })
   after(() => rmSync(folder, { recursive: true }))
 
-  /** The audit that writes to the log, and the lines written so far, without what every line has. */
+  /** An audit that writes to a log, and the lines written so far, without the members that every line has. */
   function aLogAudit(environment: Readonly<Record<string, string>> = { ENVIRONMENT: 'production' }) {
     const { log, written } = logFile(join(folder, randomUUID()), { SECRET_KEY: 'k'.repeat(32), ...environment })
     const lines = () =>

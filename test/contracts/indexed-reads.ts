@@ -61,7 +61,7 @@ export async function useAccounts({ users, sessions, apiTokens, store }: Observe
   await new LeaverPurge(store).run()
 }
 
-/** @param task one in the middle of a long list */
+/** @param task in the middle of a long list */
 export function indexedReads(tasks: TaskRepository, task: Task): Readonly<Record<string, () => Promise<unknown>>> {
   const { id, ownerId } = task.snapshot()
   const list = (given: Parameters<typeof taskQuery>[0]) => () =>

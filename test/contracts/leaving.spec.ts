@@ -70,7 +70,7 @@ for (const { name, databaseUrl } of sqlSets) {
       return { ownerId, user, task: (tasks[0] as Task).snapshot(), session, apiToken }
     }
 
-    /** Number of rows of a user in each table that has any. */
+    /** Number of the user's rows in each table that has any. */
     async function rowsOf(ownerId: number): Promise<Record<string, number>> {
       const counts: Record<string, number> = {}
       for (const table of OWNED) {
@@ -224,7 +224,7 @@ describe('A purge of a user who left (postgresql)', () => {
     await operator.query(`update users set left_at = now(), email = 'left' where id = ${ownerId}`)
     await operator.query('select pg_stat_reset()')
     await database.purgeLeavers()
-    // Sessions report what they have read when they end, at the latest.
+    // A session of PostgreSQL reports its statistics at the latest when it ends.
     await database.close()
     const read = async () => {
       const { rows } = await operator.query(`select cast(seq_tup_read + idx_tup_fetch +

@@ -225,7 +225,7 @@ const tableNames: Readonly<Record<string, string>> = {
   PostgreSQL: `select tablename as name from pg_tables where schemaname = 'public'`,
 }
 
-/** In SQL. */
+/** The list for `in (…)`. */
 const TABLES = `'users', 'tasks', 'task_lists', 'tombstones', 'idempotency_keys', 'sessions', 'api_tokens'`
 
 describe('The tables on PostgreSQL', () => {

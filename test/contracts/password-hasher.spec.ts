@@ -134,7 +134,7 @@ describe('A bcrypt hash', () => {
 
     const hashOf = (rounds: number) => new BcryptPasswordHasher(rounds).hash('correct horse')
 
-    /** Iterations of bcrypt's key setup, as base-2 logarithm. */
+    /** Base-2 logarithm of the iterations of bcrypt's key setup. */
     async function workOf(password: string, hash: string | undefined): Promise<number> {
       compare.mock.resetCalls()
       await hasher.verify(password, hash)

@@ -72,7 +72,7 @@ export async function removeUsers({ users, purgeLeavers }: Repositories): Promis
 
 type Tasks = Pick<TaskRepository, 'list' | 'write'>
 
-/** One write, as the use cases make it. */
+/** Adds a task in a write of its own. */
 export async function storeTask(tasks: Tasks, draft: TaskDraft): Promise<Task> {
   const [task] = await tasks.write(draft.ownerId, [], () => [{ add: draft }])
   return task as Task
@@ -99,7 +99,7 @@ function foundTask(found: ReadonlyMap<number, Task>, id: number): Task {
   return task
 }
 
-/** Newest first, and all tasks unless the query says otherwise. */
+/** Lists all tasks, newest first, unless the query says otherwise. */
 export async function listTasks(tasks: Tasks, ownerId: number, query?: Partial<TaskQuery>): Promise<readonly Task[]> {
   return (await tasks.list(ownerId, { ...taskQuery(), limit: 10_000, ...query })).tasks
 }
@@ -116,7 +116,7 @@ export async function expectRejection(
   return reason as Error
 }
 
-/** How many promises succeed, and the reasons for which the others reject. */
+/** The number of promises that fulfil, and the reasons of those that reject. */
 export async function outcomes(promises: readonly Promise<unknown>[]) {
   const settled = await Promise.allSettled(promises)
   const reasons = settled.flatMap((one) => (one.status === 'rejected' ? [one.reason as unknown] : []))

@@ -19,7 +19,7 @@ import { anOwner, expectRejection, openRepositories, type Repositories } from '#
 import { readPlainly } from '#test/domain/plain-task-list.ts'
 import { SCENES, taskDrafts, taskQueries } from '#test/domain/random-tasks.ts'
 
-/** A list of more tasks than this is long; random lists are shorter or longer. */
+/** Lists with more tasks are read in steps. Random lists have fewer or more. */
 const ROWS_PER_STEP = 4
 
 /** Reads long lists in steps, as the service does with lists a thousand times longer. */
@@ -195,7 +195,7 @@ describe('Long reads on SQLite', () => {
     for (const connection of database) connection.close()
   })
 
-  /** Records the name of each statement. */
+  /** Runs three statements, and calls `note` after each. */
   const noting =
     (note: () => void): Steps<unknown> =>
     async (run) => {
@@ -256,7 +256,7 @@ describe('Long reads on SQLite', () => {
   })
 })
 
-/** Maps places in the order of creation to the ids that the store assigned. */
+/** Raises the ids in a query's position, because the store assigned ids above the base. */
 function aboveId(query: TaskQuery, base: number): TaskQuery {
   const fields = totalOrder(query.sort).map(({ field }) => field)
   const { position } = query

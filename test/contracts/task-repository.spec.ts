@@ -26,7 +26,7 @@ const keyOf = (task: Task): TaskKey => ({ id: task.snapshot().id, ownerId: task.
 const snapshotsOf = (tasks: readonly Task[]): TaskSnapshot[] => tasks.map((task) => task.snapshot())
 const idsOf = (tasks: readonly Task[]): number[] => tasks.map((task) => task.snapshot().id)
 
-/** The id of no user. */
+/** An id that no user has. */
 const MISSING = 2 ** 31 - 2
 
 for (const { name, databaseUrl } of adapterSets) {

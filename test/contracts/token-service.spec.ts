@@ -233,7 +233,7 @@ describe('A JSON Web Token that was already verified', () => {
   })
 
   it('is evicted by many newer ones', () => {
-    // Signing and verifying as many tokens takes seconds.
+    // Signing and verifying this many tokens would take seconds.
     check.mock.mockImplementation(() => ({ header: {}, payload: { sub: '7', exp: 9_999_999_999 } }))
     const tokenOf = (id: number) => `token ${id}`
     const last = JwtTokenService.MAX_CACHED + 1

@@ -6,7 +6,7 @@ import { aTask } from '#test/builders.ts'
 const HEAD: ListHead = { epoch: 'k3v9x2qa', revision: 9, forgotten: 0 }
 const SINCE: SyncPosition = { epoch: HEAD.epoch, revision: 1 }
 const MEBIBYTE = 2 ** 20
-/** Bytes of the texts of a task beside its description. */
+/** Bytes of a task's texts without its description. */
 const REST = JSON.stringify(['Ship', '', []]).length
 
 const tombstone = (revision: number): Tombstone => ({ id: revision, revision, deletedAt: new Date(0) })

@@ -10,7 +10,7 @@ const register = (email: unknown) => User.create(email as string, 'hash', new Da
 const isAccepted = (email: unknown) => violations(() => register(email)).length === 0
 
 const ATEXT = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-/=?^_`{|}~"
-/** Some have no composed capital, several small letters, or more than one UTF-16 unit. */
+/** Some have no composed capital, several small forms, or more than one UTF-16 unit. */
 const LETTERS = 'J\u030cH\u0331T\u0308abcxyzABCXYZ0189éßñжФאあ漢한𝒳𐐀ΣİK'
 
 const oneOf = (characters: string) => fc.constantFrom(...Array.from(characters))
@@ -179,7 +179,7 @@ describe('A normalised e-mail address', () => {
     expect(normalizeEmail('Jose\u0301@CAFE\u0301.example')).to.equal('Jos\u00e9@caf\u00e9.example')
     expect(normalizeEmail('ИВАН@ПРИМЕР.РФ')).to.equal('ИВАН@пример.рф')
     expect(normalizeEmail('a@\u212aELVIN.example')).to.equal('a@kelvin.example')
-    // A caron on J is composed only once the letter is small.
+    // Unicode has a composed small j with caron, but no capital.
     expect(normalizeEmail('a@J\u030c.example')).to.equal('a@\u01f0.example')
   })
 

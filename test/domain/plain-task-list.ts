@@ -3,7 +3,7 @@ import { matches } from '#src/domain/tasks/task-filter.ts'
 import { comparePlaces, placeOf } from '#src/domain/tasks/task-order.ts'
 import { isEdge, type TaskQuery, type TaskRows } from '#src/domain/tasks/task-query.ts'
 
-/** Implements the reads of the port in the plainest way, regardless of speed. */
+/** Implements the reads of the port in the simplest way, regardless of speed. */
 export function readPlainly(tasks: readonly TaskSnapshot[], query: TaskQuery): Omit<TaskRows, 'revision'> {
   const { conditions, sort, position, skip, limit, count } = query
   const matching = tasks

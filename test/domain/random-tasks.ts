@@ -24,7 +24,7 @@ export const SCENES: readonly Scene[] = [
 
 const isoDate = (moment: number) => new Date(moment).toISOString().slice(0, 10)
 
-/** Dates and instants within days of a moment, often at a full hour, so that they meet bounds. */
+/** Dates and instants within days of a moment, often at a full hour, so that some equal a bound. */
 export const dueTexts = (now: number): fc.Arbitrary<string> =>
   fc.oneof(
     fc.integer({ min: -3, max: 10 }).map((days) => isoDate(now + days * 24 * HOUR)),
@@ -37,7 +37,7 @@ export const dueTexts = (now: number): fc.Arbitrary<string> =>
     fc.constant(new Date(now).toISOString()),
   )
 
-/** Texts that differ by case, by composition or by a code point, few enough to be equal now and then. */
+/** Texts that differ by case, by composition or by a code point, and so few that some tasks have equal titles. */
 export const TITLES = [
   'a',
   'A',
@@ -59,7 +59,7 @@ export const TAGS = ['home', 'Home', 'work', '🙂']
 
 const moments = fc.constantFrom(0, 1, 999, 1_000).map((moment) => new Date(moment))
 
-/** A task of owner 1 as a store may hold it, with values that often are those of another. */
+/** A task of owner 1 as a store may hold it. Few values, so that tasks often share them. */
 export const taskDrafts = (now: number): fc.Arbitrary<TaskDraft> =>
   fc
     .record({
@@ -81,7 +81,7 @@ export const sorts: fc.Arbitrary<Sort> = fc
   )
   .map(([fields, directions]) => fields.map((field, index) => ({ field, descending: directions[index] === true })))
 
-/** At most two members, or most filters would find nothing, and UTC or the zone of the scene. */
+/** Filters with at most two members, because more would seldom find a task, in UTC or the zone of the scene. */
 export function filters({ now, zone }: Scene): fc.Arbitrary<TaskFilter> {
   const members = fc.record({
     completed: fc.boolean(),
@@ -99,7 +99,7 @@ export function filters({ now, zone }: Scene): fc.Arbitrary<TaskFilter> {
     .map(([all, chosen, zoned]) => ({ ...Object.fromEntries(chosen.map((name) => [name, all[name]])), ...zoned }))
 }
 
-/** Either end of a list, and each side of a place where a task may stand or not. */
+/** Either end of a list, or either side of a place, at which there may be a task. */
 export const positions = (now: number, maxId: number): fc.Arbitrary<(sort: Sort) => Position> =>
   fc.oneof(
     fc.constantFrom<Position>({ after: EDGE }, { before: EDGE }).map((edge) => () => edge),
@@ -118,7 +118,7 @@ export const skips = fc.oneof(
 )
 export const limits = fc.integer({ min: 1, max: 8 })
 
-/** @param maxId of the tasks, or a little more */
+/** @param maxId the highest id of the tasks, or slightly more */
 export const taskQueries = (scene: Scene, maxId: number): fc.Arbitrary<TaskQuery> =>
   fc
     .record({

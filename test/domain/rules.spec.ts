@@ -45,7 +45,7 @@ describe('A rule for text', () => {
       fc.property(anyText({ maxLength: 8 }), (value) => {
         const length = Array.from(value).length
         const broken = [
-          // Text with more UTF-16 units than five characters can have is refused before anything reads it.
+          // Text with more UTF-16 units than five characters can have is rejected before its characters are read.
           value.length > 10 && 'too_long',
           value.includes('\0') && 'malformed_text',
           length < 2 && 'too_short',

@@ -99,7 +99,7 @@ describe('The order of tasks', () => {
   })
 })
 
-/** The keys one after another, in the words of the API. */
+/** Compares key by key, as the API documents. */
 function naiveOrder(one: TaskSnapshot, other: TaskSnapshot, sort: Sort): number {
   for (const { field, descending } of [...sort, ...by('createdAt', sort.at(-1)?.descending)]) {
     const [a, b] = [naiveValue(one, field), naiveValue(other, field)]

@@ -6,7 +6,7 @@ import { enforce } from '#src/domain/rules.ts'
 import { aUser } from '#test/builders.ts'
 import { violations } from './violations.ts'
 
-/** Stands for IDNA. */
+/** Converts one domain only. */
 const idna = { toAscii: (domain: string) => domain.replace('bücher', 'xn--bcher-kva') }
 
 describe('A new user', () => {

@@ -87,7 +87,7 @@ describe('npm run admin', () => {
 
   it('asks for the password twice in a terminal, without echo', async () => {
     await register()
-    // A shell that reads no start-up files, as bash does if its stdin is a socket.
+    // `sh` reads no start-up files; bash reads them if its stdin is a socket.
     const terminal = ['sh', '-c', 'exec script --quiet --return --command "$*" /dev/null', 'script']
     const words = ['set-password', EMAIL]
     const ask = async (...passwords: readonly string[]) => {

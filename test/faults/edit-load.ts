@@ -10,17 +10,17 @@ export class EditHistory {
     this.#tasks.set(id, { created: revision, titles: new Map([[revision, title]]), edits: new Map(), violations: [] })
   }
 
-  /** Call this before the edit is sent. */
+  /** Records an edit. Call this before sending it. */
   sent({ id, revision }: Task, title: string): void {
     this.#of(id).edits.set(title, revision)
   }
 
-  /** The service said that it did not make the edit. */
+  /** Records that the service refused the edit. */
   refused({ id }: Task, title: string): void {
     this.#of(id).edits.delete(title)
   }
 
-  /** A response contained the task. */
+  /** Records a task from a response. */
   read({ id, title, revision }: Task): void {
     const { titles, violations } = this.#of(id)
     const known = titles.get(revision) ?? title
@@ -29,7 +29,7 @@ export class EditHistory {
   }
 
   /**
-   * Reads of the current tasks end the history. The edits of a task must then form one chain from its creation to its
+   * Ends the history with a read of the current tasks. The edits of a task must then form one chain from its creation to its
    * current revision: two edits of one revision, or a revision outside the chain, mean that an edit was lost. Takes
    * linear time, because a revision names its place in the chain.
    */

@@ -21,11 +21,11 @@ async function startSession({ users, sessions }: Database, ownerId: number): Pro
 }
 
 interface Backup {
-  /** Replaces the database as it is now. */
+  /** Replaces the current database. */
   restore(): Promise<void>
 }
 
-/** While no instance has the database open. */
+/** Call these while no instance has the database open. */
 const backUp: Readonly<Record<string, (url: string) => Promise<Backup>>> = {
   async SQLite(url) {
     const path = url.slice('sqlite:///'.length)

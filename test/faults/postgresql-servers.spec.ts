@@ -148,12 +148,12 @@ describe('Connections to PostgreSQL', () => {
       await run().catch(() => run())
     const found = await connections.pids()
     await first.restore()
-    // Makes them search again; the first host would serve as well by then.
+    // Makes the connections search again, now that the first host would serve as well.
     await operator.query('select pg_terminate_backend($1)', [found[0]])
     await untilGone(found)
     const after = await connections.pids().catch(() => connections.pids())
     await first.cut()
-    // Any connection through the first host is closed now.
+    // By now, any connection through the first host would be closed.
     expect(await connections.pids()).to.deep.equal(after)
     await first.restore()
   })

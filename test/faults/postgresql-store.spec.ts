@@ -356,7 +356,7 @@ describe('The store on PostgreSQL', () => {
     const group = Promise.allSettled([edit(0), orphan(3), edit(2), remove(4)])
     await untilBlocked(1, 'locker 0')
     const next = Promise.allSettled([edit(1), remove(5)])
-    // The group fails after the next one was sent; the next one fails after the retries of the first were sent.
+    // The first group fails after the second was sent, and the second after the retries of the first were sent.
     for (const [index, locker] of lockers.entries()) {
       await untilBlocked(1, `locker ${index}`)
       await locker.end()

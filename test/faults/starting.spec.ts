@@ -203,7 +203,7 @@ describe('A failing start', () => {
 
     for (const workers of ['1', '2']) {
       it(`names METRICS_PORT (WEB_CONCURRENCY=${workers})`, async () => {
-        // Open connections to PostgreSQL would keep a process running that is not ended.
+        // Open connections to PostgreSQL would keep a process alive that does not exit explicitly.
         const environment = { DATABASE_URL: await postgresql.databaseUrl(), WEB_CONCURRENCY: workers }
         expect(await new Service({ ...environment, METRICS_PORT: port }).refusal()).to.equal(inUse('METRICS_PORT'))
       })
@@ -255,7 +255,7 @@ describe('A start', () => {
       const main = start(environment, file)
       await main.url()
       await main.stop()
-      // Without the flag of main.ts, V8 prints statistics.
+      // V8 prints statistics unless main.ts sets its flag.
       expect(/pretenuring: /.test(main.output)).to.equal(file === SERVICE)
     }
   })

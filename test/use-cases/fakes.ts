@@ -72,7 +72,7 @@ export class FakePasswordHasher implements PasswordHasher {
   }
 }
 
-/** Finishes a hash when the test says so. */
+/** Finishes each hash when the test calls `finishOne` or `failOne`. */
 export class SlowPasswordHasher implements PasswordHasher {
   /** The passwords, in the order in which their jobs began. */
   readonly begun: string[] = []
