@@ -125,7 +125,7 @@ export class Documented {
   }
 
   /** Whether the request schema of an operation accepts the body. */
-  takes(template: string, method: string, type: string, body: unknown): boolean {
+  accepts(template: string, method: string, type: string, body: unknown): boolean {
     const pointer = ['paths', template, method.toLowerCase(), 'requestBody', 'content', type, 'schema']
     return this.#schema('requests', `${method} ${template}`, pointer)(body) === true
   }
@@ -135,7 +135,7 @@ export class Documented {
    *
    * @param pointer the unescaped tokens of the JSON Pointer to the schema
    */
-  holds(pointer: readonly string[], value: unknown): boolean {
+  matches(pointer: readonly string[], value: unknown): boolean {
     return this.#schema('answers', pointer.join(' → '), pointer)(value) === true
   }
 

@@ -123,8 +123,8 @@ describeApi('Documents', (api) => {
           const { title, due, tags } = body
           const blank = [title, ...(Array.isArray(tags) ? tags : [])].some(isBlank)
           const isDue = typeof due !== 'string' || parseDue(due) !== undefined
-          const taken = api.documented.takes(TASKS, 'POST', 'application/json', body) && !blank && isDue
-          expect(status).to.equal(taken ? 201 : 422)
+          const accepted = api.documented.accepts(TASKS, 'POST', 'application/json', body) && !blank && isDue
+          expect(status).to.equal(accepted ? 201 : 422)
         }),
         { numRuns: 60 },
       )
@@ -136,8 +136,8 @@ describeApi('Documents', (api) => {
         ['application/x-www-form-urlencoded', true],
         ['application/json', false],
       ] as const) {
-        expect(api.documented.takes(LOGIN, 'POST', type, pair), type).to.equal(true)
-        expect(api.documented.takes(LOGIN, 'POST', type, { ...pair, audience: 'x' }), type).to.equal(other)
+        expect(api.documented.accepts(LOGIN, 'POST', type, pair), type).to.equal(true)
+        expect(api.documented.accepts(LOGIN, 'POST', type, { ...pair, audience: 'x' }), type).to.equal(other)
       }
     })
 
@@ -154,7 +154,7 @@ describeApi('Documents', (api) => {
     it('accepts a task as it was returned', async () => {
       const jane = await api.signUp()
       const task = await jane.createTask()
-      expect(api.documented.takes(`${TASKS}/{id}`, 'PATCH', 'application/json', task)).to.equal(true)
+      expect(api.documented.accepts(`${TASKS}/{id}`, 'PATCH', 'application/json', task)).to.equal(true)
       await jane.editTask(task.id, task)
     })
 
@@ -195,7 +195,7 @@ describeApi('Documents', (api) => {
         for (const [index, { name, schema, example = schema.examples?.[0] }] of parameters.entries()) {
           const pointer = ['paths', path, method, 'parameters', String(index), 'schema']
           expect(example, `${method} ${path} ${name}`).to.not.equal(undefined)
-          expect(api.documented.holds(pointer, example), `${method} ${path} ${name}`).to.equal(true)
+          expect(api.documented.matches(pointer, example), `${method} ${path} ${name}`).to.equal(true)
         }
       }
     })
@@ -212,7 +212,7 @@ describeApi('Documents', (api) => {
             const pointer = ['paths', path, method, ...place.split('/'), 'content', type, 'schema']
             const kind = type.endsWith('json') || type.endsWith('form-urlencoded') ? 'object' : 'string'
             expect(example, pointer.join(' ')).to.be.an(Array.isArray(example) ? 'array' : kind)
-            expect(api.documented.holds(pointer, example), pointer.join(' ')).to.equal(true)
+            expect(api.documented.matches(pointer, example), pointer.join(' ')).to.equal(true)
           }
         }
       }
@@ -271,7 +271,7 @@ describeApi('Documents', (api) => {
           expect(Object.keys(examples), description).to.have.members(codes).and.not.be.empty
           for (const [code, { value }] of Object.entries(examples)) {
             expect(value, description).to.include({ code, status: Number(status), title: STATUS_CODES[status] })
-            expect(api.documented.holds(pointer, value), description).to.equal(true)
+            expect(api.documented.matches(pointer, value), description).to.equal(true)
           }
         }
       }
@@ -357,8 +357,8 @@ describeApi('Documents', (api) => {
       // The service trims blanks, so valid credentials can be this long.
       const { maxLength = 0 } = properties.username ?? {}
       const logIn = (length: number) => ({ username: jane.email.padEnd(length), password: PASSWORD })
-      const takes = (body: object) => api.documented.takes(LOGIN, 'POST', 'application/json', body)
-      expect([takes(logIn(maxLength)), takes(logIn(maxLength + 1))]).to.deep.equal([true, false])
+      const accepts = (body: object) => api.documented.accepts(LOGIN, 'POST', 'application/json', body)
+      expect([accepts(logIn(maxLength)), accepts(logIn(maxLength + 1))]).to.deep.equal([true, false])
       await api.post(LOGIN).send(logIn(maxLength)).expect(200)
       await api
         .post(LOGIN)
