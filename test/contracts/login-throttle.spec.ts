@@ -133,14 +133,14 @@ describe('Counts in PostgreSQL', () => {
 
 describe('Counts while PostgreSQL is unreachable', () => {
   it('continue in the memory of each process', async () => {
-    const away: Queryable = { query: () => Promise.reject(new Error('connect ECONNREFUSED 127.0.0.1:5432')) }
-    const logins = throttle(away)
+    const unreachable: Queryable = { query: () => Promise.reject(new Error('connect ECONNREFUSED 127.0.0.1:5432')) }
+    const logins = throttle(unreachable)
     await logins.attempt(JANE, HOME, right)
     await guess(logins)
     await expectRejection(logins.attempt(JANE, GUESSER, right), TooManyRequests)
     expect(await logins.attempt(JANE, HOME, right)).to.equal('a token')
 
-    const limiter = limiterIn(away, { name: 'test', allowed: 1, window: 60 })
+    const limiter = limiterIn(unreachable, { name: 'test', allowed: 1, window: 60 })
     expect(await limiter.count('a')).to.include({ exceeded: false })
     expect(await limiter.count('a')).to.include({ exceeded: true })
   })
@@ -171,7 +171,7 @@ describe('Counts while PostgreSQL is unreachable', () => {
     const limiter = () => rateLimiter({ name: 'test', allowed: 1, window: 60 }, counts)
 
     /** Advances the clock until the promise settles. */
-    async function inTime<Result>(work: Promise<Result>): Promise<Result> {
+    async function advanceUntil<Result>(work: Promise<Result>): Promise<Result> {
       let done = false
       const end = () => {
         done = true
@@ -193,8 +193,8 @@ describe('Counts while PostgreSQL is unreachable', () => {
           const start = time
           const request = rateLimiter({ name: 'test', allowed: 9, window: 60 }, counts)
           const logins = new CountingLoginThrottle(ALLOWED, WINDOW, counts)
-          await inTime(request.count('a'))
-          await inTime(logins.attempt(JANE, HOME, logIn).catch(() => undefined))
+          await advanceUntil(request.count('a'))
+          await advanceUntil(logins.attempt(JANE, HOME, logIn).catch(() => undefined))
           expect(time - start, `${delay} ms each`).to.be.at.most(2_000)
         }
       }
@@ -203,22 +203,22 @@ describe('Counts while PostgreSQL is unreachable', () => {
     it('continue in memory for some seconds without a statement, until one attempt finds that it responds', async () => {
       query = () => new Promise<never>(() => undefined)
       const requests = limiter()
-      expect(await inTime(requests.count('a'))).to.include({ exceeded: false })
+      expect(await advanceUntil(requests.count('a'))).to.include({ exceeded: false })
       expect(time).to.equal(1_000)
       for (let request = 0; request < 20; request++)
-        expect(await inTime(requests.count('a'))).to.include({ exceeded: true })
+        expect(await advanceUntil(requests.count('a'))).to.include({ exceeded: true })
       expect(statements).to.equal(1)
       expect(time).to.equal(1_000)
       // Of concurrent requests, only one sends a statement.
       time += 5_000
-      await inTime(Promise.all([requests.count('a'), requests.count('a'), requests.count('a')]))
+      await advanceUntil(Promise.all([requests.count('a'), requests.count('a'), requests.count('a')]))
       expect(statements).to.equal(2)
-      await inTime(requests.count('a'))
+      await advanceUntil(requests.count('a'))
       expect(statements).to.equal(2)
       time += 5_000
       query = answer
       for (let request = 0; request < 3; request++)
-        expect(await inTime(requests.count('a'))).to.include({ exceeded: false })
+        expect(await advanceUntil(requests.count('a'))).to.include({ exceeded: false })
       expect(statements).to.equal(5)
     })
 
@@ -228,7 +228,7 @@ describe('Counts while PostgreSQL is unreachable', () => {
       const second = new Error('second outage')
       for (const reason of [undefined, first, first, undefined, second, second]) {
         query = () => (reason ? Promise.reject(reason) : answer())
-        await inTime(requests.count('a'))
+        await advanceUntil(requests.count('a'))
         time += 5_000
       }
       expect(opened).to.deep.equal([first, second])
@@ -279,15 +279,16 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
     })
     afterEach(() => mock.timers.reset())
 
-    const attempt = (logIn: () => Promise<string>, origin = ELSEWHERE) => logins.attempt(email, origin, logIn)
+    const attempt = (logIn: () => Promise<string>, clientNetwork = ELSEWHERE) =>
+      logins.attempt(email, clientNetwork, logIn)
 
-    /** Seconds until the next attempt is allowed. */
-    async function refusal(origin = GUESSER): Promise<number> {
+    /** Expects a refusal without an attempt. @returns the seconds until the next attempt is allowed */
+    async function expectRefused(clientNetwork = GUESSER): Promise<number> {
       let tried = false
       const refused = await attempt(async () => {
         tried = true
         return 'a token'
-      }, origin).catch((error: unknown) => error)
+      }, clientNetwork).catch((error: unknown) => error)
       expect(refused).to.be.an.instanceOf(TooManyRequests)
       expect(tried).to.equal(false)
       return (refused as TooManyRequests).retryAfter
@@ -301,14 +302,14 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
 
     it('refuses logins after some failures from any networks, and returns the time to wait', async () => {
       await guess(logins, email)
-      expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
+      expect(await expectRefused()).to.be.within(WINDOW - 5, WINDOW)
     })
 
     it('keeps the failures when an account without the key succeeds', async () => {
       for (let count = 1; count < ALLOWED; count++) await expectRejection(attempt(wrong, GUESSER), InvalidCredentials)
       expect(await logins.attempt(email, GUESSER, right, () => false)).to.equal('a token')
       await expectRejection(attempt(wrong, GUESSER), InvalidCredentials)
-      expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
+      expect(await expectRefused()).to.be.within(WINDOW - 5, WINDOW)
     })
 
     it('does not affect other accounts', async () => {
@@ -326,7 +327,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
     it('lets the owner in from a known network while it refuses an attacker', async () => {
       await attempt(right, HOME)
       await guess(logins, email)
-      await refusal()
+      await expectRefused()
       expect(await attempt(right, HOME)).to.equal('a token')
       await expectRejection(attempt(wrong, HOME), InvalidCredentials)
       expect(await attempt(right, HOME)).to.equal('a token')
@@ -336,34 +337,34 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       await attempt(right, HOME)
       await guess(logins, email)
       expect(await attempt(right, HOME)).to.equal('a token')
-      await refusal(GUESSER)
+      await expectRefused(GUESSER)
     })
 
     it('allows one attempt from each network without a failure, so the owner can log in from anywhere', async () => {
       await guess(logins, email)
       await expectRejection(attempt(wrong, ELSEWHERE), InvalidCredentials)
-      await refusal(ELSEWHERE)
+      await expectRefused(ELSEWHERE)
       expect(await attempt(right, HOME)).to.equal('a token')
     })
 
     it('allows no first attempt from another network once too many networks have used theirs', async () => {
       await guess(logins, email, 10 * ALLOWED)
-      expect(await refusal(ELSEWHERE)).to.be.within(WINDOW - 5, WINDOW)
+      expect(await expectRefused(ELSEWHERE)).to.be.within(WINDOW - 5, WINDOW)
     })
 
     it('refuses an attacker in a network known to the account, and no other network', async () => {
       await attempt(right, HOME)
       for (let failure = 1; failure <= ALLOWED; failure++)
         await expectRejection(attempt(wrong, HOME), InvalidCredentials)
-      await refusal(HOME)
+      await expectRefused(HOME)
       expect(await attempt(right, ELSEWHERE)).to.equal('a token')
     })
 
     it('allows the next attempt when the window ends, which refused attempts do not extend', async () => {
       await guess(logins, email)
       mock.timers.tick((WINDOW / 2) * 1_000)
-      expect(await refusal()).to.be.within(WINDOW / 2 - 5, WINDOW / 2)
-      for (let refused = 0; refused < 20; refused++) await refusal()
+      expect(await expectRefused()).to.be.within(WINDOW / 2 - 5, WINDOW / 2)
+      for (let refused = 0; refused < 20; refused++) await expectRefused()
       mock.timers.tick((WINDOW / 2) * 1_000 + 1)
       await expectRejection(attempt(wrong, GUESSER), InvalidCredentials)
       expect(await attempt(right, GUESSER)).to.equal('a token')
@@ -373,7 +374,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       await guess(logins, email)
       mock.timers.setTime(Date.now() - 3_600_000)
       await guess(logins, email)
-      expect(await refusal()).to.be.within(WINDOW - 5, WINDOW)
+      expect(await expectRefused()).to.be.within(WINDOW - 5, WINDOW)
     })
 
     it('never limits requests for longer than a window, even if the clock was set back', async () => {
@@ -394,7 +395,7 @@ function describeThrottle(title: string, clock: ('Date' | 'setTimeout')[], share
       await expectRejection(attempt(wrong, GUESSER), InvalidCredentials)
       for (let failure = 1; failure < ALLOWED; failure++)
         await expectRejection(attempt(wrongPassword, GUESSER), WrongPassword)
-      await refusal()
+      await expectRefused()
       await expectRejection(attempt(wrongPassword, GUESSER), TooManyRequests)
     })
 
