@@ -24,12 +24,12 @@ export interface Postgresql {
 
 /** @throws Error with the server's output */
 export async function startPostgresql(options: PostgresqlOptions): Promise<Postgresql> {
-  const { server, url, said } = await embedded(options)
+  const { server, url, output } = await embedded(options)
   try {
     await server.initialise()
     await server.start()
   } catch (cause) {
-    throw new Error(`PostgreSQL does not start.\n${said.join('')}`, { cause })
+    throw new Error(`PostgreSQL did not start.\n${output.join('')}`, { cause })
   }
   return { url, start: () => server.start(), stop: () => server.stop() }
 }
@@ -48,7 +48,7 @@ export async function startStandby(options: PostgresqlOptions): Promise<Postgres
 async function embedded({ folder, persistent = false, initdb = [], settings = [] }: PostgresqlOptions) {
   linkLibraries()
   const port = await freePort()
-  const said: unknown[] = []
+  const output: unknown[] = []
   const server = new EmbeddedPostgres({
     databaseDir: folder,
     port,
@@ -60,10 +60,10 @@ async function embedded({ folder, persistent = false, initdb = [], settings = []
       '-c',
       setting,
     ]),
-    onLog: (line) => said.push(line),
-    onError: (error) => said.push(error),
+    onLog: (line) => output.push(line),
+    onError: (error) => output.push(error),
   })
-  return { server, said, url: `postgresql://postgres:password@127.0.0.1:${port}/postgres` }
+  return { server, output, url: `postgresql://postgres:password@127.0.0.1:${port}/postgres` }
 }
 
 /** Does what the package's install script would do, because `.npmrc` disables install scripts. Idempotent. */

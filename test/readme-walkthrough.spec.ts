@@ -23,7 +23,7 @@ describe('The README’s curl walk', function () {
 
   it('returns every member that it shows', async () => {
     const service = new Service({ DATABASE_URL: 'memory:' })
-    await expectAnswers(walk('README.md', 'Try it with curl'), { BASE: await service.url() })
+    await expectAnswers(stepsIn('README.md', 'Try it with curl'), { BASE: await service.url() })
   })
 })
 
@@ -57,7 +57,7 @@ describe('API.md’s curl walk through accounts', function () {
     const login = await postJson(`${url}/api/v1/auth/login`, { username: 'admin@example.com', password: PASSWORD })
     const { access_token: ADMIN_TOKEN = '' } = (await login.json()) as { access_token?: string }
 
-    await expectAnswers(walk('.github/API.md', 'Accounts'), { BASE: url, ADMIN_TOKEN })
+    await expectAnswers(stepsIn('.github/API.md', 'Accounts'), { BASE: url, ADMIN_TOKEN })
 
     const { user, tasks } = JSON.parse(readFileSync(join(folder, 'export.json'), 'utf8'))
     expect(user).to.include({ email: 'jane@example.com', time_zone: 'Europe/Berlin' })
@@ -152,7 +152,7 @@ async function register(url: string, email: string): Promise<void> {
 }
 
 /** The steps in a section of a page. */
-function walk(page: string, heading: string): readonly Step[] {
+function stepsIn(page: string, heading: string): readonly Step[] {
   const [, section = ''] = new RegExp(`^## ${heading}\\n(.*?)^## `, 'ms').exec(read(page)) ?? []
   const blocks = section.matchAll(/^```sh\n(.*?)^```\n(?:\n```json\n(.*?)^```\n)?/gms)
   const steps = [...blocks].map(([, commands = '', answer]) => ({ commands, ...(answer && { answer }) }))

@@ -44,12 +44,12 @@ export async function readsOf(work: () => unknown): Promise<Reads> {
 function replace<Name extends string>(
   owner: { [name in Name]: unknown },
   name: Name,
-  see: (self: unknown, value: unknown) => void,
+  observe: (self: unknown, value: unknown) => void,
 ): () => void {
   const methods = owner as Record<Name, (...values: unknown[]) => unknown>
   const original = methods[name]
   methods[name] = function (this: unknown, ...values: unknown[]) {
-    see(this, values[0])
+    observe(this, values[0])
     return original.apply(this, values)
   }
   return () => {

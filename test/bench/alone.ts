@@ -11,7 +11,7 @@ const TEXT = 'Tag it, publish it, write the notes, tell the people who asked for
 const INSERT = 'insert into notes (text) values (?) returning id'
 
 /** @returns writes per second through group commit, relative to plain commits: the median of the rounds */
-export async function aloneInItsGroup(rounds: number): Promise<number> {
+export async function singleWriteRatio(rounds: number): Promise<number> {
   const database = openSqliteWriter(join(folder, 'alone.db'))
   database.exec('create table notes (id integer primary key, text text)')
   const writes = new Batcher(runInOneTransaction(database))

@@ -2,7 +2,7 @@
 import { loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { aloneInItsGroup } from './alone.ts'
+import { singleWriteRatio } from './alone.ts'
 import { type Databases, openPostgresql, sqlite } from './databases.ts'
 import { compare, median } from './load.ts'
 import { ROUTE_CONTENT, type Scene, type Stage, scenes } from './rows.ts'
@@ -107,7 +107,7 @@ async function measureStart(databases: Databases, kind: string): Promise<void> {
 async function measureAlone(): Promise<void> {
   if (!asked.includes(ALONE)) return
   progress(`${ALONE}: `)
-  const ratio = await aloneInItsGroup(effort.rounds)
+  const ratio = await singleWriteRatio(effort.rounds)
   progress(`${ratio.toFixed(2)}\n`)
   facts.push({
     row: ALONE,

@@ -13,7 +13,7 @@ const OFTEN = 1
 /** The position before the only change of each list, so that the first poll announces this change. */
 const BEGINNING = { epoch: 'a', revision: 0 }
 
-const forever = new AbortController().signal
+const neverAborted = new AbortController().signal
 
 /** Whether the promise resolves within this turn of the event loop. */
 const isSettled = (promise: Promise<void>): Promise<boolean> =>
@@ -37,7 +37,7 @@ describe('The change signal', () => {
   const signalWith = (interval: number) => new PollingChangeSignal({ heads: readHeads }, interval)
   /** Waits for the first poll. */
   const polled = async (subscription: ChangeSubscription) => {
-    await subscription.changed(forever)
+    await subscription.changed(neverAborted)
     return subscription
   }
 
@@ -46,7 +46,7 @@ describe('The change signal', () => {
     using one = signal.subscribe(JANE, BEGINNING)
     using two = signal.subscribe(JANE, BEGINNING)
     using other = signal.subscribe(JOHN, BEGINNING)
-    const waits = [one, two, other].map((subscription) => subscription.changed(forever))
+    const waits = [one, two, other].map((subscription) => subscription.changed(neverAborted))
     signal.raise(JANE)
     expect(await Promise.all(waits.map(isSettled))).to.deep.equal([true, true, false])
   })
@@ -56,8 +56,8 @@ describe('The change signal', () => {
     using subscription = signal.subscribe(JANE, BEGINNING)
     signal.raise(JANE)
     signal.raise(JANE)
-    await subscription.changed(forever)
-    expect(await isSettled(subscription.changed(forever))).to.equal(false)
+    await subscription.changed(neverAborted)
+    expect(await isSettled(subscription.changed(neverAborted))).to.equal(false)
   })
 
   it('ends a wait when its signal aborts, also before it begins', async () => {
@@ -73,9 +73,9 @@ describe('The change signal', () => {
     using subscription = await polled(signalWith(OFTEN).subscribe(JANE, BEGINNING))
     for (const changed of [{ revision: 2 }, { epoch: 'b' }]) {
       heads.set(JANE, { ...(heads.get(JANE) as ListHead), ...changed })
-      await subscription.changed(forever)
+      await subscription.changed(neverAborted)
     }
-    expect(await isSettled(subscription.changed(forever))).to.equal(false)
+    expect(await isSettled(subscription.changed(neverAborted))).to.equal(false)
   })
 
   it('wakes no subscription that knows the latest change', async () => {
@@ -83,7 +83,7 @@ describe('The change signal', () => {
     using knowing = signal.subscribe(JANE, { epoch: 'a', revision: 1 })
     using other = await polled(signal.subscribe(JOHN, BEGINNING))
     expect(read).to.include.members([JANE, JOHN])
-    expect(await Promise.all([knowing, other].map((each) => isSettled(each.changed(forever))))).to.deep.equal([
+    expect(await Promise.all([knowing, other].map((each) => isSettled(each.changed(neverAborted))))).to.deep.equal([
       false,
       false,
     ])
@@ -93,7 +93,7 @@ describe('The change signal', () => {
     using subscription = await polled(signalWith(OFTEN).subscribe(JANE, BEGINNING))
     failures = 3
     heads.set(JANE, { epoch: 'a', revision: 2, forgotten: 0 })
-    await subscription.changed(forever)
+    await subscription.changed(neverAborted)
   })
 
   it('reads each list once a poll, however many subscribe to it, and none without a subscription', async () => {
@@ -106,7 +106,7 @@ describe('The change signal', () => {
     second[Symbol.dispose]()
     read.length = 0
     heads.set(JOHN, { epoch: 'a', revision: 2, forgotten: 0 })
-    await other.changed(forever)
+    await other.changed(neverAborted)
     expect(read).to.include(JOHN).and.not.include(JANE)
   })
 

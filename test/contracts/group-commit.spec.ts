@@ -18,7 +18,7 @@ const allTexts = statement('select text from notes order by id')
 let database: BetterSqlite3.Database
 let ran: string[]
 /** Another connection, which sees committed rows only. */
-let onlooker: BetterSqlite3.Database
+let otherConnection: BetterSqlite3.Database
 
 function openNotes() {
   beforeEach(async () => {
@@ -32,15 +32,15 @@ function openNotes() {
         text text unique not null,
         parent integer references notes (id) deferrable initially deferred
       )`)
-    onlooker = new BetterSqlite3(path, { timeout: 0 })
+    otherConnection = new BetterSqlite3(path, { timeout: 0 })
   })
   afterEach(() => {
-    onlooker.close()
+    otherConnection.close()
     database.close()
   })
 }
 
-const notes = () => onlooker.prepare('select text from notes order by id').pluck().all()
+const notes = () => otherConnection.prepare('select text from notes order by id').pluck().all()
 const count = (sql: string) => ran.filter((each) => each === sql).length
 
 describe('A batcher', () => {
@@ -203,11 +203,11 @@ describe('Writes that share a commit', () => {
 
   it('all fail while another process locks the file, and later ones succeed', async () => {
     database.pragma('busy_timeout = 0')
-    onlooker.exec('begin immediate')
+    otherConnection.exec('begin immediate')
     const { reasons } = await outcomes([note('one'), note('two')])
     for (const reason of reasons) expect(reason).to.have.property('code', 'SQLITE_BUSY')
     expect(reasons).to.have.length(2)
-    onlooker.exec('rollback')
+    otherConnection.exec('rollback')
     await note('three')
     expect(notes()).to.deep.equal(['three'])
   })
@@ -269,10 +269,10 @@ describe('Concurrent reads', () => {
 
   it('share the snapshot that the first of them takes', async () => {
     const before = texts()
-    onlooker.exec("insert into notes (text) values ('two')")
-    const meanwhile = reads.add(() => onlooker.exec("insert into notes (text) values ('three')"))
+    otherConnection.exec("insert into notes (text) values ('two')")
+    const meanwhile = reads.add(() => otherConnection.exec("insert into notes (text) values ('three')"))
     const seen = [{ text: 'one' }, { text: 'two' }]
-    expect(await Promise.all([before, meanwhile, texts()])).to.have.deep.ordered.members([seen, onlooker, seen])
+    expect(await Promise.all([before, meanwhile, texts()])).to.have.deep.ordered.members([seen, otherConnection, seen])
     expect(await texts()).to.deep.equal([...seen, { text: 'three' }])
   })
 

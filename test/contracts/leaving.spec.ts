@@ -50,7 +50,7 @@ for (const { name, databaseUrl } of sqlSets) {
     afterEach(() => Promise.all([one.close(), other.close()]))
 
     /** A user with many rows of each kind. */
-    async function resident() {
+    async function userWithData() {
       const ownerId = await anOwner(one)
       const user = (await one.users.findById(ownerId))?.snapshot()
       if (!user) throw new Error('no user')
@@ -82,8 +82,8 @@ for (const { name, databaseUrl } of sqlSets) {
     }
 
     it('are gone with the first commit, and their rows after the purge that it starts', async () => {
-      const { ownerId, user, task, session, apiToken } = await resident()
-      const stays = await resident()
+      const { ownerId, user, task, session, apiToken } = await userWithData()
+      const stays = await userWithData()
       const before = await rowsOf(stays.ownerId)
       await one.users.write(ownerId, remove)
 
@@ -112,7 +112,7 @@ for (const { name, databaseUrl } of sqlSets) {
     }).timeout(20_000)
 
     it('are gone even if the process ends before the purge, which the next process completes', async () => {
-      const { ownerId, user, task } = await resident()
+      const { ownerId, user, task } = await userWithData()
       await one.users.write(ownerId, remove)
       await one.close()
       const left = await rowsOf(ownerId)
@@ -128,14 +128,14 @@ for (const { name, databaseUrl } of sqlSets) {
     }).timeout(20_000)
 
     it('are purged once, even if two instances purge them', async () => {
-      const leavers = [await resident(), await resident()]
+      const leavers = [await userWithData(), await userWithData()]
       for (const { ownerId } of leavers) await one.users.write(ownerId, remove)
       await Promise.all([one.purgeLeavers(), other.purgeLeavers()])
       for (const { ownerId } of leavers) expect(await rowsOf(ownerId)).to.deep.equal({})
     }).timeout(20_000)
 
     it('do not keep others from writing', async () => {
-      const { ownerId } = await resident()
+      const { ownerId } = await userWithData()
       const neighbour = await anOwner(one)
       await one.users.write(ownerId, remove)
       let purged = false

@@ -196,7 +196,7 @@ describe('Long reads on SQLite', () => {
   })
 
   /** Runs three statements, and calls `note` after each. */
-  const noting =
+  const threeStepsWith =
     (note: () => void): Steps<unknown> =>
     async (run) => {
       for (let step = 0; step < 3; step++) {
@@ -220,7 +220,7 @@ describe('Long reads on SQLite', () => {
       owners.map((owner) =>
         reads.add(
           owner,
-          noting(() => turns.push(turn)),
+          threeStepsWith(() => turns.push(turn)),
         ),
       ),
     )
@@ -235,7 +235,7 @@ describe('Long reads on SQLite', () => {
     const add = (owner: number, name: string) =>
       reads.add(
         owner,
-        noting(() => statements.push(name)),
+        threeStepsWith(() => statements.push(name)),
       )
     await Promise.all([add(1, 'a'), add(1, 'b'), add(2, 'x')])
     expect(statements.join('')).to.equal('axaxaxbbb')
@@ -247,7 +247,7 @@ describe('Long reads on SQLite', () => {
     const statements: string[] = []
     const next = reads.add(
       1,
-      noting(() => statements.push('a')),
+      threeStepsWith(() => statements.push('a')),
     )
     await expectRejection(failed, RangeError)
     await next

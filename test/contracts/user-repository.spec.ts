@@ -324,7 +324,7 @@ for (const { name, databaseUrl } of adapterSets) {
       const remove: DecideOnUser = (user) => ({ remove: user })
 
       /** A user with a task, a deletion, a kept result, a session and an API token. */
-      async function resident(email?: string) {
+      async function userWithData(email?: string) {
         const { tasks, sessions, apiTokens } = repositories
         const user = await users.add(aUserDraft({ ...(email && { email }) }))
         const ownerId = user.id
@@ -339,8 +339,8 @@ for (const { name, databaseUrl } of adapterSets) {
 
       it('with the address, all sessions and API tokens at once, and no other user', async () => {
         const { sessions, apiTokens, tasks } = repositories
-        const { user, ownerId, session, apiToken } = await resident()
-        const other = await resident('john@example.com')
+        const { user, ownerId, session, apiToken } = await userWithData()
+        const other = await userWithData('john@example.com')
         expect(await users.write(ownerId, remove)).to.equal(undefined)
         expect(await users.findById(ownerId)).to.equal(undefined)
         expect(await users.findByEmail(anAddress(user.email))).to.equal(undefined)
@@ -362,7 +362,7 @@ for (const { name, databaseUrl } of adapterSets) {
       })
 
       it('and gives the address, but not the id, to the next one', async () => {
-        const { user, ownerId } = await resident()
+        const { user, ownerId } = await userWithData()
         await users.write(ownerId, remove)
         const next = await users.add(aUserDraft({ email: user.email.toUpperCase() }))
         expect(next.id).to.be.above(ownerId)
@@ -385,7 +385,7 @@ for (const { name, databaseUrl } of adapterSets) {
 
       it('during writes of tasks, and leaves none of them', async () => {
         const { tasks } = repositories
-        const { ownerId, task } = await resident()
+        const { ownerId, task } = await userWithData()
         const writes = Array.from({ length: 30 }, (_, index) =>
           index % 2 === 0
             ? storeTask(tasks, aTaskDraft({ ownerId }))
@@ -403,7 +403,7 @@ for (const { name, databaseUrl } of adapterSets) {
 
       it('during logins, refreshes and new API tokens, and leaves none of them', async () => {
         const { sessions, apiTokens } = repositories
-        const { user, ownerId, session } = await resident()
+        const { user, ownerId, session } = await userWithData()
         const racing = () => [
           sessions.start(aSessionDraft({ ownerId }), user.snapshot()),
           sessions.refresh(session, (found) =>

@@ -287,9 +287,12 @@ describe('The errors of a request', () => {
 
 describe('Logging an error', () => {
   const api = new Api()
-  const away = () => Promise.reject(new StoreUnavailable(new Error('away')))
+  const unavailable = () => Promise.reject(new StoreUnavailable(new Error('unreachable')))
   before(() =>
-    api.start({ DATABASE_URL: 'memory:' }, { users: () => failingUsers(away), health: () => ({ ping: away }) }),
+    api.start(
+      { DATABASE_URL: 'memory:' },
+      { users: () => failingUsers(unavailable), health: () => ({ ping: unavailable }) },
+    ),
   )
   after(() => api.stop())
 

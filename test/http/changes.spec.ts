@@ -209,9 +209,9 @@ describeApi('The change feed', (api) => {
 })
 
 /** Reports when a subscription waits. */
-class NotedSignal implements ChangeSignal {
+class ObservedSignal implements ChangeSignal {
   readonly #signal: ChangeSignal
-  #noted = Promise.withResolvers<void>()
+  #waiting = Promise.withResolvers<void>()
 
   constructor(signal: ChangeSignal) {
     this.#signal = signal
@@ -226,7 +226,7 @@ class NotedSignal implements ChangeSignal {
     return {
       changed: (signal: AbortSignal) => {
         const changed = subscription.changed(signal)
-        this.#noted.resolve()
+        this.#waiting.resolve()
         return changed
       },
       [Symbol.dispose]: () => subscription[Symbol.dispose](),
@@ -235,15 +235,15 @@ class NotedSignal implements ChangeSignal {
 
   /** Resolves when a subscription next waits. */
   nextWait(): Promise<void> {
-    this.#noted = Promise.withResolvers()
-    return this.#noted.promise
+    this.#waiting = Promise.withResolvers()
+    return this.#waiting.promise
   }
 }
 
 for (const { name, databaseUrl } of adapterSets) {
   describe(`A long poll (${name})`, () => {
     const api = new Api()
-    let signal: NotedSignal
+    let signal: ObservedSignal
     let jane: User
     let since: string
     before(async () => {
@@ -251,7 +251,7 @@ for (const { name, databaseUrl } of adapterSets) {
         { DATABASE_URL: await databaseUrl(), REQUEST_TIMEOUT: '1' },
         {
           changeSignal: (container) => {
-            signal = new NotedSignal(new PollingChangeSignal(container.resolve('tasks')))
+            signal = new ObservedSignal(new PollingChangeSignal(container.resolve('tasks')))
             return signal
           },
         },

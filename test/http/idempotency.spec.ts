@@ -12,7 +12,7 @@ const TASK = JSON.stringify({ title: 'Ship' })
 const KEY = '8e03978e-40d5-43dd-bc93-6894a57f9324'
 
 /** The parts of a response that a repeated request returns unchanged. */
-const essence = ({ status, headers, text }: Pick<Answer, 'status' | 'headers' | 'text'>) => ({
+const comparable = ({ status, headers, text }: Pick<Answer, 'status' | 'headers' | 'text'>) => ({
   status,
   text,
   headers: Object.fromEntries(
@@ -35,7 +35,7 @@ describeApi('A request with an idempotency key', (api) => {
     expect(isReplayed(first)).to.equal(undefined)
     for (let attempt = 0; attempt < 3; attempt++) {
       const again = await post(jane, KEY).expect(201)
-      expect(essence(again)).to.deep.equal(essence(first))
+      expect(comparable(again)).to.deep.equal(comparable(first))
       expect(isReplayed(again)).to.equal('true')
     }
     expect(await jane.listTasks()).to.deep.equal([first.body])
@@ -44,9 +44,9 @@ describeApi('A request with an idempotency key', (api) => {
   it('gets the first response even after the task was changed or deleted', async () => {
     const first = await post(jane, KEY).expect(201)
     await jane.editTask(first.body.id, { title: 'New', tags: ['home'] })
-    expect(essence(await post(jane, KEY))).to.deep.equal(essence(first))
+    expect(comparable(await post(jane, KEY))).to.deep.equal(comparable(first))
     await jane.deleteTask(first.body.id)
-    expect(essence(await post(jane, KEY))).to.deep.equal(essence(first))
+    expect(comparable(await post(jane, KEY))).to.deep.equal(comparable(first))
     expect(await jane.listTasks()).to.deep.equal([])
   })
 
@@ -64,7 +64,7 @@ describeApi('A request with an idempotency key', (api) => {
     const tasks = await jane.listTasks()
     await jane.editTask(kept.id, { completed: false })
     const again = await post(jane, KEY, batch, BATCH).expect(200)
-    expect(essence(again)).to.deep.equal(essence(first))
+    expect(comparable(again)).to.deep.equal(comparable(first))
     expect([first, again].map(isReplayed)).to.deep.equal([undefined, 'true'])
     expect(await jane.listTasks()).to.have.lengthOf(tasks.length)
   })
@@ -83,7 +83,7 @@ describeApi('A request with an idempotency key', (api) => {
       headers: { 'idempotency-key': KEY, 'content-type': 'application/json', 'content-encoding': 'gzip' },
       body: gzipSync(TASK),
     })
-    expect(essence(compressed)).to.deep.equal(essence(first))
+    expect(comparable(compressed)).to.deep.equal(comparable(first))
   })
 
   it('returns 422 if the body differs', async () => {
@@ -140,7 +140,7 @@ describeApi('A request with an idempotency key', (api) => {
 
   it('has one effect when it is sent 20 times concurrently', async () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => post(jane, KEY)))
-    expect(new Set(answers.map((answer) => JSON.stringify(essence(answer))))).to.have.property('size', 1)
+    expect(new Set(answers.map((answer) => JSON.stringify(comparable(answer))))).to.have.property('size', 1)
     expect(answers.filter((answer) => isReplayed(answer) === undefined)).to.have.lengthOf(1)
     expect(await jane.listTasks()).to.have.lengthOf(1)
   })
@@ -167,7 +167,7 @@ for (const { name, databaseUrl } of persistentSets) {
       const users = instances.map((instance) => new User(instance, jane.id, jane.email, jane.token))
       for (let round = 1; round <= 20; round++) {
         const answers = await Promise.all([...users, ...users].map((user) => post(user, `${KEY} ${round}`)))
-        expect(new Set(answers.map((answer) => JSON.stringify(essence(answer))))).to.have.property('size', 1)
+        expect(new Set(answers.map((answer) => JSON.stringify(comparable(answer))))).to.have.property('size', 1)
         expect(answers.filter((answer) => isReplayed(answer) === undefined)).to.have.lengthOf(1)
         expect(await jane.listTasks()).to.have.lengthOf(round)
       }
@@ -210,7 +210,7 @@ describe('A request with an idempotency key that is in use', () => {
     expect(codeOf(answer)).to.equal('idempotency_key_in_use')
     expect(answer.headers['retry-after']).to.match(/^[1-9]\d*$/)
     resolve()
-    expect(essence(await post(jane, KEY).expect(201))).to.deep.equal(essence(await first))
+    expect(comparable(await post(jane, KEY).expect(201))).to.deep.equal(comparable(await first))
   })
 
   it('is carried out by the next request if the first one fails', async () => {

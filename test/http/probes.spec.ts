@@ -70,7 +70,7 @@ describe('Readiness', () => {
     )
   const reachable: HealthCheck = { ping: async () => undefined }
   const hanging: HealthCheck = { ping: () => new Promise(() => undefined) }
-  const failing: HealthCheck = { ping: () => Promise.reject(new StoreUnavailable(new Error('away'))) }
+  const failing: HealthCheck = { ping: () => Promise.reject(new StoreUnavailable(new Error('unreachable'))) }
 
   it('requires a response from the store', async () => {
     expect(await codeOfFailure(new Readiness(reachable))).to.equal(undefined)

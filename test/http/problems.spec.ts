@@ -7,7 +7,7 @@ const retryAfter = (error: Error) => toProblem(error, '/').headers['Retry-After'
 describe('Retry-After', () => {
   it('is five seconds if the service cannot know when it recovers', () => {
     const temporary = [
-      new StoreUnavailable(new Error('away')),
+      new StoreUnavailable(new Error('unreachable')),
       new Overloaded(),
       new HttpError('store_too_slow'),
       new HttpError('shutting_down'),
