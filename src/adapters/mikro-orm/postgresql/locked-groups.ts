@@ -108,9 +108,9 @@ export class LockedGroups {
       const view = await lockAndRead(connection, lock, jobs)
       if (view instanceof ListsHeld) throw view.reason
       if (view instanceof Refusal) return view
-      const locked = owners.filter((owner) => !view.lists.has(owner))
-      held = held.filter((owner) => locked.includes(owner))
-      const decided = locked.length === held.length && (held.length === 0 || probe >= PROBES.min)
+      const blocked = owners.filter((owner) => !view.lists.has(owner))
+      held = held.filter((owner) => blocked.includes(owner))
+      const decided = blocked.length === held.length && (held.length === 0 || probe >= PROBES.min)
       if (decided || probe === PROBES.max) return view
       rollBack(connection)
       await delay(FIRST_PAUSE * 2 ** (probe - 1))
