@@ -12,8 +12,8 @@ const IPV4_ADDRESS = /(?:^|\.)\d+$/
 const ENCODED_LABEL = /(?:^|\.)xn--/
 
 /**
- * Internationalised domain names by Node's URL parser (UTS #46, non-transitional, as browsers use it). The migration of old
- * accounts and new accounts must have the same keys.
+ * Internationalised domain names by Node's URL parser (UTS #46, non-transitional, as browsers use it). Migrated and new
+ * accounts must get the same keys.
  */
 export const urlIdna = {
   /** The ASCII form of a domain, in lower case; undefined if it has none. Never an IP address. */

@@ -169,7 +169,7 @@ function connectionsOf(target: PersistentTarget, poolOptions: PoolOptions, log: 
   return target.kind === 'sqlite' ? sqliteConnections(target.path, log) : postgresqlConnections(target, poolOptions)
 }
 
-/** Long reads that run concurrently, so that the shorter of them need not wait for the longest. */
+/** Maximum number of concurrent long reads; more than one, so that a shorter read need not wait for a longer one. */
 const STEPPERS = 4
 
 function sqliteConnections(path: string, log: FileLog): Connections {

@@ -10,10 +10,10 @@ export type Settled = PromiseSettledResult<unknown>
 export type Admission<Job> = (inFlight: readonly Job[]) => (job: Job) => boolean
 
 export interface GroupOptions<Job> {
-  /** How many groups run at a time; 1 by default. */
+  /** Maximum number of groups that run at a time; 1 by default. */
   readonly maxGroups?: number
   readonly admission?: Admission<Job>
-  /** Whether more jobs are likely to be added within the turn, for which a group then waits. */
+  /** Whether more jobs are likely to be added within the turn. If so, a group waits for them. */
   readonly expectsMore?: () => boolean
 }
 

@@ -1,7 +1,7 @@
 import { bigint, preparedQuery } from './prepared-query.ts'
 import type { Store } from './store.ts'
 
-/** Rows that one statement finds. An owner has few such rows, so one transaction deletes them. */
+/** Maximum number of rows that one statement finds. An owner has few expired rows, so one transaction deletes all of them. */
 const PORTION = 500
 
 interface Before {

@@ -1,7 +1,7 @@
 import { bigint, preparedQuery, type Statement } from './prepared-query.ts'
 import { type Store, writing } from './store.ts'
 
-/** Rows that one transaction deletes at most. */
+/** Maximum number of rows that one transaction deletes. */
 const PORTION = 500
 
 interface Before {

@@ -1,7 +1,7 @@
 import { bigint, preparedQuery, type Statement } from './prepared-query.ts'
 import { type Store, writing } from './store.ts'
 
-/** Rows that one transaction deletes. */
+/** Maximum number of rows that one transaction deletes. */
 const PORTION = 500
 
 interface Owner {

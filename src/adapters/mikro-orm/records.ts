@@ -461,5 +461,5 @@ export function changedColumns(stored: TaskDraft, changed: TaskDraft): Partial<T
   return Object.fromEntries(after.filter(([name, value]) => value !== before[name]))
 }
 
-/** The part of a task's `tags` that it has with this tag only: a line. */
+/** The line for a tag in the column `tags`. */
 export const tagLine = (tag: string): string => `\n ${JSON.stringify(tag)}`

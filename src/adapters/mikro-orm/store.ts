@@ -34,12 +34,12 @@ export interface ListState {
   readonly size: number
 }
 
-/** Reads by one statement after the other. */
+/** Reads that run one statement after the other. */
 export type Steps<Result> = (run: <Row>(query: Statement<Row>) => Promise<Row[]>) => Promise<Result>
 
 export interface Decision<Result> {
   readonly writes: readonly Statement[]
-  /** The list from now on. */
+  /** The list after the writes. */
   readonly list?: ListState
   /** Called after the commit with the rows that each statement returned. */
   result(rows: readonly (readonly unknown[])[]): Result
@@ -82,7 +82,7 @@ export interface Store {
 /** A transaction with erased types. */
 export type AnyTransaction = Transaction<Record<string, unknown>, unknown>
 
-/** The rows that a transaction's statements returned, and the function that makes its result of them. */
+/** The rows that a transaction's statements returned, and the function that turns them into its result. */
 export interface Committed {
   readonly rows: readonly (readonly unknown[])[]
   result(rows: Committed['rows']): unknown

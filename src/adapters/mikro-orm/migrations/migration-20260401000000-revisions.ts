@@ -15,7 +15,7 @@ const BATCH = 1_000
 /** The due moment of tasks without a due date, which sorts them after all others. */
 const NO_DUE = Number.MAX_SAFE_INTEGER
 
-/** The columns after those that tasks had before. */
+/** The new columns, which follow the old ones. */
 const ADDED = ['completed_at', 'due', 'due_moment', 'due_all_day', 'priority', 'tags', 'revision', 'search'] as const
 const KEPT = ['id', 'title', 'description', 'completed', 'owner_id', 'created_at', 'updated_at'] as const
 const INDEXES = [

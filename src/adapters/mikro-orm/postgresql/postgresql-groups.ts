@@ -93,7 +93,7 @@ export interface Plan {
   /** Jobs whose decision threw. */
   readonly refused: ReadonlyMap<Job, Settled>
   readonly writes: readonly Required<Sent>[]
-  /** The owners' lists from now on. */
+  /** The owners' lists after the writes. */
   readonly lists: ReadonlyMap<number, ListState>
 }
 

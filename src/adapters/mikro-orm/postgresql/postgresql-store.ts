@@ -51,7 +51,7 @@ export function postgresqlStore(kysely: Kysely<Tables>, { writer, deciders, read
     }
   }
   let lastSerial: Promise<unknown> = Promise.resolve()
-  /** One at a time, because the transactions of a group hold its locks together. */
+  /** Runs one at a time: in one group, serial transactions would share its lock and not see each other's writes. */
   const commitSerial = (transaction: AnyTransaction): Promise<unknown> => {
     const locking = { ...transaction, reads: { serial: SERIAL_LOCK, ...transaction.reads } }
     const committed = lastSerial.then(() => commit(locking))

@@ -59,7 +59,7 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
     insertion(kysely.with('raised', () => raiseList(row).returning('revision'))).expression(
       kysely.selectFrom(sql<ListState>`raised`.as('list')).select([...casts(row), 'revision']),
     )
-  /** The list is raised afterwards, under the same condition. */
+  /** `raiseList` follows, under the same condition. */
   const createBeforeRaise = (row: Created) =>
     insertion(kysely).expression(
       kysely
@@ -90,7 +90,7 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
         .values(pick(row, [...COLUMNS, 'revision']))
         .returning('id'),
     ),
-    /** SQLite rewrites each index on a column that is set, so only those that change are. */
+    /** Sets the changed columns only, because SQLite rewrites each index on a column that is set. */
     update: (changes: Changes, { id, ownerId }: TaskKey) =>
       updates.memo(Object.keys(changes).join())({ ...changes, id, ownerId }),
     remove: preparedQuery(({ id, ownerId }: TaskKey) =>
@@ -99,7 +99,7 @@ function taskQueries({ kysely, milliseconds, isAnyOf, writableWith }: Store) {
     bury: preparedQuery(({ ownerId, id, revision, deletedAt }: TaskKey & Tombstone) =>
       kysely.insertInto('tombstones').values({ owner_id: ownerId, id, revision, deleted_at: deletedAt }),
     ),
-    /** Finds no task without a list, because its user has left. */
+    /** Requires a list: without one the user has left, and the tasks are about to be deleted. */
     get: preparedQuery(({ id, ownerId }: TaskKey) =>
       tasksOf(ownerId)
         .where('id', '=', bigint(id))
@@ -167,7 +167,7 @@ export class MikroOrmTaskRepository implements TaskRepository {
 
   async list(ownerId: number, query: TaskQuery): Promise<TaskRows> {
     const { readInSteps } = this.#store
-    // A short list does not wait for the long queries of others.
+    // A short list need not wait for the long queries of other owners.
     if (readInSteps && !isIndexed(query) && (await this.#isLong(ownerId)))
       return readInSteps(ownerId, (run) => this.#scan.read(run, ownerId, query))
     return toTaskRows(await this.#store.read(this.#listQueries.page(ownerId, query)), query)
@@ -286,7 +286,7 @@ interface WriteResult {
   stored(returned: Returned): Task | undefined
 }
 
-/** Collects the statements of a transaction, each written task under a revision of its own. */
+/** Collects the statements of a transaction, and gives each written task a revision of its own. */
 class TaskWriter {
   readonly statements: Statement[] = []
   revision: number

@@ -133,7 +133,7 @@ export class TaskScan {
     return collected
   }
 
-  /** The matches of one step after the other. */
+  /** Yields the matches of each step. */
   async *#steps(run: Run, ownerId: number, query: TaskQuery, start: number, upwards: boolean): AsyncGenerator<Match[]> {
     const lastOf = upwards ? this.#queries.upwards : this.#queries.downwards
     for (let from = start; ; ) {

@@ -71,7 +71,7 @@ export class LongReads {
     else this.#idle.push(connection)
   }
 
-  /** All reads together run one statement per turn, so that the event loop serves other requests in between. */
+  /** Waits for a turn without a statement of another long read, so that the event loop serves other requests in between. */
   #ownTurn(): Promise<void> {
     this.#lastTurn = this.#lastTurn.then(() => nextTurn())
     return this.#lastTurn

@@ -75,7 +75,7 @@ export function sqliteStore(
 ): Store {
   const reads = new Batcher(readInPlace(files, readInOneSnapshot(reader)))
   const longReads = new LongReads(steppers)
-  // A request reads its user before it writes, so reads announce writes. One commit for both halves the waiting for the disk.
+  // A request reads its user before it writes, so pending reads announce writes, which can share the commit.
   const expectsMore = () => reads.pending > 0
   const writes = new Batcher(writeInPlace(files, runInOneTransaction(writer)), { expectsMore })
   const lists = singleListQueries(kysely)
