@@ -113,20 +113,20 @@ export class Process {
     return this.#child.exitCode === null && this.#child.signalCode === null
   }
 
-  /** @throws Error when the process ends first */
-  async printed(form: RegExp): Promise<RegExpExecArray> {
+  /** @returns the first match in the output. @throws Error when the process ends first */
+  async waitForOutput(pattern: RegExp): Promise<RegExpExecArray> {
     const ended = this.#end.then(() => true)
     for (;;) {
-      const found = form.exec(this.output)
+      const found = pattern.exec(this.output)
       if (found) return found
-      if ((await Promise.race([once(this.#child, 'printed'), ended])) === true && !form.test(this.output))
-        throw new Error(`The process ended without printing ${form}. Its output:\n${this.output}`)
+      if ((await Promise.race([once(this.#child, 'printed'), ended])) === true && !pattern.test(this.output))
+        throw new Error(`The process ended without printing ${pattern}. Its output:\n${this.output}`)
     }
   }
 
   /** The URL on which the process listens. */
   async url(): Promise<string> {
-    const [, url = ''] = await this.printed(/(http:\/\/[^\s/]+:\d+)\//)
+    const [, url = ''] = await this.waitForOutput(/(http:\/\/[^\s/]+:\d+)\//)
     return url
   }
 
@@ -143,8 +143,8 @@ export class Process {
     process.kill(-this.pid, signal)
   }
 
-  /** The exit code; null when a signal killed the process. */
-  async exit(): Promise<number | null> {
+  /** Waits for the end. @returns the exit code; null when a signal killed the process */
+  async exitCode(): Promise<number | null> {
     await this.#end
     return this.#child.exitCode
   }
@@ -152,12 +152,12 @@ export class Process {
   /** Stops the process with SIGTERM and expects exit code 0. */
   async stop(): Promise<void> {
     this.signal('SIGTERM')
-    expect(await this.exit(), this.output).to.equal(0)
+    expect(await this.exitCode(), this.output).to.equal(0)
   }
 
-  /** The message of a failed start, which has no stack and no secret. */
-  async refusal(): Promise<string> {
-    expect(await this.exit(), this.output).to.equal(1)
+  /** Waits for a failure. @returns the message, which has no stack and no secret */
+  async failureMessage(): Promise<string> {
+    expect(await this.exitCode(), this.output).to.equal(1)
     expect(this.output).to.not.match(/\n\s+at |node:internal|\.ts:\d|Error:/)
     expect(this.output).to.not.include(SECRET_KEY)
     return this.output.trim()

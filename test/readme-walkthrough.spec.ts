@@ -53,7 +53,7 @@ describe('API.md’s curl walk through accounts', function () {
     await register(url, 'jane@example.com')
     await register(url, 'admin@example.com')
     const grant = new Process('src/adapters/cli/admin.ts', environment, { words: ['grant', 'admin@example.com'] })
-    expect(await grant.exit(), grant.output).to.equal(0)
+    expect(await grant.exitCode(), grant.output).to.equal(0)
     const login = await postJson(`${url}/api/v1/auth/login`, { username: 'admin@example.com', password: PASSWORD })
     const { access_token: ADMIN_TOKEN = '' } = (await login.json()) as { access_token?: string }
 

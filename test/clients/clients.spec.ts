@@ -131,7 +131,7 @@ describe('A generated client', function () {
     const api = createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${token}` } })
     const runCommand = async (name: string) => {
       const command = new Process(`src/adapters/cli/${name}.ts`, environment, { words: ['backup.db'] })
-      expect(await command.exit(), command.output).to.equal(0)
+      expect(await command.exitCode(), command.output).to.equal(0)
     }
     const start = async () => {
       service = new Service(environment)

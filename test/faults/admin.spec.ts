@@ -18,7 +18,7 @@ const admin = (words: readonly string[], environment: Environment, input?: strin
 
 /** The streams of a command that succeeds. */
 async function resultOf(command: Process): Promise<{ message: string; audit: unknown[] }> {
-  expect(await command.exit(), command.output).to.equal(0)
+  expect(await command.exitCode(), command.output).to.equal(0)
   return {
     message: command.stdout.trimEnd(),
     audit: command.stderr
@@ -76,7 +76,7 @@ describe('npm run admin', () => {
   const environment = { DATABASE_URL: 'sqlite:///tasks.db' }
   const migrate = async () => {
     const command = new Process('src/adapters/cli/migrate.ts', environment)
-    expect(await command.exit(), command.output).to.equal(0)
+    expect(await command.exitCode(), command.output).to.equal(0)
   }
   /** Leaves a database with one user and stops the service. */
   const register = async () => {
@@ -99,10 +99,10 @@ describe('npm run admin', () => {
         },
       )
       for (const [index, password] of passwords.entries()) {
-        await command.printed(index === 0 ? /New password: / : /Repeat the new password: /)
+        await command.waitForOutput(index === 0 ? /New password: / : /Repeat the new password: /)
         command.write(password)
       }
-      const status = await command.exit()
+      const status = await command.exitCode()
       return { status, lines: command.output.split('\r\n').filter(Boolean) }
     }
     const prompts = ['New password: ', 'Repeat the new password: ']
@@ -122,21 +122,21 @@ describe('npm run admin', () => {
 
   it('prints its usage for an unknown command, without an address, and for a password among the arguments', async () => {
     const mistakes = [[], ['grant'], ['constructor', EMAIL], ['grant', '--help'], ['set-password', EMAIL, PASSWORD]]
-    const messages = await Promise.all(mistakes.map((words) => admin(words, environment).refusal()))
+    const messages = await Promise.all(mistakes.map((words) => admin(words, environment).failureMessage()))
     for (const message of messages) expect(message).to.match(USAGE)
   })
 
   it('refuses memory:, a missing file and an old schema, and creates nothing', async () => {
-    expect(await admin(['grant', EMAIL], { DATABASE_URL: 'memory:' }).refusal()).to.equal(
+    expect(await admin(['grant', EMAIL], { DATABASE_URL: 'memory:' }).failureMessage()).to.equal(
       'DATABASE_URL is memory:, which keeps nothing.',
     )
     const path = join(folder, 'tasks.db')
-    expect(await admin(['grant', EMAIL], environment).refusal()).to.match(
+    expect(await admin(['grant', EMAIL], environment).failureMessage()).to.match(
       /^\S*tasks\.db does not exist; DATABASE_URL must name the database of the service\.$/,
     )
     expect(existsSync(path)).to.equal(false)
     writeFileSync(path, '')
-    expect(await admin(['grant', EMAIL], environment).refusal()).to.match(
+    expect(await admin(['grant', EMAIL], environment).failureMessage()).to.match(
       /^The schema of the SQLite database .+ is not up to date\. Start the service or run `npm run migrate` first\.$/,
     )
   })
@@ -147,7 +147,7 @@ describe('npm run admin', () => {
       admin(['grant', email], environment),
       admin(['set-password', email], environment, PASSWORD),
     ])
-    for (const message of await Promise.all(commands.map((command) => command.refusal()))) {
+    for (const message of await Promise.all(commands.map((command) => command.failureMessage()))) {
       expect(message).to.equal('There is no such user.')
     }
   })
@@ -162,11 +162,11 @@ describe('npm run admin', () => {
       ['x'.repeat(1_000_000)]: 'The password must have at most 128 characters; nothing was changed.',
     }
     const messages = await Promise.all(
-      Object.keys(refusals).map((password) => admin(['set-password', EMAIL], environment, password).refusal()),
+      Object.keys(refusals).map((password) => admin(['set-password', EMAIL], environment, password).failureMessage()),
     )
     expect(messages).to.deep.equal(Object.values(refusals))
     const production = { ...environment, ENVIRONMENT: 'production', BCRYPT_ROUNDS: '10' }
-    expect(await admin(['set-password', EMAIL], production, 'password123').refusal()).to.equal(
+    expect(await admin(['set-password', EMAIL], production, 'password123').failureMessage()).to.equal(
       'The password must not be one of the commonest passwords.',
     )
   })
@@ -180,7 +180,7 @@ describe('npm run admin', () => {
 
   it('prints one line about a database that it cannot open, without the password', async () => {
     const unreachable = { DATABASE_URL: 'postgresql://me:secret@127.0.0.1:1/tasks' }
-    expect(await admin(['grant', EMAIL], unreachable).refusal()).to.equal(
+    expect(await admin(['grant', EMAIL], unreachable).failureMessage()).to.equal(
       'The PostgreSQL database at 127.0.0.1:1 cannot be opened: connection refused',
     )
   })

@@ -11,13 +11,13 @@ const DATABASE_URL = 'sqlite:///tasks.db'
 
 /** The output of a command that succeeds. */
 async function outputOf(command: Process): Promise<string> {
-  expect(await command.exit(), command.output).to.equal(0)
+  expect(await command.exitCode(), command.output).to.equal(0)
   return command.output
 }
 
 /** The one-line message of a command that fails. */
 async function failureOf(command: Process): Promise<string> {
-  const lines = (await command.refusal()).split('\n')
+  const lines = (await command.failureMessage()).split('\n')
   expect(lines).to.have.lengthOf(1)
   return lines[0] as string
 }
@@ -192,7 +192,7 @@ async function createTaskAndKill(title: string): Promise<void> {
   const client = await Client.signUp(await service.url(), 'john@example.com')
   await client.createTask(title)
   service.signal('SIGKILL')
-  await service.exit()
+  await service.exitCode()
   expect(files()).to.include('tasks.db-wal')
 }
 

@@ -80,7 +80,7 @@ for (const { name, databaseUrl } of persistentSets) {
         )
         await load.waitForAcknowledged(100)
         killed.signal('SIGKILL')
-        await killed.exit()
+        await killed.exitCode()
         await load.waitForAcknowledged(50)
         await load.stop()
       }

@@ -56,7 +56,7 @@ describe('A log that cannot be written', () => {
     const NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(throwing)}`
     const { service } = await startService({ NODE_OPTIONS }, redirected('> /dev/full'))
     service.signal('SIGUSR2')
-    expect(await service.exit()).to.equal(1)
+    expect(await service.exitCode()).to.equal(1)
   })
 
   it('contains whole lines only and the number of lost lines after a full disk', async () => {

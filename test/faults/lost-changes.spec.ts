@@ -71,7 +71,7 @@ describe('The restored command', () => {
     const { epoch } = await before.tasks.head(ownerId)
     await before.close()
     const command = restored(url)
-    expect(await command.exit(), command.output).to.equal(0)
+    expect(await command.exitCode(), command.output).to.equal(0)
     const after = await openDatabase(target)
     const next = (await storeTask(after.tasks, aTaskDraft({ ownerId }))).snapshot()
     expect([next.id - task.id, next.revision - task.revision].map((raise) => raise >= 1_000_000)).to.deep.equal([
@@ -87,7 +87,7 @@ describe('The restored command', () => {
 
   it('refuses a database that is not PostgreSQL, in one line', async () => {
     for (const url of [await sqlite.databaseUrl(), 'memory:']) {
-      expect(await restored(url).refusal()).to.match(/^DATABASE_URL does not name a PostgreSQL database; .*$/)
+      expect(await restored(url).failureMessage()).to.match(/^DATABASE_URL does not name a PostgreSQL database; .*$/)
     }
   })
 })

@@ -49,14 +49,14 @@ describe('The process in development', function () {
     await fetch(`${url}/api/v1/tasks`, { headers: { 'x-request-id': 'this-one' } })
     await fetch(`${url}/nowhere`, { headers: { 'x-request-id': 'that-one' } })
     first.signal('SIGTERM')
-    await first.exit()
+    await first.exitCode()
 
     second = start({ SECRET_KEY, LOG_LEVEL: 'trace' })
     const body = new URLSearchParams({ username: jane.email, password: jane.password })
     const login = await fetch(`${await second.url()}/api/v1/auth/login`, { method: 'POST', body })
     statuses.push(login.status)
     second.signal('SIGINT')
-    await second.exit()
+    await second.exitCode()
   })
 
   it('starts without any configuration, prints its version, addresses and database, and creates tasks.db', () => {
@@ -89,7 +89,7 @@ describe('The process in development', function () {
       [second, 'SIGINT'],
     ] as const) {
       expect(process.output).to.include(`INFO: ${signal} received; draining requests\n`)
-      expect(await process.exit()).to.equal(0)
+      expect(await process.exitCode()).to.equal(0)
     }
   })
 
@@ -212,7 +212,7 @@ describe('The process on PostgreSQL', function () {
   it('prints the host and port of a server that rejects the password', async () => {
     const url = new URL(database)
     url.username = 'unknown_user'
-    const message = await new Service({ DATABASE_URL: url.href }).refusal()
+    const message = await new Service({ DATABASE_URL: url.href }).failureMessage()
     expect(message).to.include(url.hostname).and.include(url.port).and.not.include(SECRET)
     expect(message.split('\n')).to.have.length(1)
   })
@@ -237,7 +237,7 @@ describe('The process', function () {
   allowProcesses()
 
   it('prints only the reason for a failed start', async () => {
-    const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).refusal()
+    const message = await start({ DATABASE_URL: 'sqlite:///missing/tasks.db' }).failureMessage()
     expect(message).to.match(/^The SQLite database .+$/)
   })
 
@@ -245,7 +245,7 @@ describe('The process', function () {
 
   it('prints one line if Node is too old, even if that Node does not support .ts', async () => {
     const NODE_OPTIONS = `--no-experimental-strip-types --import=data:text/javascript,${encodeURIComponent(oldVersion)}`
-    const message = await start({ NODE_OPTIONS }).refusal()
+    const message = await start({ NODE_OPTIONS }).failureMessage()
     expect(message).to.match(/^Node 20\.20\.2 is too old; use Node \d+ or newer\. .+$/)
     expect(message).to.include(`use Node ${engines.node.replace('>=', '')} or newer`)
   })
@@ -264,7 +264,7 @@ describe('The process', function () {
 
   it('refuses a .env that it cannot read', async () => {
     mkdirSync(join(folder, '.env'))
-    expect(await start({}).refusal()).to.equal('Cannot read .env (EISDIR).')
+    expect(await start({}).failureMessage()).to.equal('Cannot read .env (EISDIR).')
   })
 
   it('reads .env in its working directory; a non-empty environment variable wins', async () => {

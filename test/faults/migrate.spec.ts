@@ -22,7 +22,7 @@ describe('A service with MIGRATE_ON_START=false', () => {
       expect([outdated.status, outdated.headers.get('retry-after')]).to.deep.equal([503, '5'])
       expect(await outdated.json()).to.include({ code: 'schema_outdated' })
       const command = new Process('src/adapters/cli/migrate.ts', { ENVIRONMENT: 'test', DATABASE_URL: url })
-      expect(await command.exit(), command.output).to.equal(0)
+      expect(await command.exitCode(), command.output).to.equal(0)
       await waitUntil(async () => (await probe()).status === 200)
       await service.stop()
     })
@@ -37,7 +37,7 @@ describe('The migrate command', () => {
 
   const migrate = async (databaseUrl: string) => {
     const command = new Process('src/adapters/cli/migrate.ts', { ENVIRONMENT: 'test', DATABASE_URL: databaseUrl })
-    const status = await command.exit()
+    const status = await command.exitCode()
     return { status, stdout: command.stdout, stderr: command.stderr }
   }
 
@@ -93,7 +93,7 @@ describe('The migrate command', () => {
 
   it('of MikroORM prints one line for memory:, which has no schema', async () => {
     const config = new Process('mikro-orm.config.ts', { DATABASE_URL: 'memory:' })
-    expect(await config.refusal()).to.equal('DATABASE_URL is memory:, which has no schema.')
+    expect(await config.failureMessage()).to.equal('DATABASE_URL is memory:, which has no schema.')
   })
 
   it('names an invalid variable', async () => {

@@ -38,7 +38,7 @@ class PgBouncer {
   static async start({ hostname, port, username, password }: URL): Promise<PgBouncer> {
     const listenPort = await freePort()
     const folder = mkdtempSync(join(tmpdir(), 'tasks-pgbouncer-'))
-    // PgBouncer refuses to run as root, so it may run as another user than this process.
+    // If root runs the specs, PgBouncer runs as another user, which needs access to this folder.
     chmodSync(folder, 0o755)
     const settings = [
       '[databases]',
@@ -113,7 +113,7 @@ describe('PgBouncer in transaction mode', () => {
 
   it('makes a start without DATABASE_PREPARED_STATEMENTS=false fail with a message that names it', async () => {
     const url = new URL(bouncer.urlOf(direct))
-    const message = await new Service({ DATABASE_URL: url.href }).refusal()
+    const message = await new Service({ DATABASE_URL: url.href }).failureMessage()
     expect(message).to.equal(
       `The PostgreSQL database at ${url.host} cannot be opened: a connection pooler requires DATABASE_PREPARED_STATEMENTS=false`,
     )

@@ -78,7 +78,7 @@ describe('A PostgreSQL restart under load', () => {
     await server.kill()
     try {
       service.signal('SIGTERM')
-      expect(await service.exit()).to.equal(0)
+      expect(await service.exitCode()).to.equal(0)
     } finally {
       await server.start()
     }
@@ -94,7 +94,7 @@ describe('A PostgreSQL restart under load', () => {
     const codeOfProbe = async () => ((await (await client.send('GET', '/readyz')).json()) as { code?: string }).code
     await waitUntil(async () => (await codeOfProbe()) === 'store_too_slow')
     service.signal('SIGTERM')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
     for (const { status } of await answers) expect(status).to.equal('rejected')
     await proxy.cut()
   })
@@ -169,13 +169,13 @@ describe('A start that waits for the migration of another instance', () => {
 
   it('exits with 0 and a complete log when it is stopped', async () => {
     service.signal('SIGTERM')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
     expect(service.output).to.include('SIGTERM received')
   })
 
   it('exits with 1 and a message if the server closes the connection', async () => {
     await holder.query(`select pg_terminate_backend(pid) from pg_stat_activity
       where datname = current_database() and application_name = 'task-management-api'`)
-    expect(await service.refusal()).to.match(/^The PostgreSQL database at .* cannot be migrated: .*$/)
+    expect(await service.failureMessage()).to.match(/^The PostgreSQL database at .* cannot be migrated: .*$/)
   })
 })

@@ -39,7 +39,7 @@ for (const { name, databaseUrl } of persistentSets) {
       for (let round = 1; round <= 5; round++) {
         await waitUntil(() => acknowledged.length >= 200 * round)
         service.signal('SIGKILL')
-        await service.exit()
+        await service.exitCode()
         service = new Service(environment)
         client = client.at(await service.url())
       }

@@ -35,7 +35,7 @@ describe('SIGKILL during writes to SQLite', () => {
       const edits = new EditLoad(history, [current, current, current, current], edited)
       await Promise.all([load.waitForAcknowledged(300 * round), edits.waitForAcknowledged(20)])
       service.signal('SIGKILL')
-      expect(await service.exit()).to.equal(null)
+      expect(await service.exitCode()).to.equal(null)
       await Promise.all([load.disconnected(), edits.stop()])
       acknowledged.push(...load.acknowledged)
       expect(load.refusals).to.deep.equal([])

@@ -81,7 +81,7 @@ describe('A failing start', () => {
   for (const { among, values } of invalid) {
     const names = Object.keys(values)
     it(`names exactly the ${names.length} invalid variables (${names[0]}, …)`, async () => {
-      const message = await new Service({ ...among, ...values }).refusal()
+      const message = await new Service({ ...among, ...values }).failureMessage()
       const named = message.split('\n').map((line) => /^(\w+) must ./.exec(line)?.[1])
       expect(named).to.have.members(names)
       expect(message).to.not.include(SECRET.slice(0, 20))
@@ -96,7 +96,7 @@ describe('A failing start', () => {
 
   it('names a HOST that is not local or cannot be resolved', async () => {
     for (const HOST of ['192.0.2.1', 'nowhere.invalid']) {
-      const message = await new Service({ DATABASE_URL: 'memory:', HOST }).refusal()
+      const message = await new Service({ DATABASE_URL: 'memory:', HOST }).failureMessage()
       expect(message)
         .to.match(/^Cannot listen on \S+:0 \(HOST, PORT\): \S.+\.$/)
         .and.include(HOST)
@@ -112,7 +112,7 @@ describe('A failing start', () => {
       notes.close()
     }
     const own = new Process('src/adapters/cli/migrate.ts', { DATABASE_URL: 'sqlite:///tasks.db' })
-    expect(await own.exit(), own.output).to.equal(0)
+    expect(await own.exitCode(), own.output).to.equal(0)
     const contents = () =>
       readdirSync(folder).map((file) => [file, names.includes(file) && readFileSync(join(folder, file), 'hex')])
     const before = contents()
@@ -127,7 +127,7 @@ describe('A failing start', () => {
         command('src/adapters/cli/restore.ts', ['tasks.db']),
         command('src/adapters/cli/admin.ts', ['grant', 'jane@example.com']),
       ]
-      for (const message of await Promise.all(commands.map((each) => each.refusal()))) {
+      for (const message of await Promise.all(commands.map((each) => each.failureMessage()))) {
         expect(message.split('\n')).to.have.lengthOf(1)
         expect(message).to.include(join(folder, name)).and.match(FOREIGN)
       }
@@ -137,7 +137,7 @@ describe('A failing start', () => {
       { DATABASE_URL: 'sqlite:///tasks.db' },
       { words: names.slice(0, 1) },
     )
-    expect(await restored.refusal())
+    expect(await restored.failureMessage())
       .to.include(join(folder, 'notes.db'))
       .and.match(FOREIGN)
     expect(contents()).to.deep.equal(before)
@@ -147,7 +147,7 @@ describe('A failing start', () => {
     mkdirSync(join(folder, 'a-folder'))
     writeFileSync(join(folder, 'a-file'), 'This is no database, and it is long enough to tell.'.repeat(100))
     const refused = ['missing/tasks.db', 'a-folder', 'a-file/tasks.db', 'a-file'].map(async (path) => {
-      const message = await new Service({ DATABASE_URL: `sqlite:///${path}` }).refusal()
+      const message = await new Service({ DATABASE_URL: `sqlite:///${path}` }).failureMessage()
       expect(message).to.include(join(folder, path))
       expect(message.split('\n')).to.have.length(1)
     })
@@ -156,7 +156,7 @@ describe('A failing start', () => {
 
   it('names an invalid variable in .env without its value', async () => {
     writeFileSync(join(folder, '.env'), `LOG_LEVEL=${SECRET}\nUNKNOWN_VARIABLE=${SECRET}`)
-    expect(await start({}).refusal())
+    expect(await start({}).failureMessage())
       .to.match(/\bLOG_LEVEL must /)
       .and.not.include(SECRET)
   })
@@ -171,7 +171,7 @@ describe('A failing start', () => {
     for (const [line, content] of Object.entries(refused)) {
       writeFileSync(join(folder, '.env'), content)
       const commands = Object.entries(start).map(([file, words]) => new Process(file, {}, { words }))
-      for (const message of await Promise.all(commands.map((command) => command.refusal()))) {
+      for (const message of await Promise.all(commands.map((command) => command.failureMessage()))) {
         expect(message)
           .to.match(new RegExp(`^\\.env, ${line}: must be .+$`))
           .and.not.include(SECRET)
@@ -194,23 +194,25 @@ describe('A failing start', () => {
     const inUse = (variable: string) => `Cannot listen on 127.0.0.1:${port} (HOST, ${variable}): port already in use.`
 
     it('names PORT', async () => {
-      expect(await new Service({ DATABASE_URL: 'memory:', PORT: port }).refusal()).to.equal(inUse('PORT'))
+      expect(await new Service({ DATABASE_URL: 'memory:', PORT: port }).failureMessage()).to.equal(inUse('PORT'))
     })
 
     it('names PORT once for two workers', async () => {
-      expect(await new Service({ WEB_CONCURRENCY: '2', PORT: port }).refusal()).to.equal(inUse('PORT'))
+      expect(await new Service({ WEB_CONCURRENCY: '2', PORT: port }).failureMessage()).to.equal(inUse('PORT'))
     })
 
     for (const workers of ['1', '2']) {
       it(`names METRICS_PORT (WEB_CONCURRENCY=${workers})`, async () => {
         // Open connections to PostgreSQL would keep a process alive that does not exit explicitly.
         const environment = { DATABASE_URL: await postgresql.databaseUrl(), WEB_CONCURRENCY: workers }
-        expect(await new Service({ ...environment, METRICS_PORT: port }).refusal()).to.equal(inUse('METRICS_PORT'))
+        expect(await new Service({ ...environment, METRICS_PORT: port }).failureMessage()).to.equal(
+          inUse('METRICS_PORT'),
+        )
       })
 
       it(`ends the process although the metrics port is open (WEB_CONCURRENCY=${workers})`, async () => {
         const metrics = { METRICS_PORT: String(await freePort()) }
-        const message = await new Service({ WEB_CONCURRENCY: workers, PORT: port, ...metrics }).refusal()
+        const message = await new Service({ WEB_CONCURRENCY: workers, PORT: port, ...metrics }).failureMessage()
         expect(message).to.equal(inUse('PORT'))
       })
     }
@@ -220,7 +222,7 @@ describe('A failing start', () => {
     it(`names host and port of an unreachable PostgreSQL, but no password (WEB_CONCURRENCY=${workers})`, async () => {
       const port = await freePort()
       const DATABASE_URL = `postgresql://jane:${SECRET}@127.0.0.1:${port}/tasks`
-      const message = await new Service({ DATABASE_URL, WEB_CONCURRENCY: workers }).refusal()
+      const message = await new Service({ DATABASE_URL, WEB_CONCURRENCY: workers }).failureMessage()
       expect(message).to.equal(`The PostgreSQL database at 127.0.0.1:${port} cannot be opened: connection refused`)
     })
   }
@@ -278,7 +280,7 @@ describe('An uncaught exception', () => {
       const service = new Service({ DATABASE_URL: 'memory:', ...onSignal(code) })
       await Client.signUp(await service.url())
       service.signal('SIGUSR2')
-      expect(await service.exit()).to.equal(1)
+      expect(await service.exitCode()).to.equal(1)
       const last = JSON.parse(service.output.trim().split('\n').at(-1) as string)
       expect(last).to.include({ level: 'fatal', msg: 'Uncaught exception; exiting' })
       expect(last.err).to.include({ message: 'uncaught' })

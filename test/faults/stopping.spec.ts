@@ -32,7 +32,7 @@ describe('Stopping', () => {
       service.signal(signal)
       await waitUntil(() => refusesConnections(url))
       const acknowledged = await Promise.all(requests.map(finishRequest))
-      expect(await service.exit()).to.equal(0)
+      expect(await service.exitCode()).to.equal(0)
 
       const again = new Service({ DATABASE_URL: 'sqlite:///tasks.db' })
       expect(await client.at(await again.url()).findLost(acknowledged)).to.deep.equal([])
@@ -61,7 +61,7 @@ describe('Stopping', () => {
         expect(await answer.json()).to.deep.equal({ items: [], deleted: [], next_since: since, has_more: false })
       }
       for (const reader of readers) expect((await reader.read()).done).to.equal(true)
-      expect(await service.exit()).to.equal(0)
+      expect(await service.exitCode()).to.equal(0)
     })
   }
 
@@ -72,7 +72,7 @@ describe('Stopping', () => {
     const cut = requests.map((each) => once(each, 'error'))
     service.signal('SIGTERM')
     for (const [error] of await Promise.all(cut)) expect(error).to.have.property('code', 'ECONNRESET')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
   })
 
   it('does not wait for an idle connection', async () => {
@@ -82,7 +82,7 @@ describe('Stopping', () => {
     await once(socket, 'connect')
     service.signal('SIGTERM')
     await once(socket.resume(), 'close')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
   })
 
   for (const { name, environment } of [
@@ -96,7 +96,7 @@ describe('Stopping', () => {
       const service = new Service({ ...environment, NODE_OPTIONS: `--import=${hook}` })
       await service.url()
       service.signal('SIGTERM')
-      expect(await service.exit()).to.equal(0)
+      expect(await service.exitCode()).to.equal(0)
       expect(service.output.match(/^sent$/gm)).to.have.lengthOf(name === 'workers' ? 3 : 1)
     })
   }
@@ -121,6 +121,6 @@ describe('Stopping', () => {
     const service = new Service({ DATABASE_URL: 'memory:', SHUTDOWN_DELAY: '1' })
     await service.url()
     service.signal('SIGTERM')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
   })
 })

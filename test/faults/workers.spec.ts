@@ -58,7 +58,7 @@ describe('WEB_CONCURRENCY=2', () => {
   allowProcesses()
 
   it('rejects memory:, which workers cannot share', async () => {
-    const message = await new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: 'memory:' }).refusal()
+    const message = await new Service({ WEB_CONCURRENCY: '2', DATABASE_URL: 'memory:' }).failureMessage()
     expect(message).to.match(/^WEB_CONCURRENCY must .*memory:.*$/)
   })
 
@@ -67,7 +67,7 @@ describe('WEB_CONCURRENCY=2', () => {
     const service = new Service({ WEB_CONCURRENCY: '2', DATABASE_URL, MIGRATE_ON_START: 'false' })
     await service.url()
     service.signal('SIGTERM')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
     expect(service.output.match(/not up to date/g)).to.have.lengthOf(1)
   })
 
@@ -78,7 +78,7 @@ describe('WEB_CONCURRENCY=2', () => {
     const [stuck = 0] = workersOf(service)
     process.kill(stuck, 'SIGSTOP')
     service.signal('SIGTERM')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
     expect(isRunning(stuck)).to.equal(false)
   })
 
@@ -87,7 +87,7 @@ describe('WEB_CONCURRENCY=2', () => {
     await waitUntil(() => workersOf(service).length > 0)
     const workers = workersOf(service)
     service.signal('SIGTERM')
-    expect(await service.exit()).to.equal(0)
+    expect(await service.exitCode()).to.equal(0)
     expect(workers.filter(isRunning)).to.deep.equal([])
     expect(service.output).to.not.match(/"level":"(?:error|fatal)"|node:/)
   })
@@ -101,7 +101,7 @@ describe('WEB_CONCURRENCY=2', () => {
       const [first = 0, second = 0] = workersOf(service)
       await server.kill()
       process.kill(first, 'SIGKILL')
-      await service.printed(/cannot be opened/)
+      await service.waitForOutput(/cannot be opened/)
       await server.start()
       await waitUntil(() => workersOf(service).length === 2)
       expect(workersOf(service)).to.include(second).and.not.include(first)
@@ -119,12 +119,12 @@ describe('WEB_CONCURRENCY=2', () => {
     renameSync(database, `${database}-away`)
     process.kill(first, 'SIGKILL')
     await Promise.all([
-      service.printed(/The SQLite database \S+ cannot be opened/),
-      service.printed(/tasks\.db was removed or replaced under the service/),
+      service.waitForOutput(/The SQLite database \S+ cannot be opened/),
+      service.waitForOutput(/tasks\.db was removed or replaced under the service/),
     ])
     expect(existsSync(database)).to.equal(false)
     renameSync(`${database}-away`, database)
-    await service.printed(/tasks\.db is back"/)
+    await service.waitForOutput(/tasks\.db is back"/)
     await waitUntil(() => workersOf(service).length === 2)
     const task = await client.createTask('Ship')
     expect(await client.findLost([task])).to.deep.equal([])
@@ -178,7 +178,7 @@ describe('WEB_CONCURRENCY=2', () => {
           stop()
           await waitUntil(() => refusesConnections(client.url))
           await Promise.all(requests.map(finishRequest))
-          expect(await service.exit()).to.equal(0)
+          expect(await service.exitCode()).to.equal(0)
           expect(workers.filter(isRunning)).to.deep.equal([])
           expect(service.output).to.not.match(/"level":"(?:error|fatal)"/)
         })
