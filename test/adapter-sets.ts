@@ -46,7 +46,7 @@ export const sqlite: PersistentSet = {
   },
 }
 
-/** Each database is separate, for specs that alter it or look at all of its schemas or sessions. */
+/** Creates separate databases, for specs that alter a database or look at all of its schemas or sessions. */
 export const postgresql: PersistentSet = {
   name: 'PostgreSQL',
   async databaseUrl() {
@@ -65,7 +65,7 @@ export const postgresql: PersistentSet = {
   },
 }
 
-/** A schema stands for a database of its own, for which PostgreSQL would write 300 files. */
+/** Uses a schema instead of a database, because PostgreSQL writes 300 files for each new database. */
 const postgresqlSchemas: PersistentSet = {
   ...postgresql,
   async databaseUrl() {

@@ -14,9 +14,9 @@ const readme = read('README.md')
 const api = read('.github/API.md')
 const operating = read('.github/OPERATING.md')
 
-/** Sorted, like what is compared with it, so that a failure shows only the difference. */
+/** Sorted, as the names that are compared with these, so that a failure shows only the difference. */
 const VARIABLES = Object.keys(variablesSchema(false).entries).sort()
-/** Random each time the configuration is read, unless set. */
+/** Set because the default is random on each read. */
 const SECRET_KEY = 'a-secret-for-the-specs'
 
 describe('OPERATING.md', () => {

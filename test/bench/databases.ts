@@ -118,7 +118,7 @@ export const sqlite: Databases = {
   async close() {},
 }
 
-/** With PostgreSQL's default settings, so that an acknowledged write survives a power cut, as on SQLite. */
+/** Starts PostgreSQL with its default settings, so that an acknowledged write survives a power cut, as on SQLite. */
 export async function openPostgresql(): Promise<Databases> {
   const server = await startPostgresql({ folder: join(folder, 'postgresql') })
   // If the run ends without `close`, stop the server before its folder is removed.

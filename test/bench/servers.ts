@@ -21,7 +21,8 @@ const STOP_LIMIT_MS = 5_000
 
 /** Removed when the run ends. */
 export const folder = mkdtempSync(join(tmpdir(), 'tasks-bench-'))
-chmodSync(folder, 0o711) // if root runs the bench, PostgreSQL runs as another user, who must reach its folder in here
+// If root runs the bench, PostgreSQL runs as another user, which needs access to its folder in this one.
+chmodSync(folder, 0o711)
 const running = new Set<ChildProcess>()
 process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')

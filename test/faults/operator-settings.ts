@@ -1,4 +1,4 @@
-/** The contract of the repositories in short, for specs that run it under changed PostgreSQL settings. */
+/** A short contract of the repositories, for specs that run it under changed PostgreSQL settings. */
 import { expect } from 'chai'
 import type pg from 'pg'
 import type { UserRepository } from '#src/domain/accounts/ports.ts'

@@ -417,7 +417,7 @@ describe('The store on PostgreSQL', () => {
     const { reasons } = await outcomes(owners.map((owner) => storeTask(pooled.tasks, aTaskDraft({ ownerId: owner }))))
     expect(reasons).to.have.lengthOf(8)
     for (const reason of reasons) expect(reason).to.be.an.instanceOf(StoreUnavailable)
-    // One cause is from the first try; all other jobs share the cause of the second.
+    // The first try fails one job; the second fails all others, which share its cause.
     expect(new Set(reasons.map((reason) => (reason as Error).cause)).size).to.equal(2)
     await holder.query('commit')
     await storeTask(pooled.tasks, aTaskDraft({ ownerId }))
@@ -578,7 +578,7 @@ describe('The store on PostgreSQL', () => {
       const writes: Promise<void>[] = []
       for (let turn = 0; turn < 6; turn++) {
         for (let index = 0; index < 8; index++) writes.push(add(`${round}/${turn}/${index}`))
-        // In the first round, this is before anything is sent, so that no response to a stored write arrives.
+        // In the first round, responses are dropped before any write is sent, so no stored write is acknowledged.
         if (turn === round % 6) proxy.dropResponses()
         await nextTurn()
       }

@@ -29,7 +29,7 @@ export class ReplicatedPostgresql {
   static async start(): Promise<ReplicatedPostgresql> {
     const folder = mkdtempSync(join(tmpdir(), 'tasks-replicated-'))
     process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
-    // If root runs the specs, the servers run as another user, who must reach their folders.
+    // If root runs the specs, the servers run as another user, which needs access to their folders.
     spawnSync('chmod', ['755', folder])
     const [first, second] = ['primary', 'standby'].map((name) => join(folder, name)) as [string, string]
     const primary = await startPostgresql({

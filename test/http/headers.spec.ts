@@ -10,7 +10,7 @@ const namesIn = (value: unknown) => listOf(value).map((name) => name.toLowerCase
 
 /** A request for each kind of response that must not be stored (`no-store`). */
 const answers: Readonly<Record<string, readonly [status: number, ask: (jane: User) => Test]>> = {
-  'the own account': [200, (jane) => jane.get(ME)],
+  'the user’s own account': [200, (jane) => jane.get(ME)],
   'a new task': [201, (jane) => jane.post(TASKS).send({ title: 'Ship' })],
   'an invalid title': [422, (jane) => jane.post(TASKS).send({ title: '' })],
   'malformed JSON': [400, (jane) => jane.post(TASKS).type('json').send('{')],

@@ -48,7 +48,7 @@ export class FakeChangeSignal implements ChangeSignal {
     }
   }
 
-  /** Resolves when a subscription waits, to the function that wakes it. */
+  /** Resolves when a subscription waits. @returns a function that wakes the subscription */
   async nextWait(): Promise<() => void> {
     const wake = await this.#waiting.promise
     this.#waiting = Promise.withResolvers()
