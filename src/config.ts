@@ -241,7 +241,7 @@ export interface ServerConfig {
   readonly keepAliveTimeout: number
   /** Maximum number of connections; further ones are closed at once. */
   readonly maxConnections: number
-  /** Maximum number from one client network; infinite behind a proxy, because all connections come from the proxy. */
+  /** Maximum number of connections from one client network; infinite behind a proxy, because all connections come from the proxy. */
   readonly maxConnectionsPerClient: number
   /** Time for which requests are still accepted after readiness turned false. */
   readonly shutdownDelay: number
@@ -280,12 +280,12 @@ export interface TokenConfig {
 
 export interface PasswordConfig {
   readonly bcryptRounds: number
-  /** Passwords that may wait to be hashed or verified. */
+  /** Maximum number of passwords that wait to be hashed or verified. */
   readonly queueLimit: number
   readonly refuseCommon: boolean
 }
 
-/** The rules of accounts; the use cases receive them as they are. */
+/** The account policy, which the use cases receive unchanged. */
 export interface AccountConfig {
   readonly registrationEnabled: boolean
   /** In characters. */

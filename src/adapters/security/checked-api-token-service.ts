@@ -61,7 +61,7 @@ function toBase62(number: number, length: number): string {
   return digits
 }
 
-/** @returns a number that is no safe integer if the digits stand for 2^53 or more */
+/** @returns an unsafe integer if the digits stand for 2^53 or more */
 function fromBase62(digits: string): number {
   let number = 0
   for (const digit of digits) number = number * DIGITS.length + DIGITS.indexOf(digit)

@@ -71,7 +71,7 @@ const withHash = (secret: string): Secret => ({ secret, hash: hash('sha256', sec
 
 const hmac = (key: Buffer, text: string) => createHmac('sha256', key).update(text).digest('base64url')
 
-/** Takes the same time at whatever position the texts differ. */
+/** Takes the same time wherever texts of the same length differ. */
 function isEqual(one: string, other: string): boolean {
   return one.length === other.length && timingSafeEqual(Buffer.from(one), Buffer.from(other))
 }

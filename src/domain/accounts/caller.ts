@@ -26,7 +26,7 @@ export interface Caller {
   readonly credential: SessionCredential | ApiTokenCredential
 }
 
-/** What a route requires of its caller. A session allows everything that its user may do. */
+/** The requirement of a route for its caller. A session allows everything that its user may do. */
 export type Access = 'session' | 'admin' | { readonly scope: Scope }
 
 /**

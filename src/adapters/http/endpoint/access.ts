@@ -12,7 +12,7 @@ export type Authenticator = Pick<SignIn, 'authenticate'>
 
 /** The access policy of an endpoint: decides whether a request is allowed, and yields the caller that `handle` receives. */
 export interface AccessPolicy<AnyCaller = unknown> {
-  /** What the credential of a request must allow; `nothing` if the request needs none. */
+  /** The access that a credential must give; `nothing` if the request needs no credential. */
   readonly needs: 'nothing' | Access
   /** Rate-limit bucket, unless the endpoint names another. */
   readonly limit?: LimitName

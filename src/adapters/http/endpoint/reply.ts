@@ -46,7 +46,7 @@ type ContentOf<Response> = Response extends { readonly mediaType: string }
     ? { readonly body: Body }
     : { readonly body?: never; readonly stream?: never }
 
-/** What `handle` may return: one of the declared responses, with the declared headers. */
+/** The return type of `handle`: one of the declared responses, with the declared headers. */
 export type ReplyOf<Declared extends Responses> = {
   readonly [Status in keyof Declared]-?: {
     readonly status: Status

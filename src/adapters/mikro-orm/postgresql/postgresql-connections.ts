@@ -160,7 +160,7 @@ export class SharedConnections implements Connection {
     return this.#pending
   }
 
-  /** Statements of one turn of the event loop travel together, so the next connection serves the next turn. */
+  /** Statements of one turn of the event loop are sent on one connection; the next connection serves the next turn. */
   readonly #advanceInTurn = oncePerTurn(() => {
     this.#place = (this.#place + 1) % this.#size
   })

@@ -4,10 +4,10 @@ import type { Statement } from '../prepared-query.ts'
 
 export type Run = <Row>(query: Statement<Row>) => Row[]
 
-/** More than the repositories have queries. */
+/** Maximum number of cached statements: enough for those that run often. */
 const MAX_STATEMENTS = 500
 
-/** Compiling a statement costs more than running it. */
+/** Caches compiled statements, because compiling one costs more than running it. */
 export function runner(database: BetterSqlite3.Database): Run {
   const statements = new LRUCache<string, BetterSqlite3.Statement<unknown[]>>({
     max: MAX_STATEMENTS,
