@@ -2,7 +2,10 @@ import { testEnds } from '#test/process.ts'
 import { waitUntil } from '#test/wait-until.ts'
 import type { Client, Task } from './client.ts'
 
-/** The history of compare-and-set edits of tasks. Each edit writes a unique title, so that a read shows which edit was stored. */
+/**
+ * The history of compare-and-set edits of tasks. Each edit writes a unique title, so that a read shows which edit was
+ * stored.
+ */
 export class EditHistory {
   readonly #tasks = new Map<number, TaskHistory>()
 

@@ -5,7 +5,10 @@ import { HttpError } from './endpoint/problems.ts'
 export interface HealthCheck {
   /** @throws StoreUnavailable when the store does not respond */
   ping(): Promise<void>
-  /** Whether the schema has what this release needs; absent if the service has migrated it. Rejects if that cannot be checked. */
+  /**
+   * Whether the schema has what this release needs; absent if the service has migrated the schema. Rejects if the schema
+   * cannot be checked.
+   */
   upToDate?(): Promise<boolean>
 }
 

@@ -6,7 +6,7 @@ import type { TaskQuery, TaskRows } from './task-query.ts'
 /** The owner is part of the key: code that forgets the check finds nothing, never another owner's task. */
 export type TaskKey = Pick<TaskSnapshot, 'id' | 'ownerId'>
 
-/** A write that a decision returns, at most one for each task. A saved task that has not changed since it was read is not written. */
+/** A write that a decision returns, at most one for each task. A saved task that has not changed is not written. */
 export type TaskWrite =
   | { readonly add: TaskDraft }
   | { readonly save: Task }

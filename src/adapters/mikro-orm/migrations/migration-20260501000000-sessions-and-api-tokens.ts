@@ -59,7 +59,10 @@ export class SessionsAndApiTokens extends Migration {
     )
   }
 
-  /** If several users have the same key, only the oldest gets it. SQL can neither fold every script nor convert internationalised domains. */
+  /**
+   * If several users have the same key, only the oldest gets it. Runs here because SQL can neither fold every script nor
+   * convert internationalised domains.
+   */
   async #fill(): Promise<void> {
     for (let from = 0; ; ) {
       const users = (await this.execute(

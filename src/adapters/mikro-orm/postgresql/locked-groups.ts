@@ -53,7 +53,10 @@ const FIRST_PAUSE = 10
 export class LockedGroups {
   readonly #idle: SharedConnections[]
   readonly #lists: Lists
-  /** Owners whose list another session has held for too long, with the server's reason. No further group waits for these lists. */
+  /**
+   * Owners whose list another session has held for too long, with the server's reason. No further group waits for these
+   * lists.
+   */
   readonly #held = new Map<number, unknown>()
 
   /** @param connections one of size 1 for each group that may run concurrently */
@@ -99,7 +102,10 @@ export class LockedGroups {
     return new Map([...attempt, ...jobs.filter(isHeld).map((job) => [job, rejected(reason)] as const)])
   }
 
-  /** Locks the lists that are free. Other groups hold a list for milliseconds, so one that no probe could lock is held for longer. */
+  /**
+   * Locks the lists that are free. A group holds a list for milliseconds only, so a list that no probe could lock stays locked
+   * for longer.
+   */
   async #probe(connection: Connection, jobs: readonly Job[]): Promise<View | Refusal> {
     const owners = ownersOf(jobs)
     const lock = this.#lists.lockUnlocked({ owners })

@@ -25,8 +25,8 @@ export class BackupRefused extends OperatorError {}
 export type Progress = (done: number) => void
 
 /**
- * Copies a snapshot of a database that other processes may read and write at the same time. Creates `file`, a single file, only when
- * the copy is complete and verified.
+ * Copies a snapshot of a database that other processes may read and write at the same time. Creates `file`, a single file,
+ * only when the copy is complete and verified.
  *
  * @throws BackupRefused
  */
@@ -258,7 +258,7 @@ function putInPlace(copy: string, target: string, replacedPath: string): string 
     const { mode, uid, gid } = statSync(target)
     chmodSync(copy, mode)
     chownSync(copy, uid, gid)
-    // Link first, so that the path always names a database; otherwise a service that starts between the two steps would create an empty one.
+    // Link first, so that the path always names a database. A service that starts in between would create a missing database.
     linkSync(target, replacedPath)
   }
   for (const companion of COMPANIONS.filter((suffix) => existsSync(target + suffix))) {
