@@ -219,14 +219,14 @@ describe('A bounded password hasher', () => {
 
   it('refuses a job at once if the queue is full, and accepts more when there is room', async () => {
     const passwords = bounded(1, 2)
-    const taken = ['a', 'b', 'c'].map((password) => passwords.hash(password, from(password)))
+    const accepted = ['a', 'b', 'c'].map((password) => passwords.hash(password, from(password)))
     await expectRejection(passwords.hash('d', client), Overloaded)
     await expectRejection(passwords.verify('d', 'hash', client), Overloaded)
     expect(slow.running).to.equal(1)
     slow.finishOne()
-    expect(await taken[0]).to.equal('hash of a')
+    expect(await accepted[0]).to.equal('hash of a')
     const later = passwords.hash('d', client)
-    for (const result of [...taken.slice(1), later]) {
+    for (const result of [...accepted.slice(1), later]) {
       slow.finishOne()
       await result
     }
@@ -248,7 +248,7 @@ describe('A bounded password hasher', () => {
       jobs.push(passwords.hash(job, from('b')))
       await finishOne()
     }
-    for (let left = 0; left < 4; left++) await finishOne()
+    for (let finished = 0; finished < 4; finished++) await finishOne()
     await Promise.all(jobs)
     expect(slow.begun).to.deep.equal(['a0', 'a1', 'b1', 'a2', 'b2', 'a3', 'b3', 'b4'])
   })

@@ -135,9 +135,9 @@ describe('The store on SQLite', () => {
     await store.sql(`insert into idempotency_keys (owner_id, scope, key, fingerprint, result, new_ids, created_at)
       ${rows}, 'POST /tasks', n, '', '', '', n from row`)
     const count = async () => {
-      const [{ left }] = (await store.sql(`select (select count(*) from tombstones) +
-        (select count(*) from idempotency_keys) as left`)) as [{ left: number }]
-      return left
+      const [{ remaining }] = (await store.sql(`select (select count(*) from tombstones) +
+        (select count(*) from idempotency_keys) as remaining`)) as [{ remaining: number }]
+      return remaining
     }
     const { transact } = store.store
     store.store.transact = async (transaction) => {
@@ -461,11 +461,11 @@ describe('Opening a SQLite database', () => {
 
     it('refuses the file and its log unchanged after that program was killed', async () => {
       const { path, database } = await foreign('pragma journal_mode = wal; create table notes (text)')
-      const left = await freshPath()
-      for (const companion of ['', '-wal', '-shm']) copyFileSync(path + companion, left + companion)
+      const copy = await freshPath()
+      for (const companion of ['', '-wal', '-shm']) copyFileSync(path + companion, copy + companion)
       database.close()
-      await expectForeign(left)
-      expect(Object.keys(contentsOf(left))).to.have.lengthOf(2)
+      await expectForeign(copy)
+      expect(Object.keys(contentsOf(copy))).to.have.lengthOf(2)
     })
   })
 
@@ -505,12 +505,12 @@ describe('Opening a SQLite database', () => {
   })
 
   it('accepts its own file with the log that a killed service left', async () => {
-    const [path, left] = [await freshPath(), await freshPath()]
+    const [path, copy] = [await freshPath(), await freshPath()]
     const database = await openDatabase({ kind: 'sqlite', path })
     await database.migrate()
-    for (const companion of ['', '-wal']) copyFileSync(path + companion, left + companion)
+    for (const companion of ['', '-wal']) copyFileSync(path + companion, copy + companion)
     await database.close()
-    const recovered = await openDatabase({ kind: 'sqlite', path: left })
+    const recovered = await openDatabase({ kind: 'sqlite', path: copy })
     expect(await recovered.upToDate()).to.equal(true)
     await recovered.close()
   })

@@ -284,9 +284,9 @@ for (const { name, databaseUrl } of adapterSets) {
           )
           expect(succeeded).to.equal(1)
           expect(reasons[0]).to.be.an.instanceOf(LastAdmin)
-          const left = (await users.list(ALL)).filter((user) => user.isActiveAdmin)
-          expect(left).to.have.lengthOf(1)
-          await users.write((left[0] as User).id, (user) => ({ save: user.administer({ role: 'user' }, 1) }))
+          const admins = (await users.list(ALL)).filter((user) => user.isActiveAdmin)
+          expect(admins).to.have.lengthOf(1)
+          await users.write((admins[0] as User).id, (user) => ({ save: user.administer({ role: 'user' }, 1) }))
         }
       })
 
@@ -308,15 +308,15 @@ for (const { name, databaseUrl } of adapterSets) {
           (await sessions.start(aSessionDraft({ ownerId: id }), owner))?.id as number
         const ids = [await start(user.snapshot()), await start(user.snapshot()), await start(user.snapshot())]
         const kept = await start(other.snapshot())
-        const left = async (ownerId: number) => (await sessions.list(ownerId)).map(({ id }) => id).toReversed()
+        const sessionsOf = async (ownerId: number) => (await sessions.list(ownerId)).map(({ id }) => id).toReversed()
         const save = aUser({ ...user.snapshot(), hashedPassword: 'new' })
         await users.write(user.id, () => ({ save }))
-        expect(await left(user.id)).to.deep.equal(ids)
+        expect(await sessionsOf(user.id)).to.deep.equal(ids)
         await users.write(user.id, () => ({ save, endSessions: { except: ids[1] } }))
-        expect(await left(user.id)).to.deep.equal([ids[1]])
+        expect(await sessionsOf(user.id)).to.deep.equal([ids[1]])
         await users.write(user.id, () => ({ save, endSessions: { except: undefined } }))
-        expect(await left(user.id)).to.deep.equal([])
-        expect(await left(other.id)).to.deep.equal([kept])
+        expect(await sessionsOf(user.id)).to.deep.equal([])
+        expect(await sessionsOf(other.id)).to.deep.equal([kept])
       })
     })
 

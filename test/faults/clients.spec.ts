@@ -56,14 +56,14 @@ describe('200 incomplete requests', () => {
       const { hostname, port } = new URL(client.url)
 
       const beginnings = Array.from({ length: 100 }, () => first(client)).flat()
-      let left = beginnings.length
+      let unfinished = beginnings.length
       const ends = beginnings.map(async (beginning) => {
         const answer = await sendSlowly(connect(Number(port), hostname), beginning)
-        left--
+        unfinished--
         return answer
       })
       let served = 0
-      for (; left > 0; served++) await client.createTask(`Task ${served}`)
+      for (; unfinished > 0; served++) await client.createTask(`Task ${served}`)
       expect(served).to.be.greaterThan(0)
       // 408 from Node's parser or from the service, or no response, but never a created task.
       for (const answer of await Promise.all(ends)) {

@@ -13,10 +13,10 @@ async function createTasks(user: User, count: number, fields: object = {}): Prom
     op: 'create',
     task: { title: `Task ${number}`, ...fields },
   }))
-  for (let left = count; left > 0; left -= 100)
+  for (let remaining = count; remaining > 0; remaining -= 100)
     await user
       .post(`${TASKS}/batch`)
-      .send({ operations: operations.slice(0, left) })
+      .send({ operations: operations.slice(0, remaining) })
       .expect(200)
 }
 

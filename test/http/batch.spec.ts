@@ -226,14 +226,14 @@ describe('A batch under rate limits', () => {
   before(() => api.start({ DATABASE_URL: 'memory:', RATE_LIMIT_ENABLED: 'true', RATE_LIMIT_USER: '10' }))
   after(() => api.stop())
 
-  const left = (answer: { headers: Record<string, string> }) => /r=(\d+)/.exec(answer.headers.ratelimit ?? '')?.[1]
+  const remaining = (answer: { headers: Record<string, string> }) => /r=(\d+)/.exec(answer.headers.ratelimit ?? '')?.[1]
 
   it('counts as one request before its body is read, and as its operations once it is valid', async () => {
     const jane = await api.signUp()
     const send = (count: number) => jane.post(BATCH).send({ operations: Array(count).fill(create()) })
-    expect(left(await send(4).expect(200))).to.equal('6')
-    expect(left(await send(0).expect(422))).to.equal('5')
-    expect(left(await send(1).expect(200))).to.equal('4')
+    expect(remaining(await send(4).expect(200))).to.equal('6')
+    expect(remaining(await send(0).expect(422))).to.equal('5')
+    expect(remaining(await send(1).expect(200))).to.equal('4')
     expect(codeOf(await send(5).expect(429))).to.equal('too_many_requests')
     await jane.get(TASKS).expect(429)
   })

@@ -324,12 +324,12 @@ describe('An endpoint', () => {
     })
 
     it('can write after the client has left', async () => {
-      const left = Promise.withResolvers<void>()
+      const clientLeft = Promise.withResolvers<void>()
       const written = Promise.withResolvers<void>()
       const url = await serve(
         streaming(async ({ write, drained }) => {
           write('data: 1\n\n')
-          await left.promise
+          await clientLeft.promise
           write('data: 2\n\n')
           await drained(AbortSignal.timeout(1))
           written.resolve()
@@ -338,7 +338,7 @@ describe('An endpoint', () => {
       const leaving = new AbortController()
       await fetch(url, { signal: leaving.signal })
       leaving.abort()
-      left.resolve()
+      clientLeft.resolve()
       await written.promise
       expect(logged).to.not.include('error')
     })

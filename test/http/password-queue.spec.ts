@@ -78,9 +78,9 @@ describe('A request in the password queue', () => {
     expect(hasher.load()).to.deep.equal({ running: 1, waiting: MAX_WAITING })
     expect(refused.status).to.equal(503)
     expect(codeOf(refused)).to.equal('overloaded')
-    for (let left = MAX_WAITING; left >= 0; left--) {
+    for (let remaining = MAX_WAITING; remaining >= 0; remaining--) {
       slow.finishOne()
-      await untilLoad(left > 0 ? 1 : 0, Math.max(0, left - 1))
+      await untilLoad(remaining > 0 ? 1 : 0, Math.max(0, remaining - 1))
     }
     expect((await other).status).to.equal(200)
     expect((await running).status).to.equal(200)
@@ -97,9 +97,9 @@ describe('A request in the password queue', () => {
     }
     const refused = await logIn('192.0.2.200')
     expect(refused.status).to.equal(503)
-    for (let left = MAX_WAITING; left >= 0; left--) {
+    for (let remaining = MAX_WAITING; remaining >= 0; remaining--) {
       slow.finishOne()
-      await untilLoad(left > 0 ? 1 : 0, Math.max(0, left - 1))
+      await untilLoad(remaining > 0 ? 1 : 0, Math.max(0, remaining - 1))
     }
     for (const { status } of await Promise.all(requests)) expect(status).to.equal(200)
   })
