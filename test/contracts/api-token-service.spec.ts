@@ -59,8 +59,8 @@ describe('An API token with a checksum', () => {
   const characters = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
   const aToken = () => tokens.issue(key, tokens.newSecret())
 
-  /** A token of any parts, with the right checksum. */
-  function checked(parts: string): string {
+  /** Completes any parts to a token with the right checksum. */
+  function withChecksum(parts: string): string {
     let checksum = ''
     for (let rest = crc32(parts); checksum.length < 6; rest = Math.floor(rest / 62))
       checksum = characters.charAt(rest % 62) + checksum
@@ -77,9 +77,9 @@ describe('An API token with a checksum', () => {
 
   it('ends with the CRC-32 of the text before it, in base 62', () => {
     const token = aToken()
-    expect(checked(token.slice(0, -6))).to.equal(token)
-    expect(tokens.parse(checked(`tma_000000007000000000G${'a'.repeat(29)}`))).to.equal(undefined)
-    expect(tokens.parse(checked(`tma_00000000700000000g${'a'.repeat(30)}`))).to.deep.include({ key })
+    expect(withChecksum(token.slice(0, -6))).to.equal(token)
+    expect(tokens.parse(withChecksum(`tma_000000007000000000G${'a'.repeat(29)}`))).to.equal(undefined)
+    expect(tokens.parse(withChecksum(`tma_00000000700000000g${'a'.repeat(30)}`))).to.deep.include({ key })
   })
 
   it('is parsed into the parts that it was issued with (property-based)', () => {
@@ -103,12 +103,12 @@ describe('An API token with a checksum', () => {
   it('is refused despite a correct checksum if its parts are not ids or digits', () => {
     const secret = 'a'.repeat(30)
     const [one, zero, beyond] = ['000000001', '000000000', 'zzzzzzzzz']
-    expect(tokens.parse(checked(`tma_${one}${one}${secret}`))).to.deep.include({ key: { ownerId: 1, id: 1 } })
+    expect(tokens.parse(withChecksum(`tma_${one}${one}${secret}`))).to.deep.include({ key: { ownerId: 1, id: 1 } })
     for (const parts of [zero + one, one + zero, beyond + one, one + beyond, `-${one.slice(1)}${one}`])
-      expect(tokens.parse(checked(`tma_${parts}${secret}`)), parts).to.equal(undefined)
+      expect(tokens.parse(withChecksum(`tma_${parts}${secret}`)), parts).to.equal(undefined)
     for (const other of [`${'a'.repeat(29)}-`, `${'a'.repeat(29)}\n`, `${'a'.repeat(29)}é`])
-      expect(tokens.parse(checked(`tma_${one}${one}${other}`)), other).to.equal(undefined)
-    expect(tokens.parse(checked(`tmb_${one}${one}${secret}`))).to.equal(undefined)
+      expect(tokens.parse(withChecksum(`tma_${one}${one}${other}`)), other).to.equal(undefined)
+    expect(tokens.parse(withChecksum(`tmb_${one}${one}${secret}`))).to.equal(undefined)
   })
 
   it('has a secret of which every digit is random, and is stored as its SHA-256', () => {

@@ -22,7 +22,6 @@ const NOW = SCENES[0]?.now as number
 const OPEN: readonly Condition[] = conditionsOf({ completed: false }, new Date(NOW))
 const TITLE: Sort = [{ field: 'title', descending: false }]
 
-/** The tasks of one owner. */
 class TaskList {
   tasks: readonly TaskSnapshot[]
 

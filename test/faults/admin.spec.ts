@@ -16,7 +16,7 @@ const admin = (words: readonly string[], environment: Environment, input?: strin
     { words, ...(input !== undefined && { input }) },
   )
 
-/** The streams of a command that succeeds. */
+/** Expects success. @returns the message and the audit events */
 async function resultOf(command: Process): Promise<{ message: string; audit: unknown[] }> {
   expect(await command.exitCode(), command.output).to.equal(0)
   return {

@@ -9,13 +9,13 @@ import { Client, WriteLoad } from './client.ts'
 
 const DATABASE_URL = 'sqlite:///tasks.db'
 
-/** The output of a command that succeeds. */
+/** Expects success. @returns the output */
 async function outputOf(command: Process): Promise<string> {
   expect(await command.exitCode(), command.output).to.equal(0)
   return command.output
 }
 
-/** The one-line message of a command that fails. */
+/** Expects a failure. @returns the message, which is one line */
 async function failureOf(command: Process): Promise<string> {
   const lines = (await command.failureMessage()).split('\n')
   expect(lines).to.have.lengthOf(1)
@@ -264,7 +264,6 @@ describe('npm run restore', () => {
     database.close()
   })
 
-  /** Overwrites a page of the database file. */
   const overwrite = (page: number) => (content: Buffer) =>
     Buffer.from(content).fill(0x5a, page * 4_096, (page + 1) * 4_096)
   const pageOf = (table: string) => {
