@@ -11,7 +11,7 @@ const HEADERS = {
 }
 
 /**
- * Checks the rules that all responses follow, by plain comparisons, because a test run checks 40,000 responses.
+ * Checks the rules that all responses follow, by plain comparisons, because a test run checks 29,000 responses.
  *
  * @param target path and query of the request
  * @throws AssertionError when a rule is broken
