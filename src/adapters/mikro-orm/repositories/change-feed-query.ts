@@ -32,6 +32,12 @@ function readType(name: string): string {
   return type === undefined || type === 'timestamptz' ? 'bigint' : type
 }
 
+/**
+ * Bounds a range that has no end. PostgreSQL then expects few rows, and plans the statement once: with an open range, it
+ * expected a third of the list, and planned each execution again to find that there are fewer.
+ */
+const LAST_REVISION = sql<number>`${sql.raw(String(Number.MAX_SAFE_INTEGER))}`
+
 /** One statement, because two could see two states of the list. Each half has an index in the order of revisions. */
 export function changesQuery({ kysely, milliseconds }: Store): (range: Range) => Statement<ChangeRow> {
   const none = (name: string) => sql<never>`cast(null as ${sql.raw(readType(name))})`.as(name)
@@ -43,6 +49,7 @@ export function changesQuery({ kysely, milliseconds }: Store): (range: Range) =>
       .select(none('deleted_at'))
       .where('owner_id', '=', bigint(ownerId))
       .where('revision', '>', bigint(since))
+      .where('revision', '<=', LAST_REVISION)
       .orderBy('revision')
       .limit(bigint(limit))
     const tombstones = kysely
@@ -51,6 +58,7 @@ export function changesQuery({ kysely, milliseconds }: Store): (range: Range) =>
       .select(milliseconds('deleted_at').as('deleted_at'))
       .where('owner_id', '=', bigint(ownerId))
       .where('revision', '>', bigint(since))
+      .where('revision', '<=', LAST_REVISION)
       .orderBy('revision')
       .limit(bigint(limit))
     const changes = kysely
