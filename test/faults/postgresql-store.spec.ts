@@ -209,6 +209,24 @@ describe('The store on PostgreSQL', () => {
     }
   }).timeout(60_000)
 
+  it('plans the query of changes once for lists whose rows are far apart', async () => {
+    const owners: number[] = []
+    for (let count = 0; count < 30; count++) owners.push(await anOwner(store))
+    await store.sql(`insert into tasks (owner_id, revision, title, completed, priority, tags, search, due_moment,
+      due_all_day, created_at, updated_at) select owner_id, revision, 'Ship', false, 0, '[]', 'SHIP', 0, false, now(), now()
+      from generate_series(1, 1000) as revision, unnest(array[${owners}]) as owner_id`)
+    await store.sql(`update task_lists set revision = 1000, size = 1000 where owner_id in (${owners})`)
+    await store.sql('analyze')
+    const ownerId = owners[0] as number
+    await store.tasks.changes(ownerId, await store.tasks.head(ownerId), LIMIT)
+    const { sql, parameters } = store.ran.at(-1) as { sql: string; parameters: readonly unknown[] }
+    await store.sql(`prepare planned as ${sql}`)
+    for (let execution = 0; execution < 20; execution++) await store.sql(`execute planned (${parameters.join()})`)
+    const plans = "select generic_plans as count from pg_prepared_statements where name = 'planned'"
+    // The server plans the first five executions for their parameters.
+    expect(Number((await store.sql<{ count: string }>(plans))[0]?.count)).to.equal(15)
+  }).timeout(60_000)
+
   it('scans no table for accounts', async () => {
     store.ran.length = 0
     await useAccounts(store)
