@@ -36,7 +36,7 @@ function readType(name: string): string {
  * Bounds a range that has no end. PostgreSQL then expects few rows, and plans the statement once: with an open range, it
  * expected a third of the list, and planned each execution again to find that there are fewer.
  */
-const LAST_REVISION = sql<number>`${sql.raw(String(Number.MAX_SAFE_INTEGER))}`
+const LAST_REVISION = sql.lit(Number.MAX_SAFE_INTEGER)
 
 /** One statement, because two could see two states of the list. Each half has an index in the order of revisions. */
 export function changesQuery({ kysely, milliseconds }: Store): (range: Range) => Statement<ChangeRow> {
