@@ -30,15 +30,16 @@ export function checkCommonRules(method: string, target: string, answer: Answer)
   const presence = (name: string, expected: boolean) =>
     expectThat((headers[name] !== undefined) === expected, `${name} is ${headers[name]}`)
   presence('allow', status === 405)
-  if (method === 'HEAD') {
-    if (status === 401) presence('www-authenticate', true)
-    return
+  const code = method === 'HEAD' ? undefined : checkedCode()
+  if (code || status === 401) presence('www-authenticate', status === 401 || code === 'insufficient_scope')
+  const mayRetry = [429, 503].includes(status) && code !== 'outcome_unknown'
+  presence('retry-after', mayRetry || code === 'idempotency_key_in_use')
+
+  function checkedCode(): string {
+    const problem = JSON.parse(answer.text)
+    const instance = target.startsWith('/') ? target.split('?')[0] : ''
+    expectThat(problem.status === status && problem.instance === instance, `the problem is ${answer.text}`)
+    for (const words of [problem.title, problem.detail]) expectThat(/\S/.test(words), `the problem is ${answer.text}`)
+    return problem.code
   }
-  const problem = JSON.parse(answer.text)
-  const instance = target.startsWith('/') ? target.split('?')[0] : ''
-  expectThat(problem.status === status && problem.instance === instance, `the problem is ${answer.text}`)
-  expectThat(/\S/.test(problem.title) && /\S/.test(problem.detail), `the problem is ${answer.text}`)
-  presence('www-authenticate', status === 401 || problem.code === 'insufficient_scope')
-  const mayRetry = [429, 503].includes(status) && problem.code !== 'outcome_unknown'
-  presence('retry-after', mayRetry || problem.code === 'idempotency_key_in_use')
 }
